@@ -1,0 +1,1 @@
+"""Composition: what an operator triggers."""

@@ -1,0 +1,119 @@
+"""`hanlin …`. Imports nothing heavy at the top: `--help` must answer at once."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from flows.artifacts import artifacts
+
+if TYPE_CHECKING:
+    from tasks.store import Store
+
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="Hanlin: raw Chinese text in, a small aligned and evaluated chat model out.",
+)
+app.add_typer(artifacts, name="artifacts")
+
+RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe that ships (such as sample) or the path of a .yaml file")]
+Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]…", help="Fields to change, such as pretrain.steps=200")]
+Refresh = Annotated[list[str] | None, typer.Option(help="Build this stage again even if its artifact is there; repeatable")]
+Until = Annotated[str, typer.Option(help="Last stage to run")]
+Drift = Annotated[str, typer.Option(help="Artifacts made by other code of the same stage version: warn, rebuild or fail")]
+AsJson = Annotated[bool, typer.Option("--json", help="For machines: JSON on standard output")]
+
+
+@app.command()
+def run(recipe: RecipeName, overrides: Overrides = None, refresh: Refresh = None, until: Until = "", drift: Drift = "warn", as_json: AsJson = False) -> None:
+    """Run a recipe as a Prefect flow run; every finished stage is reused."""
+    from flows import recipe as recipes
+    from flows.terminal import run_in_terminal
+
+    parsed = recipes.load(recipe, overrides or [])
+    sys.exit(run_in_terminal(parsed, refresh or [], until, drift, as_json))
+
+
+@app.command()
+def plan(recipe: RecipeName, overrides: Overrides = None, refresh: Refresh = None, drift: Drift = "warn", as_json: AsJson = False) -> None:
+    """Show what a run would do: HIT, MISS or RESUME for each stage, and which field changed."""
+    from flows import plan as plans
+    from flows import recipe as recipes
+    from flows.graph import graph
+
+    steps = plans.plan(graph(recipes.load(recipe, overrides or [])), store(), refresh=refresh or [], drift=drift)  # type: ignore[arg-type]
+    if as_json:
+        print(json.dumps({"stages": [step.to_json() for step in steps]}, ensure_ascii=False))
+    else:
+        table(plans.rows(steps))
+
+
+@app.command()
+def recipes() -> None:
+    """List the recipes that ship, with what each is for."""
+    from flows.recipe import RECIPES, names
+
+    table([{"recipe": name, "for": (RECIPES / f"{name}.yaml").read_text("utf-8").splitlines()[0].lstrip("# ")} for name in names()])
+
+
+@app.command()
+def chat(
+    model: Annotated[str, typer.Argument(metavar="MODEL", help="A tag, a stage (its newest artifact), a key, or a model folder")],
+    message: Annotated[str | None, typer.Argument(help="Ask this once and leave; without it, a conversation")] = None,
+) -> None:
+    """Talk to a model in the terminal."""
+    folder = Path(model)
+    if not folder.is_dir():
+        home = store()
+        folder = home.object(home.resolve(model).key) / "model"
+    if not (folder / "config.json").exists():
+        raise ValueError(f"{folder} holds no model; name an artifact of pretrain, sft or dpo, or a folder with config.json and model.safetensors")
+    from models.chat import chat as talk
+
+    talk(folder, message)
+
+
+def store() -> Store:
+    """The store that HANLIN_STORE names, else ./store."""
+    from tasks.store import Store, store_folder
+
+    return Store(store_folder())
+
+
+def table(rows: list[dict[str, Any]]) -> None:
+    """Rows as aligned columns; Chinese characters are two columns wide."""
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    shown = Table(box=None, header_style="bold", pad_edge=False)
+    for name in rows[0] if rows else []:
+        shown.add_column(name, overflow="fold")
+    colours = {"HIT": "green", "RESUME": "yellow", "MISS": "cyan"}
+    for row in rows:
+        shown.add_row(*(Text(str(value), style=colours.get(str(value), "")) for value in row.values()))
+    Console(width=None if sys.stdout.isatty() else 160, highlight=False).print(shown)
+
+
+def main() -> None:
+    """The console script. What a person can mend is one message and exit code 2; anything else is a traceback."""
+    os.environ.setdefault("DO_NOT_TRACK", "1")
+    try:
+        app()
+    except ValueError as mistake:
+        print(f"hanlin: {mistake}", file=sys.stderr)
+        sys.exit(2)
+    except OSError as failure:
+        print(f"hanlin: {failure.filename or 'a file'}: {failure.strerror or failure}", file=sys.stderr)
+        sys.exit(1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,136 @@
+"""What a run would do, before anything is spent: HIT, MISS or RESUME for each stage, the field that changed, the time it took last.
+
+- HIT: the artifact is there and whole.
+- RESUME: it is not, but finished shards or checkpoints of it are.
+- MISS: it will be built from the start. Below a stage that is yet to run, keys are not known: should it yield the same bytes as
+  before, what follows is still a hit.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass, field
+from typing import Any, Literal
+
+from flows.graph import Made, Node
+from tasks.build import Drift
+from tasks.store import Record, Store, recipe_key
+
+Status = Literal["HIT", "MISS", "RESUME"]
+
+
+@dataclass(frozen=True)
+class Change:
+    """A field that differs from the nearest earlier artifact of the stage. `new` is None where it is not known yet."""
+
+    field: str
+    old: Any
+    new: Any
+
+
+@dataclass(frozen=True)
+class Planned:
+    name: str
+    status: Status
+    key: str | None  # None below a stage that is yet to run
+    changed: list[Change] = field(default_factory=list)
+    last_seconds: float | None = None
+    note: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        return {key: value for key, value in asdict(self).items() if key != "note" or value}
+
+
+def plan(nodes: Iterable[Node], store: Store, *, refresh: Iterable[str] = (), drift: Drift = "warn") -> list[Planned]:
+    """The plan of a run, in order. Writes nothing but notes of what it hashed, and those only if it can."""
+    earlier = store.records()
+    made: Made = {}
+    planned = []
+    for node in nodes:
+        planned.append(_plan_node(node, store, made, earlier, node.name in set(refresh), drift))
+    return planned
+
+
+def _plan_node(node: Node, store: Store, made: Made, earlier: list[Record], refresh: bool, drift: Drift) -> Planned:
+    mine = [record for record in earlier if record.stage == node.name]
+    seconds = mine[-1].made.get("seconds") if mine else None
+    unknown = [name for name in node.needs if name not in made]
+    inputs = {role: given.resolve(store, made).digest for role, given in node.roles.items() if not set(given.needs) & set(unknown)}
+    identity = node.stage.identity(node.params, inputs)
+    if unknown:
+        pending = {role: [n for n in given.needs if n in unknown] for role, given in node.roles.items() if role not in inputs}
+        return Planned(node.name, "MISS", None, _changes(identity, mine, pending), seconds, f"after {', '.join(unknown)}")
+    key = recipe_key(identity)
+    damage: list[str] = []
+    record = store.find(key, damaged=damage.append)
+    drifted = record is not None and record.made.get("source") != node.stage.source_digest
+    if record is not None and not refresh and not (drifted and drift == "rebuild"):
+        made[node.name] = record
+        return Planned(node.name, "HIT", key, [], seconds, "made by other code of this version" if drifted else "")
+    note = damage[0] if damage else "refresh asked for" if refresh else "its code changed (drift=rebuild)" if drifted else ""
+    changes = [] if note else _changes(identity, mine, {})
+    started = any((store.work(key) / "scratch").glob("*")) and not refresh
+    if not note and not mine:
+        note = "never built in this store"
+    return Planned(node.name, "RESUME" if started else "MISS", key, changes, seconds, note)
+
+
+def _changes(identity: dict[str, Any], mine: list[Record], pending: dict[str, list[str]]) -> list[Change]:
+    """The fields that differ from the earlier artifact that differs least (among equals the newest)."""
+    if not mine:
+        return []
+    new = flatten(identity)
+    waiting = {f"inputs.{role}" for role in pending}
+
+    def differing(record: Record) -> list[Change]:
+        old = flatten(record.identity)
+        known = [f for f in {**old, **new} if not any(f == w or f.startswith(f"{w}.") for w in waiting)]
+        return [Change(f, old.get(f), new.get(f)) for f in known if old.get(f) != new.get(f)]
+
+    nearest = min(reversed(mine), key=lambda record: len(differing(record)))
+    later = [Change(f"inputs.{role}", _short(nearest.identity["inputs"].get(role)), None) for role in pending]
+    return differing(nearest) + later
+
+
+def _short(digest: Any) -> Any:
+    return digest[:12] if isinstance(digest, str) else f"{len(digest)} inputs" if isinstance(digest, list) else digest
+
+
+def flatten(value: Any, path: str = "") -> dict[str, Any]:
+    """Nested fields as dotted names; [name, digest] pairs count as fields of that name."""
+    if isinstance(value, dict) and value:
+        return {k: v for name, inner in value.items() for k, v in flatten(inner, f"{path}.{name}" if path else name).items()}
+    if isinstance(value, list) and value and all(isinstance(pair, list) and len(pair) == 2 for pair in value):
+        return {f"{path}.{name}": inner for name, inner in value}
+    return {path: value}
+
+
+def rows(planned: list[Planned]) -> list[dict[str, str]]:
+    """The plan as a table for people."""
+    return [
+        {
+            "stage": step.name,
+            "status": step.status,
+            "why": "; ".join([*(f"{c.field}: {_show(c.old)} → {_show(c.new)}" for c in step.changed), *([step.note] if step.note else [])]),
+            "last": duration(step.last_seconds),
+            "key": step.key[:12] if step.key else "–",
+        }
+        for step in planned
+    ]
+
+
+def _show(value: Any) -> str:
+    if value is None:
+        return "?"
+    text = str(value)
+    return text[:12] if len(text) == 64 and not text.strip("0123456789abcdef") else text if len(text) <= 40 else f"{text[:37]}…"
+
+
+def duration(seconds: float | None) -> str:
+    """`3.2 s`, `4:05 min`, `2:30 h`; a dash for None."""
+    if seconds is None:
+        return "–"
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes}:{rest:02d} min" if minutes < 60 else f"{minutes // 60}:{minutes % 60:02d} h"

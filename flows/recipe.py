@@ -1,0 +1,214 @@
+"""Recipe: the typed parameters of a run. YAML on disk, a form in the Prefect UI, `key=value` on the command line.
+
+All that is wrong with a recipe is reported at once, each problem with the full path of its field.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+import types
+import typing
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, ConfigDict, Field, ValidationError
+
+from tasks import dedup, dpo, evaluate, pack, pretrain, rejected, sample, sft, split, tokenizer
+from tasks import filter as filters
+from tasks.stage import Resources
+
+RECIPES = Path(__file__).parent / "recipes"
+
+Format = Literal["wiki", "belle", "zhihu", "medical", "alpaca", "preference", "exam", "triples", "text"]
+Use = Literal["pretrain", "sft", "prompts", "pairs", "evaluate"]
+
+
+class Section(BaseModel):
+    model_config = ConfigDict(extra="forbid", frozen=True)
+
+
+class Source(Section):
+    """Files of one format, and what their rows are for."""
+
+    format: Format = Field(description="Which reader: the files' true format, not their suffix")
+    path: str = Field(min_length=1, description="Files below `raw`, with * and ** as wildcards, or an absolute path")
+    use: list[Use] = Field(description="pretrain, sft, prompts (of DPO; the answer becomes `chosen`), pairs (ready for DPO), evaluate")
+    simplify: bool = Field(default=True, description="Convert Traditional to Simplified Chinese")
+    tolerate_truncation: bool = Field(default=False, description="Keep the whole pages of a dump that was cut off, instead of failing")
+
+
+class Recipe(Section):
+    """Everything that defines a run, stage by stage, and the resources to run it with."""
+
+    name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,63}$", title="Name", description="Lower-case letters, digits, dots, dashes")
+    raw: str = Field(default="", title="Raw files", description="Folder of the raw files; $NAME is an environment variable; empty: the sample corpus")
+    sample: sample.Params = Field(default_factory=sample.Params, title="Sample corpus", description="The invented world, written where `raw` is empty")
+    sources: dict[str, Source] = Field(min_length=1, title="Sources", description="Name → files, format and use; earlier sources win among duplicates")
+    dedup: dedup.Params = Field(default_factory=dedup.Params, title="Deduplication", description="Exact and near duplicates")
+    filter: filters.Params = Field(default_factory=filters.Params, title="Filter", description="Rules that drop rows, each with a reason")
+    split: split.Params = Field(default_factory=split.Params, title="Split", description="Training and validation rows")
+    tokenizer: tokenizer.Params = Field(default_factory=tokenizer.Params, title="Tokenizer", description="Byte-level BPE trained on word counts")
+    pack: pack.Params = Field(default_factory=pack.Params, title="Pack", description="Documents as one memory-mapped run of tokens")
+    pretrain: pretrain.Params = Field(default_factory=pretrain.Params, title="Pretraining", description="A new model on plain text")
+    sft: sft.Params = Field(default_factory=sft.Params, title="Supervised fine-tuning", description="The model learns to answer")
+    rejected: rejected.Params = Field(default_factory=rejected.Params, title="Rejected answers", description="The SFT model's own answers, as DPO's worse side")
+    dpo: dpo.Params = Field(default_factory=dpo.Params, title="DPO", description="The model learns to prefer the better answer")
+    evaluate: evaluate.Params = Field(default_factory=evaluate.Params, title="Evaluation", description="Scores of every model of the run")
+    resources: Resources = Field(default_factory=Resources, title="Resources", description="How to run; never part of what is made")
+
+    def raw_folder(self) -> Path:
+        """The folder that source paths are relative to, environment variables filled in."""
+        return Path(os.path.expandvars(self.raw)).expanduser()
+
+
+class BadRecipe(ValueError):
+    """A recipe that cannot run. `problems` has a line for each thing that is wrong."""
+
+    def __init__(self, name: str, problems: list[str]):
+        lines = "\n".join(f"  - {problem}" for problem in problems)
+        count = "1 problem" if len(problems) == 1 else f"{len(problems)} problems"
+        super().__init__(f"recipe {name}: {count}; nothing was run\n{lines}")
+        self.problems = problems
+
+
+def load(name: str, overrides: Iterable[str] = ()) -> Recipe:
+    """A recipe by name (one that ships) or by the path of a YAML file, with `key.path=value` overrides. Raises `BadRecipe`."""
+    path = find(name)
+    try:
+        data = yaml.safe_load(path.read_text("utf-8"))
+    except (yaml.YAMLError, UnicodeDecodeError) as failure:
+        raise BadRecipe(name, [f"{path} is not YAML: {' '.join(str(failure).split())}"]) from None
+    if not isinstance(data, dict):
+        raise BadRecipe(name, [f"{path} holds {type(data).__name__}, not a mapping of fields"])
+    problems = [problem for override in overrides if (problem := _override(data, override))]
+    problems += check(data)
+    if problems:
+        raise BadRecipe(name, problems)
+    return Recipe.model_validate(data)
+
+
+def find(name: str) -> Path:
+    """The YAML file of a recipe. Raises `BadRecipe` with the nearest name."""
+    path = Path(name) if name.endswith((".yaml", ".yml")) else RECIPES / f"{name}.yaml"
+    if not path.is_file():
+        known = names()
+        near = difflib.get_close_matches(name, known, 1)
+        hint = f"did you mean {near[0]}?" if near else f"recipes that ship: {', '.join(known)}; or give the path of a .yaml file"
+        raise BadRecipe(name, [f"no recipe {path}; {hint}"])
+    return path
+
+
+def names() -> list[str]:
+    return sorted(path.stem for path in RECIPES.glob("*.yaml"))
+
+
+def check(data: dict[str, Any]) -> list[str]:
+    """Everything wrong with a recipe's data, a line each, beginning with the field's full path."""
+    try:
+        Recipe.model_validate(data)
+        problems = []
+    except ValidationError as failure:
+        problems = [_problem(error, data) for error in failure.errors()]
+    return problems + _cross_checks(data)
+
+
+def _override(data: dict[str, Any], override: str) -> str | None:
+    """Put one `key.path=value` into the data; the value is read as YAML. A line that says what is wrong, or None."""
+    path, equals, text = override.partition("=")
+    if not equals or not path:
+        return f"{override!r} is not an override; write field.path=value, such as pretrain.steps=200"
+    try:
+        value = yaml.safe_load(text) if text else ""
+    except yaml.YAMLError:
+        value = text
+    *parents, last = path.split(".")
+    here: Any = data
+    for parent in parents:
+        here = here.setdefault(parent, {}) if isinstance(here, dict) else None
+    if not isinstance(here, dict):
+        return f"{path}: {'.'.join(parents)} is a value, not a section, so it has no field {last!r}"
+    here[last] = value
+    return None
+
+
+def _problem(error: Any, data: dict[str, Any]) -> str:
+    location = [str(part) for part in error["loc"]]
+    path = ".".join(location)
+    if error["type"] == "extra_forbidden":
+        known = _fields_at(location[:-1])
+        near = difflib.get_close_matches(location[-1], known, 1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}?" if near else f"fields here: {', '.join(known)}"
+        return f"{path}: unknown field; {hint}"
+    if error["type"] == "missing":
+        return f"{path}: required, but not there"
+    got = error.get("input")
+    shown = f" (got {got!r})" if isinstance(got, str | int | float | bool | None) else ""
+    message = error["msg"].removeprefix("Value error, ")
+    return f"{path}: {message[0].lower() + message[1:]}{shown}"
+
+
+def _fields_at(location: list[str]) -> list[str]:
+    """The names of the fields of the section at a path of the recipe."""
+    model: Any = Recipe
+    for part in location:
+        if isinstance(model, type) and issubclass(model, BaseModel) and part in model.model_fields:
+            model = _section(model.model_fields[part].annotation)
+    return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
+
+
+def _section(annotation: Any) -> Any:
+    """The model inside `Model`, `Model | None`, `dict[str, Model]` or `list[Model]`."""
+    if isinstance(annotation, type) and not typing.get_args(annotation):
+        return annotation
+    if typing.get_origin(annotation) in (dict, list, typing.Union, types.UnionType):
+        models = [_section(argument) for argument in typing.get_args(annotation)]
+        return next((m for m in models if isinstance(m, type) and issubclass(m, BaseModel)), None)
+    return None
+
+
+def _cross_checks(data: dict[str, Any]) -> list[str]:
+    """What no single field can know: files that must exist, settings that another field decides."""
+    problems = []
+    raw = data.get("raw") or ""
+    root: Path | None = None
+    if isinstance(raw, str) and raw:
+        unset = [name for name in re.findall(r"\$\{?(\w+)\}?", raw) if name not in os.environ]
+        root = Path(os.path.expandvars(raw)).expanduser()
+        if unset:
+            problems.append(f"raw: the environment variable {unset[0]} is not set; set it to the folder that holds the raw files")
+            root = None
+        elif not root.is_dir():
+            problems.append(f"raw: there is no folder {root.absolute()}; put the raw files there, or correct the path")
+            root = None
+    section = data.get("sources")
+    sources = {k: v for k, v in section.items() if isinstance(v, dict)} if isinstance(section, dict) else {}
+    for name, source in sources.items():
+        if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,40}", str(name)):
+            problems.append(f"sources.{name}: a source's name is lower-case letters, digits and dashes (it names a stage and a file)")
+        path = source.get("path")
+        if root is not None and isinstance(path, str) and not any(matches(root, path)):
+            problems.append(f"sources.{name}.path: no file {root.absolute() / path}; correct the path or fetch the file")
+    used = {use for source in sources.values() if isinstance(source.get("use"), list) for use in source["use"] if isinstance(use, str)}
+    if sources:
+        problems += [
+            f"sources: none has use: [{use}], which {why}; add it to a source"
+            for use, why in (("pretrain", "pretraining reads"), ("sft", "fine-tuning reads"), ("evaluate", "the evaluation asks"))
+            if use not in used
+        ]
+        if not used & {"prompts", "pairs"}:
+            problems.append("sources: none has use: [prompts] or use: [pairs], one of which DPO reads; add it to a source")
+    if isinstance(data.get("split"), dict) and "use" in data["split"]:
+        problems.append("split.use: decided by sources.<name>.use; remove it here")
+    return problems
+
+
+def matches(root: Path, pattern: str) -> list[Path]:
+    """The files that a source's path names, sorted."""
+    path = Path(pattern).expanduser()
+    if path.is_absolute():
+        return sorted(p for p in Path(path.anchor).glob(str(path.relative_to(path.anchor))) if p.is_file())
+    return sorted(p for p in root.glob(pattern) if p.is_file())

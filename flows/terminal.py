@@ -1,0 +1,113 @@
+"""A run as a person sees it in a terminal: one line a finished stage, one live line for the stage that works."""
+
+from __future__ import annotations
+
+import json
+import logging
+import os
+import sys
+import time
+from typing import TYPE_CHECKING, Any, TextIO
+
+from tasks.stage import Progress
+from tasks.store import Store, store_folder
+
+if TYPE_CHECKING:
+    from flows.recipe import Recipe
+
+MARKS = {"cached": "=", "built": "+"}
+
+
+class Terminal(logging.Handler):
+    """Log lines, with a live line below them where the output is a terminal. Where it is not, progress comes as the log's own lines."""
+
+    def __init__(self, stream: TextIO):
+        super().__init__(logging.INFO)
+        self.stream, self.live = stream, stream.isatty()
+        self._pending = ""
+        self._drawn = 0.0
+
+    def emit(self, record: logging.LogRecord) -> None:
+        if self.live and getattr(record, "live", False):
+            return
+        mark = MARKS.get(getattr(record, "done", ""), "!" if record.levelno >= logging.WARNING else " ")
+        name = record.name.removeprefix("hanlin.")
+        self._write(f"{mark} {name:<20} {record.getMessage()}\n")
+
+    def watch(self, name: str, now: Progress) -> None:
+        from flows.tasks import line
+
+        if self.live and time.monotonic() - self._drawn > 0.2:
+            self._drawn = time.monotonic()
+            self._write(f"> {name:<20} {line(now)}"[: os.get_terminal_size(self.stream.fileno()).columns - 1])
+
+    def _write(self, text: str) -> None:
+        erase = "\r\x1b[2K" if self._pending else ""
+        self._pending = "" if text.endswith("\n") else text
+        self.stream.write(erase + text)
+        self.stream.flush()
+
+
+def run_in_terminal(recipe: Recipe, refresh: list[str], until: str, drift: str, as_json: bool) -> int:
+    """Run the pipeline flow here, show it, and return the exit code: 0, or 1 where a stage failed, 130 where it was interrupted."""
+    os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "hanlin")
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    terminal = Terminal(sys.stderr if as_json else sys.stdout)
+    from flows.server import api
+
+    outcome: dict[str, Any] = {"status": "failed", "run_id": None, "report": None, "artifacts": {}}
+    try:
+        with api() as url:
+            from flows.pipeline import pipeline
+            from flows.tasks import watchers
+
+            _take_over_logs(terminal)
+            watchers.append(terminal.watch)
+            logging.getLogger("hanlin.run").info("recipe %s, store %s, Prefect at %s", recipe.name, store_folder(), url)
+            state = pipeline(recipe, refresh, until, drift, return_state=True)  # type: ignore[call-overload]
+            outcome["run_id"] = str(state.state_details.flow_run_id)
+            outcome["artifacts"] = state.result()
+            outcome["status"] = "completed"
+    except KeyboardInterrupt:
+        print("\nhanlin: interrupted; finished shards and checkpoints are kept, run the same command to go on", file=sys.stderr)
+        outcome["status"] = "interrupted"
+    except Exception as failure:
+        from tasks.build import StageFailed
+
+        if not isinstance(failure, StageFailed | ValueError | OSError | RuntimeError):
+            raise
+        print(f"\nhanlin: {failure}\nhanlin: run the same command again to go on from here; finished stages are kept", file=sys.stderr)
+        outcome["error"] = str(failure)
+    if "report" in outcome["artifacts"]:
+        _show_result(terminal.stream, outcome)
+    if as_json:
+        print(json.dumps(outcome, ensure_ascii=False))
+    return {"completed": 0, "interrupted": 130}.get(outcome["status"], 1)
+
+
+def _take_over_logs(terminal: Terminal) -> None:
+    """Stages speak through our handler; Prefect's own lines stay in its run log, and on the console only where they are trouble."""
+    ours = logging.getLogger("hanlin")
+    ours.setLevel(logging.INFO)
+    ours.addHandler(terminal)
+    for name in ("prefect", "hanlin"):
+        for handler in logging.getLogger(name).handlers:
+            if type(handler).__name__ == "PrefectConsoleHandler":
+                handler.setLevel(logging.CRITICAL)
+
+
+def _show_result(stream: TextIO, outcome: dict[str, Any]) -> None:
+    """The key figures, a short chat, and where the report is."""
+    store = Store(store_folder())
+    artifacts = outcome["artifacts"]
+    report = store.object(artifacts["report"]["key"]) / "report.html"
+    outcome["report"] = str(report)
+    figures = json.loads((report.parent / "figures.json").read_text("utf-8"))
+    stream.write("\n")
+    for row in figures["rows"]:
+        stream.write(f"  {row['figure']:<44} {row['value']}\n")
+    answers = json.loads((store.object(artifacts["evaluate"]["key"]) / "answers.json").read_text("utf-8"))
+    stream.write("\nA short chat with the aligned model:\n")
+    for answer in answers[:3]:
+        stream.write(f"  问 {answer['prompt']}\n  答 {answer['answers']['dpo']}\n")
+    stream.write(f"\nreport   {report}\nchat     hanlin chat {artifacts['dpo']['key'][:12]}\n")

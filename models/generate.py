@@ -1,0 +1,176 @@
+"""Answers to many prompts by a decoder, in batches: `python -m models.generate job.json`.
+
+Prompts are sorted by length, so that a batch holds little padding. Each finished batch is one file, written whole or not at all: what a
+kill loses is the batch under way, and what is there is not made again. Every batch has a seed of its own, so the answers are the same
+however often the work was interrupted.
+
+The job file: `model` (a folder), `prompts` (JSON lines with `messages`), `out` (a folder for the batches), `temperatures` (0: the likeliest
+token each time), `top_p`, `max_new_tokens`, `batch` (prompts), `seed`, `device`. A batch file has a JSON line an answer:
+`{"prompt": line number from 0, "temperature": t, "text": …, "tokens": n, "end": "stop" | "length" | "too_long"}`, where `stop` is an answer
+that ended by itself, `length` one that was cut off, and `too_long` a prompt that leaves no room in the context.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import sys
+import time
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+
+from models import template
+
+
+@dataclass(frozen=True)
+class Sampling:
+    max_new_tokens: int
+    temperature: float = 0.0  # 0: greedy
+    top_p: float = 1.0
+
+
+@dataclass(frozen=True)
+class Answer:
+    text: str
+    tokens: int  # with the stop token
+    end: str  # stop, length or too_long
+
+
+def emit(event: str, **fields: Any) -> None:
+    """Tell the parent process, one JSON object a line."""
+    print(json.dumps({"event": event, **fields}, ensure_ascii=False), flush=True)
+
+
+def main(work: Callable[[dict[str, Any]], dict[str, Any]]) -> None:
+    """Run a child's work on its job file. A `ValueError` is a user's to read; anything else keeps its traceback."""
+    try:
+        emit("result", **work(json.loads(Path(sys.argv[1]).read_text("utf-8"))))
+    except ValueError as mistake:
+        emit("error", message=str(mistake))
+        sys.exit(1)
+
+
+def device_of(name: str) -> torch.device:
+    """`auto` is a GPU where there is one. `ValueError` for a GPU that is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if (name == "cuda" and not torch.cuda.is_available()) or (name == "mps" and not torch.backends.mps.is_available()):
+        raise ValueError(f"resources.device is {name}, and torch sees no such device here; set it to auto or cpu")
+    return torch.device(name)
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether bfloat16 is fast there. A CPU without the instructions for it emulates them, slower than float32."""
+    if device.type == "cpu":
+        return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+    return device.type == "cuda"
+
+
+def load(folder: Path, device: torch.device) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A model in float32, for reading only, and its tokenizer. `ValueError` where the folder holds none."""
+    home = folder / "model" if (folder / "model" / "config.json").exists() else folder
+    if not (home / "config.json").exists():
+        raise ValueError(f"{folder} holds no model (no config.json); name the artifact of a training stage, or a folder with a model's files")
+    model = AutoModelForCausalLM.from_pretrained(home, dtype=torch.float32).to(device).eval()
+    return model, AutoTokenizer.from_pretrained(home)
+
+
+def context_of(model: PreTrainedModel) -> int:
+    """Tokens that the model can read and write at once. Endless for one without positions."""
+    return getattr(model.config, "max_position_embeddings", None) or 1 << 30
+
+
+def answer(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Sequence[int]], sampling: Sampling, seed: int = 0
+) -> list[Answer]:
+    """Answer a batch of prompts (token ids). An answer ends at the end of a turn or of a document.
+
+    The prompts are padded on the left, so that every answer starts in the same column.
+    """
+    room = context_of(model) - sampling.max_new_tokens
+    fitting = [number for number, ids in enumerate(prompts) if len(ids) <= room]
+    answers = [Answer("", 0, "too_long")] * len(prompts)
+    if not fitting:
+        return answers
+    width = max(len(prompts[number]) for number in fitting)
+    ids = torch.full((len(fitting), width), template.PAD_ID, device=model.device)
+    mask = torch.zeros_like(ids)
+    for row, number in enumerate(fitting):
+        ids[row, width - len(prompts[number]) :] = torch.tensor(prompts[number])
+        mask[row, width - len(prompts[number]) :] = 1
+    stops = [template.STOP_ID, template.END_ID]
+    config = GenerationConfig(
+        max_new_tokens=sampling.max_new_tokens,
+        do_sample=sampling.temperature > 0,
+        eos_token_id=stops,
+        pad_token_id=template.PAD_ID,
+        **({"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0} if sampling.temperature > 0 else {}),
+    )
+    torch.manual_seed(seed)
+    with torch.inference_mode():
+        made = model.generate(ids, attention_mask=mask, generation_config=config)[:, width:].tolist()
+    for number, tokens in zip(fitting, made, strict=True):
+        length = next((place for place, token in enumerate(tokens) if token in stops), None)
+        said = tokens if length is None else tokens[:length]
+        text = tokenizer.decode(said, skip_special_tokens=True)
+        answers[number] = Answer(text, len(said) + (length is not None), "length" if length is None else "stop")
+    return answers
+
+
+def batches(lengths: Sequence[int], size: int) -> list[list[int]]:
+    """Row numbers in batches of rows of about the same length, the longest first: what does not fit in memory fails at once."""
+    order = sorted(range(len(lengths)), key=lambda row: (-lengths[row], row))
+    return [order[start : start + size] for start in range(0, len(order), size)]
+
+
+def work(job: dict[str, Any]) -> dict[str, Any]:
+    device = device_of(job["device"])
+    model, tokenizer = load(Path(job["model"]), device)
+    if job["max_new_tokens"] >= context_of(model):
+        raise ValueError(f"max_new_tokens is {job['max_new_tokens']}, and the model's whole context {context_of(model)} tokens; lower it")
+    if has_bf16(device):
+        model = model.to(torch.bfloat16)
+    out = Path(job["out"])
+    out.mkdir(parents=True, exist_ok=True)
+    with Path(job["prompts"]).open(encoding="utf-8") as lines:
+        conversations = [json.loads(line)["messages"] for line in lines]
+    prompts = [ids for ids, _ in template.encode(tokenizer, conversations, reply=True)]
+    total = len(prompts) * len(job["temperatures"])
+    done = tokens = 0
+    started = time.monotonic()
+    for temperature, number, rows in _shards(job, prompts):
+        path = out / f"{temperature}-{number:06d}.jsonl"
+        if not path.exists():
+            sampling = Sampling(job["max_new_tokens"], temperature, job["top_p"])
+            made = answer(model, tokenizer, [prompts[row] for row in rows], sampling, _seed(job["seed"], path.name))
+            _write(path, [{"prompt": row, "temperature": temperature, **vars(said)} for row, said in zip(rows, made, strict=True)])
+            tokens += sum(said.tokens for said in made)
+        done += len(rows)
+        emit("progress", done=done, total=total, unit="answer", figures={"tokens_per_second": tokens / (time.monotonic() - started)})
+    return {"answers": total}
+
+
+def _shards(job: dict[str, Any], prompts: Sequence[Sequence[int]]) -> Iterator[tuple[float, int, list[int]]]:
+    for temperature in job["temperatures"]:
+        for number, rows in enumerate(batches([len(ids) for ids in prompts], job["batch"])):
+            yield temperature, number, rows
+
+
+def _seed(seed: int, shard: str) -> int:
+    return int.from_bytes(hashlib.sha256(f"{seed}/{shard}".encode()).digest()[:7], "big")
+
+
+def _write(path: Path, rows: Sequence[dict[str, Any]]) -> None:
+    draft = path.with_suffix(".draft")
+    draft.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
+    os.replace(draft, path)
+
+
+if __name__ == "__main__":
+    main(work)

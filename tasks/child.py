@@ -1,0 +1,123 @@
+"""Runs one of our modules in a supervised child process and turns its JSON lines into progress, log lines and a result.
+
+The flow process stays small (no torch in it), a crash in a native library takes only the child, and the memory and the device are
+free when the child ends. What the child prints, one JSON object a line:
+
+    {"event": "progress", "done": 3, "total": 10, "unit": "step", "figures": {"loss": 2.1}}
+    {"event": "log", "text": "…"}
+    {"event": "error", "message": "what a person should read"}
+    {"event": "result", …}                                         last; returned by `run`
+
+Any other line is a log line.
+"""
+
+from __future__ import annotations
+
+import collections
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from tasks.stage import Job, Progress
+
+TAIL = 15  # lines of a failed child's output shown with its error
+
+
+class ChildFailed(RuntimeError):
+    """A child process ended without a result. The message is the child's own, or its last lines."""
+
+
+def run(module: str, job_file: Path, *, job: Job, processes: int = 1) -> dict[str, Any]:
+    """Run `python -m module job_file` (through `accelerate launch` for several processes) and return its result event.
+
+    Raises `ChildFailed` where it ends without one. The child ends with this process, whatever ends this process.
+    """
+    command = [sys.executable, "-m", module, str(job_file)]
+    if processes > 1:
+        launch = ["-m", "accelerate.commands.launch", "--num_processes", str(processes), "--num_machines", "1"]
+        command = [sys.executable, *launch, "--mixed_precision", "no", "--dynamo_backend", "no", "-m", module, str(job_file)]
+        if job.resources.device == "cpu":
+            command.insert(command.index("--num_processes"), "--cpu")
+    with supervised(command, env=_environment(job)) as process:
+        return _listen(process, module, job)
+
+
+def supervised(command: list[str], *, env: dict[str, str], **popen: Any) -> subprocess.Popen[str]:
+    """Start a command that ends when this process does. Standard output and error come as one stream of text."""
+    return _Supervised(
+        [sys.executable, "-m", "tasks.supervise", *command],
+        stdin=subprocess.PIPE,
+        stdout=popen.pop("stdout", subprocess.PIPE),
+        stderr=subprocess.STDOUT,
+        env=env,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+        start_new_session=True,  # Ctrl-C in the terminal is ours to handle
+        **popen,
+    )
+
+
+class _Supervised(subprocess.Popen[str]):
+    """Leaving the `with` block closes the pipe first, which ends the child if it still runs."""
+
+    def __exit__(self, *exc: object) -> None:
+        assert self.stdin is not None
+        self.stdin.close()
+        self.wait()
+        if self.stdout is not None:
+            self.stdout.close()
+
+
+def _environment(job: Job) -> dict[str, str]:
+    cores = str(max(1, job.resources.cores // job.resources.processes))
+    root = str(Path(__file__).resolve().parent.parent)
+    paths = [root, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
+    return os.environ | {
+        "PYTHONPATH": os.pathsep.join(paths),
+        "PYTHONUNBUFFERED": "1",
+        "OMP_NUM_THREADS": cores,
+        "RAYON_NUM_THREADS": cores,
+        "TOKENIZERS_PARALLELISM": "true",
+        "HF_HUB_OFFLINE": "1",
+        "HF_DATASETS_CACHE": str(job.scratch / "datasets"),
+    }
+
+
+def _listen(process: subprocess.Popen[str], module: str, job: Job) -> dict[str, Any]:
+    result: dict[str, Any] | None = None
+    error = ""
+    tail: collections.deque[str] = collections.deque(maxlen=TAIL)
+    assert process.stdout is not None
+    for line in process.stdout:
+        match _event(line):
+            case {"event": "progress", "done": done, "total": total, "unit": unit, **rest}:
+                job.progress(Progress(done, total, unit, rest.get("figures", {})))
+            case {"event": "log", "text": text}:
+                job.log(text)
+            case {"event": "error", "message": message}:
+                error = message
+            case {"event": "result", **rest}:
+                result = rest
+            case _ if line.strip():
+                tail.append(line.rstrip())
+                job.log(line.rstrip())
+    code = process.wait()
+    if code == 0 and result is not None:
+        return result
+    if error:
+        raise ChildFailed(error)
+    hint = " (killed; out of memory is the usual reason: lower resources.micro_batch)" if code == 128 + 9 else ""
+    raise ChildFailed(f"{module} ended with code {code} and no result{hint}. Its last lines:\n" + "\n".join(tail))
+
+
+def _event(line: str) -> dict[str, Any] | None:
+    if not line.startswith('{"event"'):
+        return None
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError:
+        return None

@@ -1,0 +1,191 @@
+"""The way of the rows through the data stages, per source, and whether it adds up.
+
+Every data stage reports `{"funnel": {source: {"in": n, "kept": n, "dropped": {reason: n}}}}`. Two sums must hold: within a stage, what goes
+in is kept or dropped; from stage to stage, what one keeps is what the next takes in.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+# a stage's part of the way, and what rows are once it has kept them
+STEPS = {"extract": "ingested", "ingest": "ingested", "dedup": "after dedup", "filter": "after filter", "split": "used"}
+TRAINS = {"documents", "conversations", "preferences"}  # kinds that go the whole way; others leave it for the evaluation
+
+Nodes = dict[str, dict[str, Any]]  # node name → {stage, title, key, digest, version, stats, …}, in pipeline order
+
+
+@dataclass(frozen=True)
+class Cell:
+    """One source at one step."""
+
+    node: str
+    taken: int
+    kept: int
+    dropped: dict[str, int]
+
+    @property
+    def lost(self) -> int:
+        return sum(self.dropped.values())
+
+
+@dataclass
+class Way:
+    """One source's row of the table: a cell a step, None where the source does not come by."""
+
+    source: str
+    kinds: list[str]
+    cells: list[Cell | None]
+    problems: list[str] = field(default_factory=list)
+
+    @property
+    def passed(self) -> list[Cell]:
+        return [cell for cell in self.cells if cell]
+
+    @property
+    def read(self) -> int:
+        return self.passed[0].taken
+
+    @property
+    def used(self) -> int:
+        return self.passed[-1].kept
+
+    @property
+    def shares(self) -> list[tuple[int | None, int, float]]:
+        """(step, rows lost there, their share of what was read), and at last (None, rows used, their share)."""
+        lost = [(step, cell.lost) for step, cell in enumerate(self.cells) if cell and cell.lost]
+        parts: list[tuple[int | None, int]] = [*lost, (None, self.used)]
+        whole = max(self.read, sum(rows for _, rows in parts))  # more out than in is a problem, not a bar beyond its frame
+        return [(step, rows, rows / whole if whole else 0.0) for step, rows in parts]
+
+
+@dataclass
+class Funnel:
+    steps: list[str]
+    ways: list[Way]
+    problems: list[str]
+
+    @property
+    def read(self) -> int:
+        return sum(way.read for way in self.ways)
+
+    def kept(self, step: int) -> int:
+        return sum(cell.kept for way in self.ways if (cell := way.cells[step]))
+
+    @property
+    def used(self) -> int:
+        """Rows that training uses: those that came by the last step."""
+        return self.kept(len(self.steps) - 1) if self.steps else 0
+
+
+def family(node: str) -> str:
+    """`ingest-belle` is an `ingest`."""
+    return node.partition("-")[0]
+
+
+def kinds(folder: Path | None) -> list[str]:
+    """What rows an artifact holds: the names of its folders, without those of dropped rows."""
+    return sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name != "dropped") if folder and folder.is_dir() else []
+
+
+def build(nodes: Nodes, artifacts: dict[str, Path]) -> Funnel:
+    """The table of all sources that any step counted, with every sum that does not hold put into words."""
+    steps = list(dict.fromkeys(STEPS[family(node)] for node, entry in nodes.items() if family(node) in STEPS and "funnel" in entry["stats"]))
+    table: dict[str, list[Cell | None]] = {}
+    problems: list[str] = []
+    of_source: dict[str, list[str]] = {}
+    for node, entry in nodes.items():
+        for source, counts in entry["stats"].get("funnel", {}).items():
+            cell = Cell(node, counts["in"], counts["kept"], counts["dropped"])
+            if missing := cell.taken - cell.kept - cell.lost:
+                what = f"{abs(missing):,} {'unaccounted for' if missing > 0 else 'too many'}"
+                problem = f"{node}, {source}: of {cell.taken:,} rows {cell.kept:,} were kept and {cell.lost:,} dropped, {what}"
+                problems.append(problem)
+                of_source.setdefault(source, []).append(problem)
+            if family(node) in STEPS:
+                table.setdefault(source, [None] * len(steps))[steps.index(STEPS[family(node)])] = cell
+    ways = [Way(source, kinds(artifacts.get(next(c.node for c in cells if c))), cells, of_source.get(source, [])) for source, cells in table.items()]
+    for way in ways:
+        gaps = list(_gaps(way, steps))
+        way.problems += gaps
+        problems += gaps
+    return Funnel(steps, ways, problems)
+
+
+def _gaps(way: Way, steps: list[str]) -> list[str]:
+    """Rows that one step kept and the next did not take in."""
+    gaps = []
+    for before, after in zip(way.passed, way.passed[1:], strict=False):
+        if before.kept != after.taken:
+            gaps.append(f"{way.source}: {before.node} kept {before.kept:,} rows, but {after.node} took in {after.taken:,}")
+    last = way.passed[-1]
+    if last is not way.cells[-1] and last.kept and TRAINS & set(way.kinds):
+        gaps.append(f"{way.source}: {last.node} kept {last.kept:,} rows, and no later step counted them")
+    return gaps
+
+
+@dataclass(frozen=True)
+class Reason:
+    """Why rows were dropped at one stage: how many, and a few of them to read."""
+
+    name: str
+    count: int
+    sources: dict[str, int]
+    examples: list[dict[str, str]]
+
+
+@dataclass(frozen=True)
+class Drops:
+    node: str
+    taken: int
+    dropped: int
+    reasons: list[Reason]
+
+
+def drops(nodes: Nodes, artifacts: dict[str, Path], examples: int) -> list[Drops]:
+    """Every stage that dropped rows, its reasons from the most common to the rarest."""
+    found = []
+    for node, entry in nodes.items():
+        counts = entry["stats"].get("funnel", {})
+        by_reason: dict[str, dict[str, int]] = {}
+        for source, row in counts.items():
+            for reason, count in row["dropped"].items():
+                if count:
+                    by_reason.setdefault(reason, {})[source] = count
+        if not by_reason:
+            continue
+        texts = _examples(sorted((artifacts[node] / "dropped").glob("*.parquet")) if node in artifacts else [], by_reason, examples)
+        reasons = [Reason(name, sum(sources.values()), sources, texts[name]) for name, sources in by_reason.items()]
+        reasons.sort(key=lambda reason: (-reason.count, reason.name))
+        found.append(Drops(node, sum(row["in"] for row in counts.values()), sum(reason.count for reason in reasons), reasons))
+    return found
+
+
+SCANNED = 200_000  # dropped rows looked at for examples: a rare reason of a huge stage may go without one, a page never waits
+
+
+def _examples(paths: list[Path], wanted: dict[str, dict[str, int]], each: int) -> dict[str, list[dict[str, str]]]:
+    """The first `each` dropped rows of every reason, taking turns among its sources."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    found: dict[tuple[str, str], list[dict[str, str]]] = {(reason, source): [] for reason, sources in wanted.items() for source in sources}
+    short = {(reason, source): min(each, wanted[reason][source]) for reason, source in found}
+    seen = 0
+    for batch in (batch for path in paths for batch in pq.ParquetFile(path).iter_batches(columns=["source", "reason", "detail", "excerpt"])):
+        for (reason, source), still in list(short.items()):
+            these = batch.filter(pc.and_(pc.equal(batch["reason"], reason), pc.equal(batch["source"], source))).slice(0, still).to_pylist()
+            found[reason, source] += these
+            short[reason, source] -= len(these)
+        short = {pair: still for pair, still in short.items() if still}
+        seen += len(batch)
+        if not short or seen >= SCANNED:
+            break
+    return {reason: _in_turns([found[reason, source] for source in sources], each) for reason, sources in wanted.items()}
+
+
+def _in_turns(groups: list[list[dict[str, str]]], most: int) -> list[dict[str, str]]:
+    longest = max((len(group) for group in groups), default=0)
+    return [group[turn] for turn in range(longest) for group in groups if turn < len(group)][:most]

@@ -1,0 +1,119 @@
+"""Documents as one long run of token ids, which training maps into memory and reads at any place.
+
+`<split>.bin` holds the ids of every document, each followed by the end-of-document token; `<split>.offsets.npy` says where each document
+starts, and last where the run ends. Ids take two bytes where the vocabulary allows, else four.
+"""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from tasks import shards
+from tasks.stage import Identity, Job, Stats, canonical, stage
+
+if TYPE_CHECKING:
+    from tokenizers import Tokenizer
+
+SPLITS = ("train", "valid")
+ROWS = 500  # documents tokenised in one call: enough for every core, little in memory
+
+
+class Params(Identity):
+    """Packing has nothing to set: the tokenizer decides."""
+
+
+def text_of(row: dict[str, Any]) -> str:
+    """What a model reads of a document: its title on a line of its own, unless the text opens with it, then its text."""
+    title, text = row["title"] or "", row["text"]
+    return text if not title or text.startswith(title) else f"{title}\n{text}"
+
+
+def encoder(folder: Path) -> Tokenizer:
+    """The tokenizer of an artifact, for raw text: what looks like a special token in it is text, never the token itself."""
+    from tokenizers import Tokenizer
+
+    path = folder / "tokenizer.json"
+    if not path.is_file():
+        raise ValueError(f"{path} is missing, so this is no tokenizer; run the tokenizer stage first, or name the folder that holds it")
+    tokenizer = Tokenizer.from_file(str(path))
+    tokenizer.encode_special_tokens = True
+    return tokenizer
+
+
+@stage("pack", version=1, title="Documents as one memory-mapped run of tokens", params=Params, tools=("tokenizers",))
+def run(job: Job, params: Params, *, rows: Path, tokenizer: Path) -> Stats:
+    """Write `train.bin`, `valid.bin`, their offsets and `pack.json`. `ValueError` where there is no document to train on."""
+    import pyarrow.parquet as pq
+
+    from models.template import END_ID
+
+    vocab_size = encoder(tokenizer).get_vocab_size()
+    dtype = "uint16" if vocab_size <= 1 << 16 else "uint32"
+    pieces = {}
+    for split in SPLITS:
+        path = rows / "pretrain" / f"{split}.parquet"
+        layout = pq.read_metadata(path)
+        groups = [layout.row_group(number) for number in range(layout.num_row_groups)]
+        pieces[split] = [
+            shards.Piece(job.shard_key(split, number), (path, number, tokenizer, dtype), group.num_rows, group.total_byte_size)
+            for number, group in enumerate(groups)
+        ]
+    if not sum(piece.size for piece in pieces["train"]):
+        raise ValueError(f"{rows / 'pretrain' / 'train.parquet'} has no document; give a source the use `pretrain` in the recipe")
+    # the tokenizer uses every core by itself, so one process does
+    found = iter(shards.do(job, _pack, [piece for split in SPLITS for piece in pieces[split]], "documents", big=1 << 62))
+    totals = {}
+    for split in SPLITS:
+        _join(job, [piece.key for piece in pieces[split]], split)
+        totals[split] = _sum([next(found) for _ in pieces[split]])
+    described = {"dtype": dtype, "vocab_size": vocab_size, "end_id": END_ID, "splits": totals}
+    (job.out / "pack.json").write_text(canonical(described) + "\n", "utf-8")
+    return described | {"characters_per_token": totals["train"]["characters_per_token"]}
+
+
+def _pack(draft: Path, path: Path, group: int, tokenizer: Path, dtype: str) -> Stats:
+    """One row group as `tokens.bin` and the length of each of its documents in `lengths.npy`."""
+    import numpy as np
+    import pyarrow.parquet as pq
+
+    from models.template import END_ID
+
+    encode = encoder(tokenizer).encode_batch_fast
+    lengths: list[int] = []
+    sources: dict[str, int] = {}
+    characters = size = 0
+    with (draft / "tokens.bin").open("wb") as target:
+        for batch in pq.ParquetFile(path).iter_batches(ROWS, row_groups=[group], columns=["source", "title", "text"]):
+            found = batch.to_pylist()
+            texts = [text_of(row) for row in found]
+            for row, encoded in zip(found, encode(texts, add_special_tokens=False), strict=True):
+                ids = np.array([*encoded.ids, END_ID], dtype=np.dtype(dtype).newbyteorder("<"))
+                target.write(ids.tobytes())
+                lengths.append(len(ids))
+                sources[row["source"]] = sources.get(row["source"], 0) + len(ids)
+            characters += sum(map(len, texts))
+            size += sum(len(text.encode("utf-8")) for text in texts)
+    np.save(draft / "lengths.npy", np.array(lengths, dtype="<i8"))
+    return {"tokens": sum(lengths), "documents": len(lengths), "characters": characters, "bytes_utf8": size, "sources": sources}
+
+
+def _join(job: Job, keys: list[str], split: str) -> None:
+    import numpy as np
+
+    lengths = [np.zeros(1, dtype="<i8")]
+    with (job.out / f"{split}.bin").open("wb") as target:
+        for key in keys:
+            with (job.shard_home(key) / "tokens.bin").open("rb") as source:
+                shutil.copyfileobj(source, target, 1 << 20)
+            lengths.append(np.load(job.shard_home(key) / "lengths.npy"))
+    np.save(job.out / f"{split}.offsets.npy", np.cumsum(np.concatenate(lengths)))
+
+
+def _sum(parts: list[Stats]) -> Stats:
+    total = {name: sum(part[name] for part in parts) for name in ("tokens", "documents", "characters", "bytes_utf8")}
+    names = sorted({name for part in parts for name in part["sources"]})
+    sources = {name: sum(part["sources"].get(name, 0) for part in parts) for name in names}
+    words = max(1, total["tokens"] - total["documents"])  # the end-of-document tokens stand for no character
+    return {**total, "characters_per_token": round(total["characters"] / words, 4), "sources": sources}

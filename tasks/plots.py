@@ -1,0 +1,283 @@
+"""Charts as inline SVG: matplotlib draws them, the page that holds them colours them.
+
+Every colour that matplotlib writes is a stand-in that becomes a CSS variable (`var(--c1)` …, `currentColor`) afterwards, so one drawing
+serves a light and a dark page. Text stays text (the page's font, readable by screen readers and by search). Equal figures give equal
+bytes: ids are salted with the chart's name, no date is written, and no setting of the user's matplotlib is read.
+"""
+
+from __future__ import annotations
+
+import html
+import io
+import re
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+if TYPE_CHECKING:
+    from matplotlib.axes import Axes
+
+# stand-in → what the page says. The page defines --c1 … --c4: four hues (blue, vermilion, green, purple) that people with any of the
+# common colour deficiencies tell apart, each with a light and a dark tone.
+_STAND_INS = {
+    "#010101": "currentColor",
+    "#020202": "var(--muted)",
+    "#030303": "var(--rule)",
+    "#040404": "var(--faint)",
+    "#0000a1": "var(--c1)",
+    "#0000a2": "var(--c2)",
+    "#0000a3": "var(--c3)",
+    "#0000a4": "var(--c4)",
+}
+Mark = Literal["line", "points"]
+
+_INK, _MUTED, _RULE, _FAINT, *_SERIES = _STAND_INS
+
+_STYLE = {
+    "svg.fonttype": "none",
+    "text.parse_math": False,  # a dollar sign in a name is a dollar sign
+    "font.size": 10.5,
+    "text.color": _INK,
+    "axes.edgecolor": _RULE,
+    "axes.labelcolor": _MUTED,
+    "axes.labelsize": 9.5,
+    "axes.linewidth": 1.0,
+    "axes.spines.top": False,
+    "axes.spines.right": False,
+    "axes.spines.left": False,
+    "axes.axisbelow": True,
+    "axes.grid": True,
+    "axes.grid.axis": "y",
+    "grid.color": _RULE,
+    "grid.linewidth": 0.8,
+    "xtick.color": _RULE,
+    "ytick.color": _RULE,
+    "xtick.labelcolor": _MUTED,
+    "ytick.labelcolor": _MUTED,
+    "xtick.labelsize": 9.5,
+    "ytick.labelsize": 9.5,
+    "ytick.major.size": 0,
+    "lines.linewidth": 1.8,
+    "lines.solid_capstyle": "round",
+    "legend.frameon": False,
+    "legend.fontsize": 9.5,
+    "legend.handlelength": 1.2,
+    "legend.borderaxespad": 0.0,
+    "legend.borderpad": 0.0,
+    "figure.facecolor": "none",
+    "axes.facecolor": "none",
+}
+
+BUCKETS = 150  # points a line is drawn with: more than a 380-pixel chart can show, few enough to keep the page light
+
+
+@dataclass(frozen=True)
+class Line:
+    """One series over steps. `colour` is 1 to 4. `points` marks every value, for a series of few."""
+
+    label: str
+    x: Sequence[float]
+    y: Sequence[float]
+    colour: int = 1
+    mark: Mark = "line"
+
+
+def curves(name: str, lines: Sequence[Line], *, y: str, x: str = "step", height: float = 2.4, level: float | None = None) -> str:
+    """Lines over steps, on plain axes. A series longer than `BUCKETS` is drawn as bucket means over a band from least to most.
+
+    `level` draws a dotted line to compare with (chance, zero). Returns one `<svg>` element.
+    """
+    with _chart(name, height) as (axes, result):
+        for line in lines:
+            colour = _SERIES[line.colour - 1]
+            if line.mark == "points":
+                axes.plot(line.x, line.y, color=colour, marker="o", markersize=4, linewidth=1.2, linestyle=(0, (4, 2)), label=line.label)
+                continue
+            steps, low, mean, high = _buckets(line.x, line.y)
+            if len(line.y) > len(mean):
+                axes.fill_between(steps, low, high, color=colour, alpha=0.22, linewidth=0)
+            axes.plot(steps, mean, color=colour, label=line.label)
+        if level is not None:
+            axes.axhline(level, color=_MUTED, linewidth=1.0, linestyle=(0, (1, 2)))
+        axes.set_xlabel(x)
+        axes.margins(x=0.02)
+        if len(lines) > 1:
+            axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.06), ncols=len(lines), columnspacing=1.4)
+        axes.text(1.0, 1.06, y, transform=axes.transAxes, ha="right", va="bottom", color=_MUTED, fontsize=9.5)
+        _thin_ticks(axes, height)
+    return result[0]
+
+
+def histogram(name: str, labels: Sequence[str], before: Sequence[float], after: Sequence[float], *, x: str, y: str = "rows") -> str:
+    """Counts per bucket, before (pale) and after (strong). `labels` name the bounds of the buckets: one more than there are buckets."""
+    assert len(labels) == len(before) + 1 == len(after) + 1, "a histogram has one bound more than it has buckets"
+    with _chart(name, 2.2) as (axes, result):
+        left = range(len(before))
+        axes.bar(left, before, width=0.92, align="edge", color=_FAINT, label="before")
+        axes.bar(left, after, width=0.92, align="edge", color=_SERIES[0], label="after")
+        every = max(1, -(-len(labels) // 9))
+        axes.set_xticks(range(0, len(labels), every), [labels[at] for at in range(0, len(labels), every)])
+        axes.set_xlim(-0.1, len(before) + 0.1)
+        axes.set_xlabel(x)
+        axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.06), ncols=2, columnspacing=1.4)
+        axes.text(1.0, 1.06, y, transform=axes.transAxes, ha="right", va="bottom", color=_MUTED, fontsize=9.5)
+        _thin_ticks(axes, 2.2, x=False)
+    return result[0]
+
+
+def _buckets(x: Sequence[float], y: Sequence[float]) -> tuple[list[float], list[float], list[float], list[float]]:
+    """Last step, least, mean and most of each of at most `BUCKETS` runs of neighbouring values."""
+    size = -(-len(y) // BUCKETS)
+    runs = [(x[at : at + size], y[at : at + size]) for at in range(0, len(y), size)] if size else []
+    steps = [float(run[-1]) for run, _ in runs]
+    return steps, [min(run) for _, run in runs], [sum(run) / len(run) for _, run in runs], [max(run) for _, run in runs]
+
+
+def _thin_ticks(axes: Axes, height: float, x: bool = True) -> None:
+    """Few, round ticks with thousands as k: a chart is 380 pixels wide and shrinks with the page."""
+    from matplotlib.ticker import FuncFormatter, MaxNLocator
+
+    short = FuncFormatter(lambda value, _: short_number(value))
+    axes.yaxis.set_major_locator(MaxNLocator(max(2, round(2 * height)), steps=[1, 2, 5, 10]))
+    axes.yaxis.set_major_formatter(short)
+    if x:
+        axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10], integer=True))
+        axes.xaxis.set_major_formatter(short)
+
+
+def short_number(value: float) -> str:
+    """At most four significant digits, large numbers with k, M or G: 0.00025 → 2.5e-4, 12345 → 12.3k, 5 → 5."""
+    for least, size, unit in ((1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e4, 1e3, "k")):
+        if abs(value) >= least:
+            return f"{value / size:.3g}{unit}"
+    if value and abs(value) < 1e-2:
+        mantissa, _, exponent = f"{value:.2e}".partition("e")
+        return f"{float(mantissa):g}e{int(exponent)}"
+    return f"{value:.4g}"
+
+
+@contextmanager
+def _chart(name: str, height: float) -> Iterator[tuple[Any, list[str]]]:
+    """Axes to draw on; when the block ends, the list holds the `<svg>` text. Height in inches; all charts are equally wide."""
+    import matplotlib
+    from matplotlib.backends.backend_svg import FigureCanvasSVG
+    from matplotlib.figure import Figure
+
+    defaults = {key: value for key, value in matplotlib.rcParamsDefault.items() if "backend" not in key}
+    result: list[str] = []
+    with matplotlib.rc_context({**defaults, **_STYLE, "svg.hashsalt": name}):
+        figure = Figure(figsize=(4.2, height), layout="constrained")
+        FigureCanvasSVG(figure)
+        yield figure.add_subplot(), result
+        text = io.StringIO()
+        figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
+    result.append(_inline(text.getvalue(), name))
+
+
+def _inline(svg: str, name: str) -> str:
+    """What a browser needs inside a page: no prologue, no global style rule, no fixed size, no id that nothing refers to."""
+    svg = svg[svg.index("<svg") :].strip()
+    svg = re.sub(r"<style.*?</style>|<metadata.*?</metadata>|<!--.*?-->", "", svg, flags=re.S)  # its `*` rule would style the page
+    svg = svg.replace("xlink:href", "href")
+    used = set(re.findall(r"(?:href=\"#|url\(#)([^\")]+)", svg))
+    svg = re.sub(r' id="([^"]+)"', lambda match: match[0] if match[1] in used else "", svg)
+    svg = re.sub(r"font-family:[^;\"]*;?|font: ([\d.]+px)[^;\"]*", lambda match: f"font-size: {match[1]}" if match[1] else "", svg)
+    for stand_in, said in _STAND_INS.items():
+        svg = svg.replace(stand_in, said)
+    box = re.search(r'viewBox="([^"]+)"', svg)
+    assert box, "matplotlib writes a viewBox"
+    svg = re.sub(r"\s*\n\s*", "\n", svg)
+    return re.sub(r"^<svg[^>]*>", f'<svg class="chart" role="img" aria-label="{html.escape(name)}" viewBox="{box[1]}">', svg)
+
+
+# -- the pipeline -------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Box:
+    """A node where the page draws it: left, top, width, height in user units."""
+
+    name: str
+    x: float
+    y: float
+    w: float
+    h: float
+
+
+@dataclass(frozen=True)
+class Drawing:
+    """Boxes and the paths (SVG `d`) between them, to be drawn by the page, which owns text and colour."""
+
+    width: float
+    height: float
+    boxes: tuple[Box, ...]
+    paths: tuple[str, ...]
+
+
+def across(parents: dict[str, list[str]]) -> Drawing:
+    """The graph from left to right for a wide page: a column a rank (the longest way from a start), nodes of one rank stacked.
+
+    `parents` maps every node to those it reads, in an order in which parents come first. An edge to the next column is a curve; one
+    that skips columns is an arc, those that end in the last column above, the others below.
+    """
+    rank: dict[str, int] = {}
+    for node, read in parents.items():
+        rank[node] = 1 + max((rank[parent] for parent in read), default=-1)
+    columns = [[node for node in parents if rank[node] == number] for number in range(max(rank.values(), default=-1) + 1)]
+    for column in columns:  # what skips columns stands at the bottom, so that its arcs cross no box
+        column.sort(key=lambda node: any(node in read and rank[reader] - rank[node] > 1 for reader, read in parents.items()))
+    high, gap = 38.0, 22.0
+    skips = [(parent, node) for node, read in parents.items() for parent in read if rank[node] - rank[parent] > 1]
+    above = [edge for edge in skips if rank[edge[1]] == len(columns) - 1 and len(columns[rank[edge[0]]]) == 1]
+    longest = max((rank[node] - rank[parent] for parent, node in skips), default=0)
+    room = 12.0 + 13.0 * longest
+    tallest = max((len(column) for column in columns), default=0) * (high + 8) - 8
+    middle = max(room + high / 2, tallest / 2) + 2
+    boxes: dict[str, Box] = {}
+    x = 1.0
+    for column in columns:
+        wide = max(72.0, *(6.5 * len(node) + 14 for node in column))
+        top = middle - (len(column) * (high + 8) - 8) / 2
+        for number, node in enumerate(column):
+            boxes[node] = Box(node, x, top + number * (high + 8), wide, high)
+        x += wide + gap
+    paths, lowest = [], 0.0
+    for node, read in parents.items():
+        for parent in read:
+            a, b = boxes[parent], boxes[node]
+            if (parent, node) not in skips:
+                half = (b.x - a.x - a.w) / 2
+                start, end = (a.x + a.w, a.y + a.h / 2), (b.x, b.y + b.h / 2)
+                paths.append(f"M{start[0]:.1f} {start[1]:.1f}c{half:.1f} 0 {half:.1f} {end[1] - start[1]:.1f} {end[0] - start[0]:.1f} {end[1] - start[1]:.1f}")
+                continue
+            depth = 8.0 + 17.0 * (rank[node] - rank[parent])
+            up = (parent, node) in above
+            start = (a.x + a.w * 0.62, a.y if up else a.y + a.h)
+            end = (b.x + b.w * 0.38, b.y if up else b.y + b.h)
+            turn = min(start[1], end[1]) - depth if up else max(start[1], end[1]) + depth
+            lowest = max(lowest, (3 * turn + start[1]) / 4)
+            paths.append(f"M{start[0]:.1f} {start[1]:.1f}C{start[0]:.1f} {turn:.1f} {end[0]:.1f} {turn:.1f} {end[0]:.1f} {end[1]:.1f}")
+    height = max([lowest, *(box.y + box.h for box in boxes.values())]) + 4
+    return Drawing(max(x - gap + 1, 1), height, tuple(boxes.values()), tuple(paths))
+
+
+def down(parents: dict[str, list[str]]) -> Drawing:
+    """The graph from top to bottom for a narrow page: a row a node, in order; what skips rows is an arc to the right or, into the
+    last row, to the left."""
+    high, gap, side, wide = 34.0, 12.0, 74.0, 190.0
+    order = {node: number for number, node in enumerate(parents)}
+    boxes = {node: Box(node, side, 2 + number * (high + gap), wide, high) for node, number in order.items()}
+    paths = []
+    for node, read in parents.items():
+        for parent in read:
+            a, b, skipped = boxes[parent], boxes[node], order[node] - order[parent]
+            if skipped == 1:
+                paths.append(f"M{a.x + a.w / 2:.1f} {a.y + a.h:.1f}v{gap:.1f}")
+                continue
+            left = order[node] == len(order) - 1
+            edge = a.x if left else a.x + a.w
+            turn = edge + (-1 if left else 1) * min(side * 1.3, 14.0 + 7.0 * skipped)
+            start, end = a.y + a.h * 0.7, b.y + b.h * 0.3
+            paths.append(f"M{edge:.1f} {start:.1f}C{turn:.1f} {start:.1f} {turn:.1f} {end:.1f} {edge:.1f} {end:.1f}")
+    return Drawing(side * 2 + wide, 4 + len(order) * (high + gap) - gap, tuple(boxes.values()), tuple(paths))

@@ -1,0 +1,89 @@
+"""Independent pieces of a data stage: each is done once, survives a kill, and may be done by another process.
+
+A piece is a key (all that defines its result) and the arguments of a plain function `work(draft, *arguments) -> Stats` that writes files
+into `draft`. Results are returned in the order of the pieces, whatever order they were done in.
+"""
+
+from __future__ import annotations
+
+import os
+import threading
+import time
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from tasks.stage import Job, Progress, Stats, canonical, fresh
+
+BIG = 32 << 20  # bytes of input from which worker processes are worth their second of starting up
+
+
+@dataclass(frozen=True)
+class Piece:
+    """`size` is the piece's share of the work in `unit`s, `bytes` the size of what it reads."""
+
+    key: str
+    arguments: tuple[Any, ...]
+    size: int
+    bytes: int
+
+
+def do(job: Job, work: Callable[..., Stats], pieces: Sequence[Piece], unit: str, big: int = BIG) -> list[Stats]:
+    """Do the pieces that are not finished, on `resources.pool` processes if they are `big`. Returns every piece's statistics.
+
+    `work` must be a module's function and its arguments picklable. Its first error is raised, once the pieces under way have ended.
+    """
+    found = {piece.key: job.finished(piece.key) for piece in pieces}
+    todo = [piece for piece in {piece.key: piece for piece in pieces}.values() if found[piece.key] is None]
+    total = sum(piece.size for piece in pieces)
+    done = total - sum(piece.size for piece in todo)
+    job.progress(Progress(done, total, unit))
+    workers = min(job.resources.pool, len(todo))
+    if workers > 1 and sum(piece.bytes for piece in todo) >= big:
+        for piece in _by_workers(job, work, todo, workers):
+            done += piece.size
+            job.progress(Progress(done, total, unit))
+    else:
+        for piece in todo:
+            _do_one(job.shard_home(piece.key), work, piece.arguments)
+            done += piece.size
+            job.progress(Progress(done, total, unit))
+    results = [job.finished(piece.key) for piece in pieces]
+    assert all(result is not None for result in results), "a piece that was done is finished"
+    return [result for result in results if result is not None]
+
+
+def _by_workers(job: Job, work: Callable[..., Stats], todo: Sequence[Piece], workers: int) -> Any:
+    import multiprocessing
+    from concurrent.futures import ProcessPoolExecutor, as_completed
+
+    # spawn: the flow process has threads, and a forked copy of a locked lock stays locked
+    context = multiprocessing.get_context("spawn")
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent, initargs=(os.getpid(),)) as pool:
+        largest_first = sorted(todo, key=lambda piece: -piece.bytes)
+        waiting = {pool.submit(_do_one, job.shard_home(piece.key), work, piece.arguments): piece for piece in largest_first}
+        try:
+            for future in as_completed(waiting):
+                future.result()
+                yield waiting[future]
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+
+
+def _do_one(home: Path, work: Callable[..., Stats], arguments: tuple[Any, ...]) -> None:
+    with fresh(home) as draft:
+        stats = work(draft, *arguments)
+        (draft / "stats.json").write_text(canonical(stats), "utf-8")
+
+
+def _end_with_parent(parent: int) -> None:
+    """A worker whose parent was killed would wait for work forever."""
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()

@@ -1,0 +1,204 @@
+"""What each source is used for, and which rows are held out for validation.
+
+A row's side is decided by its prompt, through a hash: all rows with one prompt are on one side, in every source and for every use. So no
+model is trained, at any stage, on a question that it is validated with at another. The smallest hashes are held out, so rows that come later
+never move a row from training to validation, as long as the share is the same.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+from collections import Counter
+from collections.abc import Iterable, Iterator
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from tasks.rows import EXCERPT, Writer, content, files
+from tasks.stage import Identity, Job, Progress, Stats, stage
+from tasks.text import normalise
+
+Use = Literal["pretrain", "sft", "prompts", "pairs", "evaluate"]
+
+MAKES = {"pretrain": "documents", "sft": "conversations", "prompts": "conversations", "pairs": "preferences"}  # use → kind written
+SERVES = {"documents": {"pretrain"}, "conversations": {"pretrain", "sft", "prompts"}, "preferences": {"pairs"}}  # kind read → uses
+FEW = 20  # rows of a use from which at least one is held out, and below which none is
+BATCH = 2_000  # rows in memory at a time
+
+
+class Params(Identity):
+    seed: int = Field(23333, ge=0, lt=2**63, description="Seed of the hash that draws the validation prompts")
+    use: dict[str, list[Use]] = Field(
+        default_factory=dict, description="Source name → what its rows are for; `evaluate` is not this stage's business"
+    )
+    valid_share: float = Field(0.02, gt=0, le=0.5, description="Share of prompts held out for validation")
+    valid_max: int = Field(2000, ge=1, le=10_000_000, description="Most validation rows of one use that are drawn for it, in rows")
+
+
+@stage("split", version=1, title="Split into training and validation", params=Params)
+def run(job: Job, params: Params, *, rows: Path) -> Stats:
+    """Write `<use>/{train,valid}.parquet` for every use that a source has, and `dropped/` for rows without one.
+
+    Raises `ValueError` for a source whose rows are not of a kind that its use takes, and for a use left without a training row.
+    """
+    sources = {kind: _sources(files(rows, kind=kind)) for kind in SERVES}
+    _check(params, sources)
+    total = sum(sum(counts.values()) for counts in sources.values())
+    draws: dict[str, Draw] = {}
+    for kind, row in _told(job, rows, 0, 2 * total):
+        if uses := _uses(params, kind, row["source"]):
+            hashed = prompt_hash(params.seed, kind, row)
+            for use in uses:
+                draws.setdefault(use, Draw(params.valid_share, params.valid_max)).add(hashed)
+    valid = set().union(*(draw.held_out() for draw in draws.values()))
+
+    funnel = {source: {"in": 0, "kept": 0, "dropped": Counter[str]()} for counts in sources.values() for source in counts}
+    amounts: dict[str, Any] = {use: {"train": {}, "valid": {}} for use in MAKES if use in draws}
+    with ExitStack() as stack:
+        out = {
+            (use, side): stack.enter_context(Writer(job.out / use / f"{side}.parquet", MAKES[use]))
+            for use, sides in amounts.items()
+            for side in sides
+        }
+        dropped = stack.enter_context(Writer(job.out / "dropped" / "00000.parquet", "dropped"))
+        for kind, row in _told(job, rows, total, 2 * total):
+            count = funnel[row["source"]]
+            count["in"] += 1
+            uses = _uses(params, kind, row["source"])
+            if not uses:
+                reason = f"no use of this source's {kind}" if _trains(params, row["source"]) else "no use of this source"
+                count["dropped"][reason] += 1
+                excerpt = "\n".join(content(kind, row))[:EXCERPT]
+                dropped.add({"id": row["id"], "source": row["source"], "reason": reason, "detail": "", "excerpt": excerpt})
+                continue
+            count["kept"] += 1
+            side = "valid" if prompt_hash(params.seed, kind, row) in valid else "train"
+            for use in uses:
+                made = as_document(row) if use == "pretrain" and kind == "conversations" else row
+                out[use, side].add(made)
+                amount = amounts[use][side].setdefault(row["source"], {"rows": 0, "characters": 0})
+                amount["rows"] += 1
+                amount["characters"] += _characters(MAKES[use], made)
+    for use, sides in amounts.items():
+        if not sides["train"]:
+            named = ", ".join(source for source, uses in params.use.items() if use in uses)
+            raise ValueError(f"use `{use}` has no training row: all rows of {named} are held out for validation; give it more rows")
+    return {"funnel": funnel, "uses": amounts}
+
+
+def prompt_hash(seed: int, kind: str, row: dict[str, Any]) -> int:
+    """64 bits that only depend on the prompt: a document's title, a dialogue up to its last user turn. Blind to punctuation, case and width."""
+    if kind == "documents":
+        parts = [row["title"] or row["text"]]
+    else:
+        last = max((place for place, turn in enumerate(row["messages"]) if turn["role"] == "user"), default=-1)
+        parts = [turn["content"] for turn in row["messages"][: last + 1]]
+    keys = [normalise.dedup_key(part) or part for part in parts]
+    text = "\x1f".join([str(seed), *keys])
+    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+
+
+@dataclass
+class Draw:
+    """Draws the validation prompts of one use: those with the smallest hashes, a `share` of them, but at most `most` rows.
+
+    Holds the few prompts that may still be drawn, never all.
+    """
+
+    share: float
+    most: int
+    rows: int = 0
+    _low: Counter[int] = field(default_factory=Counter)  # rows by prompt hash, of the smallest hashes
+    _top: float = float("inf")  # hashes from here up are out of reach
+
+    def add(self, hashed: int) -> None:
+        self.rows += 1
+        if hashed < self._top:
+            self._low[hashed] += 1
+            if len(self._low) > 2 * self.most + 2:  # a prompt has a row or more, so no more prompts than rows can be drawn
+                keep = heapq.nsmallest(self.most + 2, self._low)
+                self._low = Counter({prompt: self._low[prompt] for prompt in keep})
+                self._top = keep[-1] + 1
+
+    def held_out(self) -> set[int]:
+        """Below `FEW` rows none; from there on one prompt at least, and never the only one."""
+        prompts = sorted(self._low)
+        if self.rows < FEW or len(prompts) < 2:
+            return set()
+        drawn, rows = {prompts[0]}, self._low[prompts[0]]
+        for prompt in prompts[1:-1]:
+            rows += self._low[prompt]
+            if rows > self.most or prompt >= self.share * 2**64:
+                break
+            drawn.add(prompt)
+        return drawn
+
+
+def as_document(row: dict[str, Any]) -> dict[str, Any]:
+    """A conversation as a text: question and answer on lines of their own, an empty line between rounds. System prompts stay out."""
+    text = ""
+    for turn in row["messages"]:
+        if turn["role"] != "system":
+            text += ("\n\n" if turn["role"] == "user" else "\n") * bool(text) + turn["content"]
+    return {"id": row["id"], "source": row["source"], "title": "", "text": text, "lang": "zh", "meta": row["meta"]}
+
+
+def _characters(kind: str, row: dict[str, Any]) -> int:
+    if kind == "documents":
+        return len(row["text"])
+    return sum(len(turn["content"]) for turn in row["messages"]) + len(row.get("chosen", "")) + len(row.get("rejected", ""))
+
+
+def _told(job: Job, folder: Path, done: int, total: int) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Every row with its kind; progress is told from `done` on."""
+    import pyarrow.parquet as pq
+
+    for kind in SERVES:
+        for path in files(folder, kind=kind):
+            for batch in pq.ParquetFile(path).iter_batches(BATCH):
+                job.progress(Progress(done, total, "row"))
+                for row in batch.to_pylist():
+                    yield kind, row
+                done += len(batch)
+
+
+def _sources(paths: Iterable[Path]) -> Counter[str]:
+    """Rows by source."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    counts: Counter[str] = Counter()
+    for path in paths:
+        for batch in pq.ParquetFile(path).iter_batches(columns=["source"]):
+            counts.update({each["values"]: each["counts"] for each in pc.value_counts(batch["source"]).to_pylist()})
+    return counts
+
+
+def _trains(params: Params, source: str) -> list[str]:
+    return [use for use in MAKES if use in params.use.get(source, ())]
+
+
+def _uses(params: Params, kind: str, source: str) -> list[str]:
+    return [use for use in _trains(params, source) if use in SERVES[kind]]
+
+
+def _check(params: Params, sources: dict[str, Counter[str]]) -> None:
+    """Every use must find rows of a kind that it takes; all problems at once."""
+    problems = []
+    fits = {use: [kind for kind in SERVES if use in SERVES[kind]] for use in MAKES}
+    for use in MAKES:
+        named = [source for source, uses in params.use.items() if use in uses]
+        for source in named:
+            kinds = [kind for kind in SERVES if sources[kind][source]]
+            if kinds and not set(kinds) & set(fits[use]):
+                problems.append(f"source {source} is for `{use}`, which takes {' or '.join(fits[use])}, but it holds {' and '.join(kinds)}")
+        if named and not any(sources[kind][source] for source in named for kind in SERVES):
+            problems.append(f"use `{use}` has no rows: nothing of {', '.join(named)} is left; see what the filter dropped, and why")
+    if not any(_trains(params, source) for source in params.use):
+        problems.append("no source has a use for training")
+    if problems:
+        raise ValueError("; ".join(problems) + ". Correct `use` of the sources in the recipe, or their files")

@@ -1,0 +1,246 @@
+"""`@stage`: a plain function that builds an artifact, with a version, typed parameters and an identity.
+
+A stage is a module with `Params` (what defines the result) and a `run(job, params, **inputs)` that reads input folders, writes into
+`job.out` and returns its statistics. It knows nothing of Prefect and nothing of where artifacts live, so a test calls it directly:
+
+    stats = run(Job(out=tmp / "out", scratch=tmp / "scratch"), Params(), rows=folder)
+"""
+
+from __future__ import annotations
+
+import ast
+import contextlib
+import hashlib
+import importlib.metadata
+import importlib.util
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import BaseModel, ConfigDict, Field
+
+Stats = dict[str, Any]
+Reproducibility = Literal["bitwise", "seeded", "external"]
+
+
+class Identity(BaseModel):
+    """Base of every `Params`: what defines a result, and so is part of its key."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class Resources(BaseModel):
+    """How stages run on this machine. None of it changes what they make, so none of it is part of a key."""
+
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+    workers: int = Field(default=0, ge=0, le=1024, description="Processes for data stages; 0: one a core")
+    threads: int = Field(default=0, ge=0, le=1024, description="Threads for DuckDB and for torch; 0: one a core")
+    memory_gb: float = Field(default=4.0, gt=0.1, le=4096, description="DuckDB's memory limit before it spills, in GB")
+    device: Literal["auto", "cpu", "cuda", "mps"] = Field(default="auto", description="Where tensors live; auto: cuda, else cpu")
+    processes: int = Field(default=1, ge=1, le=1024, description="Training processes (accelerate launch); one a GPU")
+    micro_batch: int = Field(default=0, ge=0, le=65536, description="Sequences in one forward pass; 0: the whole batch of a step")
+    checkpoint_steps: int = Field(default=50, ge=1, description="Steps between training checkpoints")
+    keep_checkpoints: int = Field(default=2, ge=1, le=100, description="Newest checkpoints kept while a stage trains")
+
+    @property
+    def cores(self) -> int:
+        """Threads to use: the setting, or every core this process may run on."""
+        return self.threads or len(os.sched_getaffinity(0))
+
+    @property
+    def pool(self) -> int:
+        """Worker processes to use: the setting, or one a core."""
+        return self.workers or len(os.sched_getaffinity(0))
+
+
+@dataclass
+class Progress:
+    """How far a stage is: `done` of `total` (0: unknown) `unit`s, and figures worth a look (loss, tokens/s, ETA in seconds …)."""
+
+    done: float
+    total: float
+    unit: str
+    figures: dict[str, float] = field(default_factory=dict)
+
+
+@dataclass
+class Job:
+    """What a running stage gets: where to write, where it may leave off, and whom to tell."""
+
+    out: Path  # the artifact's files; empty at the start of every attempt
+    scratch: Path  # survives a kill: finished shards, checkpoints
+    resources: Resources = field(default_factory=Resources)
+    log: Callable[[str], None] = lambda text: None
+    progress: Callable[[Progress], None] = lambda progress: None
+    find_shard: Callable[[str], Callable[[Path], None] | None] = lambda key: None  # copies a shard out of an earlier artifact
+    shards: dict[str, dict[str, Any]] = field(default_factory=dict)  # filled by `shard`, kept in the record
+
+    def __post_init__(self) -> None:
+        self.out.mkdir(parents=True, exist_ok=True)
+        self.scratch.mkdir(parents=True, exist_ok=True)
+
+    def shard_key(self, *identity: object) -> str:
+        """The key of one piece of work: a hash of all that defines it (canonical JSON)."""
+        return hashlib.sha256(canonical(list(identity)).encode()).hexdigest()[:32]
+
+    def finished(self, key: str) -> Stats | None:
+        """A finished shard's statistics, from this build's scratch or from an earlier artifact of this stage; None if it is still to do."""
+        home = self.scratch / "shards" / key
+        if not (home / "stats.json").exists():
+            lend = self.find_shard(key)
+            if lend is None:
+                return None
+            with fresh(home) as draft:
+                lend(draft)
+        return json.loads((home / "stats.json").read_text("utf-8"))
+
+    def shard_home(self, key: str) -> Path:
+        """Where a shard's files go once they are whole; write them through `fresh(...)`."""
+        return self.scratch / "shards" / key
+
+    def collect(self, keys: Sequence[str]) -> None:
+        """Publish finished shards in this order: `<shard>/<kind>.parquet` becomes `out/<kind>/<number>.parquet`."""
+        for number, key in enumerate(keys):
+            home, names = self.shard_home(key), []
+            for path in sorted(home.glob("*.parquet")):
+                target = self.out / path.stem / f"{number:05d}.parquet"
+                target.parent.mkdir(exist_ok=True)
+                link_or_copy(path, target)
+                names.append(str(target.relative_to(self.out)))
+            self.shards[key] = {"files": names, "stats": json.loads((home / "stats.json").read_text("utf-8"))}
+
+
+@contextlib.contextmanager
+def fresh(home: Path) -> Iterator[Path]:
+    """A folder that appears at `home` whole or not at all: written beside it, then renamed."""
+    draft = home.with_name(f"{home.name}.{os.getpid()}.draft")
+    shutil.rmtree(draft, ignore_errors=True)
+    draft.mkdir(parents=True)
+    try:
+        yield draft
+        if home.exists():
+            shutil.rmtree(home)
+        os.replace(draft, home)
+    finally:
+        shutil.rmtree(draft, ignore_errors=True)
+
+
+def link_or_copy(source: str | Path, target: str | Path) -> None:
+    """A second name for the same bytes where the file system can, else a copy."""
+    try:
+        os.link(source, target)
+    except OSError:
+        shutil.copyfile(source, target)
+
+
+def canonical(value: object) -> str:
+    """JSON with one spelling for one value. Only what JSON can say: `TypeError` for anything else, never `str()` of it."""
+    return json.dumps(value, sort_keys=True, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A stage's identity and the function that does its work."""
+
+    name: str
+    version: int  # bumped by hand when the stage's meaning changes
+    title: str
+    run: Callable[..., Stats]
+    Params: type[Identity]
+    tools: tuple[str, ...] = ()  # packages whose version is part of the meaning
+    reproducibility: Reproducibility = "bitwise"
+
+    def __call__(self, job: Job, params: Identity, **inputs: Any) -> Stats:
+        return self.run(job, params, **inputs)
+
+    def identity(self, params: Identity, inputs: dict[str, str | dict[str, str]]) -> dict[str, Any]:
+        """All that defines an artifact of this stage; `inputs` are content digests by role."""
+        assert isinstance(params, self.Params), f"{self.name} takes {self.Params}, not {type(params)}"
+        return {
+            "stage": self.name,
+            "version": self.version,
+            "params": params.model_dump(mode="json"),
+            "inputs": inputs,
+            "tools": {tool: importlib.metadata.version(tool) for tool in self.tools},
+        }
+
+    @property
+    def source_digest(self) -> str:
+        """A hash of the stage's own code and of the project modules it imports, blind to comments, layout and docstrings."""
+        return source_digest(self.run.__module__)
+
+
+def stage(
+    name: str,
+    *,
+    version: int,
+    title: str,
+    params: type[Identity],
+    tools: tuple[str, ...] = (),
+    reproducibility: Reproducibility = "bitwise",
+) -> Callable[[Callable[..., Stats]], Stage]:
+    """Make a `run` function a stage. `title` is for people; `tools` are packages whose version is part of the result's meaning."""
+
+    def wrap(run: Callable[..., Stats]) -> Stage:
+        return Stage(name, version, title, run, params, tools, reproducibility)
+
+    return wrap
+
+
+def source_digest(module: str, digests: dict[str, str] | None = None) -> str:
+    """Hash of a module's syntax tree and of the `tasks.*` and `models.*` modules it reaches by import."""
+    sources: dict[str, str] = {}
+    waiting = [module]
+    while waiting:
+        current = waiting.pop()
+        if current in sources or current in _INFRASTRUCTURE:
+            continue
+        spec = importlib.util.find_spec(current)
+        if spec is None or spec.origin is None:
+            continue
+        tree = ast.parse(Path(spec.origin).read_text("utf-8"))
+        waiting += _imports(tree, current)
+        sources[current] = hashlib.sha256(ast.dump(_without_docstrings(tree)).encode()).hexdigest()
+    return hashlib.sha256(canonical(sources).encode()).hexdigest()
+
+
+# how artifacts are stored and processes started, not what they hold
+_INFRASTRUCTURE = {"tasks", "models", "tasks.stage", "tasks.store", "tasks.child"}
+
+
+def _imports(tree: ast.AST, module: str) -> list[str]:
+    found: list[str] = []
+    for node in ast.walk(tree):
+        if isinstance(node, ast.Import):
+            found += [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found.append(node.module)
+            found += [f"{node.module}.{alias.name}" for alias in node.names]
+    names = [name for name in found if name.split(".")[0] in ("tasks", "models")]
+    return [name for name in names if _is_module(name)]
+
+
+def _is_module(name: str) -> bool:
+    try:
+        return importlib.util.find_spec(name) is not None
+    except (ModuleNotFoundError, AttributeError):
+        return False
+
+
+def _without_docstrings(tree: ast.AST) -> ast.AST:
+    for node in ast.walk(tree):
+        body = getattr(node, "body", None)
+        if (
+            isinstance(node, ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef)
+            and body
+            and isinstance(body[0], ast.Expr)
+            and isinstance(body[0].value, ast.Constant)
+            and isinstance(body[0].value.value, str)
+        ):
+            node.body = body[1:] or [ast.Pass()]
+    return tree

@@ -1,0 +1,55 @@
+"""Two small real stages for tests of the store: one writes numbers, one doubles them."""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from pydantic import Field
+
+from tasks.build import Built, Input, build
+from tasks.stage import Identity, Job, Progress, Resources, Stats, fresh, stage
+from tasks.store import Store
+
+
+class CountParams(Identity):
+    upto: int = Field(default=3, ge=0)
+    pause: float = Field(default=0.0, ge=0, description="Seconds to take, so that a test can interrupt")
+
+
+@stage("count", version=1, title="Count", params=CountParams)
+def count(job: Job, params: CountParams) -> Stats:
+    built = 0
+    keys = [job.shard_key("number", n) for n in range(params.upto)]
+    for n, key in enumerate(keys):
+        if job.finished(key) is None:
+            time.sleep(params.pause)
+            with fresh(job.shard_home(key)) as draft:
+                (draft / "numbers.parquet").write_text(f"{n}\n")
+                (draft / "stats.json").write_text("{}")
+            built += 1
+        job.progress(Progress(n + 1, params.upto, "number"))
+    job.collect(keys)
+    (job.out / "all.txt").write_text("\n".join(map(str, range(params.upto))))
+    return {"numbers": params.upto, "timing": {"built": built}}
+
+
+class DoubleParams(Identity):
+    times: int = Field(default=2, ge=1)
+
+
+@stage("double", version=1, title="Double", params=DoubleParams)
+def double(job: Job, params: DoubleParams, *, numbers: Path) -> Stats:
+    lines = (numbers / "all.txt").read_text().split()
+    (job.out / "doubled.txt").write_text(" ".join(str(int(line) * params.times) for line in lines))
+    return {}
+
+
+def make_count(store: Store, stage=count, resources: Resources | None = None, **params: object) -> Built:
+    return build(store, stage, CountParams(**params), {}, resources or Resources(), name="count")
+
+
+def make_double(store: Store, numbers: Built, stage=double, **params: object) -> Built:
+    record = numbers.record
+    inputs = {"numbers": Input(store.object(record.key), record.digest, (record.key,))}
+    return build(store, stage, DoubleParams(**params), inputs, Resources(), name="double")
