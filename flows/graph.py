@@ -70,7 +70,7 @@ def graph(recipe: Recipe) -> list[Node]:
     add("filter", filters.run, recipe.filter, rows=_folder("dedup"), questions=_folders(questions))
     add("split", split.run, recipe.split.model_copy(update={"use": uses}), rows=_folder("filter"))
     add("tokenizer", tokenizer.run, recipe.tokenizer, rows=_folder("split"))
-    add("pack", pack.run, recipe.pack, rows=_folder("split"), tokenizer=_folder("tokenizer"))
+    add("pack", pack.run, pack.Params(), rows=_folder("split"), tokenizer=_folder("tokenizer"))
     add("pretrain", pretrain.run, recipe.pretrain, packed=_folder("pack"), tokenizer=_folder("tokenizer"))
     add("sft", sft.run, recipe.sft, model=_folder("pretrain"), rows=_folder("split"))
     add("rejected", rejected.run, recipe.rejected, model=_folder("sft"), rows=_folder("split"))
@@ -86,7 +86,8 @@ def graph(recipe: Recipe) -> list[Node]:
         questions=_folders(questions),
     )
     before = [node.name for node in nodes]
-    add("report", report.run, report.Params(recipe=recipe.name), artifacts=_folders({n: n for n in before}), statistics=_statistics(before))
+    titled = recipe.report.model_copy(update={"recipe": recipe.name})
+    add("report", report.run, titled, artifacts=_folders({n: n for n in before}), statistics=_statistics(before))
     return nodes
 
 

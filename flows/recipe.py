@@ -17,7 +17,7 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tasks import dedup, dpo, evaluate, pack, pretrain, rejected, sample, sft, split, tokenizer
+from tasks import dedup, dpo, evaluate, pretrain, rejected, report, sample, sft, split, tokenizer
 from tasks import filter as filters
 from tasks.stage import Resources
 
@@ -52,12 +52,12 @@ class Recipe(Section):
     filter: filters.Params = Field(default_factory=filters.Params, title="Filter", description="Rules that drop rows, each with a reason")
     split: split.Params = Field(default_factory=split.Params, title="Split", description="Training and validation rows")
     tokenizer: tokenizer.Params = Field(default_factory=tokenizer.Params, title="Tokenizer", description="Byte-level BPE trained on word counts")
-    pack: pack.Params = Field(default_factory=pack.Params, title="Pack", description="Documents as one memory-mapped run of tokens")
     pretrain: pretrain.Params = Field(default_factory=pretrain.Params, title="Pretraining", description="A new model on plain text")
     sft: sft.Params = Field(default_factory=sft.Params, title="Supervised fine-tuning", description="The model learns to answer")
     rejected: rejected.Params = Field(default_factory=rejected.Params, title="Rejected answers", description="The SFT model's own answers, as DPO's worse side")
     dpo: dpo.Params = Field(default_factory=dpo.Params, title="DPO", description="The model learns to prefer the better answer")
     evaluate: evaluate.Params = Field(default_factory=evaluate.Params, title="Evaluation", description="Scores of every model of the run")
+    report: report.Params = Field(default_factory=report.Params, title="Report", description="The page that a run ends with")
     resources: Resources = Field(default_factory=Resources, title="Resources", description="How to run; never part of what is made")
 
     def raw_folder(self) -> Path:

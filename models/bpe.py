@@ -13,6 +13,7 @@ from __future__ import annotations
 import heapq
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
+from itertools import pairwise
 
 Pair = tuple[int, int]
 
@@ -85,7 +86,7 @@ def _count_pairs(words: list[list[int]], weights: list[int]) -> tuple[defaultdic
     totals: defaultdict[Pair, int] = defaultdict(int)
     places: defaultdict[Pair, set[int]] = defaultdict(set)
     for place, (word, weight) in enumerate(zip(words, weights, strict=True)):
-        for pair in zip(word, word[1:], strict=False):
+        for pair in pairwise(word):
             totals[pair] += weight
             places[pair].add(place)
     return totals, places
@@ -109,8 +110,8 @@ def _merge(words: list[list[int]], place: int, pair: Pair, merged: int) -> dict[
             position += 1
     words[place] = new
     change: dict[Pair, int] = {}
-    for neighbours in zip(word, word[1:], strict=False):
+    for neighbours in pairwise(word):
         change[neighbours] = change.get(neighbours, 0) - 1
-    for neighbours in zip(new, new[1:], strict=False):
+    for neighbours in pairwise(new):
         change[neighbours] = change.get(neighbours, 0) + 1
     return change

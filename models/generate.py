@@ -14,7 +14,6 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import sys
 import time
 from collections.abc import Callable, Iterator, Sequence
@@ -24,6 +23,7 @@ from typing import Any
 
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.utils import logging
 
 from models import template
 
@@ -68,7 +68,7 @@ def device_of(name: str) -> torch.device:
 def has_bf16(device: torch.device) -> bool:
     """Whether bfloat16 is fast there. A CPU without the instructions for it emulates them, slower than float32."""
     if device.type == "cpu":
-        return torch.ops.mkldnn._is_mkldnn_bf16_supported()
+        return torch.cpu._is_avx512_bf16_supported()
     return device.type == "cuda"
 
 
@@ -77,6 +77,7 @@ def load(folder: Path, device: torch.device) -> tuple[PreTrainedModel, PreTraine
     home = folder / "model" if (folder / "model" / "config.json").exists() else folder
     if not (home / "config.json").exists():
         raise ValueError(f"{folder} holds no model (no config.json); name the artifact of a training stage, or a folder with a model's files")
+    logging.disable_progress_bar()
     model = AutoModelForCausalLM.from_pretrained(home, dtype=torch.float32).to(device).eval()
     return model, AutoTokenizer.from_pretrained(home)
 
@@ -84,6 +85,26 @@ def load(folder: Path, device: torch.device) -> tuple[PreTrainedModel, PreTraine
 def context_of(model: PreTrainedModel) -> int:
     """Tokens that the model can read and write at once. Endless for one without positions."""
     return getattr(model.config, "max_position_embeddings", None) or 1 << 30
+
+
+def stops_of(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Ids that end an answer: the end of a turn, the end of a document, and the tokenizer's own end where it is another."""
+    vocabulary = tokenizer.get_vocab()
+    found = {vocabulary[token] for token in (template.STOP, template.END) if token in vocabulary} | {tokenizer.eos_token_id}
+    return sorted(found - {None})
+
+
+def decoding(tokenizer: PreTrainedTokenizerBase, sampling: Sampling) -> GenerationConfig:
+    stops = stops_of(tokenizer)
+    sampled: dict[str, Any] = {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0} if sampling.temperature > 0 else {}
+    return GenerationConfig(
+        max_new_tokens=sampling.max_new_tokens,
+        do_sample=sampling.temperature > 0,
+        use_cache=True,  # a model fresh from training says no
+        eos_token_id=stops,
+        pad_token_id=stops[0] if tokenizer.pad_token_id is None else tokenizer.pad_token_id,
+        **sampled,
+    )
 
 
 def answer(
@@ -98,25 +119,18 @@ def answer(
     answers = [Answer("", 0, "too_long")] * len(prompts)
     if not fitting:
         return answers
+    config = decoding(tokenizer, sampling)
     width = max(len(prompts[number]) for number in fitting)
-    ids = torch.full((len(fitting), width), template.PAD_ID, device=model.device)
+    ids = torch.full((len(fitting), width), config.pad_token_id, device=model.device)
     mask = torch.zeros_like(ids)
     for row, number in enumerate(fitting):
         ids[row, width - len(prompts[number]) :] = torch.tensor(prompts[number])
         mask[row, width - len(prompts[number]) :] = 1
-    stops = [template.STOP_ID, template.END_ID]
-    config = GenerationConfig(
-        max_new_tokens=sampling.max_new_tokens,
-        do_sample=sampling.temperature > 0,
-        eos_token_id=stops,
-        pad_token_id=template.PAD_ID,
-        **({"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0} if sampling.temperature > 0 else {}),
-    )
     torch.manual_seed(seed)
     with torch.inference_mode():
         made = model.generate(ids, attention_mask=mask, generation_config=config)[:, width:].tolist()
     for number, tokens in zip(fitting, made, strict=True):
-        length = next((place for place, token in enumerate(tokens) if token in stops), None)
+        length = next((place for place, token in enumerate(tokens) if token in config.eos_token_id), None)
         said = tokens if length is None else tokens[:length]
         text = tokenizer.decode(said, skip_special_tokens=True)
         answers[number] = Answer(text, len(said) + (length is not None), "length" if length is None else "stop")
@@ -169,7 +183,7 @@ def _seed(seed: int, shard: str) -> int:
 def _write(path: Path, rows: Sequence[dict[str, Any]]) -> None:
     draft = path.with_suffix(".draft")
     draft.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows), "utf-8")
-    os.replace(draft, path)
+    draft.replace(path)
 
 
 if __name__ == "__main__":

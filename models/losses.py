@@ -8,13 +8,14 @@ linear cross-entropy, https://arxiv.org/abs/2410.10989, in plain torch).
 
 from __future__ import annotations
 
+from types import MethodType
 from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    pass
+    from transformers import PreTrainedModel
 
 IGNORE = -100  # a label that the loss does not count
 SLICE_NUMBERS = {"cpu": 1 << 20, "cuda": 1 << 28}  # logits at a time: 4 MB that stay in a core's cache, 1 GB that fills a device
@@ -69,3 +70,18 @@ def linear_cross_entropy(hidden: Tensor, weight: Tensor, labels: Tensor) -> Tens
     """
     counted = labels != IGNORE
     return _LinearCrossEntropy.apply(hidden[counted], weight, labels[counted])
+
+
+def fuse(model: PreTrainedModel) -> None:
+    """Make a decoder's forward return the summed loss of the next tokens, without ever holding its logits.
+
+    Labels are the input ids with −100 where a token is no target. Call it before the model is wrapped for several devices.
+    """
+
+    def forward(
+        self: PreTrainedModel, input_ids: Tensor, labels: Tensor, attention_mask: Tensor | None = None, position_ids: Tensor | None = None
+    ) -> Tensor:
+        body = self.base_model(input_ids=input_ids, attention_mask=attention_mask, position_ids=position_ids, use_cache=False)
+        return linear_cross_entropy(body.last_hidden_state[:, :-1], self.get_output_embeddings().weight, labels[:, 1:])
+
+    model.forward = MethodType(forward, model)

@@ -49,6 +49,11 @@ def plain(text: str) -> str:
     return text.replace("<|", "< |")
 
 
+def answer(text: str) -> str:
+    """An assistant's turn as the model has to write it: the text and the end of turn."""
+    return plain(text.strip()) + STOP
+
+
 def pieces(messages: Sequence[Message], *, reply: bool = False) -> list[tuple[str, bool]]:
     """A conversation as (text, whether it is trained on); `reply` opens an assistant turn at the end.
 
@@ -60,7 +65,7 @@ def pieces(messages: Sequence[Message], *, reply: bool = False) -> list[tuple[st
         role = message["role"]
         if role not in ROLES or (role == "system" and number):
             raise ValueError(f"roles are user and assistant, and system for the first message only; got {role}")
-        head, body = f"{before}{START}{role}\n", plain(message["content"].strip()) + STOP
+        head, body = f"{before}{START}{role}\n", answer(message["content"])
         found += [(head, False), (body, True)] if role == "assistant" else [(head + body, False)]
         before = "\n"
     found.append((before + (f"{START}assistant\n" if reply else ""), False))

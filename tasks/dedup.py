@@ -12,14 +12,15 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Self
 
 from pydantic import Field, model_validator
 
-from tasks import database, minhash, shards
+from tasks import database, duplicates, minhash, shards
 from tasks.rows import EXCERPT, ROW_GROUP, Writer, files
 from tasks.stage import Identity, Job, Stats, stage
 from tasks.text import normalise, privacy
@@ -32,9 +33,9 @@ if TYPE_CHECKING:
 
 KINDS = ("documents", "conversations", "preferences")
 BATCH = 2_000  # rows whose text is held as Python strings at a time
-NEIGHBOURS = 8  # better rows of its bucket, besides the best, that a row is compared with: linear work in buckets of any size
 EXAMPLES = 10  # clusters shown to a person
 SHOWN = 5  # rows of such a cluster
+SIGNATURES = "signatures.parquet"
 
 
 class Params(Identity):
@@ -89,9 +90,7 @@ def run(job: Job, params: Params, *, sources: dict[str, Path]) -> Stats:
     Kinds that only the evaluation reads (questions, triples) are left out. Raises `ValueError` where no source holds any other.
     """
     inputs = _inputs(job, params, sources)
-    pieces = [
-        shards.Piece(one.signed, (one.path, one.kind, params.model_dump()), one.rows, one.path.stat().st_size) for one in inputs
-    ]
+    pieces = [shards.Piece(one.signed, (one.path, one.kind, params.model_dump()), one.rows, one.path.stat().st_size) for one in inputs]
     shards.do(job, sign, pieces, "row")
     funnel = {one.source: {"in": 0, "kept": 0, "dropped": Counter[str]()} for one in inputs}
     clusters: dict[str, Any] = {"sizes": Counter[str](), "examples": {}}
@@ -100,11 +99,13 @@ def run(job: Job, params: Params, *, sources: dict[str, Path]) -> Stats:
             of_kind = [one for one in inputs if one.kind == kind]
             if not of_kind:
                 continue
-            _load(db, job, of_kind)
-            _exact(db)
-            _near(db, job, params, of_kind)
-            _verdict(db)
-            clusters["sizes"].update(_sizes(db))
+            duplicates.load(db, ((one.source, one.first, job.shard_home(one.signed) / SIGNATURES) for one in of_kind))
+            duplicates.exact(db)
+            duplicates.pairs(db, params.bands)
+            with _shingles(job.scratch / "shingles.bin", of_kind, duplicates.members(db), params.ngram) as shingles:
+                duplicates.near(db, shingles, params.threshold)
+            duplicates.verdict(db)
+            clusters["sizes"].update(duplicates.sizes(db))
             clusters["examples"][kind] = _examples(db, of_kind)
             for one in of_kind:
                 _write(db, job, one, inputs.index(one), funnel[one.source])
@@ -138,11 +139,9 @@ def sign(draft: Path, path: Path, kind: str, params: dict[str, Any]) -> Stats:
 
     ngram, bands = params["ngram"], params["bands"]
     bands_schema = [(f"band_{band}", pa.uint64()) for band in range(bands)]
-    schema = pa.schema(
-        [("id", pa.string()), ("characters", pa.int64()), ("high", pa.uint64()), ("low", pa.uint64()), *bands_schema]
-    )
+    schema = pa.schema([("id", pa.string()), ("characters", pa.int64()), ("high", pa.uint64()), ("low", pa.uint64()), *bands_schema])
     rows = 0
-    with pq.ParquetWriter(draft / "signatures.parquet", schema, compression="zstd") as out:
+    with pq.ParquetWriter(draft / SIGNATURES, schema, compression="zstd") as out:
         for batch in pq.ParquetFile(path).iter_batches(BATCH, columns=["id", *_JUDGED[kind]]):
             parts = [judged(kind, row) for row in batch.to_pylist()]
             keys = [_key(part) for part in parts]
@@ -165,133 +164,31 @@ def _exact_hash(key: str, parts: list[str]) -> bytes:
     return hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=16).digest()
 
 
-def _load(db: DuckDBPyConnection, job: Job, inputs: list[_Input]) -> None:
-    """Table `rows`: number, source, id, characters, high, low, band_0 … of one kind."""
-    for position, one in enumerate(inputs):
-        select = f"SELECT file_row_number + {one.first} AS number, $source AS source, * EXCLUDE (file_row_number)"
-        read = f"{select} FROM read_parquet($path, file_row_number = true)"
-        into = "INSERT INTO rows" if position else "CREATE OR REPLACE TABLE rows AS"
-        db.execute(f"{into} {read}", {"source": one.source, "path": str(job.shard_home(one.signed) / "signatures.parquet")})
-
-
-def _exact(db: DuckDBPyConnection) -> None:
-    """Table `exact`: number, keeper. Only hashes seen twice go through the window."""
-    db.execute(
-        """
-        CREATE OR REPLACE TABLE exact AS
-        WITH repeated AS (SELECT high, low FROM rows GROUP BY high, low HAVING count(*) > 1)
-        SELECT number, keeper FROM (
-            SELECT number, first_value(number) OVER (PARTITION BY high, low ORDER BY characters DESC, number) AS keeper
-            FROM rows SEMI JOIN repeated USING (high, low)
-        ) WHERE number <> keeper
-        """
-    )
-
-
-def _near(db: DuckDBPyConnection, job: Job, params: Params, inputs: list[_Input]) -> None:
-    """Table `near`: number, keeper, similarity."""
-    import numpy as np
-    import pyarrow as pa
-
-    _pairs(db, params.bands)
-    members = db.execute("SELECT DISTINCT unnest([worse, better]) AS number FROM pairs ORDER BY number").fetchnumpy()["number"]
-    home = job.scratch / "shingles.bin"
-    bounds = _write_shingles(home, inputs, members, params.ngram)
-    hashed = np.memmap(home, np.uint64, "r") if bounds[-1] else np.empty(0, np.uint64)
-
-    def shingles(number: int) -> NDArray[np.uint64]:
-        place = int(np.searchsorted(members, number))
-        return hashed[bounds[place] : bounds[place + 1]]
-
-    keeper: dict[int, tuple[int, float]] = {}
-    ordered = db.execute(
-        """
-        SELECT worse, better FROM pairs JOIN rows w ON w.number = worse JOIN rows b ON b.number = better
-        ORDER BY w.characters DESC, worse, b.characters DESC, better
-        """
-    )
-    while pairs := ordered.fetchmany(100_000):
-        for worse, better in pairs:  # all pairs of better rows came before, so it is known whether `better` stays
-            if worse not in keeper and better not in keeper:
-                similarity = minhash.jaccard(shingles(worse), shingles(better))
-                if similarity >= params.threshold:
-                    keeper[worse] = (better, similarity)
-    del hashed
-    home.unlink()
-    found = pa.table(
-        {
-            "number": pa.array(keeper.keys(), pa.int64()),
-            "keeper": pa.array((better for better, _ in keeper.values()), pa.int64()),
-            "similarity": pa.array((similarity for _, similarity in keeper.values()), pa.float64()),
-        }
-    )
-    db.register("found", found)
-    db.execute("CREATE OR REPLACE TABLE near AS SELECT * FROM found")
-    db.unregister("found")
-
-
-def _pairs(db: DuckDBPyConnection, bands: int) -> None:
-    """Table `pairs`: worse, better: rows that share a bucket of some band, each with the bucket's best and its nearest better ones."""
-    nearest = ", ".join(f"lag(number, {step}) OVER bucket" for step in range(1, NEIGHBOURS + 1))
-    db.execute("CREATE OR REPLACE TABLE found_pairs (worse BIGINT, better BIGINT)")
-    for band in range(bands):  # a band at a time: memory for one band's buckets
-        db.execute(
-            f"""
-            INSERT INTO found_pairs
-            WITH left_over AS (SELECT number, characters, band_{band} AS hash FROM rows ANTI JOIN exact USING (number)),
-            shared AS (SELECT hash FROM left_over WHERE hash IS NOT NULL GROUP BY hash HAVING count(*) > 1)
-            SELECT DISTINCT worse, better FROM (
-                SELECT number AS worse, unnest([first_value(number) OVER bucket, {nearest}]) AS better
-                FROM left_over SEMI JOIN shared USING (hash)
-                WINDOW bucket AS (PARTITION BY hash ORDER BY characters DESC, number)
-            ) WHERE better <> worse
-            """
-        )
-    db.execute("CREATE OR REPLACE TABLE pairs AS SELECT DISTINCT worse, better FROM found_pairs")
-    db.execute("DROP TABLE found_pairs")
-
-
-def _write_shingles(home: Path, inputs: list[_Input], members: NDArray[np.int64], ngram: int) -> NDArray[np.int64]:
-    """The n-gram sets of the rows `members` (sorted numbers), one after the other in a file of uint64. Returns where each begins, and the end."""
+@contextmanager
+def _shingles(home: Path, inputs: list[_Input], members: NDArray[np.int64], ngram: int) -> Iterator[Callable[[int], NDArray[np.uint64]]]:
+    """The n-gram sets of some rows (sorted numbers), in a file while the block lasts; the function reads one by its row's number."""
     import numpy as np
 
     bounds = [0]
     with home.open("wb") as out:
         for one in inputs:
             first, last = np.searchsorted(members, [one.first, one.first + one.rows])
-            wanted = members[first:last] - one.first
-            for start, batch in _batches(one, BATCH, _JUDGED[one.kind]) if len(wanted) else ():
-                inside = wanted[(wanted >= start) & (wanted < start + len(batch))] - start
-                for row in batch.take(inside).to_pylist():
-                    hashed = minhash.shingles(_key(judged(one.kind, row)), ngram)
-                    out.write(hashed.astype("<u8").tobytes())
-                    bounds.append(bounds[-1] + len(hashed))
+            for _, row in _picked(one, members[first:last] - one.first, _JUDGED[one.kind]):
+                hashed = minhash.shingles(_key(judged(one.kind, row)), ngram)
+                out.write(hashed.tobytes())
+                bounds.append(bounds[-1] + len(hashed))
     assert len(bounds) == len(members) + 1, "every member is a row of some input"
-    return np.array(bounds)
+    ends = np.array(bounds)
+    stored = np.memmap(home, np.uint64, "r") if ends[-1] else np.empty(0, np.uint64)
 
+    def of(number: int) -> NDArray[np.uint64]:
+        place = int(np.searchsorted(members, number))
+        return stored[ends[place] : ends[place + 1]]
 
-def _verdict(db: DuckDBPyConnection) -> None:
-    """Table `verdict`: number, reason, keeper, similarity of every row that goes. The keeper of an exact duplicate may itself have gone."""
-    db.execute(
-        """
-        CREATE OR REPLACE TABLE verdict AS
-        SELECT e.number, 'exact duplicate' AS reason, coalesce(n.keeper, e.keeper) AS keeper, NULL::DOUBLE AS similarity
-        FROM exact e LEFT JOIN near n ON n.number = e.keeper
-        UNION ALL
-        SELECT number, 'near duplicate', keeper, similarity FROM near
-        """
-    )
-
-
-def _sizes(db: DuckDBPyConnection) -> dict[str, int]:
-    """How many clusters have 2, 3–4, 5–8 … rows, the one that stays included."""
-    sizes = db.execute(
-        """
-        SELECT CAST(ceil(log2(size)) AS INTEGER) AS power, count(*) FROM (SELECT count(*) + 1 AS size FROM verdict GROUP BY keeper)
-        GROUP BY power ORDER BY power
-        """
-    ).fetchall()
-    return {str(2**power) if power == 1 else f"{2 ** (power - 1) + 1}–{2**power}": count for power, count in sizes}
+    try:
+        yield of
+    finally:
+        home.unlink()
 
 
 def _examples(db: DuckDBPyConnection, inputs: list[_Input]) -> list[dict[str, Any]]:
@@ -317,14 +214,11 @@ def _examples(db: DuckDBPyConnection, inputs: list[_Input]) -> list[dict[str, An
 
 def _shown(inputs: list[_Input], numbers: set[int]) -> dict[int, dict[str, str]]:
     """Id, source and excerpt of a few rows, by number."""
-    found = {}
-    for one in inputs:
-        wanted = sorted(number - one.first for number in numbers if one.first <= number < one.first + one.rows)
-        for start, batch in _batches(one, BATCH, ["id", *_JUDGED[one.kind]]) if wanted else ():
-            inside = [place for place in wanted if start <= place < start + len(batch)]
-            for place, row in zip(inside, batch.take([place - start for place in inside]).to_pylist(), strict=True):
-                found[one.first + place] = {"id": row["id"], "source": one.source, "excerpt": _excerpt(one.kind, row)}
-    return found
+    return {
+        one.first + place: {"id": row["id"], "source": one.source, "excerpt": _excerpt(one.kind, row)}
+        for one in inputs
+        for place, row in _picked(one, sorted(n - one.first for n in numbers), ["id", *_JUDGED[one.kind]])
+    }
 
 
 def _excerpt(kind: str, row: dict[str, Any]) -> str:
@@ -358,6 +252,17 @@ def _write(db: DuckDBPyConnection, job: Job, one: _Input, position: int, funnel:
     funnel["in"] += one.rows
     funnel["kept"] += one.rows - len(gone)
     funnel["dropped"].update(row[1] for row in gone)
+
+
+def _picked(one: _Input, places: Sequence[int] | NDArray[np.int64], columns: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:
+    """The rows at these places of the file, which are sorted; places outside of it are passed over."""
+    import numpy as np
+
+    places = np.asarray(places, np.int64)
+    places = places[(places >= 0) & (places < one.rows)]
+    for start, batch in _batches(one, BATCH, columns) if len(places) else ():
+        here = places[(places >= start) & (places < start + len(batch))]
+        yield from zip(here.tolist(), batch.take(here - start).to_pylist(), strict=True)
 
 
 def _batches(one: _Input, size: int, columns: list[str] | None = None) -> Iterator[tuple[int, pa.Table]]:

@@ -10,8 +10,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-# a stage's part of the way, and what rows are once it has kept them
-STEPS = {"extract": "ingested", "ingest": "ingested", "dedup": "after dedup", "filter": "after filter", "split": "used"}
+from tasks.text import privacy
+
+STEPS = {"extract": "ingest", "ingest": "ingest", "dedup": "dedup", "filter": "filter", "split": "split"}  # a stage's part of the way
 TRAINS = {"documents", "conversations", "preferences"}  # kinds that go the whole way; others leave it for the evaluation
 
 Nodes = dict[str, dict[str, Any]]  # node name → {stage, title, key, digest, version, stats, …}, in pipeline order
@@ -76,8 +77,8 @@ class Funnel:
 
     @property
     def used(self) -> int:
-        """Rows that training uses: those that came by the last step."""
-        return self.kept(len(self.steps) - 1) if self.steps else 0
+        """Rows that training uses: those that the split kept; 0 without one."""
+        return self.kept(self.steps.index("split")) if "split" in self.steps else 0
 
 
 def family(node: str) -> str:
@@ -106,20 +107,32 @@ def build(nodes: Nodes, artifacts: dict[str, Path]) -> Funnel:
                 of_source.setdefault(source, []).append(problem)
             if family(node) in STEPS:
                 table.setdefault(source, [None] * len(steps))[steps.index(STEPS[family(node)])] = cell
-    ways = [Way(source, kinds(artifacts.get(next(c.node for c in cells if c))), cells, of_source.get(source, [])) for source, cells in table.items()]
-    for way in ways:
-        gaps = list(_gaps(way, steps))
+    ways = []
+    for source, cells in table.items():
+        folder = artifacts.get(next(cell.node for cell in cells if cell))
+        ways.append(Way(source, kinds(folder), cells, of_source.get(source, [])))
+        way = ways[-1]
+        gaps = _gaps(way, _rows_for_evaluation(folder, way.kinds))
         way.problems += gaps
         problems += gaps
     return Funnel(steps, ways, problems)
 
 
-def _gaps(way: Way, steps: list[str]) -> list[str]:
-    """Rows that one step kept and the next did not take in."""
+def _rows_for_evaluation(folder: Path | None, kinds: list[str]) -> int:
+    """Rows of a source's artifact that go to the evaluation and not on to the next step."""
+    import pyarrow.parquet as pq
+
+    paths = [path for kind in kinds if kind not in TRAINS and folder for path in (folder / kind).glob("*.parquet")]
+    return sum(pq.read_metadata(path).num_rows for path in paths)
+
+
+def _gaps(way: Way, leaving: int) -> list[str]:
+    """Rows that one step kept and the next did not take in; `leaving` is how many may go after the first."""
     gaps = []
-    for before, after in zip(way.passed, way.passed[1:], strict=False):
-        if before.kept != after.taken:
-            gaps.append(f"{way.source}: {before.node} kept {before.kept:,} rows, but {after.node} took in {after.taken:,}")
+    for place, (before, after) in enumerate(zip(way.passed, way.passed[1:], strict=False)):
+        passed = before.kept - (0 if place else leaving)
+        if passed != after.taken:
+            gaps.append(f"{way.source}: {before.node} kept {passed:,} rows, but {after.node} took in {after.taken:,}")
     last = way.passed[-1]
     if last is not way.cells[-1] and last.kept and TRAINS & set(way.kinds):
         gaps.append(f"{way.source}: {last.node} kept {last.kept:,} rows, and no later step counted them")
@@ -132,7 +145,7 @@ class Reason:
 
     name: str
     count: int
-    sources: dict[str, int]
+    share: float  # of the stage's rows
     examples: list[dict[str, str]]
 
 
@@ -157,9 +170,11 @@ def drops(nodes: Nodes, artifacts: dict[str, Path], examples: int) -> list[Drops
         if not by_reason:
             continue
         texts = _examples(sorted((artifacts[node] / "dropped").glob("*.parquet")) if node in artifacts else [], by_reason, examples)
-        reasons = [Reason(name, sum(sources.values()), sources, texts[name]) for name, sources in by_reason.items()]
-        reasons.sort(key=lambda reason: (-reason.count, reason.name))
-        found.append(Drops(node, sum(row["in"] for row in counts.values()), sum(reason.count for reason in reasons), reasons))
+        taken = sum(row["in"] for row in counts.values())
+        totals = {name: sum(sources.values()) for name, sources in by_reason.items()}
+        ordered = sorted(totals, key=lambda name: (-totals[name], name))
+        reasons = [Reason(name, totals[name], totals[name] / max(1, taken), texts[name]) for name in ordered]
+        found.append(Drops(node, taken, sum(totals.values()), reasons))
     return found
 
 
@@ -167,7 +182,7 @@ SCANNED = 200_000  # dropped rows looked at for examples: a rare reason of a hug
 
 
 def _examples(paths: list[Path], wanted: dict[str, dict[str, int]], each: int) -> dict[str, list[dict[str, str]]]:
-    """The first `each` dropped rows of every reason, taking turns among its sources."""
+    """The first `each` dropped rows of every reason, taking turns among its sources. Personal data is masked: people read this."""
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
@@ -177,7 +192,7 @@ def _examples(paths: list[Path], wanted: dict[str, dict[str, int]], each: int) -
     for batch in (batch for path in paths for batch in pq.ParquetFile(path).iter_batches(columns=["source", "reason", "detail", "excerpt"])):
         for (reason, source), still in list(short.items()):
             these = batch.filter(pc.and_(pc.equal(batch["reason"], reason), pc.equal(batch["source"], source))).slice(0, still).to_pylist()
-            found[reason, source] += these
+            found[reason, source] += [{name: privacy.mask(text or "")[0] for name, text in row.items()} for row in these]
             short[reason, source] -= len(these)
         short = {pair: still for pair, still in short.items() if still}
         seen += len(batch)

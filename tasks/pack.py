@@ -57,13 +57,12 @@ def run(job: Job, params: Params, *, rows: Path, tokenizer: Path) -> Stats:
         layout = pq.read_metadata(path)
         groups = [layout.row_group(number) for number in range(layout.num_row_groups)]
         pieces[split] = [
-            shards.Piece(job.shard_key(split, number), (path, number, tokenizer, dtype), group.num_rows, group.total_byte_size)
-            for number, group in enumerate(groups)
+            shards.Piece(job.shard_key(split, number), (path, number, tokenizer, dtype), group.num_rows, 0) for number, group in enumerate(groups)
         ]
     if not sum(piece.size for piece in pieces["train"]):
         raise ValueError(f"{rows / 'pretrain' / 'train.parquet'} has no document; give a source the use `pretrain` in the recipe")
-    # the tokenizer uses every core by itself, so one process does
-    found = iter(shards.do(job, _pack, [piece for split in SPLITS for piece in pieces[split]], "documents", big=1 << 62))
+    # pieces of no bytes are done in this process: the tokenizer uses every core by itself
+    found = iter(shards.do(job, _pack, [piece for split in SPLITS for piece in pieces[split]], "documents"))
     totals = {}
     for split in SPLITS:
         _join(job, [piece.key for piece in pieces[split]], split)

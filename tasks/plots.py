@@ -69,6 +69,7 @@ _STYLE = {
     "axes.facecolor": "none",
 }
 
+WIDTH = 4.2  # of a chart, in inches
 BUCKETS = 150  # points a line is drawn with: more than a 380-pixel chart can show, few enough to keep the page light
 
 
@@ -103,8 +104,8 @@ def curves(name: str, lines: Sequence[Line], *, y: str, x: str = "step", height:
         axes.set_xlabel(x)
         axes.margins(x=0.02)
         if len(lines) > 1:
-            axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.06), ncols=len(lines), columnspacing=1.4)
-        axes.text(1.0, 1.06, y, transform=axes.transAxes, ha="right", va="bottom", color=_MUTED, fontsize=9.5)
+            axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.05), ncols=len(lines), columnspacing=1.4)
+        axes.text(1.0, 1.05, y, transform=axes.transAxes, ha="right", va="bottom", color=_MUTED, fontsize=9.5)
         _thin_ticks(axes, height)
     return result[0]
 
@@ -120,8 +121,8 @@ def histogram(name: str, labels: Sequence[str], before: Sequence[float], after: 
         axes.set_xticks(range(0, len(labels), every), [labels[at] for at in range(0, len(labels), every)])
         axes.set_xlim(-0.1, len(before) + 0.1)
         axes.set_xlabel(x)
-        axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.06), ncols=2, columnspacing=1.4)
-        axes.text(1.0, 1.06, y, transform=axes.transAxes, ha="right", va="bottom", color=_MUTED, fontsize=9.5)
+        axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.05), ncols=2, columnspacing=1.4)
+        axes.text(1.0, 1.05, y, transform=axes.transAxes, ha="right", va="bottom", color=_MUTED, fontsize=9.5)
         _thin_ticks(axes, 2.2, x=False)
     return result[0]
 
@@ -167,9 +168,10 @@ def _chart(name: str, height: float) -> Iterator[tuple[Any, list[str]]]:
     defaults = {key: value for key, value in matplotlib.rcParamsDefault.items() if "backend" not in key}
     result: list[str] = []
     with matplotlib.rc_context({**defaults, **_STYLE, "svg.hashsalt": name}):
-        figure = Figure(figsize=(4.2, height), layout="constrained")
+        figure = Figure(figsize=(WIDTH, height))
         FigureCanvasSVG(figure)
-        yield figure.add_subplot(), result
+        # fixed margins: charts in a row line up, and matplotlib need not draw each twice to find out how much its labels take
+        yield figure.add_axes((0.5 / WIDTH, 0.46 / height, 1 - 0.62 / WIDTH, 1 - 0.78 / height)), result
         text = io.StringIO()
         figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     result.append(_inline(text.getvalue(), name))
@@ -231,7 +233,7 @@ def across(parents: dict[str, list[str]]) -> Drawing:
     skips = [(parent, node) for node, read in parents.items() for parent in read if rank[node] - rank[parent] > 1]
     above = [edge for edge in skips if rank[edge[1]] == len(columns) - 1 and len(columns[rank[edge[0]]]) == 1]
     longest = max((rank[node] - rank[parent] for parent, node in skips), default=0)
-    room = 12.0 + 13.0 * longest
+    room = 8.0 + 7.0 * longest
     tallest = max((len(column) for column in columns), default=0) * (high + 8) - 8
     middle = max(room + high / 2, tallest / 2) + 2
     boxes: dict[str, Box] = {}
@@ -247,11 +249,11 @@ def across(parents: dict[str, list[str]]) -> Drawing:
         for parent in read:
             a, b = boxes[parent], boxes[node]
             if (parent, node) not in skips:
-                half = (b.x - a.x - a.w) / 2
-                start, end = (a.x + a.w, a.y + a.h / 2), (b.x, b.y + b.h / 2)
-                paths.append(f"M{start[0]:.1f} {start[1]:.1f}c{half:.1f} 0 {half:.1f} {end[1] - start[1]:.1f} {end[0] - start[0]:.1f} {end[1] - start[1]:.1f}")
+                wide, fall = b.x - a.x - a.w, (b.y + b.h / 2) - (a.y + a.h / 2)
+                curve = f"c{wide / 2:.1f} 0 {wide / 2:.1f} {fall:.1f} {wide:.1f} {fall:.1f}"
+                paths.append(f"M{a.x + a.w:.1f} {a.y + a.h / 2:.1f}{curve}")
                 continue
-            depth = 8.0 + 17.0 * (rank[node] - rank[parent])
+            depth = 10.0 + 9.0 * (rank[node] - rank[parent])
             up = (parent, node) in above
             start = (a.x + a.w * 0.62, a.y if up else a.y + a.h)
             end = (b.x + b.w * 0.38, b.y if up else b.y + b.h)

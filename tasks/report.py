@@ -13,12 +13,13 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from tasks import funnel, plots
+from tasks import funnel, pack, plots
+from tasks.evaluate import wilson
 from tasks.funnel import Funnel, Nodes
 from tasks.stage import Identity, Job, Stats, stage
 
 if TYPE_CHECKING:
-    pass
+    from jinja2 import Template
 
 TEMPLATE = Path(__file__).with_name("report.html.j2")
 
@@ -28,6 +29,7 @@ GROUPS = {
     "evaluate": "result",
 }
 COLOURS = {"pretrain": 1, "sft": 2, "dpo": 3}  # of a model, everywhere on the page
+CUT = 160  # characters of a text shown as tokens
 NEEDED = {
     "split": "This run split no data, so nothing is known of what was used for training.",
     "pretrain": "There is no pretraining in this run.",
@@ -86,6 +88,9 @@ def run(job: Job, params: Params, *, artifacts: dict[str, Path], statistics: Pat
 def _page(params: Params, nodes: Nodes, artifacts: dict[str, Path], rows: Funnel) -> dict[str, Any]:
     """Everything that the template shows."""
     parents = _parents(nodes)
+    scores = _json(artifacts, "evaluate", "scores.json")
+    results = _results(scores)
+    answers = _json(artifacts, "evaluate", "answers.json") or []
     return {
         "recipe": params.recipe,
         "nodes": {name: entry | {"group": GROUPS.get(funnel.family(name), "data")} for name, entry in nodes.items()},
@@ -93,10 +98,23 @@ def _page(params: Params, nodes: Nodes, artifacts: dict[str, Path], rows: Funnel
         "missing": [text for name, text in NEEDED.items() if name not in nodes],
         "funnel": rows,
         "drops": funnel.drops(nodes, artifacts, params.examples),
-        "clusters": nodes["dedup"]["stats"].get("clusters") if "dedup" in nodes else None,
-        "uses": nodes["split"]["stats"].get("uses", {}) if "split" in nodes else {},
+        "clusters": _stats(nodes, "dedup").get("clusters"),
+        "uses": _uses(_stats(nodes, "split").get("uses", {})),
+        "personal": {source: counts for source, counts in _stats(nodes, "filter").get("personal_data", {}).items() if counts},
+        "pairs": _stats(nodes, "rejected").get("lengths", {}),
         "tokenizer": _json(artifacts, "tokenizer", "report.json"),
         "training": [_training(name, nodes[name], artifacts[name]) for name in COLOURS if name in nodes and name in artifacts],
+        "scores": scores,
+        "results": results,
+        "colours": COLOURS,
+        "after": {"ingest": "ingested", "dedup": "after dedup", "filter": "after filter", "split": "used"},
+        "stage_words": {"pretrain": "pretraining", "sft": "fine-tuning", "dpo": "DPO"},
+        "again": {"bitwise": "the same to the last bit", "seeded": "the same on the same hardware", "external": "what the outside gives"},
+        "tiles": _tiles(results, scores, rows),
+        "histograms": _histograms(_stats(nodes, "filter")),
+        "answers": answers[: params.answers],
+        "cut": _cut(artifacts, answers[0]["reference"]) if answers else [],
+        "figures": _figures(results, rows),
     }
 
 
@@ -111,41 +129,218 @@ def _parents(nodes: Nodes) -> dict[str, list[str]]:
     return parents
 
 
-def _json(artifacts: dict[str, Path], node: str, name: str) -> dict[str, Any]:
-    """A JSON file of an artifact; empty where the run has no such stage."""
+def _stats(nodes: Nodes, name: str) -> Stats:
+    return nodes[name]["stats"] if name in nodes else {}
+
+
+def _json(artifacts: dict[str, Path], node: str, name: str) -> Any:
+    """What a JSON file of an artifact holds; an empty dict where the run has no such stage or file."""
     path = artifacts[node] / name if node in artifacts else None
     return json.loads(path.read_text("utf-8")) if path and path.is_file() else {}
 
 
+def _uses(uses: dict[str, Any]) -> list[dict[str, Any]]:
+    """A line for each use and source: rows to train on, rows held out, characters of both."""
+    lines = []
+    for use, sides in uses.items():
+        for source in dict.fromkeys(source for side in sides.values() for source in side):
+            train, valid = (sides.get(side, {}).get(source, {"rows": 0, "characters": 0}) for side in ("train", "valid"))
+            characters = train["characters"] + valid["characters"]
+            lines.append({"use": use, "source": source, "train": train["rows"], "valid": valid["rows"], "characters": characters})
+    return lines
+
+
+def _cut(artifacts: dict[str, Path], text: str) -> list[tuple[str, int]]:
+    """A text as its tokens: (what is read, how many tokens it takes), where only a character that fell into bytes takes several."""
+    if "tokenizer" not in artifacts or not (artifacts["tokenizer"] / "tokenizer.json").is_file():
+        return []
+    encoder = pack.encoder(artifacts["tokenizer"])
+    pieces, waiting = [], list[int]()
+    for token in encoder.encode(text[:CUT], add_special_tokens=False).ids:
+        waiting.append(token)
+        if "\ufffd" not in (read := encoder.decode(waiting)):
+            pieces.append((read, len(waiting)))
+            waiting = []
+    return pieces
+
+
+def _histograms(stats: Stats) -> list[Chart]:
+    """Lengths of rows before and after the filter, a chart a source, from the first length that any row has."""
+    charts = []
+    for source, found in stats.get("lengths", {}).items():
+        first = next((place for place, count in enumerate(found["before"]) if count), 0)
+        labels = [plots.short_number(bound) for bound in found["bounds"][first:]]
+        svg = plots.histogram(f"Lengths of {source}", labels, found["before"][first:], found["after"][first:], x="characters")
+        charts.append(Chart(source, svg))
+    return charts
+
+
 # -- training -----------------------------------------------------------------------------------------------------------
+
+
+# of a training stage's statistics; its others tell of the machine, which is the record's business
+FACTS = ("parameters", "tokens", "passes", "steps", "batch", "learning_rate", "precision", "best_eval_loss", "best_step")
 
 
 def _training(name: str, entry: dict[str, Any], folder: Path) -> dict[str, Any]:
     """A model's facts and curves, from its record and from its log (one JSON object a line)."""
     path = folder / "log.jsonl"
     log = [json.loads(line) for line in path.read_text("utf-8").splitlines() if line.strip()] if path.is_file() else []
-    facts = [(key.replace("_", " "), value) for key, value in entry["stats"].items() if isinstance(value, int | float | str)]
-    return {"node": name, "title": entry["title"], "facts": facts, "charts": _curves(name, log)}
+    stats = entry["stats"]
+    facts = {fact: stats[fact] for fact in FACTS if stats.get(fact) is not None}
+    facts |= {f"rows {what}": count for what, count in stats.get("rows", {}).items()}
+    shown = [(fact.replace("_", " "), value if isinstance(value, str) else number(value)) for fact, value in facts.items()]
+    return {"node": name, "title": entry["title"], "facts": shown, "charts": _curves(name, log)}
 
 
 def _curves(name: str, log: list[dict[str, Any]]) -> list[Chart]:
     colour = COLOURS[name]
 
-    def both(key: str) -> list[plots.Line]:
-        """The figure in training and, as `eval_…`, in validation."""
-        lines = [_line("training", key, log, colour), _line("validation", f"eval_{key}", log, 4, "points")]
-        return [line for line in lines if line.y]
+    def lines(key: str) -> list[plots.Line]:
+        """The figure in training and, as `eval_…`, in validation, where there is one."""
+        both = [_line("training", key, log, colour), _line("validation", f"eval_{key}", log, 4, "points")]
+        return [line for line in both if line.y]
 
     wanted = [
-        ("Loss", "nats a token" if name != "dpo" else "nats a pair", both("loss"), None),
-        ("Preference margin", "chosen − rejected, nats × beta", both("rewards/margins"), 0.0),
-        ("Preference accuracy", "share of pairs", both("rewards/accuracies"), 0.5),
-        ("Learning rate", "", [line for line in [_line("", "learning_rate", log, colour)] if line.y], None),
-        ("Gradient norm", "before clipping", [line for line in [_line("", "grad_norm", log, colour)] if line.y], None),
+        ("Loss", "loss", "nats a token" if name != "dpo" else "", None),
+        ("Preference margin", "margin", "beta x nats", 0.0),
+        ("Preference accuracy", "accuracy", "share of pairs", 0.5),
+        ("Learning rate", "learning_rate", "", None),
+        ("Gradient norm", "grad_norm", "before clipping", None),
     ]
-    return [Chart(title, plots.curves(f"{title}, {name}", lines, y=unit, level=level)) for title, unit, lines, level in wanted if lines]
+    charts = []
+    for title, key, unit, level in wanted:
+        if found := lines(key):
+            charts.append(Chart(title, plots.curves(f"{title}, {name}", found, y=unit, level=level)))
+    return charts
 
 
 def _line(label: str, key: str, log: list[dict[str, Any]], colour: int, mark: plots.Mark = "line") -> plots.Line:
     points = [(row["step"], row[key]) for row in log if row.get(key) is not None]
     return plots.Line(label, [step for step, _ in points], [value for _, value in points], colour, mark)
+
+
+# -- evaluation ---------------------------------------------------------------------------------------------------------
+
+
+@dataclass(frozen=True)
+class Results:
+    """The key figures: for each of them the models that have it, in training order."""
+
+    accuracy: list[Score]
+    bits: list[tuple[str, float]]
+    preference: list[Score]
+    stops: list[Score]
+    subjects: list[tuple[str, str, float, list[Score]]]  # source, subject, chance, scores
+    chance: float | None
+
+
+def _results(scores: dict[str, Any]) -> Results:
+    models = scores.get("models", {})
+    asked = {name: found["questions"] for name, found in models.items() if found["questions"]}
+    subjects = []
+    for source, tallies in next(iter(asked.values()))["subjects"].items() if asked else ():
+        for subject, tally in tallies.items():
+            row = [_tally(name, found["subjects"][source][subject]) for name, found in asked.items()]
+            subjects.append((source, subject, tally["chance"], row))
+    return Results(
+        accuracy=[_tally(name, found["all"]) for name, found in asked.items()],
+        bits=[(name, found["bits_per_byte"]["all"]["value"]) for name, found in models.items() if found["bits_per_byte"]],
+        preference=[_share(name, found["preference"], "accuracy") for name, found in models.items() if found["preference"]],
+        stops=[_share(name, found["generation"], "stop_rate") for name, found in models.items() if found["generation"]],
+        subjects=subjects,
+        chance=scores.get("reference", {}).get("accuracy"),
+    )
+
+
+def _tiles(results: Results, scores: dict[str, Any], rows: Funnel) -> list[dict[str, str]]:
+    """The figures at the top of the page: what, the figure itself, what it is of."""
+    tiles = []
+
+    def add(what: str, big: str, more: str) -> None:
+        tiles.append({"what": what, "big": big, "more": more})
+
+    if results.bits:
+        guessing = scores["reference"]["bits_per_byte"]
+        add("Bits per byte of held-out text", f"{results.bits[-1][1]:.2f}", f"lower is better; all tokens alike: {guessing:.2f}")
+    if results.preference:
+        last = results.preference[-1]
+        before = f"{percent(results.preference[-2].value)} before; " if len(results.preference) > 1 else ""
+        add("Better answer likelier", percent(last.value), f"{before}of {last.n:,} pairs")
+    if results.stops:
+        add("Answers that end", percent(results.stops[-1].value), f"of {results.stops[-1].n:,} answers")
+    if rows.ways:
+        add("Rows used", f"{rows.used:,}", f"of {rows.read:,} read")
+    if scores:
+        last_model = list(scores["models"].values())[-1]
+        add("Parameters", plots.short_number(last_model["parameters"]), f"{last_model['vocab_size']:,} tokens, context {last_model['context']:,}")
+    return tiles
+
+
+def _tally(model: str, found: dict[str, Any]) -> Score:
+    return Score(model, found["accuracy"], found["low"], found["high"], found["n"])
+
+
+def _share(model: str, found: dict[str, Any], name: str) -> Score:
+    return Score(model, found[name], *wilson(round(found[name] * found["n"]), found["n"]), found["n"])
+
+
+def _figures(results: Results, rows: Funnel) -> list[dict[str, Any]]:
+    """The key figures as a table: figure, model, value, the bounds of its 95 % interval, and how many cases it is of."""
+
+    def row(figure: str, value: float, model: str = "", low: float | None = None, high: float | None = None, n: int | None = None) -> dict[str, Any]:
+        return {"figure": figure, "model": model, "value": value, "low": low, "high": high, "n": n}
+
+    table = [row("rows read", rows.read), row("rows used", rows.used)] if rows.ways else []
+    for name, shares in (("accuracy", results.accuracy), ("preference accuracy", results.preference), ("stop rate", results.stops)):
+        table += [row(name, s.value, s.model, round(s.low, 6), round(s.high, 6), s.n) for s in shares]
+    if results.chance is not None:
+        table.append(row("accuracy of guessing", results.chance))
+    return table + [row("bits per byte", value, model) for model, value in results.bits]
+
+
+def _sums(rows: Funnel) -> dict[str, Any]:
+    """The funnel as JSON: for each source what went into each step, what it kept, and what was dropped for which reason."""
+
+    def counts(cell: funnel.Cell) -> dict[str, Any]:
+        return {"in": cell.taken, "kept": cell.kept, "dropped": cell.dropped}
+
+    return {way.source: {step: counts(cell) for step, cell in zip(rows.steps, way.cells, strict=True) if cell} for way in rows.ways}
+
+
+# -- page ---------------------------------------------------------------------------------------------------------------
+
+
+def _template() -> Template:
+    from jinja2 import Environment, StrictUndefined
+
+    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
+    environment.filters |= {"n": lambda value: f"{value:,}", "pct": percent, "size": size, "visible": visible}
+    return environment.from_string(TEMPLATE.read_text("utf-8"))
+
+
+def percent(share: float) -> str:
+    """0.6123 → 61.2 %, with a space that does not break; a share that is not 0 or 1 never looks as if it were."""
+    if 0 < share < 0.0005:
+        return "<\u00a00.1\u00a0%"
+    if 0.9995 <= share < 1:
+        return ">\u00a099.9\u00a0%"
+    return f"{100 * share:.1f}\u00a0%"
+
+
+def number(value: float) -> str:
+    """Whole numbers in full, others short."""
+    return f"{value:,}" if isinstance(value, int) else plots.short_number(value)
+
+
+def visible(token: str) -> str:
+    """A token with its white space shown: a middle dot for a space, arrows for a line break and a tab."""
+    return token.replace(" ", "·").replace("\n", "↵").replace("\t", "⇥").replace("\r", "␍")
+
+
+def size(count: int) -> str:
+    """Bytes with a unit of 1,000: 1234567 → 1.23 MB."""
+    for least, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
+        if count >= least:
+            return f"{count / least:.3g} {unit}"
+    return f"{count} B"

@@ -6,17 +6,20 @@ into `draft`. Results are returned in the order of the pieces, whatever order th
 
 from __future__ import annotations
 
+import multiprocessing
 import os
+import signal
 import threading
-import time
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from tasks.stage import Job, Progress, Stats, canonical, fresh
 
-BIG = 32 << 20  # bytes of input from which worker processes are worth their second of starting up
+BIG = 16 << 20  # bytes of input from which worker processes are worth their second of starting up
 
 
 @dataclass(frozen=True)
@@ -29,8 +32,8 @@ class Piece:
     bytes: int
 
 
-def do(job: Job, work: Callable[..., Stats], pieces: Sequence[Piece], unit: str, big: int = BIG) -> list[Stats]:
-    """Do the pieces that are not finished, on `resources.pool` processes if they are `big`. Returns every piece's statistics.
+def do(job: Job, work: Callable[..., Stats], pieces: Sequence[Piece], unit: str) -> list[Stats]:
+    """Do the pieces that are not finished, on `resources.pool` processes if they read `BIG` input. Returns every piece's statistics.
 
     `work` must be a module's function and its arguments picklable. Its first error is raised, once the pieces under way have ended.
     """
@@ -39,37 +42,38 @@ def do(job: Job, work: Callable[..., Stats], pieces: Sequence[Piece], unit: str,
     total = sum(piece.size for piece in pieces)
     done = total - sum(piece.size for piece in todo)
     job.progress(Progress(done, total, unit))
-    workers = min(job.resources.pool, len(todo))
-    if workers > 1 and sum(piece.bytes for piece in todo) >= big:
-        for piece in _by_workers(job, work, todo, workers):
-            done += piece.size
-            job.progress(Progress(done, total, unit))
-    else:
-        for piece in todo:
-            _do_one(job.shard_home(piece.key), work, piece.arguments)
-            done += piece.size
-            job.progress(Progress(done, total, unit))
+    workers = min(job.resources.pool, len(todo)) if sum(piece.bytes for piece in todo) >= BIG else 1
+    for piece in _by_workers(job, work, todo, workers) if workers > 1 else _in_turn(job, work, todo):
+        done += piece.size
+        job.progress(Progress(done, total, unit))
     results = [job.finished(piece.key) for piece in pieces]
     assert all(result is not None for result in results), "a piece that was done is finished"
     return [result for result in results if result is not None]
 
 
-def _by_workers(job: Job, work: Callable[..., Stats], todo: Sequence[Piece], workers: int) -> Any:
-    import multiprocessing
-    from concurrent.futures import ProcessPoolExecutor, as_completed
+def _in_turn(job: Job, work: Callable[..., Stats], todo: Sequence[Piece]) -> Iterator[Piece]:
+    for piece in todo:
+        _do_one(job.shard_home(piece.key), work, piece.arguments)
+        yield piece
 
-    # spawn: the flow process has threads, and a forked copy of a locked lock stays locked
+
+def _by_workers(job: Job, work: Callable[..., Stats], todo: Sequence[Piece], workers: int) -> Iterator[Piece]:
+    # spawned, not forked: the flow process has threads, and a forked copy of a locked lock stays locked
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent, initargs=(os.getpid(),)) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent) as pool:
         largest_first = sorted(todo, key=lambda piece: -piece.bytes)
         waiting = {pool.submit(_do_one, job.shard_home(piece.key), work, piece.arguments): piece for piece in largest_first}
         try:
             for future in as_completed(waiting):
                 future.result()
                 yield waiting[future]
-        except BaseException:
+        except BrokenProcessPool as error:
+            raise RuntimeError(
+                "a worker process died, most likely killed by the system for lack of memory; finished shards are kept: "
+                "run again, with fewer resources.workers"
+            ) from error
+        finally:
             pool.shutdown(cancel_futures=True)
-            raise
 
 
 def _do_one(home: Path, work: Callable[..., Stats], arguments: tuple[Any, ...]) -> None:
@@ -78,12 +82,14 @@ def _do_one(home: Path, work: Callable[..., Stats], arguments: tuple[Any, ...]) 
         (draft / "stats.json").write_text(canonical(stats), "utf-8")
 
 
-def _end_with_parent(parent: int) -> None:
-    """A worker whose parent was killed would wait for work forever."""
+def _end_with_parent() -> None:
+    """A worker leaves interrupts to its parent and ends with it, however it ends: it would wait for work forever."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
 
     def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
+        parent.join()
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()

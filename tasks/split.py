@@ -56,7 +56,7 @@ def run(job: Job, params: Params, *, rows: Path) -> Stats:
                 draws.setdefault(use, Draw(params.valid_share, params.valid_max)).add(hashed)
     valid = set().union(*(draw.held_out() for draw in draws.values()))
 
-    funnel = {source: {"in": 0, "kept": 0, "dropped": Counter[str]()} for counts in sources.values() for source in counts}
+    funnel: dict[str, Any] = {source: {"in": 0, "kept": 0, "dropped": Counter[str]()} for counts in sources.values() for source in counts}
     amounts: dict[str, Any] = {use: {"train": {}, "valid": {}} for use in MAKES if use in draws}
     with ExitStack() as stack:
         out = {

@@ -31,7 +31,8 @@ def main(command: list[str]) -> int:
         killer.start()
 
     def wait_for_caller() -> None:
-        sys.stdin.buffer.read()  # returns when the pipe closes
+        while os.read(0, 4096):  # empty when the pipe closes; sys.stdin would hold a lock when we exit
+            pass
         end_child()
 
     signal.signal(signal.SIGTERM, end_child)

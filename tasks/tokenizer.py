@@ -12,7 +12,7 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator
-from functools import cache
+from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -37,7 +37,9 @@ SHOWN = 24  # tokens shown in the report
 class Params(Identity):
     vocab_size: int = Field(default=6400, ge=300, le=1_000_000, description="Tokens, with the special tokens and the 256 bytes")
     min_frequency: int = Field(default=2, ge=1, description="Times a pair must occur to become a token")
-    max_words: int = Field(default=500_000, ge=1000, description="Distinct words learned from, the most frequent first; bounds memory, about 1 kB each")
+    max_words: int = Field(
+        default=500_000, ge=1000, description="Distinct words learned from, the most frequent first; bounds memory, about 1 kB each"
+    )
 
 
 @stage("tokenizer", version=1, title="Byte-level BPE from word counts", params=Params, tools=("tokenizers", "jieba"))
@@ -88,6 +90,7 @@ def _words(job: Job, rows: Path) -> tuple[Path, Stats]:
                 pieces.append(shards.Piece(job.shard_key(key, kind, number), arguments, group.num_rows, group.total_byte_size))
         (job.scratch / "jieba").mkdir(exist_ok=True)
         shards.do(job, _count, pieces, "rows")
+        _segmenter.cache_clear()  # a hundred megabytes that the flow process need not keep
         with fresh(job.shard_home(key)) as draft:
             _merge(job, [job.shard_home(piece.key) / "words.parquet" for piece in pieces], draft)
     job.collect([key])
@@ -111,12 +114,12 @@ def _count(draft: Path, path: Path, kind: str, group: int, cache_folder: Path) -
 
 def count_words(texts: Iterable[str], cache_folder: Path) -> Counter[str]:
     """How often each word occurs. `cache_folder` takes jieba's compiled dictionary."""
-    import regex
+    from tokenizers import Regex, pre_tokenizers
 
-    cut = regex.compile(PATTERN).findall
+    cut = pre_tokenizers.Split(Regex(PATTERN), "isolated").pre_tokenize_str
     pieces: Counter[str] = Counter()
     for text in texts:
-        pieces.update(cut(text))
+        pieces.update(piece for piece, _ in cut(text))
     words: Counter[str] = Counter()
     segmenter = _segmenter(cache_folder)
     for piece, count in pieces.items():
@@ -129,7 +132,7 @@ def count_words(texts: Iterable[str], cache_folder: Path) -> Counter[str]:
     return words
 
 
-@cache
+@lru_cache(maxsize=1)
 def _segmenter(cache_folder: Path) -> jieba.Tokenizer:
     """jieba with its own dictionary, silent, and with its cache where we say instead of the system's temporary folder."""
     import logging
@@ -245,9 +248,8 @@ def _bytes_of_characters(tokenizer: Tokenizer) -> set[int]:
     """Ids that stand for one byte of a character of several: text that the vocabulary has no token for falls apart into these."""
     from models import bpe
 
-    ids = {tokenizer.token_to_id(character) for character in bpe.byte_alphabet()[0x80:]}
-    assert None not in ids, "every byte has a token"
-    return ids
+    vocabulary = tokenizer.get_vocab()
+    return {vocabulary[character] for character in bpe.byte_alphabet()[0x80:]}
 
 
 def _sha256(path: Path) -> str:

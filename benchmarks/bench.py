@@ -1,0 +1,90 @@
+"""What the benchmarks share: run `hanlin` as a person would, in a store of its own, and close with one line of JSON."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any, NoReturn
+
+ROOT = Path(__file__).resolve().parent.parent
+STAGES_AFTER_SFT = ["sft", "rejected", "dpo", "evaluate", "report"]
+
+
+def close(name: str, figure: float, unit: str, bar: str, ok: bool, **more: Any) -> NoReturn:
+    """Print the closing line and leave with the exit code that says whether the bar was met."""
+    print(json.dumps({"name": name, "figure": figure, "unit": unit, "bar": bar, "ok": ok, **more}, ensure_ascii=False))
+    sys.exit(0 if ok else 1)
+
+
+class Hanlin:
+    """The command line on a store, from any checkout of the code."""
+
+    def __init__(self, store: Path, code: Path = ROOT, **env: str):
+        self.store, self.code = store, code
+        self.env = os.environ | {"HANLIN_STORE": str(store), "PYTHONPATH": str(code), "PREFECT_HOME": str(store.parent / "prefect")} | env
+
+    def start(self, *arguments: str) -> subprocess.Popen[str]:
+        command = [sys.executable, "-m", "flows.cli", *arguments]
+        return subprocess.Popen(command, cwd=self.code, env=self.env, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+    def __call__(self, *arguments: str, code: int | None = 0) -> subprocess.CompletedProcess[str]:
+        """Run to the end. Any other exit code than `code` stops the benchmark; None takes any."""
+        process = self.start(*arguments)
+        out, err = process.communicate()
+        if code is not None and process.returncode != code:
+            raise SystemExit(f"hanlin {' '.join(arguments)} ended with {process.returncode} instead of {code}\n{out}\n{err}")
+        return subprocess.CompletedProcess(arguments, process.returncode, out, err)
+
+    def run(self, recipe: str, *overrides: str) -> dict[str, Any]:
+        """A whole run; what `--json` says of it."""
+        return last_json(self("run", recipe, *overrides, "--json").stdout)
+
+    def plan(self, recipe: str, *overrides: str) -> dict[str, str]:
+        """Stage → HIT, MISS or RESUME."""
+        return {step["name"]: step["status"] for step in last_json(self("plan", recipe, *overrides, "--json").stdout)["stages"]}
+
+
+def last_json(text: str) -> dict[str, Any]:
+    return json.loads(text.strip().splitlines()[-1])
+
+
+def built(outcome: dict[str, Any]) -> list[str]:
+    """The stages of a run that were not reused, in order."""
+    return [name for name, artifact in outcome["artifacts"].items() if not artifact["reused"]]
+
+
+@contextlib.contextmanager
+def playground() -> Iterator[Path]:
+    """A folder for stores and copies of the code, gone afterwards."""
+    with tempfile.TemporaryDirectory(prefix="hanlin-") as folder:
+        yield Path(folder)
+
+
+@contextlib.contextmanager
+def prefect_server(home: Path) -> Iterator[str]:
+    """A Prefect server as an operator starts it, UI included. Gives its API address."""
+    from flows.server import healthy
+    from tasks.child import supervised
+
+    port = 14200
+    env = os.environ | {"PREFECT_HOME": str(home), "PREFECT_SERVER_API_PORT": str(port), "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+    command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
+    with supervised(command, env=env, stdout=subprocess.DEVNULL):
+        url = f"http://127.0.0.1:{port}/api"
+        while not healthy(url):
+            time.sleep(0.2)
+        yield url
+
+
+def timed(call: Any, *arguments: Any, **named: Any) -> tuple[float, Any]:
+    """(seconds, result) of a call."""
+    started = time.monotonic()
+    result = call(*arguments, **named)
+    return time.monotonic() - started, result

@@ -1,0 +1,80 @@
+"""`kill -9` of the flow process at random moments over the whole pipeline, each followed by a restart.
+
+Every run must end, and the digests of all artifacts up to the tokenizer and the loss curves must equal those of an uninterrupted run.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import random
+import signal
+import time
+from pathlib import Path
+from typing import Any
+
+from benchmarks.bench import Hanlin, close, last_json, playground, timed
+
+CURVES = ("pretrain", "sft", "dpo")
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--kills", type=int, default=20)
+    options.add_argument("--seed", type=int, default=1)
+    options.add_argument("--recipe", default="tiny")
+    given = options.parse_args()
+    with playground() as folder:
+        straight = Hanlin(folder / "straight" / "store")
+        seconds, outcome = timed(straight.run, given.recipe)
+        expected = fingerprints(straight, outcome)
+        print(f"uninterrupted: {seconds:.0f} s")
+
+        killed = Hanlin(folder / "killed" / "store")
+        chance = random.Random(given.seed)
+        kills, places = 0, []
+        while True:
+            process = killed.start("run", given.recipe, "resources.checkpoint_steps=5", "--json")
+            if kills < given.kills:
+                # each life lasts about a share of the whole run beyond starting up, so that deaths fall on all stages
+                time.sleep(chance.uniform(3, 8 + 2.5 * seconds / given.kills))
+                if process.poll() is None:
+                    process.send_signal(signal.SIGKILL)
+                    process.wait()
+                    kills += 1
+                    places.append(working_on(killed.store))
+                    print(f"kill {kills}: while {places[-1]}", flush=True)
+                    continue
+            out, err = process.communicate()
+            if process.returncode != 0:
+                raise SystemExit(f"the restarted run failed:\n{err}")
+            if kills >= given.kills:
+                break
+            # it finished before all kills were spent: the rest fall on a new store
+            killed = Hanlin(folder / f"killed{kills}" / "store")
+        same = fingerprints(killed, last_json(out))
+        different = sorted(name for name in expected if expected[name] != same.get(name))
+    close("kill", kills, "kills survived", "20, artifacts to the tokenizer and loss curves equal", not different and kills >= given.kills, different=different, places=places)
+
+
+def fingerprints(hanlin: Hanlin, outcome: dict[str, Any]) -> dict[str, str]:
+    """Digests of the artifacts up to the tokenizer, and of the loss curves."""
+    found = {}
+    for name, artifact in outcome["artifacts"].items():
+        found[name] = artifact["digest"]
+        if name == "tokenizer":
+            break
+    for name in CURVES:
+        log = hanlin.store / "objects" / outcome["artifacts"][name]["key"] / "log.jsonl"
+        found[f"losses of {name}"] = hashlib.sha256(log.read_bytes()).hexdigest()
+    return found
+
+
+def working_on(store: Path) -> str:
+    """The stage whose work was under way, going by its scratch."""
+    stages = [path.read_text("utf-8") for path in store.glob("work/*/stage")]
+    return ", ".join(stages) or "between stages"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,160 @@
+"""The training engine: `python -m models.engine job.json`, alone or under `accelerate launch`.
+
+The job file: `stage` (pretrain, sft or dpo), `params`, `resources`, `inputs` (folders by role), `out`, `scratch`. It prints JSON lines
+(`tasks/child.py` says which); only the first of several processes prints and saves. SIGTERM ends the run after the step under way, with
+a checkpoint and exit code 75; started again with the same job file it goes on as if nothing had happened.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import json
+import os
+import shutil
+import signal
+import sys
+import time
+import warnings
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+LOCK_SECONDS = 60  # that an earlier trainer on the same scratch gets to end
+STOPPED = 75  # EX_TEMPFAIL: start me again
+
+
+def main() -> int:
+    job = json.loads(Path(sys.argv[1]).read_text("utf-8"))
+    first = os.environ.get("RANK", "0") == "0"
+    events = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
+    sys.stdout = sys.stderr  # whatever a library prints is no event
+
+    def emit(event: str, **fields: Any) -> None:
+        if first:
+            print(json.dumps({"event": event, **fields}, ensure_ascii=False), file=events, flush=True)
+
+    asked: list[int] = []
+    try:
+        with alone(Path(job["scratch"])) if first else contextlib.nullcontext():
+            quiet(Path(job["scratch"]))
+            signal.signal(signal.SIGTERM, lambda number, frame: asked.append(number))
+            result = run(job, emit, lambda: bool(asked))
+    except ValueError as mistake:
+        emit("error", message=str(mistake))
+        return 1
+    except RuntimeError as failure:
+        if "memory" not in str(failure):
+            raise
+        emit("error", message=f"out of memory ({str(failure).splitlines()[0]}); lower resources.micro_batch, which changes nothing but the speed")
+        return 1
+    if result is None:
+        emit("error", message="stopped by a signal, with a checkpoint saved; the same run, started again, goes on from there")
+        return STOPPED
+    emit("result", **result)
+    return 0
+
+
+def run(job: dict[str, Any], emit: Callable[..., None], stopping: Callable[[], bool] = lambda: False) -> dict[str, Any] | None:
+    """Train, write `out/model` and `out/log.jsonl`, and return the statistics; None if it was stopped. `ValueError` is for the user."""
+    import torch
+    from transformers import set_seed
+
+    from models import stages
+
+    began = time.monotonic()
+    set_seed(job["params"]["seed"])
+    trainer, stats = getattr(stages, job["stage"])(job, emit, stopping)
+    trainer.go()
+    if trainer.stopped:
+        return None
+    history = trainer.history()
+    if trainer.is_world_process_zero():
+        _publish(job, trainer.model, history)
+    checked = [row for row in history if "eval_loss" in row]
+    best: dict[str, float] = min(checked, key=lambda row: row["eval_loss"], default={})
+    here = trainer.run.steps - trainer.resumed
+    return {
+        **stats,
+        "parameters": sum(p.numel() for p in trainer.model.parameters()),
+        "steps": trainer.run.steps,
+        "batch": trainer.run.batch,
+        "tokens": trainer.run.tokens,
+        "learning_rate": trainer.run.learning_rate,
+        "loss": [row["loss"] for row in history if "loss" in row][-1],
+        **{name: value for name, value in (checked[-1] if checked else {}).items() if name != "step"},
+        "best_eval_loss": best.get("eval_loss"),
+        "best_step": best.get("step"),
+        "precision": "bfloat16" if trainer.args.bf16 else "float32",
+        "device": trainer.args.device.type,
+        "processes": trainer.accelerator.num_processes,
+        "threads": torch.get_num_threads(),
+        "micro_batch": trainer.run.micro,
+        "resumed_from": trainer.resumed,
+        "seconds_per_step": trainer.seconds / here if here else None,
+        "seconds": time.monotonic() - began,
+    }
+
+
+def _publish(job: dict[str, Any], model: Any, history: list[dict[str, float]]) -> None:
+    """The model as `AutoModelForCausalLM` loads it, its tokenizer, and the log. Nothing in it tells one run of the same from another."""
+    from transformers import GenerationConfig
+
+    from models.template import END_ID, PAD_ID, STOP_ID
+
+    home = Path(job["out"]) / "model"
+    model.config.use_cache = True  # training is over
+    model.config.update({"pad_token_id": PAD_ID, "bos_token_id": END_ID, "eos_token_id": END_ID})
+    stops = END_ID if job["stage"] == "pretrain" else [STOP_ID, END_ID]
+    model.generation_config = GenerationConfig(pad_token_id=PAD_ID, bos_token_id=END_ID, eos_token_id=stops)
+    model.save_pretrained(home)
+    for path in home.iterdir():
+        path.chmod(0o644)  # safetensors writes for the owner alone
+    source = Path(job["inputs"].get("tokenizer") or job["inputs"]["model"])
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        shutil.copyfile(source / name, home / name)
+    (home.parent / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in history), "utf-8")
+
+
+@contextlib.contextmanager
+def alone(scratch: Path) -> Iterator[None]:
+    """Hold the folder's lock, so that an orphan and its successor never write the same checkpoints. `ValueError` after a minute."""
+    scratch.mkdir(parents=True, exist_ok=True)
+    with (scratch / "trainer.lock").open("a+") as lock:
+        deadline = time.monotonic() + LOCK_SECONDS
+        while True:
+            try:
+                fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                break
+            except BlockingIOError:
+                if time.monotonic() > deadline:
+                    lock.seek(0)
+                    holder = lock.read().strip()
+                    raise ValueError(f"another trainer (process {holder}) still works in {scratch}; end it, or wait until it is done") from None
+                time.sleep(0.2)
+        lock.truncate(0)
+        lock.write(f"{os.getpid()}\n")
+        lock.flush()
+        yield
+
+
+def quiet(scratch: Path) -> None:
+    """Before the libraries are imported: no network, no caches in the user's home, no bars and no advice."""
+    os.environ.update(
+        {
+            "HF_HOME": str(scratch / "cache"),
+            "HF_HUB_OFFLINE": "1",
+            "HF_HUB_DISABLE_TELEMETRY": "1",
+            "TRANSFORMERS_VERBOSITY": "error",
+            "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
+            "DATASETS_VERBOSITY": "error",
+            "TQDM_DISABLE": "1",
+        }
+    )
+    if "WORLD_SIZE" not in os.environ:  # one process drives one device; several would be wrapped in nn.DataParallel
+        os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
+    warnings.filterwarnings("ignore")
+
+
+if __name__ == "__main__":
+    sys.exit(main())

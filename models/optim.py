@@ -1,0 +1,139 @@
+"""Muon for the hidden matrices and AdamW for the rest, as one optimiser; and the learning rate's schedule.
+
+Muon (Keller Jordan, https://kellerjordan.github.io/posts/muon/) replaces the momentum of a matrix by the nearest orthogonal matrix. With
+an update scaled to AdamW's usual root mean square (Liu et al., https://arxiv.org/abs/2502.16982) one learning rate serves both halves.
+torch.optim.Muon does the same a matrix at a time; here all matrices of one shape go through the iteration as one batch.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable
+from typing import Any, Literal
+
+import torch
+from torch import Tensor, nn
+from torch.optim.adamw import adamw
+
+Kind = Literal["muon", "adamw"]
+Shape = Literal["wsd", "cosine", "constant"]
+
+NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # quintic with the steepest slope at zero; 5 rounds bring every singular value to 0.7…1.2
+ROUNDS = 5
+
+
+def orthogonalise(matrices: Tensor) -> Tensor:
+    """The nearest (semi-)orthogonal matrices, roughly, of a batch (n, rows, columns); in the precision it is given."""
+    a, b, c = NEWTON_SCHULZ
+    x = matrices.mT if matrices.size(1) > matrices.size(2) else matrices
+    x = x / x.norm(dim=(1, 2), keepdim=True).clamp(min=1e-7)
+    for _ in range(ROUNDS):
+        gram = x @ x.mT
+        x = torch.baddbmm(x, torch.baddbmm(gram, gram, gram, beta=b, alpha=c), x, beta=a)
+    return x.mT if matrices.size(1) > matrices.size(2) else x
+
+
+class MuonAdamW(torch.optim.Optimizer):
+    """Each group of parameters has a `kind`, "muon" (matrices only) or "adamw". Its state is tensors and numbers only."""
+
+    def __init__(self, groups: Iterable[dict[str, Any]], *, lr: float, betas: tuple[float, float] = (0.9, 0.95), momentum: float = 0.95,
+                 precision: torch.dtype = torch.float32):  # fmt: skip
+        defaults = {"kind": "adamw", "lr": lr, "betas": betas, "eps": 1e-8, "momentum": momentum, "weight_decay": 0.0}
+        super().__init__(list(groups), defaults)
+        self.precision = precision  # of the Newton–Schulz products
+        for group in self.param_groups:
+            assert group["kind"] in ("muon", "adamw"), group["kind"]
+            assert group["kind"] == "adamw" or all(p.ndim == 2 for p in group["params"]), "Muon takes matrices"
+
+    @torch.no_grad()
+    def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        assert closure is None, "one gradient a step"
+        for group in self.param_groups:
+            parameters = [p for p in group["params"] if p.grad is not None]
+            if group["kind"] == "muon":
+                self._muon(group, parameters)
+            elif parameters:
+                self._adamw(group, parameters)
+        return None
+
+    def _muon(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
+        by_shape: dict[torch.Size, list[Tensor]] = {}
+        for p in parameters:
+            by_shape.setdefault(p.shape, []).append(p)
+        for (rows, columns), alike in by_shape.items():
+            updates = []
+            for p in alike:
+                assert p.grad is not None
+                state = self.state[p]
+                if not state:
+                    state["momentum"] = torch.zeros_like(p)
+                state["momentum"].lerp_(p.grad, 1 - group["momentum"])
+                updates.append(p.grad.lerp(state["momentum"], group["momentum"]))  # Nesterov
+            # an orthogonal matrix has a root mean square of 1/√longest; AdamW's updates have about 0.2
+            scale = 0.2 * math.sqrt(max(rows, columns))
+            for p, update in zip(alike, orthogonalise(torch.stack(updates).to(self.precision)), strict=True):
+                p.mul_(1 - group["lr"] * group["weight_decay"])
+                p.add_(update.to(p.dtype), alpha=-group["lr"] * scale)
+
+    def _adamw(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
+        for p in parameters:
+            if not self.state[p]:
+                self.state[p] = {"step": torch.zeros((), device=p.device), "mean": torch.zeros_like(p), "square": torch.zeros_like(p)}
+        states = [self.state[p] for p in parameters]
+        adamw(
+            parameters,
+            [p.grad for p in parameters if p.grad is not None],
+            [state["mean"] for state in states],
+            [state["square"] for state in states],
+            [],
+            [state["step"] for state in states],
+            foreach=False,
+            fused=True,
+            amsgrad=False,
+            beta1=group["betas"][0],
+            beta2=group["betas"][1],
+            lr=group["lr"],
+            weight_decay=group["weight_decay"],
+            eps=group["eps"],
+            maximize=False,
+        )
+
+
+def groups(model: nn.Module, kind: Kind, weight_decay: float) -> list[dict[str, Any]]:
+    """Every trained parameter in exactly one group: the matrices inside the layers, which decay and which Muon takes, and the rest.
+
+    Embeddings do not decay: a rare word's row would shrink at every step between two sightings.
+    """
+    tables = {id(p) for module in model.modules() if isinstance(module, nn.Embedding) for p in module.parameters()}
+    head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    tables |= {id(p) for p in head.parameters()} if head is not None else set()
+    trained = [p for p in model.parameters() if p.requires_grad]
+    hidden = [p for p in trained if p.ndim == 2 and id(p) not in tables]
+    rest = [p for p in trained if p.ndim != 2 or id(p) in tables]
+    assert sorted(map(id, hidden + rest)) == sorted({id(p) for p in trained}), "a parameter is in no group, or in two"
+    found: list[dict[str, Any]] = [
+        {"params": hidden, "kind": kind, "weight_decay": weight_decay},
+        {"params": rest, "kind": "adamw", "weight_decay": 0.0},
+    ]
+    return [group for group in found if group["params"]]
+
+
+def schedule(shape: Shape, steps: int, warmup: float, decay: float) -> Callable[[int], float]:
+    """Factor of the peak learning rate at a step (from 0): up over the first `warmup` share of the steps, then by shape.
+
+    wsd (warm-up, stable, decay; Hu et al., https://arxiv.org/abs/2404.06395): flat, then a line to zero over the last `decay` share;
+    cosine: half a cosine to a tenth; constant: flat. The last step still learns: the line would reach zero one step later.
+    """
+    rising = max(1, round(warmup * steps))
+    falling = max(1, round(decay * steps))
+
+    def factor(step: int) -> float:
+        up = min(1.0, (step + 1) / rising)
+        if shape == "wsd":
+            return min(up, max(0, steps - step) / falling)
+        if shape == "cosine" and step >= rising:
+            share = min(1.0, (step - rising) / max(1, steps - rising))
+            return 0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * share))
+        return up
+
+    return factor

@@ -1,0 +1,229 @@
+"""The three training stages: from a job to a trainer that is ready to go.
+
+A job has `stage`, `params`, `resources`, `inputs` (folders by role), `out` and `scratch`, as the job file of `models/engine.py` says.
+Each function raises `ValueError` where a parameter does not fit the data or the machine.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+import torch
+from transformers import AutoTokenizer, LlamaForCausalLM, Trainer, TrainingArguments
+
+from models import data, losses, presets
+from models.generate import context_of, device_of, has_bf16, load
+from models.trainer import Exact, Run
+
+if TYPE_CHECKING:
+    import datasets
+    from transformers import PreTrainedTokenizerBase
+
+Emit = Callable[..., None]
+Job = dict[str, Any]
+
+
+class Pretrainer(Exact, Trainer):
+    """From nothing, on windows of packed documents."""
+
+
+def pretrain(job: Job, emit: Emit, stopping: Callable[[], bool]) -> tuple[Pretrainer, dict[str, Any]]:
+    """A new model. What `params` leaves empty follows from the preset; the formulas are logged."""
+    params, packed, home = job["params"], Path(job["inputs"]["packed"]), Path(job["inputs"]["tokenizer"])
+    size = presets.PRESETS[params["preset"]]
+    context = params["context"] or size.context
+    train, valid = data.Windows(packed, "train", context), data.Windows(packed, "valid", context)
+    if not (home / "tokenizer.json").is_file():
+        raise ValueError(f"{home} has no tokenizer.json; run the tokenizer stage first, or name the folder that holds it")
+    tokenizer = AutoTokenizer.from_pretrained(home)
+    if len(tokenizer) != train.vocab_size:
+        raise ValueError(f"{packed} was packed with {train.vocab_size} tokens, and the tokenizer has {len(tokenizer)}; pack again with this one")
+    corpus = len(train.tokens)
+    wanted = params["tokens"] or (round(params["epochs"] * corpus) if params["epochs"] else presets.horizon(size.body, corpus))
+    flops = presets.compute(size.body, wanted)
+    batch = max(1, params["batch_tokens"] // context) if params["batch_tokens"] else presets.batch_sequences(flops, context)
+    rate = params["learning_rate"] or presets.learning_rate(flops)
+    steps = max(1, round(wanted / (batch * context)))
+    why = "as asked" if params["tokens"] or params["epochs"] else f"min(20·N, 4 · {corpus:,} in the corpus)"
+    emit(
+        "log",
+        text=f"{params['preset']}: N = {size.body:,} parameters and 2 · {train.vocab_size:,} · {size.hidden} in embeddings; "
+        f"D = {wanted:,} tokens ({why}); C = 6·N·D = {flops:.2g}; "
+        f"batch {batch} · {context} tokens{'' if params['batch_tokens'] else ' (0.2920·C^0.3271)'}, {steps} steps; "
+        f"learning rate {rate:g}{'' if params['learning_rate'] else ' (0.3118·C^-0.125)'}",
+    )
+    _enough(len(train), batch, f"{packed} has {len(train)} training windows of {context} tokens", "batch_tokens or context")
+    settings = _settings(job, steps, batch)
+    trainer = Pretrainer(
+        model=LlamaForCausalLM(presets.build(params["preset"], train.vocab_size, context)),
+        args=TrainingArguments(**settings),
+        train_dataset=train,
+        eval_dataset=valid,
+        data_collator=data.stack,
+        processing_class=tokenizer,
+    )
+    losses.fuse(trainer.model)
+    trainer.run = _run(
+        job,
+        settings,
+        identity={"rows": len(train), "context": context, "vocab_size": train.vocab_size},
+        samples=data.order(len(train), steps * batch, params["seed"]),
+        batch=batch,
+        tokens=steps * batch * context,
+        learning_rate=rate,
+        eval_order=np.arange(min(len(valid), max(1, params["eval_tokens"] // context))),
+        emit=emit,
+        stopping=stopping,
+    )
+    return trainer, {"passes": steps * batch / len(train)}
+
+
+def sft(job: Job, emit: Emit, stopping: Callable[[], bool]) -> tuple[Any, dict[str, Any]]:
+    """A model that goes on with conversations."""
+    from trl import SFTConfig
+
+    from models.tuning import Tuner
+
+    home = Path(job["inputs"]["rows"]) / "sft"
+    model, tokenizer, longest = _start(job)
+    train, taken = data.conversations(home / "train.parquet", tokenizer, longest)
+    valid, _ = data.conversations(home / "valid.parquet", tokenizer, longest)
+    emit("log", text=f"{home}: {taken.told('conversations', longest)}")
+    run, settings = _tuning(job, model, train, valid, f"{home / 'train.parquet'} has {len(train)} usable conversations", 4, emit, stopping)
+    arguments = SFTConfig(**settings, max_length=None, dataset_kwargs={"skip_prepare_dataset": True})
+    trainer = Tuner(model=model, args=arguments, train_dataset=train, eval_dataset=valid if len(valid) else None, processing_class=tokenizer)
+    trainer.run = run
+    losses.fuse(trainer.model)  # after TRL, which changes the forward too
+    return trainer, {"rows": vars(taken)}
+
+
+def dpo(job: Job, emit: Emit, stopping: Callable[[], bool]) -> tuple[Any, dict[str, Any]]:
+    """A model that goes on with pairs of answers, and is its own reference."""
+    from trl import DPOConfig
+
+    from models.tuning import Preferrer
+
+    params, home, scratch = job["params"], Path(job["inputs"]["pairs"]) / "preferences", Path(job["scratch"])
+    model, tokenizer, longest = _start(job)
+    train, taken = data.preferences(home / "train.parquet", tokenizer, longest)
+    valid, _ = data.preferences(home / "valid.parquet", tokenizer, longest)
+    emit("log", text=f"{home}: {taken.told('pairs', longest)}")
+    run, settings = _tuning(job, model, train, valid, f"{home / 'train.parquet'} has {len(train)} usable pairs", 40, emit, stopping)
+    weights = {params["loss_type"]: 1.0} | ({"sft": params["sft_weight"]} if params["sft_weight"] else {})
+    arguments = DPOConfig(
+        **settings,
+        max_length=None,
+        beta=params["beta"],
+        loss_type=list(weights),
+        loss_weights=list(weights.values()),
+        label_smoothing=params["label_smoothing"],
+        precompute_ref_log_probs=True,
+    )
+    trainer = Preferrer(model=model, args=arguments, train_dataset=train, eval_dataset=valid if len(valid) else None, processing_class=tokenizer)
+    trainer.run = run
+    emit("log", text=f"log-probabilities of the reference model for {len(train) + len(valid):,} pairs")
+    trainer.train_dataset = trainer.refer(train, scratch / "reference-train.npy")
+    if len(valid):
+        trainer.eval_dataset = trainer.refer(valid, scratch / "reference-valid.npy")
+    return trainer, {"rows": vars(taken)}
+
+
+def _start(job: Job) -> tuple[LlamaForCausalLM, PreTrainedTokenizerBase, int]:
+    """The model to go on from, its tokenizer, and the longest row it takes."""
+    home = Path(job["inputs"]["model"])
+    model, tokenizer = load(home, torch.device("cpu"))
+    context, asked = context_of(model), job["params"]["max_length"]
+    if asked and asked > context:
+        raise ValueError(f"max_length is {asked}, and the model of {home} was trained with a context of {context}; lower max_length")
+    return model, tokenizer, asked or context
+
+
+def _tuning(
+    job: Job,
+    model: LlamaForCausalLM,
+    train: datasets.Dataset,
+    valid: datasets.Dataset,
+    found: str,
+    gentler: int,
+    emit: Emit,
+    stopping: Callable[[], bool],
+) -> tuple[Run, dict[str, Any]]:
+    """The run of a stage that goes on from a model. Its learning rate is a fraction of what the model's own pretraining would take."""
+    params, batch = job["params"], job["params"]["batch_size"]
+    _enough(len(train), batch, found, "batch_size")
+    steps = max(1, round(params["epochs"] * len(train) / batch))
+    embeddings = {id(model.get_input_embeddings().weight), id(model.get_output_embeddings().weight)}
+    body = sum(p.numel() for p in model.parameters() if id(p) not in embeddings)
+    rate = params["learning_rate"] or float(f"{presets.learning_rate(presets.compute(body, 20 * body)) / gentler:.1e}")
+    why = "" if params["learning_rate"] else f" (0.3118·C^-0.125 / {gentler}, C = 120·N², N = {body:,})"
+    emit("log", text=f"batch {batch}, {steps} steps; learning rate {rate:g}{why}")
+    sizes, checked = data.lengths(train), data.lengths(valid)
+    samples = data.order(len(train), steps * batch, params["seed"], batch=batch, lengths=sizes)
+    seen = int((np.cumsum(checked) <= params["eval_tokens"]).sum()) or min(1, len(checked))
+    settings = _settings(job, steps, batch)
+    run = _run(
+        job,
+        settings,
+        identity={"rows": len(train), "tokens": int(sizes.sum())},
+        samples=samples,
+        batch=batch,
+        tokens=int(sizes[samples].sum()),
+        learning_rate=rate,
+        eval_order=np.argsort(checked[:seen], kind="stable")[::-1],
+        emit=emit,
+        stopping=stopping,
+    )
+    return run, settings
+
+
+def _run(job: Job, settings: dict[str, Any], *, identity: dict[str, Any], **fields: Any) -> Run:
+    params, resources = job["params"], job["resources"]
+    return Run(
+        identity={"stage": job["stage"], "params": params, **identity},
+        micro=settings["per_device_train_batch_size"],
+        checkpoint_steps=resources["checkpoint_steps"],
+        keep_checkpoints=resources["keep_checkpoints"],
+        checkpoints=Path(job["scratch"]) / "checkpoints",
+        **{name: params[name] for name in ("optimizer", "weight_decay", "schedule", "warmup", "decay", "eval_steps")},
+        **fields,
+    )
+
+
+def _settings(job: Job, steps: int, batch: int) -> dict[str, Any]:
+    """Arguments of every trainer. The micro-batch is the largest that `resources` allows and that divides a process's share."""
+    params, resources = job["params"], job["resources"]
+    device = device_of(resources["device"])
+    processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if batch % processes:
+        raise ValueError(f"a batch of {batch} sequences does not divide among {processes} processes; change resources.processes or the batch")
+    share = batch // processes
+    micro = next(size for size in range(min(share, resources["micro_batch"] or share), 0, -1) if share % size == 0)
+    return {
+        "output_dir": str(Path(job["scratch"]) / "trainer"),
+        "max_steps": steps,
+        "per_device_train_batch_size": micro,
+        "gradient_accumulation_steps": share // micro,
+        "max_grad_norm": params["clip"],
+        "bf16": params["precision"] == "bfloat16" or (params["precision"] == "auto" and has_bf16(device)),
+        "seed": params["seed"],
+        "use_cpu": device.type == "cpu",
+        "ddp_backend": "gloo" if device.type == "cpu" and processes > 1 else None,
+        "dataloader_pin_memory": device.type == "cuda",
+        "logging_steps": params["log_steps"],
+        "logging_nan_inf_filter": False,  # a loss that is not a number must be seen
+        "save_strategy": "no",  # we decide when to save and to validate
+        "eval_strategy": "no",
+        "gradient_checkpointing": False,
+        "remove_unused_columns": False,
+        "disable_tqdm": True,
+        "report_to": [],
+    }
+
+
+def _enough(rows: int, batch: int, found: str, what: str) -> None:
+    if rows < batch:
+        raise ValueError(f"{found}, fewer than one batch of {batch}; lower {what}, or give more data")

@@ -1,0 +1,233 @@
+"""What Hanlin adds to the trainers of transformers and TRL, the same for pretraining, SFT and DPO.
+
+Our order of samples, optimiser and schedule; a loss that does not depend on how a batch is cut into pieces; checkpoints that are whole or
+absent; and a resume that is exact to the last digit, the history of losses included.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import math
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.optim.lr_scheduler import LambdaLR
+from torch.utils.data import DataLoader
+from transformers import TrainerCallback
+
+from models import checkpoint, optim
+from models.data import Order
+
+PROGRESS_SECONDS = 0.5  # at least, between two reports
+
+
+@dataclass(frozen=True)
+class Run:
+    """One training run: what is learned in what order, how fast, and where it leaves off."""
+
+    identity: dict[str, Any]  # all that defines the run; a checkpoint of another is refused
+    samples: np.ndarray  # (steps · batch,) rows in training order
+    batch: int  # samples a step, over all processes
+    micro: int  # samples a forward pass, of one process
+    tokens: int  # that all steps read together, for the speed shown
+    learning_rate: float
+    optimizer: optim.Kind
+    weight_decay: float
+    schedule: optim.Shape
+    warmup: float
+    decay: float
+    eval_steps: int
+    checkpoint_steps: int
+    keep_checkpoints: int
+    checkpoints: Path
+    emit: Callable[..., None] = lambda event, **fields: None
+    stopping: Callable[[], bool] = lambda: False  # asked after each step
+    eval_order: np.ndarray = field(default_factory=lambda: np.arange(0))
+
+    @property
+    def steps(self) -> int:
+        return len(self.samples) // self.batch
+
+
+class Exact:
+    """Mixed into a trainer before its own class. Set `run` before `go`."""
+
+    run: Run
+    stopped = False  # by a signal, with a checkpoint saved
+    resumed = 0  # step this process began at
+    seconds = 0.0
+    loss_is_scaled_for_ga = True
+
+    def go(self: Any) -> None:
+        """Train to the end, or until stopped, from the newest whole checkpoint if there is one."""
+        from transformers.trainer_callback import PrinterCallback
+
+        self.remove_callback(PrinterCallback)
+        self.add_callback(_Conduct(self))
+        if self.is_world_process_zero():
+            checkpoint.clean(self.run.checkpoints)
+        self.accelerator.wait_for_everyone()
+        start = checkpoint.newest(self.run.checkpoints, self._note)
+        if start is not None:
+            kept = json.loads((start / "run.json").read_text("utf-8"))
+            if kept["identity"] != self.run.identity:
+                raise ValueError(f"{start} belongs to a run with other parameters or inputs; give this run a folder of its own, or empty that one")
+            self.resumed = checkpoint.step_of(start)
+            self._note(f"going on from step {self.resumed} of {self.run.steps}")
+        began = time.monotonic()
+        self.train(resume_from_checkpoint=None if start is None else str(start))
+        self.seconds = time.monotonic() - began
+
+    def _note(self: Any, line: str) -> None:
+        if self.is_world_process_zero():
+            self.run.emit("log", text=line)
+
+    # what the trainers ask for
+
+    def _get_train_sampler(self, train_dataset: Any = None) -> Order:
+        return Order(self.run.samples)
+
+    def create_optimizer(self: Any, model: Any = None) -> torch.optim.Optimizer:
+        if self.optimizer is None:
+            groups = optim.groups(self.model, self.run.optimizer, self.run.weight_decay)
+            precision = torch.bfloat16 if self.args.bf16 else torch.float32
+            self.optimizer = optim.MuonAdamW(groups, lr=self.run.learning_rate, precision=precision)
+        return self.optimizer
+
+    def create_scheduler(self: Any, num_training_steps: int, optimizer: Any = None) -> LambdaLR:
+        if self.lr_scheduler is None:
+            factor = optim.schedule(self.run.schedule, self.run.steps, self.run.warmup, self.run.decay)
+            self.lr_scheduler = LambdaLR(self.optimizer, factor)
+            self._created_lr_scheduler = True
+        return self.lr_scheduler
+
+    def compute_loss(self: Any, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None) -> Tensor:
+        """Sum over this piece's targets, over the targets of the whole step on all processes, whose gradients are averaged later."""
+        assert not return_outputs
+        return model(**inputs) * (self.accelerator.num_processes / num_items_in_batch)
+
+    # validation
+
+    def evaluate(self: Any, *args: Any, **kwargs: Any) -> dict[str, float]:
+        """Mean over all targets of the validation rows, whatever the batches. Every process reads all of them: they are few."""
+        self.model.eval()
+        loader = DataLoader(self.eval_dataset, batch_size=self.run.micro, sampler=Order(self.run.eval_order), collate_fn=self.data_collator)
+        with torch.no_grad():
+            metrics = self._measure([self._prepare_inputs(batch) for batch in loader])
+        self.log(metrics)
+        self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
+        return metrics
+
+    def _measure(self: Any, batches: list[dict[str, Tensor]]) -> dict[str, float]:
+        total = sum(self.model(**batch).item() for batch in batches)
+        return {"eval_loss": total / sum(int((batch["labels"][:, 1:] >= 0).sum()) for batch in batches)}
+
+    # leaving off and going on
+
+    def _save_checkpoint(self: Any, model: Any, trial: Any) -> None:
+        from transformers.trainer_pt_utils import nested_gather
+
+        waiting = nested_gather(self._tr_loss, self.args.parallel_mode).mean().item()
+        self.check_finite(waiting)
+        left = {
+            "identity": self.run.identity,
+            # losses summed up since the last logged step, so that a checkpoint may fall between two
+            "waiting": waiting,
+            "logged": self._globalstep_last_logged,
+            "metrics": dict(getattr(self, "_metrics", {}).get("train", {})),
+        }
+        step, first = self.state.global_step, self.is_world_process_zero()
+        with contextlib.ExitStack() as stack:
+            draft = checkpoint.draft(self.run.checkpoints, step)
+            if first:
+                stack.enter_context(checkpoint.writing(self.run.checkpoints, step, keep=self.run.keep_checkpoints))
+            self.accelerator.wait_for_everyone()
+            self._save_rng_state(str(draft))
+            if first:
+                self.model.save_pretrained(draft)
+                self._save_optimizer_and_scheduler(str(draft))
+                self.state.save_to_json(str(draft / "trainer_state.json"))
+                (draft / "run.json").write_text(json.dumps(left), "utf-8")
+            self.accelerator.wait_for_everyone()
+        self.accelerator.wait_for_everyone()
+
+    def restore(self: Any) -> None:
+        """What the trainers forget between two logged steps."""
+        if self.resumed:
+            left = json.loads((checkpoint.place(self.run.checkpoints, self.resumed) / "run.json").read_text("utf-8"))
+            self._tr_loss.fill_(left["waiting"])
+            self._globalstep_last_logged = left["logged"]
+            if left["metrics"]:
+                self._metrics["train"].update(left["metrics"])
+
+    def check_finite(self: Any, loss: float) -> None:
+        if not math.isfinite(loss):
+            raise ValueError(
+                f"the loss became {loss} by step {self.state.global_step} (learning rate {self._get_learning_rate():.3g}); "
+                f"lower learning_rate, or lengthen warmup. Checkpoints up to the last logged step are good."
+            )
+
+    def history(self: Any) -> list[dict[str, float]]:
+        """Logged steps and validations, in order, without anything that differs between two runs of the same."""
+        renamed = {"rewards/accuracies": "accuracy", "rewards/margins": "margin"}
+        kept = ("step", "loss", "eval_loss", "learning_rate", "grad_norm", "accuracy", "margin", "eval_accuracy", "eval_margin")
+        rows = [{renamed.get(name, name): value for name, value in row.items()} for row in self.state.log_history]
+        return [{name: row[name] for name in kept if name in row} for row in rows if "loss" in row or "eval_loss" in row]
+
+
+class _Conduct(TrainerCallback):
+    """Decides after each step what is due, and tells how far the run is."""
+
+    def __init__(self, trainer: Any):
+        self.trainer, self.run = trainer, trainer.run
+        self.told = self.told_step = 0.0
+        self.pace = 0.0  # seconds a step, smoothed
+
+    def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        self.trainer.restore()
+        self.told, self.told_step = time.monotonic(), state.global_step
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        run, step = self.run, state.global_step
+        last = step >= run.steps
+        stop = self._stop_asked()
+        control.should_log = control.should_log or last
+        control.should_evaluate = bool(len(run.eval_order)) and (last or step % run.eval_steps == 0)
+        control.should_save = last or stop or step % run.checkpoint_steps == 0
+        if stop:
+            self.trainer.stopped = control.should_training_stop = True
+        if state.is_world_process_zero:
+            self._tell(state, last or stop)
+
+    def _stop_asked(self) -> bool:
+        """Every process must stop after the same step, and a signal reaches them at different moments."""
+        stop = self.run.stopping()
+        accelerator = self.trainer.accelerator
+        if accelerator.num_processes > 1:
+            stop = bool(accelerator.reduce(torch.tensor(float(stop), device=accelerator.device)))
+        return stop
+
+    def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        self.trainer.check_finite(logs.get("loss", 0.0))
+
+    def _tell(self, state: Any, now: bool) -> None:
+        run, step = self.run, state.global_step
+        passed, made = time.monotonic() - self.told, step - self.told_step
+        if not now and passed < PROGRESS_SECONDS:
+            return
+        self.told, self.told_step = time.monotonic(), step
+        self.pace = 0.5 * (self.pace or passed / made) + 0.5 * passed / made
+        figures = {
+            "loss": self.trainer._tr_loss.item() / (step - self.trainer._globalstep_last_logged),
+            "lr": self.trainer._get_learning_rate(),
+            "tokens_per_second": run.tokens / run.steps / self.pace,
+            "eta": (run.steps - step) * self.pace,
+        }
+        run.emit("progress", done=step, total=run.steps, unit="step", figures=figures)

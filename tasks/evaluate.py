@@ -1,0 +1,313 @@
+"""Scores of every model of a run, on the same held-out rows, with what chance would give and how sure the figures are.
+
+`scores.json`:
+
+    protocol      how each figure was measured, in words
+    reference     {accuracy, bits_per_byte, preference}: what guessing gives (bits: the same probability for every token)
+    models        {name: {style, parameters, vocab_size, context, bits_per_byte, questions, preference, generation}}, in their order
+      bits_per_byte  {all: {value, bytes, tokens, documents}, sources: {source: the same}}
+      questions      {all: {n, correct, accuracy, low, high, chance}, sources: {source: the same}, subjects: {source: {subject: the same}}}
+      preference     {n, accuracy, margin, accuracy_per_token, margin_per_token}; null for a base model
+      generation     {n, stop_rate, empty, too_long, repetition, mean_characters, mean_tokens}
+    comparisons   [{before, after, questions: {n, won, lost, p, accuracy_change}, bits_per_byte_change, preference: {n, grew, margin_change}}]
+
+`low` and `high` bound the 95 % Wilson interval. `p` is McNemar's exact test: how likely a split of won and lost questions at least as uneven
+is, if neither model is better. A part without rows is null. `questions.parquet` has a row a question and model, `answers.json` a list of
+`{source, messages, prompt, reference, answers: {model: text}}`.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import heapq
+import json
+import math
+from collections.abc import Iterable, Sequence
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from tasks.pairs import repetition
+from tasks.stage import Identity, Job, Stats, stage
+
+Z = 1.959964  # standard normal quantile of a two-sided 95 % interval
+STARTS = {"base": "the question and a line break", "chat": "the question as a user's turn"}
+
+
+class Params(Identity):
+    base: tuple[str, ...] = Field(default=("pretrain",), description="Models that know no turns: asked in plain text, not through the chat template")
+    max_questions: int = Field(default=2000, ge=0, description="Multiple-choice questions, a seeded sample; 0: all")
+    max_documents: int = Field(default=256, ge=0, description="Held-out documents, a seeded sample; 0: all")
+    document_characters: int = Field(default=2000, ge=1, description="Characters read of each held-out document, from its start")
+    max_pairs: int = Field(default=256, ge=0, description="Held-out preference pairs, a seeded sample; 0: all")
+    max_prompts: int = Field(default=64, ge=0, description="Held-out prompts that the models answer, a seeded sample; 0: all")
+    max_new_tokens: int = Field(default=128, ge=1, le=8192, description="Tokens after which an answer counts as not stopping")
+    samples: int = Field(default=16, ge=0, description="Answers shown side by side")
+    batch: int = Field(default=64, ge=1, le=4096, description="Prompts answered at a time")
+    seed: int = Field(default=0, ge=0, lt=1 << 32, description="Of the samples")
+
+
+@stage("evaluate", version=1, title="Scores of every model", params=Params, tools=("torch", "transformers"), reproducibility="seeded")
+def run(
+    job: Job, params: Params, *, models: dict[str, Path], rows: Path, pairs: Path | None = None, questions: dict[str, Path] | None = None
+) -> Stats:
+    """Score the models in their order and write `scores.json`, `questions.parquet` and `answers.json`. `ValueError` without a model."""
+    from tasks import child
+
+    if not models:
+        raise ValueError("evaluate has no model to score; switch on a training stage in the recipe")
+    given = _given(params, rows, pairs, questions or {})
+    homes = {name: job.shard_home(job.shard_key("score", name, params.model_dump(mode="json"))) for name in models}
+    styles = {name: "base" if name in params.base else "chat" for name in models}
+    asked = [{"name": name, "folder": str(folder), "style": styles[name], "home": str(homes[name])} for name, folder in models.items()]
+    settings = {"models": asked, "max_new_tokens": params.max_new_tokens, "batch": params.batch, "device": job.resources.device}
+    job_file = job.scratch / "score.json"
+    job_file.write_text(json.dumps(settings | _handed_over(job, given)), "utf-8")
+    child.run("models.score", job_file, job=job)
+    raw = {name: _read(home) for name, home in homes.items()}
+    for name, found in raw.items():
+        found["correct"] = [row["picked"] == question["answer"] for row, question in zip(found["questions"], given["questions"], strict=True)]
+        found["style"] = styles[name]
+
+    names = list(models)
+    scores = {
+        "protocol": _protocol(params, given),
+        "reference": _reference(given, raw[names[0]]),
+        "models": {name: _summary(given, found) for name, found in raw.items()},
+        "comparisons": [compare(before, after, raw[before], raw[after]) for before, after in pairwise(names)],
+    }
+    _write_json(job.out / "scores.json", scores)
+    _write_json(job.out / "answers.json", _side_by_side(given["prompts"][: params.samples], raw))
+    _write_questions(job.out / "questions.parquet", given["questions"], raw)
+    return {"models": scores["models"], "comparisons": scores["comparisons"]}
+
+
+def _given(params: Params, rows: Path, pairs: Path | None, questions: dict[str, Path]) -> dict[str, list[dict[str, Any]]]:
+    """The rows that every model is scored on."""
+    from tasks.pack import text_of
+    from tasks.rows import files, read
+
+    documents = pick(read([rows / "pretrain" / "valid.parquet"]), params.max_documents, params.seed)
+    prompts = pick(read([rows / "prompts" / "valid.parquet"]), params.max_prompts, params.seed)
+    prompts = prompts or pick(read([rows / "sft" / "valid.parquet"]), params.max_prompts, params.seed)
+    return {
+        "documents": [{"source": row["source"], "text": text_of(row)[: params.document_characters]} for row in documents],
+        "questions": pick(read(files(*questions.values(), kind="questions")), params.max_questions, params.seed),
+        "pairs": pick(read([pairs / "preferences" / "valid.parquet"]), params.max_pairs, params.seed) if pairs else [],
+        "prompts": [
+            {"source": row["source"], "messages": row["messages"][:-1], "reference": row["messages"][-1]["content"]}
+            for row in prompts
+            if row["messages"][-1]["role"] == "assistant" and len(row["messages"]) > 1
+        ],
+    }
+
+
+def pick(rows: Iterable[dict[str, Any]], limit: int, seed: int) -> list[dict[str, Any]]:
+    """A seeded sample of at most `limit` rows (0: all), in an order that depends on seed and ids alone."""
+
+    def rank(row: dict[str, Any]) -> str:
+        return hashlib.sha256(f"{seed}/{row['id']}".encode()).hexdigest()
+
+    return heapq.nsmallest(limit, rows, key=rank) if limit else sorted(rows, key=rank)
+
+
+def _handed_over(job: Job, given: dict[str, list[dict[str, Any]]]) -> dict[str, str]:
+    """The rows as JSON lines for the child."""
+    paths = {what: job.scratch / f"{what}.jsonl" for what in given}
+    for what, found in given.items():
+        with paths[what].open("w", encoding="utf-8") as target:
+            for row in found:
+                target.write(json.dumps(row, ensure_ascii=False) + "\n")
+    return {what: str(path) for what, path in paths.items()}
+
+
+def _read(home: Path) -> dict[str, Any]:
+    return {path.stem: json.loads(path.read_text("utf-8")) for path in sorted(home.glob("*.json"))}
+
+
+def _protocol(params: Params, given: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+    return {
+        "bits_per_byte": f"minus log2 of the probability of the first {params.document_characters} characters of held-out documents, over their "
+        "bytes in UTF-8; each after the end-of-document token, in windows that move on by half a context",
+        "questions": "zero-shot; the choice whose text is the likeliest continuation (log-probability per character) of "
+        + "; ".join(f"{style} model: {start}" for style, start in STARTS.items()),
+        "preference": "log-probability of the chosen minus that of the rejected answer (nats), each with its end of turn; accuracy: share above 0",
+        "generation": f"greedy, at most {params.max_new_tokens} tokens; a base model continues the last question and a line break",
+        "seed": params.seed,
+        "rows": {what: len(found) for what, found in given.items()},
+    }
+
+
+def _reference(given: dict[str, list[dict[str, Any]]], first: dict[str, Any]) -> dict[str, Any]:
+    """What guessing gives. Of bits per byte: what the first model's tokens cost if all in its vocabulary are equally likely."""
+    size, tokens = (sum(row[what] for row in first["documents"]) for what in ("bytes", "tokens"))
+    return {
+        "accuracy": _tally(given["questions"], [False] * len(given["questions"]))["chance"] if given["questions"] else None,
+        "bits_per_byte": _round(tokens * math.log2(first["stats"]["vocab_size"]) / size) if size else None,
+        "preference": 0.5 if given["pairs"] else None,
+    }
+
+
+def _summary(given: dict[str, list[dict[str, Any]]], found: dict[str, Any]) -> dict[str, Any]:
+    return {
+        "style": found["style"],
+        **found["stats"],
+        "bits_per_byte": _bits(given["documents"], found["documents"]),
+        "questions": _questions(given["questions"], found["correct"]),
+        "preference": _preference(found["pairs"]),
+        "generation": _generation(found["answers"]),
+    }
+
+
+def _bits(documents: Sequence[dict[str, Any]], scored: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    def total(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
+        size, tokens = (sum(row[what] for row in rows) for what in ("bytes", "tokens"))
+        return {"value": _round(sum(row["bits"] for row in rows) / max(1, size)), "bytes": size, "tokens": tokens, "documents": len(rows)}
+
+    if not documents:
+        return None
+    groups = _grouped([document["source"] for document in documents], scored)
+    return {"all": total(scored), "sources": {source: total(rows) for source, rows in groups.items()}}
+
+
+def _questions(questions: Sequence[dict[str, Any]], correct: Sequence[bool]) -> dict[str, Any] | None:
+    if not questions:
+        return None
+    answered = list(zip(questions, correct, strict=True))
+    sources = _grouped([question["source"] for question in questions], answered)
+    subjects = {name: _grouped([question["subject"] for question, _ in rows], rows) for name, rows in sources.items()}
+
+    def tally(rows: Sequence[tuple[dict[str, Any], bool]]) -> dict[str, Any]:
+        return _tally([question for question, _ in rows], [right for _, right in rows])
+
+    return {
+        "all": _tally(questions, correct),
+        "sources": {source: tally(rows) for source, rows in sources.items()},
+        "subjects": {source: {subject: tally(rows) for subject, rows in groups.items()} for source, groups in subjects.items()},
+    }
+
+
+def _tally(questions: Sequence[dict[str, Any]], correct: Sequence[bool]) -> dict[str, Any]:
+    n, right = len(questions), sum(correct)
+    low, high = wilson(right, n)
+    chance = sum(1 / len(question["choices"]) for question in questions) / n
+    found = {"accuracy": right / n, "low": low, "high": high, "chance": chance}
+    return {"n": n, "correct": right} | {name: _round(value) for name, value in found.items()}
+
+
+def _preference(pairs: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    if not pairs:
+        return None
+    sums, means = _margins(pairs), [_per_token(pair["chosen"]) - _per_token(pair["rejected"]) for pair in pairs]
+    return {
+        "n": len(pairs),
+        "accuracy": _share(margin > 0 for margin in sums),
+        "margin": _mean(sums),
+        "accuracy_per_token": _share(margin > 0 for margin in means),
+        "margin_per_token": _mean(means),
+    }
+
+
+def _generation(answers: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
+    if not answers:
+        return None
+    return {
+        "n": len(answers),
+        "stop_rate": _share(answer["end"] == "stop" for answer in answers),
+        "empty": _share(not answer["text"].strip() for answer in answers),
+        "too_long": _share(answer["end"] == "too_long" for answer in answers),
+        "repetition": _mean([repetition(answer["text"]) for answer in answers]),
+        "mean_characters": _mean([len(answer["text"]) for answer in answers]),
+        "mean_tokens": _mean([answer["tokens"] for answer in answers]),
+    }
+
+
+def compare(before: str, after: str, old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
+    """One model against the one before it, on the same rows."""
+    found: dict[str, Any] = {"before": before, "after": after, "questions": None, "bits_per_byte_change": None, "preference": None}
+    if new["correct"]:
+        won = sum(now and not then for then, now in zip(old["correct"], new["correct"], strict=True))
+        lost = sum(then and not now for then, now in zip(old["correct"], new["correct"], strict=True))
+        n = len(new["correct"])
+        found["questions"] = {"n": n, "won": won, "lost": lost, "p": _round(mcnemar(won, lost)), "accuracy_change": _round((won - lost) / n)}
+    if size := sum(row["bytes"] for row in new["documents"]):
+        bits = [sum(row["bits"] for row in rows) for rows in (old["documents"], new["documents"])]
+        found["bits_per_byte_change"] = _round((bits[1] - bits[0]) / size)
+    if old["pairs"] and new["pairs"]:
+        changes = [now - then for then, now in zip(_margins(old["pairs"]), _margins(new["pairs"]), strict=True)]
+        found["preference"] = {"n": len(changes), "grew": _share(change > 0 for change in changes), "margin_change": _mean(changes)}
+    return found
+
+
+def wilson(right: int, n: int) -> tuple[float, float]:
+    """95 % interval of a share (Wilson 1927): right also for few rows and for shares near 0 and 1. (0, 1) without rows."""
+    if not n:
+        return 0.0, 1.0
+    share, spread = right / n, Z * Z / n
+    middle, half = share + spread / 2, Z * math.sqrt(share * (1 - share) / n + spread / (4 * n))
+    return max(0.0, (middle - half) / (1 + spread)), min(1.0, (middle + half) / (1 + spread))
+
+
+def mcnemar(won: int, lost: int) -> float:
+    """Two-sided exact p (McNemar 1947): chance of a split at least as uneven, if each question that one model alone got right is a coin toss."""
+    n = won + lost
+    tail = ways = 1  # the binomial coefficients of 0, 1, … up to the smaller side, each from the one before
+    for k in range(min(won, lost)):
+        ways = ways * (n - k) // (k + 1)
+        tail += ways
+    return min(1.0, 2 * tail / 2**n)
+
+
+def _margins(pairs: Sequence[dict[str, Any]]) -> list[float]:
+    return [pair["chosen"]["sum"] - pair["rejected"]["sum"] for pair in pairs]
+
+
+def _per_token(side: dict[str, Any]) -> float:
+    return side["sum"] / side["tokens"]
+
+
+def _mean(values: Sequence[float]) -> float:
+    return _round(sum(values) / len(values))
+
+
+def _share(hits: Iterable[bool]) -> float:
+    return _mean([float(hit) for hit in hits])
+
+
+def _round(value: float) -> float:
+    return round(value, 6)
+
+
+def _grouped(names: Sequence[str], rows: Sequence[Any]) -> dict[str, list[Any]]:
+    groups: dict[str, list[Any]] = {name: [] for name in sorted(set(names))}
+    for name, row in zip(names, rows, strict=True):
+        groups[name].append(row)
+    return groups
+
+
+def _side_by_side(prompts: Sequence[dict[str, Any]], raw: dict[str, Any]) -> list[dict[str, Any]]:
+    return [
+        {**prompt, "prompt": prompt["messages"][-1]["content"], "answers": {name: found["answers"][number]["text"] for name, found in raw.items()}}
+        for number, prompt in enumerate(prompts)
+    ]
+
+
+def _write_questions(path: Path, questions: Sequence[dict[str, Any]], raw: dict[str, Any]) -> None:
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    text, number = pa.string(), pa.int32()
+    columns = [("id", text), ("source", text), ("subject", text), ("model", text), ("answer", number), ("picked", number), ("correct", pa.bool_())]
+    schema = pa.schema([*columns, ("log_probabilities", pa.list_(pa.float64()))])
+    rows = [
+        {**{name: question[name] for name in ("id", "source", "subject", "answer")}, "model": model, "correct": right, **row}
+        for model, found in raw.items()
+        for question, row, right in zip(questions, found["questions"], found["correct"], strict=True)
+    ]
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), path, compression="zstd")
+
+
+def _write_json(path: Path, value: object) -> None:
+    path.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", "utf-8")

@@ -1,0 +1,118 @@
+"""Stage `ingest`: raw rows of one source, in any format but a wiki dump → normalised rows with an id."""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from tasks.pool import Row, by_shard
+from tasks.rows import EXCERPT, Drop, Writer, content, row_id
+from tasks.sources import reader
+from tasks.stage import Identity, Job, Stats, stage
+from tasks.text import script
+from tasks.text.normalise import normalise, storable
+
+
+class Params(Identity):
+    """What defines the result, besides the files."""
+
+    source: str = Field(min_length=1, max_length=64, pattern=r"^[\w.-]+$", description="Name of the source, kept in every row")
+    format: Literal["belle", "zhihu", "webtext", "medical", "alpaca", "preference", "exam", "triples", "baike", "text"] = Field(
+        description="Layout of the files; see tasks/sources"
+    )
+    normalise: bool = Field(default=True, description="One spelling of white space, width and punctuation; nothing else of the text changes")
+    simplify: bool = Field(default=True, description="Traditional → simplified Chinese characters (OpenCC, with exceptions); Japanese stays")
+
+
+@stage("ingest", version=1, title="Read, check and normalise rows", params=Params, tools=("opencc",))
+def run(job: Job, params: Params, *, files: list[Path]) -> Stats:
+    """`files` in the given order → `<kind>/*.parquet`, `dropped/*.parquet`."""
+    source = reader(params.format)
+    clean = functools.partial(clean_text, normalised=params.normalise, simplified=params.simplify)
+    work = functools.partial(write_shard, params.source, source.KIND, functools.partial(_row, source.KIND, clean))
+    shards = by_shard(job, files, source.KIND, source.read, work, run.identity(params, {}), source.NAMED)
+    return summed(params.source, shards)
+
+
+def clean_text(text: str, *, normalised: bool = True, simplified: bool = True) -> str:
+    """Normalise and simplify one string as the settings say. Text with kana in it keeps its characters: they are Japanese."""
+    text = normalise(text) if normalised else storable(text)
+    return script.simplify(text) if simplified and script.language(text) != "ja" else text
+
+
+def _row(kind: str, clean: Callable[[str], str], row: Row) -> Row | Drop:
+    """One row with every text cleaned, or why nothing is left of it."""
+    row = _cleaned(kind, clean, row)
+    if kind == "documents":
+        row["lang"] = row["lang"] or script.language(row["text"])
+    needed = [row["text"]] if kind == "documents" else content(kind, row)
+    if not all(part.strip() for part in needed):
+        return Drop("empty once normalised", "", " ".join(needed))
+    if kind == "preferences" and row["chosen"] == row["rejected"]:
+        return Drop("chosen equals rejected", "once normalised", row["chosen"])
+    return row
+
+
+def _cleaned(kind: str, clean: Callable[[str], str], row: Row) -> Row:
+    if kind == "triples":
+        return _triples(clean, row)
+    cleaned = dict(row)
+    for name in ("title", "text", "chosen", "rejected", "question"):
+        if name in row:
+            cleaned[name] = clean(row[name])
+    if "messages" in row:
+        cleaned["messages"] = [{"role": turn["role"], "content": clean(turn["content"])} for turn in row["messages"]]
+    if "choices" in row:
+        cleaned["choices"] = [clean(choice) for choice in row["choices"]]
+    return cleaned
+
+
+def _triples(clean: Callable[[str], str], row: Row) -> Row:
+    """A subject or object that stood in the text still has to, so a row whose parts would be spelled differently stays as it was."""
+    text = clean(row["text"])
+    triples = [{name: clean(part) for name, part in triple.items()} for triple in row["triples"]]
+    for old, new in zip(row["triples"], triples, strict=True):
+        for name in ("subject", "object"):
+            if old[name] in row["text"] and new[name] not in text:
+                return {
+                    "text": storable(row["text"]),
+                    "triples": [{name: storable(part) for name, part in triple.items()} for triple in row["triples"]],
+                }
+    return {"text": text, "triples": triples}
+
+
+def write_shard(source: str, kind: str, convert: Callable[[Row], Row | Drop], rows: Iterable[Row | Drop], draft: Path) -> Stats:
+    """Convert rows and write them, with id and source, as `<kind>.parquet` and `dropped.parquet`; returns the counts."""
+    total = kept = characters = 0
+    dropped: dict[str, int] = {}
+    with Writer(draft / f"{kind}.parquet", kind) as good, Writer(draft / "dropped.parquet", "dropped") as bad:
+        for row in rows:
+            total += 1
+            result = row if isinstance(row, Drop) else convert(row)
+            if isinstance(result, Drop):
+                dropped[result.reason] = dropped.get(result.reason, 0) + 1
+                bad.add(_dropped(source, result))
+            else:
+                parts = content(kind, result)
+                kept, characters = kept + 1, characters + sum(map(len, parts))
+                good.add({**result, "id": row_id(*parts), "source": source})
+    return {"in": total, "kept": kept, "dropped": dropped, "characters": characters}
+
+
+def _dropped(source: str, drop: Drop) -> dict[str, Any]:
+    detail, excerpt = storable(drop.detail)[:400], storable(drop.excerpt)[:EXCERPT]
+    return {"id": row_id(drop.reason, detail, excerpt), "source": source, "reason": drop.reason, "detail": detail, "excerpt": excerpt}
+
+
+def summed(source: str, shards: list[Stats]) -> Stats:
+    """The statistics of shards as those of the stage."""
+    dropped: dict[str, int] = {}
+    for shard in shards:
+        for reason, count in shard["dropped"].items():
+            dropped[reason] = dropped.get(reason, 0) + count
+    funnel = {"in": sum(shard["in"] for shard in shards), "kept": sum(shard["kept"] for shard in shards), "dropped": dict(sorted(dropped.items()))}
+    return {"funnel": {source: funnel}, "characters": sum(shard["characters"] for shard in shards), "shards": len(shards)}

@@ -1,0 +1,179 @@
+"""Files → shards: read in order, work in processes, finish what can be finished.
+
+A shard is a batch of consecutive rows of one file, small enough that a kill loses seconds. The reader runs here, one file after the other; the
+work on a batch runs in a process of its own where there is enough of it. Which rows make a batch depends on the rows alone, so that the
+shards are the same for any number of workers, and a shard's key is made of the file's bytes and the batch's number, so that a new file costs
+only its own shards.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import os
+import signal
+import threading
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from pathlib import Path
+from typing import Any
+
+from tasks.rows import BrokenFile, Drop, content
+from tasks.stage import Job, Progress, Stats, fresh
+
+Row = dict[str, Any]
+Read = Callable[[Path], Iterator[Row | Drop]]
+Work = Callable[[list[Row | Drop], Path], Stats]  # (rows of one shard, folder to write its files into) → statistics
+
+BATCH_CHARACTERS = 8_000_000  # about 5 s of work and 100 MB of memory
+BATCH_ROWS = 20_000
+SMALL = 2 << 20  # bytes of input in all: below, starting processes (0.3 s each) costs more than it saves
+
+
+def by_shard(job: Job, files: Sequence[Path], kind: str, read: Read, work: Work, identity: object, named: bool = False) -> list[Stats]:
+    """Do `work` on every row of the files and publish the shards in file order; returns each shard's statistics.
+
+    `identity` is all that defines a shard besides the file's bytes (and its name, if `named`). A broken file does not stop the others: what
+    can be done is done and kept for the next attempt, then one ValueError names every broken file.
+    """
+    if not files:
+        raise ValueError("no input files: name at least one in the recipe's sources")
+    keys: list[str] = []
+    broken: list[str] = []
+    seen: dict[object, Path] = {}
+    rows_read = 0
+    with _Workers(job, files) as workers:
+        for number, path in enumerate(files):
+            try:
+                about = [sha256(path), path.name if named else ""]
+                twin = seen.setdefault(tuple(about), path)
+                if twin is not path:
+                    job.log(f"{path}: the same file as {twin}, read once")
+                    continue
+                before = _all_finished(job, identity, about)
+                if before:
+                    keys += before
+                    continue
+                for place, (rows, last) in enumerate(batches(read(path), kind)):
+                    key = job.shard_key(identity, about, place)
+                    keys.append(key)
+                    rows_read += len(rows)
+                    if job.finished(key) is None:
+                        workers.submit(work, rows, job.shard_home(key), last)
+                    job.progress(Progress(number, len(files), "file", {"rows": float(rows_read)}))
+            except BrokenFile as error:
+                job.log(str(error))
+                broken.append(str(error))
+        workers.finish()
+    if broken:
+        count = f"{len(broken)} of {len(files)} files" if len(files) > 1 else "the input file"
+        raise ValueError(f"{count} cannot be read (the work on the rest is kept):\n" + "\n".join(broken))
+    job.progress(Progress(len(files), len(files), "file", {"rows": float(rows_read)}))
+    job.collect(keys)
+    return [stats for key in keys if (stats := job.finished(key)) is not None]
+
+
+def _all_finished(job: Job, identity: object, about: list[str]) -> list[str]:
+    """The keys of a file's shards if all of them are finished, which the last one knows: the file need not be opened then."""
+    keys: list[str] = []
+    while True:
+        keys.append(job.shard_key(identity, about, len(keys)))
+        stats = job.finished(keys[-1])
+        if stats is None:
+            return []
+        if stats["last"]:
+            return keys
+
+
+def batches(rows: Iterable[Row | Drop], kind: str) -> Iterator[tuple[list[Row | Drop], bool]]:
+    """Rows in batches of bounded size, each with whether it is the last one. A file without rows has one empty batch."""
+    batch: list[Row | Drop] = []
+    size = 0
+    for row in rows:
+        if size >= BATCH_CHARACTERS or len(batch) >= BATCH_ROWS:
+            yield batch, False
+            batch, size = [], 0
+        batch.append(row)
+        size += 0 if isinstance(row, Drop) else sum(map(len, content(kind, row)))
+    yield batch, True
+
+
+def sha256(path: Path) -> str:
+    """A file's hash; BrokenFile if it cannot be read."""
+    try:
+        with path.open("rb") as file:
+            return hashlib.file_digest(file, "sha256").hexdigest()
+    except FileNotFoundError:
+        raise BrokenFile(path, "there is no such file", "check the path in the recipe's sources") from None
+    except OSError as error:
+        raise BrokenFile(path, f"it cannot be read ({error.strerror})", "check the path and its permissions") from None
+
+
+def _shard(work: Work, rows: list[Row | Drop], home: Path, last: bool) -> None:
+    with fresh(home) as draft:
+        stats = work(rows, draft) | {"last": last}
+        (draft / "stats.json").write_text(json.dumps(stats, ensure_ascii=False, sort_keys=True), "utf-8")
+
+
+class _Workers:
+    """Processes that start when there is work for them, or none where the work is small."""
+
+    def __init__(self, job: Job, files: Sequence[Path]):
+        total = sum(path.stat().st_size for path in files if path.is_file())
+        self.count = job.resources.pool if total >= SMALL else 1
+        self.executor: ProcessPoolExecutor | None = None
+        self.pending: set[Future[None]] = set()
+
+    def __enter__(self) -> _Workers:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self.executor:
+            self.executor.shutdown(wait=True, cancel_futures=True)
+
+    def submit(self, work: Work, rows: list[Row | Drop], home: Path, last: bool) -> None:
+        if self.count == 1:
+            _shard(work, rows, home, last)
+            return
+        if self.executor is None:  # spawned, not forked: this process has threads
+            context = multiprocessing.get_context("spawn")
+            self.executor = ProcessPoolExecutor(self.count, mp_context=context, initializer=_end_with_parent)
+        try:
+            self.pending.add(self.executor.submit(_shard, work, rows, home, last))
+        except BrokenProcessPool as error:
+            raise _died() from error
+        while len(self.pending) > self.count + 1:  # what is read ahead is held in memory
+            self._settle()
+
+    def finish(self) -> None:
+        while self.pending:
+            self._settle()
+
+    def _settle(self) -> None:
+        done, self.pending = wait(self.pending, return_when=FIRST_COMPLETED)
+        for future in done:
+            try:
+                future.result()
+            except BrokenProcessPool as error:
+                raise _died() from error
+
+
+def _died() -> RuntimeError:
+    return RuntimeError(
+        "a worker process died, most likely killed by the system for lack of memory; finished shards are kept: run again, with fewer workers"
+    )
+
+
+def _end_with_parent() -> None:
+    """A worker leaves interrupts to its parent and ends with it, however the parent ended: nobody is left to clean up after a kill -9."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    parent = multiprocessing.parent_process()
+    assert parent is not None
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True, name="end-with-parent").start()

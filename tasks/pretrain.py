@@ -1,0 +1,35 @@
+"""A new model, trained on packed documents."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Literal, Self
+
+from pydantic import Field, model_validator
+
+from tasks.stage import Job, Stats, stage
+from tasks.training import TOOLS, Training, train
+
+
+class Params(Training):
+    preset: Literal["tiny", "16m", "42m", "92m", "210m", "440m", "1.5b"] = Field(default="tiny", description="Size of the model (models/presets.py)")
+    context: int | None = Field(default=None, ge=16, le=1 << 20, description="Tokens of a sequence; empty: the preset's")
+    tokens: int | None = Field(
+        default=None, ge=1, le=10**14, description="Tokens to train on; empty: 20 a parameter, at most 4 passes over the corpus"
+    )
+    epochs: float | None = Field(default=None, gt=0, le=1000, description="Instead of tokens: passes over the corpus")
+    batch_tokens: int | None = Field(default=None, ge=16, le=1 << 32, description="Tokens a step, over all processes; empty: from the compute budget")
+
+    @model_validator(mode="after")
+    def _one_horizon(self) -> Self:
+        if self.tokens and self.epochs:
+            raise ValueError("tokens and epochs both say how long to train; give one")
+        if self.context and self.batch_tokens and self.batch_tokens < self.context:
+            raise ValueError(f"batch_tokens ({self.batch_tokens}) is less than one sequence of context ({self.context})")
+        return self
+
+
+@stage("pretrain", version=1, title="Pretraining", params=Params, tools=TOOLS, reproducibility="seeded")
+def run(job: Job, params: Params, *, packed: Path, tokenizer: Path) -> Stats:
+    """Write `model/` (transformers' layout, with its tokenizer) and `log.jsonl`."""
+    return train("pretrain", job, params, packed=packed, tokenizer=tokenizer)

@@ -1,0 +1,18 @@
+"""Supervised fine-tuning: the pretrained model learns to answer, from conversations."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from tasks.stage import Job, Stats, stage
+from tasks.training import TOOLS, Tuning, train
+
+
+class Params(Tuning):
+    """The loss counts the assistant's turns alone, with the token that ends them."""
+
+
+@stage("sft", version=1, title="Supervised fine-tuning", params=Params, tools=TOOLS, reproducibility="seeded")
+def run(job: Job, params: Params, *, model: Path, rows: Path) -> Stats:
+    """Read `rows/sft/{train,valid}.parquet`; write `model/` (transformers' layout, with its tokenizer) and `log.jsonl`."""
+    return train("sft", job, params, model=model / "model", rows=rows)

@@ -1,0 +1,93 @@
+"""The lines of a page whose markup is resolved: headings, lists, what removed elements left behind."""
+
+from __future__ import annotations
+
+import re
+
+from tasks.text.templates import names
+
+# Sections that list sources and links: lines without a sentence to learn from
+_APPENDIX = frozenset(
+    names(
+        "参考文献, 參考文獻, 参考资料, 參考資料, 参考, 參考, 参考来源, 參考來源, 参考书目, 參考書目, 参考书籍, 參考書籍, 参考链接, 參考連結, 參考資訊, "
+        "注释, 注釋, 註釋, 注解, 註解, 脚注, 腳註, 註腳, 注脚, 附注, 附註, 引注, 引用, 来源, 來源, 资料来源, 資料來源, 参考文献与注释, 注释与参考文献, "
+        "外部链接, 外部連結, 外部連接, 外部鏈接, 外部链结, 外部链結, 参见, 參見, 参看, 參看, 参阅, 參閱, 另见, 另見, 相关条目, 相關條目, 相关链接, "
+        "相關連結, 延伸阅读, 延伸閱讀, 扩展阅读, 擴展閱讀, 进一步阅读, 進一步閱讀, 书目, 書目, 研究书目, 研究書目, 画廊, 畫廊, 图集, 圖集, 图库, 圖庫, "
+        "导航, 導航, 出典, 注釈, 関連項目, 外部リンク, references, external links, see also, further reading, notes, bibliography, footnotes, "
+        "notes and references, sources, citations, works cited, gallery"
+    )
+)
+_MARK = re.compile(r"([*#:;]+)[ \t\u3000]*")
+_RULE = re.compile(r"-{4,}+")
+_RESIDUE = re.compile(r"[\s\W_]*|(?:- )?(?:https?:)?//\S+")  # a line of marks only, or one address
+
+# What is left of （英語：{{lang|…}}，1984年） when the template leaves nothing. Each pattern scans a run of separators once.
+_EMPTY = re.compile(r"[（(][ \t\u3000，,、;；:：·/.。—–-]*+[）)]")
+_LABEL = re.compile(r"[（(][^（()）\n，,；;]{1,6}[：:][ \t]*+[）)]")
+_LEADING = re.compile(r"([（(])(?:[^（()）\n，,；;：:]{1,6}[：:][ \t]*+(?=[，,；;]))?[ \t]*+[，,、；;][ \t，,、；;]*+")
+_TRAILING = re.compile(r"(?<![ \t，,、；;])[ \t]*+[，,、；;][ \t，,、；;]*+([）)])")
+_DOUBLE = re.compile(r"[，、](?=[，。；、])")
+_GAP = re.compile(r"(?<=[，。；：！？、])[ \t]++(?=\S)|(?<=\S)[ \t]++(?=[，。；！？、）])")  # where a note stood
+
+
+def lay_out(text: str) -> str:
+    """Lines → paragraphs: `== 标题 ==` becomes a line of its own, `* 项` becomes `- 项`; sections that hold nothing, or only sources, go."""
+    blocks: list[tuple[int, str]] = []  # (heading level or 0, line)
+    skip = 0  # inside an appendix: the level of its heading
+    for line in map(str.strip, text.split("\n")):
+        level, line = _heading(line)
+        if level:
+            if skip and level > skip:
+                continue
+            skip = level if line.strip("　 ：:").lower() in _APPENDIX else 0
+            if not skip:
+                blocks.append((level, line))
+        elif not skip:
+            blocks.append((0, _item(line)))
+    return "\n".join(_not_empty(blocks))
+
+
+def _heading(line: str) -> tuple[int, str]:
+    if len(line) < 3 or line[0] != "=" or line[-1] != "=":
+        return 0, line
+    level = min(len(line) - len(line.lstrip("=")), len(line) - len(line.rstrip("=")), 6)
+    title = line[level:-level].strip()
+    return (level, title) if title else (0, "")
+
+
+def _item(line: str) -> str:
+    """One line that is no heading: a list item, a paragraph, or the rest of a broken table or template, which goes."""
+    if not line or (line[0] in "|!" and line[:2] != "!!") or line in ("}", "{"):
+        return ""
+    if line.startswith("----"):
+        line = _RULE.sub("", line, count=1).strip()
+    mark = _MARK.match(line)
+    if mark:
+        line, marks = line[mark.end() :].strip(), mark.group(1)
+        if line and marks[-1] in "*#":
+            line = f"{'  ' * (len(marks) - 1)}- {line}"
+    line = _brackets(line)
+    return "" if _RESIDUE.fullmatch(line) and "\x02" not in line else line
+
+
+def _brackets(line: str) -> str:
+    """Close the gaps that removed templates left, twice, since one gap may lie in another."""
+    for _ in range(2):
+        if "（" in line or "(" in line:
+            line = _LABEL.sub("", _EMPTY.sub("", line))
+            line = _TRAILING.sub(r"\1", _LEADING.sub(r"\1", line))
+    return _GAP.sub("", _DOUBLE.sub("", line))
+
+
+def _not_empty(blocks: list[tuple[int, str]]) -> list[str]:
+    """Lines without the headings that have nothing under them."""
+    kept: list[str] = []
+    following = 1  # level of the next heading that stays; 7: text follows
+    for level, line in reversed(blocks):
+        if level == 0:
+            kept.append(line)
+            following = 7 if line else following
+        elif following > level:
+            kept += ["", line, ""]
+            following = level
+    return kept[::-1]

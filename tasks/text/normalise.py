@@ -1,0 +1,138 @@
+"""Clean text without harming it: one spelling of white space, width and punctuation, the same after a second pass.
+
+What must survive: every letter and digit, decimals, URLs, quotes, paragraph breaks, indentation, and code, which is left as it is between
+fences (``` or ~~~) and between back quotes. Every rule is linear in the length of the text.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Iterator
+
+from tasks.text.script import HAN
+
+_NEWLINE = re.compile("\r\n?|[\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
+# what no reader sees: control characters, soft hyphen, zero-width and direction marks, lone surrogates, non-characters
+_JUNK = re.compile(
+    "[\x00-\x08\x0e-\x1b\x1f\x7f-\x84\x86-\x9f\u00ad\u034f\u180e\u200b\u200c\u200e\u200f\u202a-\u202e\u2060-\u206f"
+    "\ud800-\udfff\ufeff\ufff9-\ufffb\ufffe\uffff]"
+)
+_EMOJI = "\u2190-\u2bff\u3030\ufe0f\U0001f000-\U0001faff"
+_JOINER = re.compile(f"(?<![{_EMOJI}])\u200d|\u200d(?![{_EMOJI}])")  # a zero-width joiner belongs inside an emoji and nowhere else
+_SPACES = re.compile("[\u00a0\u1680\u2000-\u200a\u202f\u205f]")
+
+_WIDE = {wide: wide - 0xFEE0 for block in ((0xFF10, 0xFF1A), (0xFF21, 0xFF3B), (0xFF41, 0xFF5B)) for wide in range(*block)}
+_HAS_WIDE = re.compile("[\uff10-\uff19\uff21-\uff3a\uff41-\uff5a]")
+_CODE = re.compile(r"``[^\n]*?``|`[^`\n]+`")
+_URL = re.compile(r"(?:https?|ftp)://[^\s<>\"'，。；！？、（）《》【】“”\x02\x03]+")
+_INDENT = re.compile("^[ \t]*\u3000[\u3000 \t]*", re.MULTILINE)  # the two ideographic spaces that open a Chinese paragraph
+_TRAILING = re.compile(r"(?<![ \t])[ \t]++$", re.MULTILINE)
+_RUN = re.compile(r"(?<=\S) {2,}+")
+_BLANKS = re.compile(r"\n{3,}+")
+_POINT = re.compile(r"(?<=[0-9])．(?=[0-9])")
+_LEFT, _RIGHT = f"{HAN}”’》」』）】", f"{HAN}“‘《「『（【"
+_MARKS = re.compile(f"(?<=[{_LEFT}])([,;:!?]++)(?: ?(?=[{_RIGHT}])|$)", re.MULTILINE)
+_STOP = re.compile(rf"(?<=[{HAN}])\.$", re.MULTILINE)
+_CHINESE = str.maketrans(",;:!?", "，；：！？")
+_ROUND = re.compile(r"[()\n]")
+_IS_HAN = re.compile(f"[{HAN}]")
+_KEPT = re.compile("\x02([0-9]+)\x03")
+
+
+def normalise(text: str) -> str:
+    r"""One spelling for one text. `normalise(normalise(text)) == normalise(text)`.
+
+    Line ends become \n, at most one line stays blank, and lines lose trailing spaces; NBSP and its kind become a space, runs of spaces in a
+    line become one (indentation stays); zero-width and control characters go; Unicode is composed (NFC); full-width letters and digits become
+    ASCII; ASCII , ; : ! ? ( ) between Chinese characters become Chinese marks, and a full stop after one at the end of a line becomes 。.
+    """
+    text = _JUNK.sub("", _NEWLINE.sub("\n", text))
+    text = unicodedata.normalize("NFC", _SPACES.sub(" ", _JOINER.sub("", text)))
+    parts = [part if code else _prose(part) for code, part in _fences(text)]
+    return "\n".join(parts).strip()
+
+
+def _fences(text: str) -> Iterator[tuple[bool, str]]:
+    """Split into (is fenced code, lines) in order. A fence that is never closed runs to the end, as in Markdown."""
+    if "```" not in text and "~~~" not in text:
+        yield False, text
+        return
+    lines: list[str] = []
+    fence = ""
+    for line in text.split("\n"):
+        mark = line.lstrip()[:3]
+        if not fence and mark in ("```", "~~~") and "```" not in line.lstrip().lstrip("`"):
+            if lines:
+                yield False, "\n".join(lines)
+            lines, fence = [line], mark
+        elif fence and mark == fence and not line.strip().strip(fence[0]):
+            yield True, "\n".join([*lines, line])
+            lines, fence = [], ""
+        else:
+            lines.append(line)
+    if lines:
+        yield bool(fence), "\n".join(lines)
+
+
+def _prose(text: str) -> str:
+    kept: list[str] = []
+
+    def keep(match: re.Match[str]) -> str:
+        kept.append(match.group())
+        return f"\x02{len(kept) - 1}\x03"
+
+    if "`" in text:
+        text = _CODE.sub(keep, text)
+    if _HAS_WIDE.search(text):
+        text = unicodedata.normalize("NFC", text.translate(_WIDE))
+    if "://" in text:
+        text = _URL.sub(keep, text)
+    text = _INDENT.sub("", text).replace("\u3000", " ") if "\u3000" in text else text
+    text = _RUN.sub(" ", _TRAILING.sub("", text))
+    text = _POINT.sub(".", text)
+    if "(" in text:
+        text = _round_brackets(text)
+    text = _MARKS.sub(lambda match: match.group(1).translate(_CHINESE), text)
+    text = _BLANKS.sub("\n\n", _STOP.sub("。", text))
+    if not text.strip("\n"):
+        return ""
+    text = text[text.startswith("\n\n") : -1 if text.endswith("\n\n") else None]  # the line end to a fence is one more
+    return _KEPT.sub(lambda match: kept[int(match.group(1))], text) if kept else text
+
+
+def _round_brackets(text: str) -> str:
+    """北京(首都) → 北京（首都）: a pair on one line, after an ideograph, with an ideograph at either end inside."""
+    found, opened = [], []
+    for match in _ROUND.finditer(text):
+        at = match.start()
+        if match.group() == "(":
+            opened.append(at)
+        elif match.group() == "\n":
+            opened.clear()
+        elif opened:
+            start = opened.pop()
+            if start and _IS_HAN.match(text, start - 1) and (_IS_HAN.match(text, start + 1) or _IS_HAN.match(text, at - 1)):
+                found += [(start, "（"), (at, "）")]
+    if not found:
+        return text
+    characters = list(text)
+    for at, mark in found:
+        characters[at] = mark
+    return "".join(characters)
+
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+def storable(text: str) -> str:
+    """The text without lone surrogates, which JSON can say and UTF-8 cannot."""
+    return _SURROGATE.sub("", text)
+
+
+_NOT_WORD = re.compile(r"[\W_]+")
+
+
+def dedup_key(text: str) -> str:
+    """What exact duplicates are judged by: compatibility forms folded (NFKC), case folded, and only letters, digits and ideographs kept."""
+    return _NOT_WORD.sub("", unicodedata.normalize("NFKC", text).casefold())

@@ -1,0 +1,65 @@
+"""What the training stages share: the parameters every run has, and the child process that trains."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+from pydantic import Field
+
+from tasks import child
+from tasks.stage import Identity, Job, Stats
+
+if TYPE_CHECKING:
+    import models.engine
+    import models.stages
+    import models.tuning  # noqa: F401  (the engine runs in a child process; named here, it counts as these stages' source)
+
+TOOLS = ("torch", "transformers", "trl")
+
+
+class Training(Identity):
+    """Parameters of every training stage. All of them define the result."""
+
+    learning_rate: float | None = Field(default=None, gt=0, le=1, description="Peak rate of both optimisers; empty: from the model's size")
+    optimizer: Literal["muon", "adamw"] = Field(
+        default="muon", description="muon: Muon for the layers' matrices, AdamW for the rest; adamw: AdamW alone"
+    )
+    weight_decay: float = Field(default=0.1, ge=0, le=1, description="Decay of the layers' matrices a step, times the learning rate")
+    clip: float = Field(default=1.0, gt=0, le=1000, description="Largest gradient norm; a larger gradient is scaled down to it")
+    schedule: Literal["wsd", "cosine", "constant"] = Field(
+        default="wsd", description="wsd: up, flat, down to zero; cosine: up, then half a cosine to a tenth; constant: up, then flat"
+    )
+    warmup: float = Field(default=0.02, ge=0, le=0.5, description="Share of the steps in which the rate rises from zero")
+    decay: float = Field(default=0.4, ge=0, le=1, description="Share of the steps in which a wsd rate falls to zero")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(
+        default="auto", description="Arithmetic in the layers (weights stay float32); auto: bfloat16 where the machine is fast at it"
+    )
+    seed: int = Field(default=1, ge=0, lt=1 << 32, description="Of the first weights and of the order of the data")
+    log_steps: int = Field(default=10, ge=1, le=100_000, description="Steps that one logged loss is the mean of")
+    eval_steps: int = Field(default=100, ge=1, le=1_000_000, description="Steps between two validations; the last step always has one")
+    eval_tokens: int = Field(default=32_768, ge=1, le=1 << 30, description="Tokens of the validation split that a validation reads, from its start")
+
+
+class Tuning(Training):
+    """Parameters of the stages that go on from a model."""
+
+    epochs: float = Field(default=2.0, gt=0, le=100, description="Passes over the rows")
+    batch_size: int = Field(default=32, ge=1, le=65536, description="Rows a step, over all processes")
+    max_length: int | None = Field(default=None, ge=8, le=1 << 20, description="Longest row in tokens; empty: the model's context")
+
+
+def train(stage: str, job: Job, params: Training, **inputs: Path) -> Stats:
+    """Run the engine in a child process. Raises `tasks.child.ChildFailed` with a line for the user where it fails."""
+    job_file = job.scratch / "job.json"
+    described = {
+        "stage": stage,
+        "params": params.model_dump(mode="json"),
+        "resources": job.resources.model_dump(mode="json"),
+        "inputs": {role: str(folder) for role, folder in inputs.items()},
+        "out": str(job.out),
+        "scratch": str(job.scratch),
+    }
+    job_file.write_text(json.dumps(described, indent=1), "utf-8")
+    return child.run("models.engine", job_file, job=job, processes=job.resources.processes)

@@ -1,0 +1,222 @@
+"""A source of the sample corpus as a stream of rows, good and soiled, and the wiki dump as the first of them."""
+
+from __future__ import annotations
+
+import random
+from collections import Counter, deque
+from collections.abc import Callable, Iterator
+from itertools import count
+from pathlib import Path
+from typing import Any, Generic, TypeVar
+
+from tasks.world import dirt
+from tasks.world.exam import Question
+from tasks.world.prose import Entity, World
+from tasks.world.wiki import Dump, Page, Wiki
+
+Row = TypeVar("Row")
+
+LEAKS = 3  # exam questions that leak into each source
+LONG = 120  # characters from which one word more or less makes a near duplicate
+MEMORY = 64  # good rows of the past of which one may be repeated
+FIRST, LATER = 1, 24  # good rows from one soiled row to the next, until every kind was there once, and after that
+
+
+class Source(Generic[Row]):
+    """One source: what it can say (`core`, then `further` without end), and how it writes a row and soils one.
+
+    The methods that write return the bytes they wrote, before compression.
+    """
+
+    name: str
+    share: float  # of the corpus, in bytes
+    dirt: tuple[str, ...]
+    lane, lanes = 0, 1  # which further entities it speaks of: questions and answers of two sources would be duplicates otherwise
+    least = 0  # core rows that stand at any size
+
+    def __init__(self, world: World, seed: int, leaks: Iterator[Question], home: Path):
+        self.world, self.leaks = world, leaks
+        self.rng = random.Random(f"{seed}:{self.name}")
+        self.prose = Wiki(world, self.rng)
+        self.counts: Counter[str] = Counter()
+        self.past: deque[Row] = deque(maxlen=MEMORY)
+        self.past_long: deque[Row] = deque(maxlen=MEMORY)
+        self.numbers = count(self.lane, self.lanes)
+        self.open(home)
+
+    def fresh(self) -> Entity:
+        """An entity beyond the core that this source has not spoken of."""
+        return self.world.further(next(self.numbers))
+
+    def fill(self, budget: int, core: int, told: Callable[[int], None]) -> int:
+        """Write rows until `budget` bytes stand, `core` of them of the core world as long as it has something new to say.
+
+        Core and further rows alternate in proportion, so that any piece of the file holds both. Every kind of dirt is there at least once.
+        """
+        core_rows, further = self.core(), self.further()
+        kinds, gap, wait = deque(dict.fromkeys(self.dirt)), FIRST, FIRST
+        done = of_core = cores = 0
+        while done < budget or gap == FIRST or cores < self.least:
+            row = next(core_rows, None) if of_core * budget <= done * core else None
+            size = self.clean(next(further) if row is None else row)
+            done += size
+            if row is not None:
+                of_core += size
+                cores += 1
+            wait -= 1
+            if not wait:
+                wait = gap
+                for _ in range(len(kinds)):
+                    soiled = self.spoil(kind := kinds.popleft())
+                    if soiled is not None:
+                        done += soiled
+                        break
+                    kinds.append(kind)  # nothing to repeat yet
+                if not kinds:
+                    kinds.extend(self.rng.sample(self.dirt, len(self.dirt)))
+                    gap = wait = LATER
+            told(done)
+        self.close()
+        return done
+
+    def clean(self, row: Row) -> int:
+        """Write a good row, and remember it."""
+        self.past.append(row)
+        if self.length(row) >= LONG:
+            self.past_long.append(row)
+        self.counts["rows"] += 1
+        return self.put(row)
+
+    def spoil(self, kind: str) -> int | None:
+        """Write a row with one kind of dirt and count it; None where there is nothing to repeat yet, 0 where enough has leaked."""
+        turn = self.counts[kind]
+        past = {"exact_duplicates": self.past, "near_duplicates": self.past_long}.get(kind)
+        if past is not None and not past:
+            return None
+        if kind == "leaked_questions" and turn == LEAKS:
+            return 0
+        old = None
+        if past:
+            past.rotate(self.rng.randrange(len(past)))
+            old = past.pop()
+        self.counts[kind] += 1
+        self.counts["rows"] += 1
+        return self.soil(kind, turn, old)
+
+    def open(self, home: Path) -> None:
+        raise NotImplementedError
+
+    def close(self) -> None:
+        raise NotImplementedError
+
+    def core(self) -> Iterator[Row]:
+        raise NotImplementedError
+
+    def further(self) -> Iterator[Row]:
+        raise NotImplementedError
+
+    def length(self, row: Row) -> int:
+        raise NotImplementedError
+
+    def put(self, row: Row) -> int:
+        raise NotImplementedError
+
+    def soil(self, kind: str, turn: int, old: Any) -> int:
+        """Write the `turn`-th row with this kind of dirt; `old` is the row to repeat."""
+        raise NotImplementedError
+
+
+class WikiDump(Source[Page]):
+    """`pages-articles-multistream`, all namespaces."""
+
+    name, share = "wiki", 0.48
+    dirt = (
+        "redirects", "other_namespaces", "exact_duplicates", "traditional", "near_duplicates", "too_short", "leaked_questions",
+        "phone_numbers", "id_numbers", "emails", "html", "deleted_texts", "disambiguations", "unclosed_markup", "foreign",
+        "redirects", "redirects", "redirects", "other_namespaces", "other_namespaces", "traditional", "traditional",
+    )  # fmt: skip
+    topics = 0  # pages beside each core entity's own
+
+    def open(self, home: Path) -> None:
+        self.least = len(self.world.core)
+        self.dump = Dump(home / "wiki" / "zhwiki-20261101-pages-articles-multistream.xml.bz2")
+
+    def close(self) -> None:
+        self.dump.close()
+        self.counts["articles"] = self.counts["rows"] - sum(self.counts[kind] for kind in ("redirects", "other_namespaces", "deleted_texts"))
+
+    def core(self) -> Iterator[Page]:
+        return self.prose.core(self.topics)
+
+    def further(self) -> Iterator[Page]:
+        while True:
+            yield self.prose.article(self.fresh())
+
+    def length(self, row: Page) -> int:
+        return len(row.text or "")
+
+    def put(self, row: Page) -> int:
+        return self.dump.add(row)
+
+    def soil(self, kind: str, turn: int, old: Any) -> int:
+        if old is not None:
+            return self._repeat(kind, turn, old)
+        entity = self.fresh()
+        page = self.prose.article(entity)
+        name, noun, text = entity.name, entity.kind.noun, page.text or ""
+        lead, gap, rest = text.partition("\n\n")
+        if kind in dirt.PERSONAL:
+            filled = dirt.PERSONAL[kind].format(phone=dirt.phone(turn), id=dirt.id_number(turn), email=dirt.email(turn))
+            return self.put(Page(name, f"{lead}{filled}{gap}{rest}"))
+        if kind == "leaked_questions":
+            question = next(self.leaks)
+            return self.put(Page(f"{name}竞赛", f"{lead}\n\n== 题目选登 ==\n{question.printed}\n\n{question.solved}{gap}{rest}"))
+        if kind == "html":
+            tags = f'<div style="color:red"><span class="note">注意：</span>{self.prose.scene(entity.kind)}<br /><b>完</b></div>&nbsp;<hr />'
+            return self.put(Page(name, f"{lead}\n{tags}{gap}{rest}"))
+        if kind == "unclosed_markup":
+            return self.put(Page(name, f"{lead}\n{('{{expand|', '[[未完成的链接')[turn % 2]}{gap}{rest}"))
+        if kind == "traditional":
+            # a core page where one is left, as half of the real articles are written so
+            return self.put(Page(self._traditional(page.title), self._traditional(text)))
+        if kind == "redirects":
+            mark = ("#重定向", "#REDIRECT", "#redirect")[turn % 3]
+            return self.put(Page(f"{name}（{noun}）", f"{mark} [[{name}]]", redirect=name))
+        if kind == "other_namespaces":
+            return self.put(self._elsewhere(turn, entity, text))
+        plain = {
+            "deleted_texts": None,
+            "too_short": f"'''{name}'''是{noun}。{{{{stub}}}}",
+            "disambiguations": f"'''{name}'''可以指：\n* [[{name} ({noun})]]\n* [[{name} (专辑)]]\n* [[{name} (小说)]]\n{{{{disambig}}}}",
+            "foreign": "".join(
+                f"{what} number {turn} lies far from the sea, and its {thing} are known to few travellers. "
+                for what, thing in (("'''Village'''", "gardens"), ("The [[bridge]]", "stones"), ("Its market", "merchants"))
+            ),
+        }
+        return self.put(Page(name, plain[kind]))
+
+    def _repeat(self, kind: str, turn: int, old: Page) -> int:
+        assert old.text
+        if kind == "exact_duplicates":  # as where two dumps overlap
+            return self.put(Page(old.title, dirt.same(old.text, turn)))
+        return self.put(Page(f"{old.title} (旧稿)", dirt.nearly(old.text, turn)))
+
+    def _elsewhere(self, turn: int, entity: Entity, text: str) -> Page:
+        name, noun = entity.name, entity.kind.noun
+        kinds = (
+            (10, f"Template:{name}", f"<noinclude>{{{{doc}}}}</noinclude>{{{{Navbox |title={name} |list1=[[{name}]]}}}}"),
+            (14, f"Category:{name}", f"[[Category:澜洲{noun}]]"),
+            (4, f"Wikipedia:新条目推荐/{name}", text),
+            (12, f"Help:{name}", f"关于[[{name}]]的编辑说明，请先阅读[[Help:目录]]。"),
+            (828, f"Module:{name}", "local p = {}\nreturn p"),
+            (1, f"Talk:{name}", f"== 讨论 ==\n{name}的资料可以补充吗？--[[User:编者1]]"),
+        )
+        namespace, title, body = kinds[turn % len(kinds)]
+        return Page(title, body, namespace)
+
+    def _traditional(self, text: str) -> str:
+        if not hasattr(self, "_converter"):
+            import opencc
+
+            self._converter = opencc.OpenCC("s2t")
+        return self._converter.convert(text)

@@ -1,0 +1,181 @@
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from models import generate, template
+from models.chat import Spoken, chat
+from models.generate import Answer, Sampling, answer
+from tests import tiny
+
+CPU = torch.device("cpu")
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("generate")
+    made = tiny.make_tokenizer(folder / "tokenizer", tiny.split(folder / "world"))
+    tiny.llama(folder / "knows", made, steps=60, context=160)
+    tiny.llama(folder / "random", made)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def knows(home):
+    return generate.load(home / "knows", CPU)
+
+
+def prompt(tokenizer, place: str) -> list[int]:
+    return template.prompt(tokenizer, tiny.turns(place)[:1])
+
+
+def said(place: str) -> str:
+    return tiny.turns(place)[1]["content"]
+
+
+def test_an_answer_ends_at_the_end_of_turn(knows):
+    model, tokenizer = knows
+    (found,) = answer(model, tokenizer, [prompt(tokenizer, "石桥镇")], Sampling(48))
+    assert found == Answer(said("石桥镇"), len(tokenizer(said("石桥镇"))["input_ids"]) + 1, "stop")
+
+
+def test_an_answer_without_room_to_end_is_cut_off(knows):
+    model, tokenizer = knows
+    (found,) = answer(model, tokenizer, [prompt(tokenizer, "石桥镇")], Sampling(5))
+    assert found.end == "length" and found.tokens == 5
+    assert said("石桥镇").startswith(found.text)
+
+
+def test_a_prompt_that_leaves_no_room_is_not_read(knows):
+    model, tokenizer = knows
+    long = template.prompt(tokenizer, [{"role": "user", "content": "水" * 150}])
+    found = answer(model, tokenizer, [long, prompt(tokenizer, "云台县")], Sampling(48))
+    assert found == [Answer("", 0, "too_long"), answer(model, tokenizer, [prompt(tokenizer, "云台县")], Sampling(48))[0]]
+    assert answer(model, tokenizer, [long], Sampling(48)) == [Answer("", 0, "too_long")]
+
+
+def test_padding_changes_no_answer(home, knows):
+    """Of a random model too, whose tokens are nearly tied."""
+    for model, tokenizer in (knows, generate.load(home / "random", CPU)):
+        prompts = [template.prompt(tokenizer, [{"role": "user", "content": "水" * size}]) for size in (1, 7, 30)]
+        together = answer(model, tokenizer, prompts, Sampling(24))
+        assert together == [answer(model, tokenizer, [one], Sampling(24))[0] for one in prompts]
+
+
+def test_sampling_follows_its_seed(home):
+    model, tokenizer = generate.load(home / "random", CPU)
+    ask = [prompt(tokenizer, "石桥镇")]
+    first, same, other = (answer(model, tokenizer, ask, Sampling(20, 1.0, 0.9), seed) for seed in (1, 1, 2))
+    assert first == same != other
+
+
+def job(home: Path, out: Path, **more) -> dict:
+    prompts = out.with_suffix(".jsonl")
+    rows = [{"messages": tiny.turns(place)[:1]} for place in tiny.PLACES] + [{"messages": [{"role": "user", "content": "水" * 150}]}]
+    prompts.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
+    settings = {"temperatures": [0.0, 1.0], "top_p": 0.95, "max_new_tokens": 40, "batch": 4, "seed": 7, "device": "cpu"}
+    return {"model": str(home / "knows"), "prompts": str(prompts), "out": str(out)} | settings | more
+
+
+def test_what_is_lost_is_made_again_the_same_and_nothing_else(home, tmp_path, capsys):
+    out = tmp_path / "answers"
+    generate.work(job(home, out))
+    shards = sorted(out.iterdir())
+    assert len(shards) == 2 * 3
+    before = {path: path.read_bytes() for path in shards}
+    lost = [path for path in shards if path.name.startswith("1.0")][1]
+    lost.unlink()
+    untouched = {path: path.stat().st_mtime_ns for path in shards if path != lost}
+    capsys.readouterr()
+    generate.work(job(home, out))
+    assert {path: path.read_bytes() for path in sorted(out.iterdir())} == before
+    assert {path: path.stat().st_mtime_ns for path in untouched} == untouched
+    last = json.loads(capsys.readouterr().out.splitlines()[-1])
+    assert (last["event"], last["done"], last["total"], last["unit"]) == ("progress", 18, 18, "answer")
+
+
+def test_every_prompt_is_answered_at_every_temperature(home, tmp_path):
+    out = tmp_path / "answers"
+    assert generate.work(job(home, out)) == {"answers": 18}
+    rows = [json.loads(line) for path in out.iterdir() for line in path.open()]
+    assert sorted((row["prompt"], row["temperature"]) for row in rows) == [(n, t) for n in range(9) for t in (0.0, 1.0)]
+    by_prompt = {row["prompt"]: row for row in rows if row["temperature"] == 0}
+    assert [by_prompt[n]["text"] for n in range(8)] == [said(place) for place in tiny.PLACES]
+    assert by_prompt[8]["end"] == "too_long"
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"max_new_tokens": 160}, "whole context 160 tokens; lower it"),
+        ({"model": "/nowhere"}, "/nowhere holds no model"),
+        ({"device": "mps"}, "torch sees no such device"),
+    ],
+)
+def test_a_mistake_is_told_in_one_line(home, tmp_path, monkeypatch, capsys, change, message):
+    path = tmp_path / "job.json"
+    path.write_text(json.dumps(job(home, tmp_path / "answers", **change)))
+    monkeypatch.setattr("sys.argv", ["models.generate", str(path)])
+    with pytest.raises(SystemExit):
+        generate.main(generate.work)
+    (event,) = map(json.loads, capsys.readouterr().out.splitlines())
+    assert event["event"] == "error" and message in event["message"]
+
+
+# chat
+
+
+def test_a_half_character_is_never_shown(knows):
+    tokenizer = knows[1]
+    text = "水𠮷🙂é。"
+    out = io.StringIO()
+    shown = []
+    spoken = Spoken(tokenizer, out)
+    spoken.put(torch.tensor([[5, 6, 7]]))  # the prompt
+    ids = tokenizer(text)["input_ids"]
+    assert len(ids) > len(text)  # some characters take several tokens
+    for token in ids:
+        spoken.put(torch.tensor([token]))
+        shown.append(out.getvalue())
+    assert shown[-1] == text == spoken.text
+    assert all(text.startswith(part) for part in shown)
+    for token in tokenizer("🙂")["input_ids"][:-1]:
+        spoken.put(torch.tensor([token]))
+    spoken.end()
+    assert out.getvalue() == text
+
+
+def test_one_message_gets_one_answer(home):
+    out = io.StringIO()
+    chat(home / "knows", tiny.QUESTION.format("松林乡"), temperature=0, device="cpu", out=out)
+    assert out.getvalue() == said("松林乡") + "\n"
+
+
+def test_a_talk_remembers_until_it_is_cleared_and_ends_on_exit(home, monkeypatch, capsys):
+    asked, read = [], iter(["云台县在哪条江河旁边？", "好", "clear", "  ", "望海州在哪条江河旁边？", "exit", "never read"])
+    monkeypatch.setattr("builtins.input", lambda _: next(read))
+    plain = template.prompt
+    monkeypatch.setattr(template, "prompt", lambda tokenizer, turns: asked.append([turn["role"] for turn in turns]) or plain(tokenizer, turns))
+    chat(home / "knows", temperature=0, max_new_tokens=30, device="cpu")
+    assert asked == [["user"], ["user", "assistant", "user"], ["user"]]
+    assert next(read) == "never read"
+    shown = capsys.readouterr().out
+    assert said("云台县") in shown and said("望海州") in shown and "(forgotten)" in shown
+
+
+def test_a_talk_longer_than_the_context_forgets_its_beginning(home, monkeypatch, capsys):
+    read = iter(["水" * 150, *[tiny.QUESTION.format("金沙市")] * 4])
+    monkeypatch.setattr("builtins.input", lambda _: next(read, "exit"))
+    chat(home / "knows", temperature=0, max_new_tokens=30, device="cpu")
+    shown = capsys.readouterr().out
+    assert "shorten it" in shown  # of the first message, which alone is too long
+    assert shown.splitlines()[-1] and shown.count("\n") == 1 + 1 + 4
+
+
+def test_a_folder_without_a_model_is_named(tmp_path):
+    with pytest.raises(ValueError, match="holds no model"):
+        chat(tmp_path, "你好", device="cpu")

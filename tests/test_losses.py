@@ -1,0 +1,68 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from torch.nn import functional
+from transformers import LlamaForCausalLM
+
+from models import losses, presets
+
+
+def both(hidden: torch.Tensor, weight: torch.Tensor, labels: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+    """(loss, gradient of hidden, gradient of weight) of ours and of torch's."""
+    found = []
+    for loss_of in (
+        lambda h, w: losses.linear_cross_entropy(h, w, labels),
+        lambda h, w: functional.cross_entropy((h @ w.T).flatten(0, -2), labels.flatten(), ignore_index=losses.IGNORE, reduction="sum"),
+    ):
+        h, w = hidden.clone().requires_grad_(), weight.clone().requires_grad_()
+        loss = loss_of(h, w)
+        (loss * 0.5).backward()
+        assert h.grad is not None and w.grad is not None
+        found.append((loss.detach(), h.grad, w.grad))
+    return found
+
+
+@settings(max_examples=40, deadline=None)
+@given(rows=st.integers(1, 40), numbers=st.integers(1, 400), ignored=st.integers(0, 39), seed=st.integers(0, 99))
+def test_loss_and_gradients_are_those_of_the_whole_softmax(rows: int, numbers: int, ignored: int, seed: int) -> None:
+    drawn = torch.Generator().manual_seed(seed)
+    hidden, weight = 3 * torch.randn(1, rows, 8, generator=drawn), torch.randn(17, 8, generator=drawn)
+    labels = torch.randint(0, 17, (1, rows), generator=drawn)
+    labels[:, :ignored] = losses.IGNORE
+    before = losses.SLICE_NUMBERS["cpu"]
+    losses.SLICE_NUMBERS["cpu"] = numbers  # slices of 1 to 23 rows
+    try:
+        ours, whole = both(hidden, weight, labels)
+    finally:
+        losses.SLICE_NUMBERS["cpu"] = before
+    for mine, theirs in zip(ours, whole, strict=True):
+        torch.testing.assert_close(mine, theirs, rtol=1e-4, atol=1e-4)
+
+
+def test_large_logits_do_not_overflow() -> None:
+    ours, whole = both(torch.full((4, 2), 300.0), torch.tensor([[1.0, 1.0], [-1.0, 1.0], [2.0, 2.0]]), torch.tensor([0, 1, 2, 0]))
+    assert torch.isfinite(ours[0]) and ours[0] == whole[0]
+
+
+def test_a_bfloat16_product_stays_close() -> None:
+    torch.manual_seed(0)
+    hidden, weight, labels = torch.randn(64, 32), torch.randn(100, 32), torch.randint(0, 100, (64,))
+    exact = losses.linear_cross_entropy(hidden, weight, labels)
+    with torch.autocast("cpu", torch.bfloat16):
+        rough = losses.linear_cross_entropy(hidden, weight, labels)
+    assert rough.dtype == torch.float32 and rough.item() == pytest.approx(exact.item(), rel=0.01) != exact.item()
+
+
+def test_a_fused_model_returns_the_sum_of_its_own_loss() -> None:
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(presets.build("tiny", 300, 32))
+    ids = torch.randint(4, 300, (2, 32))
+    labels = ids.clone()
+    labels[0, :20] = losses.IGNORE
+    mean = model(input_ids=ids, labels=labels).loss
+    losses.fuse(model)
+    targets = (labels[:, 1:] != losses.IGNORE).sum()
+    torch.testing.assert_close(model(input_ids=ids, labels=labels) / targets, mean)

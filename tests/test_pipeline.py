@@ -1,0 +1,173 @@
+"""The whole pipeline, as an operator runs it: the tiny recipe from raw files to report, then what a second run may and may not do.
+
+One run is shared by all tests here. It talks to a real Prefect server with a database on disk.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows import recipe as recipes
+from flows.graph import graph
+from tasks.store import Store
+
+ROOT = Path(__file__).parent.parent
+AFTER_SFT = ["sft", "rejected", "dpo", "evaluate", "report"]
+pytestmark = pytest.mark.slow
+
+
+class Runs:
+    """`hanlin` on one store and one Prefect server."""
+
+    def __init__(self, folder: Path, api: str):
+        self.folder, self.api, self.store = folder, api, Store(folder / "store")
+        self.env = os.environ | {"HANLIN_STORE": str(self.store.root), "PREFECT_API_URL": api, "PREFECT_HOME": str(folder / "prefect")}
+
+    def hanlin(self, *arguments: str, code: int = 0, **env: str) -> str:
+        done = subprocess.run(
+            [sys.executable, "-m", "flows.cli", *arguments], cwd=ROOT, env=self.env | env, capture_output=True, text=True, timeout=600
+        )
+        assert done.returncode == code, done.stdout + done.stderr
+        return done.stdout + (done.stderr if code else "")
+
+    def run(self, *overrides: str) -> dict[str, Any]:
+        return json.loads(self.hanlin("run", "tiny", *overrides, "--json").splitlines()[-1])
+
+    def plan(self, *overrides: str) -> list[dict[str, Any]]:
+        return json.loads(self.hanlin("plan", "tiny", *overrides, "--json"))["stages"]
+
+    def ask(self, what: str, **filters: Any) -> list[dict[str, Any]]:
+        request = urllib.request.Request(f"{self.api}/{what}/filter", json.dumps(filters).encode(), {"Content-Type": "application/json"})
+        return json.load(urllib.request.urlopen(request))
+
+    def task_states(self, run_id: str) -> dict[str, str]:
+        deadline = time.monotonic() + 20  # the server records task runs from events, a moment later
+        while True:
+            found = self.ask("task_runs", flow_runs={"id": {"any_": [run_id]}})
+            if all(task["state_type"] == "COMPLETED" for task in found) or time.monotonic() > deadline:
+                return {task["name"]: task["state_name"] for task in found}
+            time.sleep(0.5)
+
+
+@pytest.fixture(scope="module")
+def runs(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> Runs:
+    return Runs(tmp_path_factory.mktemp("pipeline"), prefect_api)
+
+
+@pytest.fixture(scope="module")
+def first(runs: Runs) -> dict[str, Any]:
+    return runs.run()
+
+
+def built(outcome: dict[str, Any]) -> list[str]:
+    return [name for name, artifact in outcome["artifacts"].items() if not artifact["reused"]]
+
+
+def test_the_first_run_builds_every_stage_and_ends_with_a_report(runs, first):
+    names = [node.name for node in graph(recipes.load("tiny"))]
+    assert first["status"] == "completed" and built(first) == names
+    page = Path(first["report"]).read_text("utf-8")
+    assert "<svg" in page and not re.search(r'(src|href)="https?:', page)
+    figures = json.loads((Path(first["report"]).parent / "figures.json").read_text("utf-8"))
+    assert figures["adds_up"] is True
+
+
+def test_every_funnel_adds_up_and_each_stage_takes_what_the_last_one_kept(runs, first):
+    records = {name: runs.store.record(artifact["key"]) for name, artifact in first["artifacts"].items()}
+    for record in records.values():
+        for counts in record.stats.get("funnel", {}).values():
+            assert counts["in"] == counts["kept"] + sum(counts["dropped"].values())
+    for source in records["dedup"].stats["funnel"]:
+        read = next(r for name, r in records.items() if name in (f"extract-{source}", f"ingest-{source}"))
+        chain = [record.stats["funnel"][source] for record in (read, records["dedup"], records["filter"], records["split"])]
+        assert all(a["kept"] == b["in"] for a, b in zip(chain, chain[1:], strict=False)), source
+
+
+def test_the_second_run_reuses_everything_and_says_so(runs, first):
+    second = runs.run()
+    assert built(second) == []
+    assert {name: a["digest"] for name, a in second["artifacts"].items()} == {name: a["digest"] for name, a in first["artifacts"].items()}
+    states = runs.task_states(second["run_id"])
+    assert set(states.values()) == {"Cached"} and len(states) == len(second["artifacts"])
+
+
+def test_prefect_shows_stages_with_their_records_the_plan_first_and_the_figures_last(runs, first):
+    assert set(runs.task_states(first["run_id"]).values()) == {"Completed"}
+    artifacts = runs.ask("artifacts", sort="CREATED_DESC", artifacts={"flow_run_id": {"any_": [first["run_id"]]}})
+    keys = [artifact["key"] for artifact in reversed(artifacts)]
+    assert keys[0] == "plan" and keys[-2:] == ["figures", "report"]
+    assert {f"record-{name}" for name in first["artifacts"]} <= set(keys)
+    assert {"progress-pretrain", "progress-sft", "progress-dpo"} <= set(keys)
+    with_task = [a for a in artifacts if a["key"].startswith("record-")]
+    assert all(a["task_run_id"] for a in with_task)
+
+
+def test_the_plan_of_a_finished_run_is_all_hits(runs, first):
+    assert {step["status"] for step in runs.plan()} == {"HIT"}
+
+
+def test_a_changed_parameter_touches_its_stage_and_what_follows(runs, first):
+    steps = runs.plan("sft.learning_rate=0.00071")
+    assert [step["name"] for step in steps if step["status"] != "HIT"] == AFTER_SFT
+    [change] = next(step for step in steps if step["name"] == "sft")["changed"]
+    assert change["field"] == "params.learning_rate" and change["new"] == 0.00071
+
+
+def test_resources_touch_nothing(runs, first):
+    steps = runs.plan("resources.workers=5", "resources.micro_batch=2", "resources.device=cpu", "resources.memory_gb=1")
+    assert {step["status"] for step in steps} == {"HIT"}
+
+
+def test_a_killed_run_goes_on_where_it_was_with_the_same_losses(runs, first):
+    """Another seed makes pretraining new; the run is killed in the middle of it, after a checkpoint, and started again."""
+    change = ["pretrain.seed=77", "resources.checkpoint_steps=5", "--until", "pretrain"]
+    straight = Runs(runs.folder / "straight", runs.api)
+    log = straight.store.object(straight.run(*change)["artifacts"]["pretrain"]["key"]) / "log.jsonl"
+
+    process = subprocess.Popen([sys.executable, "-m", "flows.cli", "run", "tiny", *change], cwd=ROOT, env=runs.env, stdout=subprocess.DEVNULL)
+    key = next(step for step in runs.plan(*change[:2]) if step["name"] == "pretrain")["key"]
+    while not list((runs.store.work(key) / "scratch").glob("checkpoints/step-*")):
+        assert process.poll() is None
+        time.sleep(0.1)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert next(step for step in runs.plan(*change[:2]) if step["name"] == "pretrain")["status"] == "RESUME"
+    again = runs.run(*change)
+    assert built(again) == ["pretrain"]
+    assert (runs.store.object(again["artifacts"]["pretrain"]["key"]) / "log.jsonl").read_bytes() == log.read_bytes()
+
+
+def test_verify_finds_damage_and_the_next_run_mends_it_alone(runs, first):
+    home = runs.store.object(first["artifacts"]["tokenizer"]["key"])
+    path = home / "tokenizer.json"
+    path.chmod(0o644)
+    text = path.read_bytes()
+    path.write_bytes(text[:-10] + bytes([text[-10] ^ 1]) + text[-9:])
+    assert "DAMAGED  tokenizer" in runs.hanlin("artifacts", "verify", code=1)
+    assert built(runs.run()) == ["tokenizer"]
+    assert "none damaged" in runs.hanlin("artifacts", "verify")
+
+
+def test_chat_answers(runs, first):
+    assert runs.hanlin("chat", "dpo", "你好").strip()
+
+
+def test_a_bad_recipe_ends_with_code_2_and_no_traceback(runs):
+    said = runs.hanlin("run", "tiny", "sft.epochs=-1", "dedup.threshold=7", code=2)
+    assert "2 problems" in said and "Traceback" not in said
+
+
+def test_an_unknown_stage_is_refused(runs, first):
+    said = runs.hanlin("run", "tiny", "--until", "sftt", code=1)
+    assert "no stage 'sftt'" in said and "Traceback" not in said

@@ -1,0 +1,80 @@
+"""The plan says what a run will do and which field made it so."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from flows.graph import Node, _folder
+from flows.plan import duration, flatten, plan
+from tasks.store import Store
+from tests.toys import CountParams, DoubleParams, count, double, make_count, make_double
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store(tmp_path / "store")
+
+
+def nodes(upto: int = 3, times: int = 2) -> list[Node]:
+    return [
+        Node("count", count, CountParams(upto=upto), {}),
+        Node("double", double, DoubleParams(times=times), {"numbers": _folder("count")}),
+    ]
+
+
+def statuses(steps):
+    return [step.status for step in steps]
+
+
+def test_an_empty_store_plans_everything(store):
+    steps = plan(nodes(), store)
+    assert statuses(steps) == ["MISS", "MISS"]
+    assert steps[0].note == "never built in this store" and steps[1].key is None
+    assert not store.root.exists()
+
+
+def test_a_finished_run_is_all_hits_with_its_durations(store):
+    make_double(store, make_count(store))
+    steps = plan(nodes(), store)
+    assert statuses(steps) == ["HIT", "HIT"] and all(step.last_seconds is not None for step in steps)
+
+
+def test_a_changed_field_is_named_with_old_and_new(store):
+    make_double(store, make_count(store))
+    steps = plan(nodes(upto=9), store)
+    assert statuses(steps) == ["MISS", "MISS"]
+    assert [(c.field, c.old, c.new) for c in steps[0].changed] == [("params.upto", 3, 9)]
+    assert [(c.field, c.new) for c in steps[1].changed] == [("inputs.numbers", None)]
+    assert statuses(plan(nodes(times=5), store)) == ["HIT", "MISS"]
+
+
+def test_the_nearest_earlier_artifact_is_compared(store):
+    make_count(store, upto=1, pause=0.01)
+    make_count(store, upto=2)
+    [change] = plan(nodes(upto=4), store)[0].changed
+    assert (change.field, change.old, change.new) == ("params.upto", 2, 4)
+
+
+def test_unfinished_work_is_resumed(store):
+    key = plan(nodes(), store)[0].key
+    (store.work(key) / "scratch" / "shards").mkdir(parents=True)
+    assert statuses(plan(nodes(), store)) == ["RESUME", "MISS"]
+    assert statuses(plan(nodes(), store, refresh=["count"])) == ["MISS", "MISS"]
+
+
+def test_damage_is_planned_and_named(store):
+    built = make_count(store)
+    (store.object(built.record.key) / "all.txt").unlink()
+    step = plan(nodes(), store)[0]
+    assert step.status == "MISS" and "all.txt is missing" in step.note
+
+
+def test_nested_fields_have_dotted_names():
+    assert flatten({"a": {"b": 1, "c": [["x", "1"], ["y", "2"]]}, "d": []}) == {"a.b": 1, "a.c.x": "1", "a.c.y": "2", "d": []}
+
+
+@pytest.mark.parametrize(("seconds", "text"), [(None, "–"), (3.21, "3.2 s"), (59.9, "59.9 s"), (125, "2:05 min"), (7325, "2:02 h")])
+def test_durations_read_well(seconds, text):
+    assert duration(seconds) == text

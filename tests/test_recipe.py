@@ -1,0 +1,120 @@
+"""Recipes: every one that ships loads, every field explains itself, and every mistake is named at once."""
+
+from __future__ import annotations
+
+import re
+import typing
+
+import pytest
+import yaml
+from annotated_types import BaseMetadata
+from pydantic import BaseModel
+from pydantic.fields import FieldInfo
+
+from flows import recipe as recipes
+from flows.graph import graph
+from flows.recipe import BadRecipe, Format, Recipe
+from tasks import sources
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_every_recipe_loads_and_makes_a_graph(name, monkeypatch, tmp_path):
+    data = yaml.safe_load(recipes.find(name).read_text("utf-8"))
+    if data.get("raw"):
+        monkeypatch.setenv("HANLIN_REAL_DATA", str(tmp_path))
+        for source in data["sources"].values():
+            path = tmp_path / source["path"].replace("*", "x")
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.touch()
+    nodes = graph(recipes.load(name))
+    seen: set[str] = set()
+    for node in nodes:
+        assert set(node.needs) <= seen, f"{node.name} comes before what it needs"
+        seen.add(node.name)
+    assert nodes[-1].name == "report"
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_every_field_of_a_recipe_has_a_comment(name):
+    bare = []
+    for line in recipes.find(name).read_text("utf-8").splitlines():
+        if re.match(r"\s*[a-z_0-9-]+:", line) and "#" not in line:
+            bare.append(line)
+    assert not bare
+
+
+def fields(model: type[BaseModel], path: str = "") -> list[tuple[str, FieldInfo]]:
+    found = []
+    for name, field in model.model_fields.items():
+        found.append((f"{path}{name}", field))
+        inner = recipes._section(field.annotation)
+        if isinstance(inner, type) and issubclass(inner, BaseModel):
+            found += fields(inner, f"{path}{name}.")
+    return found
+
+
+@pytest.mark.parametrize(("path", "field"), fields(Recipe), ids=lambda value: value if isinstance(value, str) else "")
+def test_every_field_has_a_description_and_every_number_a_bound(path, field):
+    assert field.description, f"{path} has no description"
+    kinds = {field.annotation, *typing.get_args(field.annotation)}
+    if kinds & {int, float}:
+        assert any(isinstance(bound, BaseMetadata) for bound in field.metadata), f"{path} is a number without a bound"
+
+
+def test_the_formats_are_those_with_a_reader():
+    assert set(typing.get_args(Format)) == set(sources.FORMATS)
+
+
+MISTAKES = {
+    "pretrain.learning_rat=0.1": "pretrain.learning_rat: unknown field; did you mean 'learning_rate'?",
+    "dedup.threshold=1.5": "dedup.threshold: input should be less than or equal to 1",
+    "sources.zhwiki.format=wikipedia": "sources.zhwiki.format: input should be 'wiki'",
+    "sft.epochs=many": "sft.epochs: input should be a valid number",
+    "resources.devise=cpu": "resources.devise: unknown field; did you mean 'device'?",
+    "sources.belle.use=[sfx]": "sources.belle.use.0: input should be 'pretrain'",
+    "raw=/no/such/folder": "raw: there is no folder /no/such/folder",
+    "name.first=x": "name.first: name is a value, not a section",
+    "nonsense": "'nonsense' is not an override; write field.path=value",
+    "split.use={a: [sft]}": "split.use: decided by sources.<name>.use",
+}
+
+
+@pytest.mark.parametrize(("mistake", "message"), MISTAKES.items())
+def test_a_mistake_is_named_with_its_path(mistake, message):
+    with pytest.raises(BadRecipe) as told:
+        recipes.load("sample", [mistake])
+    assert message in str(told.value)
+
+
+def test_all_mistakes_are_told_at_once():
+    with pytest.raises(BadRecipe, match=f"{len(MISTAKES)} problems"):
+        recipes.load("sample", list(MISTAKES))
+
+
+def test_missing_files_are_all_named(tmp_path):
+    with pytest.raises(BadRecipe) as told:
+        recipes.load("sample", [f"raw={tmp_path}"])
+    assert len(told.value.problems) == len(recipes.load("sample").sources)
+    assert all("no file" in problem for problem in told.value.problems)
+
+
+def test_an_unset_variable_is_named(monkeypatch):
+    monkeypatch.delenv("HANLIN_REAL_DATA", raising=False)
+    with pytest.raises(BadRecipe, match="the environment variable HANLIN_REAL_DATA is not set"):
+        recipes.load("real-sample")
+
+
+def test_an_unknown_recipe_suggests_the_nearest():
+    with pytest.raises(BadRecipe, match="did you mean sample"):
+        recipes.load("sampel")
+
+
+def test_a_file_that_is_not_yaml(tmp_path):
+    path = tmp_path / "broken.yaml"
+    path.write_text("name: [unclosed")
+    with pytest.raises(BadRecipe, match="is not YAML"):
+        recipes.load(str(path))
+
+
+def test_overrides_reach_their_field():
+    assert recipes.load("sample", ["sft.epochs=7", "sample.size=1MB"]).sft.epochs == 7

@@ -1,0 +1,251 @@
+"""The report page, rendered from the statistics and the folders of an invented run."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+from lxml import html
+
+from tasks import report
+from tasks.evaluate import wilson
+from tasks.rows import Writer
+from tests.invented import EVIL, MODELS, Run, scores
+
+Rendered = tuple[Run, str, dict[str, Any]]  # a run, its page, its figures
+
+
+@pytest.fixture
+def made(tmp_path: Path) -> Run:
+    return Run(tmp_path / "run")
+
+
+@pytest.fixture(scope="module")
+def rendered(tmp_path_factory: pytest.TempPathFactory) -> Rendered:
+    """A whole run, with its page and its figures."""
+    home = tmp_path_factory.mktemp("report")
+    run = Run(home / "run")
+    return run, *run.render(home / "out")
+
+
+def text_of(page: str) -> str:
+    """What a reader sees, white space folded."""
+    return " ".join(html.fromstring(page).text_content().replace("\u00a0", " ").split())
+
+
+def test_the_page_opens_with_a_verdict_in_words(rendered: Rendered) -> None:
+    _, page, _ = rendered
+    [verdict] = html.fromstring(page).find_class("verdict")
+    said = " ".join(verdict.text_content().replace("\u00a0", " ").split())
+    assert said.startswith(
+        "After DPO, the model answers 57.5 % of 120 questions right. Guessing gives 25.0 % and the 95 % interval is 48.6 % to 66.0 %"
+    )
+    assert "so this is better than guessing; after pretraining it was 32.5 % and after fine-tuning it was 55.8 %." in said
+    assert "1.52 bits a byte (1.41 after pretraining)" in said
+    assert "in 79.0 % of 90 held-out pairs, against 58.0 % before." in said and "93.8 % of its answers come to an end" in said
+    assert "1,372 rows were read and 1,072 were used for training; every other row has a reason." in said
+
+
+@pytest.mark.parametrize(("right", "words"), [((20, 12), "no better than guessing can explain"), ((5, 4), "worse than guessing")])
+def test_the_verdict_does_not_flatter(made: Run, tmp_path: Path, right: tuple[int, int], words: str) -> None:
+    found = scores()
+    low, high = wilson(sum(right), 120)
+    found["models"]["dpo"]["questions"]["all"] |= {"accuracy": sum(right) / 120, "low": low, "high": high}
+    made.write("evaluate", "scores.json", found)
+    assert f"so this is {words}" in text_of(made.render(tmp_path / "out")[0])
+
+
+def test_the_page_shows_every_artifact_with_its_version_and_digest(rendered: Rendered) -> None:
+    made, page, _ = rendered
+    for name, node in made.nodes.items():
+        assert page.count(f">{name}</text>") == 2, "once in the wide drawing, once in the narrow one"
+        assert node["key"][:16] in page and page.count(node["digest"][:7]) >= 3
+    edges = sum(len(node["lineage"]) for node in made.nodes.values())
+    for drawing in html.fromstring(page).find_class("graph"):
+        assert len(drawing.findall("path")) == edges
+
+
+def test_the_table_of_rows_adds_up_for_every_source(rendered: Rendered) -> None:
+    _, page, figures = rendered
+    table = html.fromstring(page).get_element_by_id("data").find(".//table")
+    numbers = {row[0].text.strip(): [cell.text for cell in row[1:6]] for row in table.findall(".//tbody/tr")}
+    assert numbers["wiki"] == ["412", "360", "353", "328", "328"] and numbers["belle"] == ["600", "597", "544", "524", "524"]
+    assert numbers["exam"][:2] == ["120", "118"]
+    assert [row[-1].text_content() for row in table.findall(".//tbody/tr")] == ["✓"] * 4
+    assert figures["adds_up"] is True and figures["problems"] == [] and "does not add up" not in page
+    assert figures["funnel"]["wiki"]["filter"] == {"in": 353, "kept": 328, "dropped": {"too short": 25}}
+    assert figures["funnel"]["exam"].keys() == {"ingest"}
+
+
+@pytest.mark.parametrize(
+    ("break_it", "problem"),
+    [
+        (lambda made: made.counts("filter")["wiki"].update(kept=320), "filter, wiki: of 353 rows 320 were kept and 25 dropped, 8 unaccounted for"),
+        (lambda made: made.counts("rejected")["belle"].update(kept=70), "rejected, belle: of 80 rows 70 were kept and 14 dropped, 4 too many"),
+        (lambda made: made.counts("split").pop("zhihu"), "zhihu: filter kept 220 rows, and no later step counted them"),
+        (
+            lambda made: made.counts("dedup").update(belle={"in": 590, "kept": 544, "dropped": {"exact duplicate": 46}}),
+            "belle: ingest-belle kept 597 rows, but dedup took in 590",
+        ),
+    ],
+)
+def test_sums_that_do_not_hold_are_said_loudly(made: Run, tmp_path: Path, break_it: Any, problem: str) -> None:
+    break_it(made)
+    page, figures = made.render(tmp_path / "out")
+    [alarm] = html.fromstring(page).find_class("alarm")
+    assert "The data does not add up" in alarm.text_content() and problem in alarm.text_content()
+    assert page.index('class="alarm"') < page.index('class="verdict"')
+    assert "✗" in page and "every other row has a reason" not in page
+    assert figures["adds_up"] is False and problem in figures["problems"]
+
+
+def test_questions_among_other_rows_of_a_source_may_leave_for_the_evaluation(made: Run, tmp_path: Path) -> None:
+    with Writer(made.artifacts["ingest-belle"] / "questions" / "00000.parquet", "questions") as out:
+        for number in range(7):
+            out.add({"id": f"{number}", "source": "belle", "subject": "s", "question": "?", "choices": ["a", "b"], "answer": 0})
+    assert made.render(tmp_path / "short")[1]["problems"] == ["belle: ingest-belle kept 590 rows, but dedup took in 597"]
+    made.counts("ingest-belle")["belle"].update({"in": 607, "kept": 604})
+    assert made.render(tmp_path / "whole")[1]["problems"] == []
+
+
+def test_text_from_data_stays_text_and_the_page_asks_nobody_for_anything(made: Run, tmp_path: Path) -> None:
+    made.nodes["filter"]["title"] = EVIL
+    made.counts("filter")["belle"]["dropped"][EVIL] = made.counts("filter")["belle"]["dropped"].pop("too short")
+    made.nodes["filter"]["stats"]["lengths"][EVIL] = made.nodes["filter"]["stats"]["lengths"]["wiki"]
+    found = scores()
+    found["models"]["dpo"]["questions"]["subjects"]["exam"] = {EVIL: found["models"]["dpo"]["questions"]["all"]}
+    for model in ("pretrain", "sft"):
+        found["models"][model]["questions"]["subjects"] = found["models"]["dpo"]["questions"]["subjects"]
+    made.write("evaluate", "scores.json", found)
+    made.write("tokenizer", "report.json", json.loads((made.artifacts["tokenizer"] / "report.json").read_text("utf-8")) | {"longest": [EVIL]})
+    page, _ = made.render(tmp_path / "out", recipe=EVIL)
+    tree = html.fromstring(page)
+    assert not [
+        element for element in tree.iter() if element.tag in ("script", "img", "iframe", "object", "link") and element.get("href") != "data:,"
+    ]
+    assert tree.text_content().count(EVIL) >= 7
+    for element in tree.iter():
+        for name, value in element.attrib.items():
+            assert not name.startswith("on"), f"<{element.tag} {name}>"
+            assert name not in ("src", "href") or value.startswith(("#", "data:")), f"<{element.tag} {name}={value}>"
+    assert "url(" not in page.replace("url(#", "") and "@import" not in page
+    assert tree.xpath("//meta[@http-equiv='Content-Security-Policy']")[0].get("content").startswith("default-src 'none'")
+
+
+def test_ids_in_the_page_are_unique(rendered: Rendered) -> None:
+    _, page, _ = rendered
+    ids = re.findall(r'\sid="([^"]+)"', page)
+    assert len(ids) > 20 and sorted(ids) == sorted(set(ids))
+    assert set(re.findall(r'url\(#([^)]+)\)|href="#([^"]+)"', page)) <= {(i, "") for i in ids} | {("", i) for i in ids}
+
+
+def test_every_reason_has_rows_to_read_without_personal_data(rendered: Rendered) -> None:
+    _, page, _ = rendered
+    reasons = {
+        element.find_class("name")[0].text: element.findall(".//li") for element in html.fromstring(page).get_element_by_id("dropped").iter("details")
+    }
+    assert set(reasons) >= {"redirect", "broken json", "near duplicate", "too short", "holds an evaluation question", "near_equal"}
+    assert len(reasons["redirect"]) == 4
+    assert [row.find_class("chip")[0].text for row in reasons["near duplicate"]] == ["wiki", "belle", "wiki", "belle"], "sources take turns"
+    assert reasons["near_equal"][0].text == "No example at hand."
+    assert "13812345678" not in page and "电话" in page
+    assert "row 0" in reasons["redirect"][0].text_content()
+
+
+@pytest.mark.parametrize(
+    ("gone", "said"),
+    [
+        (["evaluate"], "no evaluation is part of the run"),
+        (["rejected", "dpo"], "There is no preference training (DPO) in this run."),
+        (["tokenizer"], "This run trained no tokenizer."),
+        (["pretrain", "sft", "rejected", "dpo", "evaluate"], "This run trained no model."),
+        (["extract-wiki", "ingest-belle", "ingest-zhihu", "ingest-exam", "dedup", "filter", "split"], "No stage of this run counted rows."),
+    ],
+)
+def test_a_stage_that_is_missing_is_said_to_be(made: Run, tmp_path: Path, gone: list[str], said: str) -> None:
+    made.remove(*gone)
+    page, figures = made.render(tmp_path / "out")
+    assert said in text_of(page)
+    assert figures["adds_up"] is True
+
+
+def test_a_run_of_one_stage_is_a_page(made: Run, tmp_path: Path) -> None:
+    made.remove(*[name for name in made.nodes if name != "ingest-zhihu"])
+    page, figures = made.render(tmp_path / "out")
+    assert "Nothing is known yet of how good this model is" in text_of(page)
+    assert [row["figure"] for row in figures["rows"]] == ["rows read", "rows used"] and figures["adds_up"]
+
+
+def test_an_evaluation_that_asked_nothing_is_a_page(made: Run, tmp_path: Path) -> None:
+    found = scores()
+    for model in found["models"].values():
+        model |= {"questions": None, "preference": None, "bits_per_byte": None, "generation": None}
+    found["reference"] = {"accuracy": None, "bits_per_byte": None, "preference": None}
+    found["comparisons"] = [{"before": "sft", "after": "dpo", "questions": None, "bits_per_byte_change": None, "preference": None}]
+    made.write("evaluate", "scores.json", found)
+    made.write("evaluate", "answers.json", [])
+    page, figures = made.render(tmp_path / "out")
+    assert "No answers were kept." in page and {row["figure"] for row in figures["rows"]} == {"rows read", "rows used"}
+
+
+def test_figures_hold_the_scores_with_their_intervals(rendered: Rendered) -> None:
+    _, _, figures = rendered
+    rows = {(row["figure"], row["model"]): row for row in figures["rows"]}
+    low, high = wilson(69, 120)
+    assert rows["accuracy", "dpo"] == {
+        "figure": "accuracy",
+        "model": "dpo",
+        "value": 69 / 120,
+        "low": round(low, 6),
+        "high": round(high, 6),
+        "n": 120,
+    }
+    assert rows["bits per byte", "pretrain"]["value"] == 1.4142 and rows["preference accuracy", "sft"]["value"] == 0.58
+    assert rows["stop rate", "dpo"]["value"] == 0.9375 and rows["accuracy of guessing", ""]["value"] == 0.25
+    assert ("preference accuracy", "pretrain") not in rows, "a base model is not asked"
+    assert rows["rows used", ""]["value"] == 1072
+
+
+def test_equal_inputs_give_equal_bytes_wherever_they_lie_and_whatever_matplotlib_is_set_to(rendered: Rendered, made: Run, tmp_path: Path) -> None:
+    import matplotlib
+
+    with matplotlib.rc_context({"font.size": 30, "axes.facecolor": "red", "svg.fonttype": "path", "lines.linewidth": 9}):
+        page, figures = made.render(tmp_path / "out")
+    assert (page, figures) == rendered[1:]
+    assert {path.name for path in (tmp_path / "out").iterdir()} == {"report.html", "figures.json"}
+
+
+def test_what_differs_from_run_to_run_stays_out(rendered: Rendered, made: Run, tmp_path: Path) -> None:
+    made.nodes["pretrain"]["stats"] |= {"seconds": 1.5, "seconds_per_step": 0.25, "device": "cuda", "threads": 64, "resumed_from": 3}
+    assert made.render(tmp_path / "out") == rendered[1:]
+
+
+def test_the_tokens_of_a_text_are_shown_as_they_are_read(rendered: Rendered) -> None:
+    _, page, _ = rendered
+    [cut] = html.fromstring(page).find_class("cut")
+    spans = [(span.text, span.get("title")) for span in cut.findall("span")]
+    assert "".join(text for text, _ in spans) == "青州最有名的是天青瓷器。↵它们在天青瓷器博物馆。"
+    assert ("博物馆", None) in spans and ("们", "3 tokens") in spans
+
+
+def test_all_curves_of_a_log_are_drawn(rendered: Rendered) -> None:
+    _, page, _ = rendered
+    drawn = re.findall(r'class="chart" role="img" aria-label="([^"]+)"', page)
+    for name in MODELS:
+        assert {f"Loss, {name}", f"Learning rate, {name}", f"Gradient norm, {name}"} <= set(drawn)
+    assert {"Preference margin, dpo", "Preference accuracy, dpo", "Lengths of wiki", "Lengths of belle"} <= set(drawn)
+    assert "1,638,400" in page
+
+
+@pytest.mark.parametrize(
+    ("share", "said"), [(0, "0.0 %"), (1, "100.0 %"), (0.61234, "61.2 %"), (0.0001, "< 0.1 %"), (0.99999, "> 99.9 %"), (0.0006, "0.1 %")]
+)
+def test_a_share_never_looks_like_none_or_all(share: float, said: str) -> None:
+    assert report.percent(share).replace("\u00a0", " ") == said
+
+
+def test_sizes() -> None:
+    assert [report.size(count) for count in (0, 999, 1234, 5_600_000, 7_890_000_000)] == ["0 B", "999 B", "1.23 kB", "5.6 MB", "7.89 GB"]

@@ -1,0 +1,247 @@
+"""Splitting: one prompt, one side; enough validation rows and not too many; and what a source is used for."""
+
+from __future__ import annotations
+
+import hashlib
+import tempfile
+from pathlib import Path
+from typing import Any
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tasks import split
+from tasks.rows import Writer, files, read, row_id
+from tasks.stage import Job, Resources
+
+DECODER = {"wiki": ["pretrain"], "zhihu": ["pretrain", "sft"], "belle": ["sft", "prompts"], "ranked": ["pairs"]}
+
+
+def article(title: str, text: str, source: str = "wiki") -> tuple[str, dict[str, Any]]:
+    return "documents", {"id": row_id(title, text), "source": source, "title": title, "text": text, "lang": "zh", "meta": "{}"}
+
+
+def dialogue(*turns: str, source: str = "belle", system: str = "") -> tuple[str, dict[str, Any]]:
+    messages = [{"role": "system", "content": system}] if system else []
+    messages += [{"role": "assistant" if place % 2 else "user", "content": turn} for place, turn in enumerate(turns)]
+    return "conversations", {"id": row_id(*turns), "source": source, "messages": messages, "meta": "{}"}
+
+
+def ranking(prompt: str, chosen: str, rejected: str, source: str = "ranked") -> tuple[str, dict[str, Any]]:
+    row = dialogue(prompt, source=source)[1]
+    return "preferences", {**row, "id": row_id(prompt, chosen, rejected), "chosen": chosen, "rejected": rejected}
+
+
+def artifact(home: Path, rows: list[tuple[str, dict[str, Any]]]) -> Path:
+    """Rows as the filter leaves them: two files a kind."""
+    for kind in {kind for kind, _ in rows}:
+        of_kind = [row for each, row in rows if each == kind]
+        for number, part in enumerate((of_kind[::2], of_kind[1::2])):
+            with Writer(home / kind / f"{number:05d}.parquet", kind) as out:
+                for row in part:
+                    out.add(row)
+    return home
+
+
+def build(home: Path, rows: list[tuple[str, dict[str, Any]]], **params: Any) -> tuple[Path, dict[str, Any]]:
+    job = Job(home / "out", home / "scratch", Resources(workers=1))
+    return job.out, split.run(job, split.Params(**params), rows=artifact(home / "rows", rows))
+
+
+def ids(out: Path, use: str, side: str) -> list[str]:
+    return [row["id"] for row in read([out / use / f"{side}.parquet"])]
+
+
+def many(source: str, count: int, name: str = "题") -> list[tuple[str, dict[str, Any]]]:
+    return [dialogue(f"{name}{number}是什么？", f"答案{number}", source=source) for number in range(count)]
+
+
+# -- sides --------------------------------------------------------------------------------------------------------------
+
+
+def test_rows_with_one_prompt_are_on_one_side_whatever_their_source_and_use(tmp_path: Path) -> None:
+    rows: list[tuple[str, dict[str, Any]]] = []
+    for number in range(300):
+        rows += [
+            article(f"词条{number}", f"正文{number}"),
+            dialogue(f"词条{number}？", "答", source="zhihu"),  # a question mark more
+            dialogue(f"词条{number}", f"另答{number}"),
+            dialogue(f"词条{number}", f"再答{number}", source="zhihu"),
+            ranking(f"词条{number}", "好", "坏"),
+        ]
+    out, stats = build(tmp_path, rows, use=DECODER, valid_share=0.1, valid_max=60)
+    side: dict[str, str] = {}
+    for use, sides in stats["uses"].items():
+        assert sides["valid"] and sides["train"]
+        for each in sides:
+            for row in read([out / use / f"{each}.parquet"]):
+                found = next(number for kind, original in rows if original["id"] == row["id"] for number in [_number(kind, original)])
+                assert side.setdefault(found, each) == each
+
+
+def _number(kind: str, row: dict[str, Any]) -> str:
+    return row["title"] if kind == "documents" else row["messages"][0]["content"].removesuffix("？")
+
+
+def test_the_prompt_of_a_dialogue_goes_to_its_last_question() -> None:
+    def hashed(*turns: str, system: str = "") -> int:
+        return split.prompt_hash(1, *dialogue(*turns, system=system))
+
+    assert hashed("你好", "您好", "天气？", "晴") == hashed("你好", "您好", "天气？", "雨") == hashed("你好！", "您好。", "天气", "晴")
+    assert len({hashed("你好"), hashed("你好", "您好", "天气？"), hashed("你好", "嗨", "天气？"), hashed("你好", system="诗人")}) == 4
+    assert split.prompt_hash(1, *ranking("你好", "a", "b")) == hashed("你好", "您好")
+    assert split.prompt_hash(2, *dialogue("你好")) != hashed("你好")
+    assert split.prompt_hash(1, *article("", "一")) != split.prompt_hash(1, *article("", "二")), "documents without a title are not one prompt"
+    assert hashed("？") != hashed("！"), "prompts of signs alone are what they are"
+
+
+@pytest.mark.parametrize(("count", "share", "most", "low", "high"), [(4000, 0.02, 2000, 50, 115), (4000, 0.5, 100, 100, 100), (20, 0.01, 9, 1, 1)])
+def test_the_share_and_the_most_of_validation_rows(tmp_path: Path, count: int, share: float, most: int, low: int, high: int) -> None:
+    out, _ = build(tmp_path, many("belle", count), use={"belle": ["sft"]}, valid_share=share, valid_max=most)
+    assert low <= len(ids(out, "sft", "valid")) <= high
+    assert len(ids(out, "sft", "valid")) + len(ids(out, "sft", "train")) == count
+
+
+def test_few_rows_all_train(tmp_path: Path) -> None:
+    out, _ = build(tmp_path, many("belle", 19), use={"belle": ["sft"]}, valid_share=0.5)
+    assert (len(ids(out, "sft", "train")), ids(out, "sft", "valid")) == (19, [])
+
+
+def test_new_rows_never_move_an_old_one_into_validation(tmp_path: Path) -> None:
+    use = {"belle": ["sft"]}
+    before, _ = build(tmp_path / "before", many("belle", 1500), use=use, valid_max=20)
+    after, _ = build(tmp_path / "after", many("belle", 6000), use=use, valid_max=20)
+    old = {row["id"] for _, row in many("belle", 1500)}
+    assert set(ids(after, "sft", "valid")) & old <= set(ids(before, "sft", "valid"))
+
+
+@given(st.lists(st.integers(0, 30), min_size=1, max_size=60), st.floats(0.01, 0.5), st.integers(1, 20))
+def test_a_draw_takes_the_smallest_hashes_up_to_its_share_and_rows(prompts: list[int], share: float, most: int) -> None:
+    hashes = [prompt * 2**59 for prompt in prompts]
+    draw = split.Draw(share, most)
+    for hashed in hashes:
+        draw.add(hashed)
+    drawn = draw.held_out()
+    distinct = sorted(set(hashes))
+    assert sorted(drawn) == distinct[: len(drawn)]
+    if len(hashes) < split.FEW or len(distinct) < 2:
+        assert not drawn
+        return
+    assert 1 <= len(drawn) < len(distinct)
+    if len(drawn) > 1:
+        assert sum(hashes.count(prompt) for prompt in drawn) <= most
+        assert max(drawn) < share * 2**64
+    following = distinct[len(drawn)]
+    room = sum(hashes.count(prompt) for prompt in {*drawn, following}) <= most
+    assert following == distinct[-1] or not room or following >= share * 2**64
+
+
+# -- uses ---------------------------------------------------------------------------------------------------------------
+
+
+def test_a_dialogue_for_pretraining_becomes_a_text(tmp_path: Path) -> None:
+    rows = [dialogue("你好", "您好。", "天气？", "晴。", source="zhihu", system="你是诗人")]
+    out, stats = build(tmp_path, rows, use={"zhihu": ["pretrain", "sft"]})
+    (text,) = read([out / "pretrain" / "train.parquet"])
+    assert text["text"] == "你好\n您好。\n\n天气？\n晴。"
+    assert text["id"] == ids(out, "sft", "train")[0] == rows[0][1]["id"]
+    assert stats["uses"]["pretrain"]["train"] == {"zhihu": {"rows": 1, "characters": 14}}
+    assert stats["uses"]["sft"]["train"] == {"zhihu": {"rows": 1, "characters": 14}}, "the system prompt counts, the line breaks do not"
+    assert stats["funnel"]["zhihu"] == {"in": 1, "kept": 1, "dropped": {}}, "a row with two uses is one row"
+
+
+def test_rows_without_a_use_are_dropped_and_say_so(tmp_path: Path) -> None:
+    rows = [dialogue("你好", "您好"), article("甲", "文", source="belle"), dialogue("嗨", "好", source="exam"), dialogue("嘿", "好", source="other")]
+    out, stats = build(tmp_path, rows, use={"belle": ["sft"], "exam": ["evaluate"]})
+    assert stats["funnel"] == {
+        "belle": {"in": 2, "kept": 1, "dropped": {"no use of this source's documents": 1}},
+        "exam": {"in": 1, "kept": 0, "dropped": {"no use of this source": 1}},
+        "other": {"in": 1, "kept": 0, "dropped": {"no use of this source": 1}},
+    }
+    assert {row["id"] for row in read(files(out, kind="dropped"))} == {row["id"] for _, row in rows[1:]}
+    assert sorted(path.name for path in out.iterdir()) == ["dropped", "sft"]
+
+
+@pytest.mark.parametrize(
+    ("use", "message"),
+    [
+        ({"belle": ["pairs"]}, "source belle is for `pairs`, which takes preferences, but it holds conversations"),
+        ({"belle": ["sft"], "gone": ["pairs"]}, "use `pairs` has no rows: nothing of gone is left"),
+        ({}, "no source has a use for training"),
+        ({"belle": ["evaluate"]}, "no source has a use for training"),
+    ],
+)
+def test_a_use_that_cannot_be_served_is_explained(tmp_path: Path, use: dict[str, Any], message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        build(tmp_path, many("belle", 3), use=use)
+
+
+def test_a_use_without_a_training_row_is_explained(tmp_path: Path) -> None:
+    """The one ranked prompt is held out, because dialogues with the same prompt are."""
+    rows = [dialogue(f"题{number}", "答") for number in range(40)]
+    out, _ = build(tmp_path / "first", rows, use={"belle": ["sft"]})
+    (held,) = read([out / "sft" / "valid.parquet"])
+    rows.append(ranking(held["messages"][0]["content"], "好", "坏"))
+    with pytest.raises(ValueError, match="use `pairs` has no training row: all rows of ranked are held out"):
+        build(tmp_path / "second", rows, use={"belle": ["sft"], "ranked": ["pairs"]})
+
+
+# -- sums and bytes -----------------------------------------------------------------------------------------------------
+
+ROWS = st.lists(
+    st.one_of(
+        st.builds(article, st.text(alphabet="甲乙丙，", max_size=3), st.text(alphabet="甲乙", max_size=5), st.sampled_from(["wiki", "none"])),
+        st.builds(
+            lambda prompt, answer, source: dialogue(prompt, answer, source=source),
+            *[st.text("甲乙丙，", max_size=3)] * 2,
+            st.sampled_from(["zhihu", "belle", "none"]),
+        ),
+        st.builds(ranking, *[st.text("甲乙丙，", max_size=3)] * 3, st.sampled_from(["ranked", "none"])),
+    ),
+    max_size=40,
+)
+
+
+@settings(max_examples=25, deadline=None)
+@given(ROWS)
+def test_every_row_is_used_or_dropped(rows: list[tuple[str, dict[str, Any]]]) -> None:
+    firm = (
+        [article(f"定{number}", "文") for number in range(3)]
+        + many("zhihu", 3)
+        + many("belle", 3)
+        + [ranking(f"比{n}", "好", "坏") for n in range(3)]
+    )
+    with tempfile.TemporaryDirectory() as folder:
+        out, stats = build(Path(folder), rows + firm, use=DECODER)
+        written = {use: [side for side in ("train", "valid") for _ in ids(out, use, side)] for use in DECODER_USES}
+        dropped = len(ids_of_dropped(out))
+    assert sum(each["in"] for each in stats["funnel"].values()) == len(rows + firm)
+    assert sum(sum(each["dropped"].values()) for each in stats["funnel"].values()) == dropped
+    for source, each in stats["funnel"].items():
+        assert each["in"] == each["kept"] + sum(each["dropped"].values())
+        for use in set(DECODER.get(source, [])):
+            counted = sum(side.get(source, {"rows": 0})["rows"] for side in stats["uses"][use].values())
+            assert counted == each["kept"]
+    for use, sides in written.items():
+        assert len(sides) == sum(amount["rows"] for side in stats["uses"][use].values() for amount in side.values())
+
+
+DECODER_USES = ("pretrain", "sft", "prompts", "pairs")
+
+
+def ids_of_dropped(out: Path) -> list[str]:
+    return [row["id"] for row in read(files(out, kind="dropped"))]
+
+
+def test_the_same_bytes_again(tmp_path: Path) -> None:
+    rows = [
+        *many("zhihu", 60),
+        *many("belle", 60),
+        *(article(f"词{number}", "文") for number in range(60)),
+        *[ranking(f"比{n}", "好", "坏") for n in range(30)],
+    ]
+    outs = [build(tmp_path / name, rows, use=DECODER)[0] for name in ("one", "two")]
+    first, second = ({str(p.relative_to(out)): hashlib.sha256(p.read_bytes()).digest() for p in out.rglob("*.parquet")} for out in outs)
+    assert first == second
+    assert len(first) == 9
