@@ -152,6 +152,7 @@ def _statistics(nodes: list[str]) -> Role:
                 "digest": made[name].digest,
                 "version": made[name].identity["version"],
                 "bytes": made[name].bytes,
+                "lineage": made[name].lineage,
                 "reproducibility": made[name].reproducibility,
                 "stats": {key: value for key, value in made[name].stats.items() if key != "timing"},
             }

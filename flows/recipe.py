@@ -17,9 +17,18 @@ from typing import Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError
 
-from tasks import dedup, dpo, evaluate, pretrain, rejected, report, sample, sft, split, tokenizer
-from tasks import filter as filters
+from tasks.dedup import Params as DedupParams
+from tasks.dpo import Params as DPOParams
+from tasks.evaluate import Params as EvaluateParams
+from tasks.filter import Params as FilterParams
+from tasks.pretrain import Params as PretrainParams
+from tasks.rejected import Params as RejectedParams
+from tasks.report import Params as ReportParams
+from tasks.sample import Params as SampleParams
+from tasks.sft import Params as SFTParams
+from tasks.split import Params as SplitParams
 from tasks.stage import Resources
+from tasks.tokenizer import Params as TokenizerParams
 
 RECIPES = Path(__file__).parent / "recipes"
 
@@ -46,18 +55,18 @@ class Recipe(Section):
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,63}$", title="Name", description="Lower-case letters, digits, dots, dashes")
     raw: str = Field(default="", title="Raw files", description="Folder of the raw files; $NAME is an environment variable; empty: the sample corpus")
-    sample: sample.Params = Field(default_factory=sample.Params, title="Sample corpus", description="The invented world, written where `raw` is empty")
+    sample: SampleParams = Field(default_factory=SampleParams, title="Sample corpus", description="The invented world, written where `raw` is empty")
     sources: dict[str, Source] = Field(min_length=1, title="Sources", description="Name → files, format and use; earlier sources win among duplicates")
-    dedup: dedup.Params = Field(default_factory=dedup.Params, title="Deduplication", description="Exact and near duplicates")
-    filter: filters.Params = Field(default_factory=filters.Params, title="Filter", description="Rules that drop rows, each with a reason")
-    split: split.Params = Field(default_factory=split.Params, title="Split", description="Training and validation rows")
-    tokenizer: tokenizer.Params = Field(default_factory=tokenizer.Params, title="Tokenizer", description="Byte-level BPE trained on word counts")
-    pretrain: pretrain.Params = Field(default_factory=pretrain.Params, title="Pretraining", description="A new model on plain text")
-    sft: sft.Params = Field(default_factory=sft.Params, title="Supervised fine-tuning", description="The model learns to answer")
-    rejected: rejected.Params = Field(default_factory=rejected.Params, title="Rejected answers", description="The SFT model's own answers, as DPO's worse side")
-    dpo: dpo.Params = Field(default_factory=dpo.Params, title="DPO", description="The model learns to prefer the better answer")
-    evaluate: evaluate.Params = Field(default_factory=evaluate.Params, title="Evaluation", description="Scores of every model of the run")
-    report: report.Params = Field(default_factory=report.Params, title="Report", description="The page that a run ends with")
+    dedup: DedupParams = Field(default_factory=DedupParams, title="Deduplication", description="Exact and near duplicates")
+    filter: FilterParams = Field(default_factory=FilterParams, title="Filter", description="Rules that drop rows, each with a reason")
+    split: SplitParams = Field(default_factory=SplitParams, title="Split", description="Training and validation rows")
+    tokenizer: TokenizerParams = Field(default_factory=TokenizerParams, title="Tokenizer", description="Byte-level BPE trained on word counts")
+    pretrain: PretrainParams = Field(default_factory=PretrainParams, title="Pretraining", description="A new model on plain text")
+    sft: SFTParams = Field(default_factory=SFTParams, title="Supervised fine-tuning", description="The model learns to answer")
+    rejected: RejectedParams = Field(default_factory=RejectedParams, title="Rejected answers", description="The SFT model's own answers, as DPO's worse side")
+    dpo: DPOParams = Field(default_factory=DPOParams, title="DPO", description="The model learns to prefer the better answer")
+    evaluate: EvaluateParams = Field(default_factory=EvaluateParams, title="Evaluation", description="Scores of every model of the run")
+    report: ReportParams = Field(default_factory=ReportParams, title="Report", description="The page that a run ends with")
     resources: Resources = Field(default_factory=Resources, title="Resources", description="How to run; never part of what is made")
 
     def raw_folder(self) -> Path:

@@ -37,7 +37,19 @@ def api() -> Iterator[str]:
         with own_server(os.path.dirname(prefect.__file__)) as url:
             # nobody watches a server that ends with the run, and stopping the heartbeat costs a second
             with temporary_settings({PREFECT_API_URL: url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-                yield url
+                try:
+                    yield url
+                finally:
+                    _deliver()
+
+
+def _deliver() -> None:
+    """Send the logs and events that wait in the background while there is a server to take them; at exit it would be too late."""
+    from prefect.events.worker import EventsWorker
+    from prefect.logging.handlers import APILogWorker
+
+    for worker in (APILogWorker, EventsWorker):
+        worker.drain_all(timeout=10)
 
 
 def healthy(url: str, timeout: float = 1.0) -> bool:

@@ -62,12 +62,12 @@ def _state(built: Built) -> State[Any]:
     log = logging.getLogger(f"hanlin.{record.stage}")
     seconds = duration(record.made["seconds"])
     if built.reused:
-        message = f"reused {record.key[:12]}, which took {seconds}; see artifact {key}"
+        message = f"reused {record.key[:12]}, which took {seconds}"
         log.info(message, extra={"done": "cached"})
-        return Completed(name="Cached", message=message, data=record.ref)
-    message = f"built {record.key[:12]} in {seconds}, {record.bytes / 1e6:,.2f} MB; see artifact {key}"
+        return Completed(name="Cached", message=f"{message}; its record is the artifact {key}", data=record.ref)
+    message = f"built {record.key[:12]} in {seconds}, {record.bytes / 1e6:,.2f} MB"
     log.info(message, extra={"done": "built"})
-    return Completed(message=message, data=record.ref)
+    return Completed(message=f"{message}; its record is the artifact {key}", data=record.ref)
 
 
 def _facts(built: Built) -> list[dict[str, str]]:

@@ -31,8 +31,10 @@ class Terminal(logging.Handler):
         if self.live and getattr(record, "live", False):
             return
         mark = MARKS.get(getattr(record, "done", ""), "!" if record.levelno >= logging.WARNING else " ")
-        name = record.name.removeprefix("hanlin.")
-        self._write(f"{mark} {name:<20} {record.getMessage()}\n")
+        self.say(record.name.removeprefix("hanlin."), record.getMessage(), mark)
+
+    def say(self, name: str, text: str, mark: str = " ") -> None:
+        self._write(f"{mark} {name:<20} {text}\n")
 
     def watch(self, name: str, now: Progress) -> None:
         from flows.tasks import line
@@ -51,6 +53,7 @@ class Terminal(logging.Handler):
 def run_in_terminal(recipe: Recipe, refresh: list[str], until: str, drift: str, as_json: bool) -> int:
     """Run the pipeline flow here, show it, and return the exit code: 0, or 1 where a stage failed, 130 where it was interrupted."""
     os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "hanlin")
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # stages speak through `Terminal`; Prefect's own lines stay in its run log
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     terminal = Terminal(sys.stderr if as_json else sys.stdout)
     from flows.server import api
@@ -61,9 +64,10 @@ def run_in_terminal(recipe: Recipe, refresh: list[str], until: str, drift: str, 
             from flows.pipeline import pipeline
             from flows.tasks import watchers
 
-            _take_over_logs(terminal)
+            logging.getLogger("hanlin").addHandler(terminal)
+            logging.getLogger("hanlin").setLevel(logging.INFO)
             watchers.append(terminal.watch)
-            logging.getLogger("hanlin.run").info("recipe %s, store %s, Prefect at %s", recipe.name, store_folder(), url)
+            terminal.say("run", f"recipe {recipe.name}, store {store_folder()}, Prefect at {url}")
             state = pipeline(recipe, refresh, until, drift, return_state=True)  # type: ignore[call-overload]
             outcome["run_id"] = str(state.state_details.flow_run_id)
             outcome["artifacts"] = state.result()
@@ -83,17 +87,6 @@ def run_in_terminal(recipe: Recipe, refresh: list[str], until: str, drift: str, 
     if as_json:
         print(json.dumps(outcome, ensure_ascii=False))
     return {"completed": 0, "interrupted": 130}.get(outcome["status"], 1)
-
-
-def _take_over_logs(terminal: Terminal) -> None:
-    """Stages speak through our handler; Prefect's own lines stay in its run log, and on the console only where they are trouble."""
-    ours = logging.getLogger("hanlin")
-    ours.setLevel(logging.INFO)
-    ours.addHandler(terminal)
-    for name in ("prefect", "hanlin"):
-        for handler in logging.getLogger(name).handlers:
-            if type(handler).__name__ == "PrefectConsoleHandler":
-                handler.setLevel(logging.CRITICAL)
 
 
 def _show_result(stream: TextIO, outcome: dict[str, Any]) -> None:

@@ -13,7 +13,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.generation import BaseStreamer
 
 from models import template
-from models.generate import Sampling, context_of, decoding, device_of, has_bf16, load
+from models.generate import Sampling, context_of, decoding, device_of, has_bf16, load, threads
 
 EXIT, CLEAR = ("exit", "quit"), "clear"
 
@@ -94,7 +94,7 @@ class Talk:
     def _generate(self, ids: list[int], spoken: Spoken) -> None:
         prompt = torch.tensor([ids], device=self.model.device)
         config = decoding(self.tokenizer, self.sampling)
-        with torch.inference_mode():
+        with torch.inference_mode(), threads(self.model, 1):
             self.model.generate(prompt, attention_mask=torch.ones_like(prompt), generation_config=config, streamer=spoken)
 
 

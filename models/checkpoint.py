@@ -53,12 +53,12 @@ def newest(folder: Path, note: Callable[[str], None] = lambda line: None) -> Pat
     for checkpoint in sorted(folder.glob("step-*"), reverse=True):
         try:
             manifest = json.loads((checkpoint / MANIFEST).read_text("utf-8"))
-            damaged = sorted(name for name, digest in _digests(checkpoint).items() | manifest.items() if manifest.get(name) != digest)
+            damaged = sorted({name for name, _ in _digests(checkpoint).items() ^ manifest.items()})
         except (OSError, ValueError):
             damaged = [MANIFEST]
         if not damaged:
             return checkpoint
-        note(f"checkpoint {checkpoint.name} is damaged ({', '.join(dict.fromkeys(damaged))}); trying the one before it")
+        note(f"checkpoint {checkpoint.name} is damaged ({', '.join(damaged)}); trying the one before it")
     return None
 
 

@@ -92,8 +92,9 @@ def run(job: Job, params: Params, *, sources: dict[str, Path]) -> Stats:
     inputs = _inputs(job, params, sources)
     pieces = [shards.Piece(one.signed, (one.path, one.kind, params.model_dump()), one.rows, one.path.stat().st_size) for one in inputs]
     shards.do(job, sign, pieces, "row")
-    funnel = {one.source: {"in": 0, "kept": 0, "dropped": Counter[str]()} for one in inputs}
-    clusters: dict[str, Any] = {"sizes": Counter[str](), "examples": {}}
+    funnel: dict[str, dict[str, Any]] = {one.source: {"in": 0, "kept": 0, "dropped": {}} for one in inputs}
+    sizes: Counter[str] = Counter()
+    examples: dict[str, list[dict[str, Any]]] = {}
     with database.opened(job) as db:
         for kind in KINDS:
             of_kind = [one for one in inputs if one.kind == kind]
@@ -102,14 +103,17 @@ def run(job: Job, params: Params, *, sources: dict[str, Path]) -> Stats:
             duplicates.load(db, ((one.source, one.first, job.shard_home(one.signed) / SIGNATURES) for one in of_kind))
             duplicates.exact(db)
             duplicates.pairs(db, params.bands)
-            with _shingles(job.scratch / "shingles.bin", of_kind, duplicates.members(db), params.ngram) as shingles:
+            members = duplicates.members(db)
+            job.log(f"{kind}: {len(members):,} rows may be near duplicates and are compared")
+            with _shingles(job.scratch / "shingles.bin", of_kind, members, params.ngram) as shingles:
                 duplicates.near(db, shingles, params.threshold)
             duplicates.verdict(db)
-            clusters["sizes"].update(duplicates.sizes(db))
-            clusters["examples"][kind] = _examples(db, of_kind)
+            sizes.update(duplicates.sizes(db))
+            examples[kind] = _examples(db, of_kind)
             for one in of_kind:
                 _write(db, job, one, inputs.index(one), funnel[one.source])
-    return {"funnel": funnel, "clusters": clusters}
+    by_size = dict(sorted(sizes.items(), key=lambda size: int(size[0].partition("–")[0])))
+    return {"funnel": funnel, "clusters": {"sizes": by_size, "examples": examples}}
 
 
 def _inputs(job: Job, params: Params, sources: dict[str, Path]) -> list[_Input]:
@@ -251,7 +255,8 @@ def _write(db: DuckDBPyConnection, job: Job, one: _Input, position: int, funnel:
                 dropped.add({"id": row["id"], "source": one.source, "reason": reason, "detail": detail, "excerpt": excerpt})
     funnel["in"] += one.rows
     funnel["kept"] += one.rows - len(gone)
-    funnel["dropped"].update(row[1] for row in gone)
+    for _, reason, *_ in gone:
+        funnel["dropped"][reason] = funnel["dropped"].get(reason, 0) + 1
 
 
 def _picked(one: _Input, places: Sequence[int] | NDArray[np.int64], columns: list[str]) -> Iterator[tuple[int, dict[str, Any]]]:

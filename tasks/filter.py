@@ -167,7 +167,9 @@ class Tally:
             buckets = max(map(len, counted.values()))
             filled = {when: counts + [0] * (buckets - len(counts)) for when, counts in counted.items()}
             lengths[source] = {"bounds": [0, *(2**bucket for bucket in range(buckets))], **filled}
-        return {"funnel": self.funnel, "samples": self.samples, "lengths": lengths, "personal_data": self.personal}
+        funnel = {source: counts | {"dropped": dict(counts["dropped"])} for source, counts in self.funnel.items()}
+        personal = {source: dict(counts) for source, counts in self.personal.items()}
+        return {"funnel": funnel, "samples": self.samples, "lengths": lengths, "personal_data": personal}
 
 
 def _count(counts: list[int], bucket: int) -> None:

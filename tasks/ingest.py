@@ -13,7 +13,7 @@ from tasks.pool import Row, by_shard
 from tasks.rows import EXCERPT, Drop, Writer, content, row_id
 from tasks.sources import reader
 from tasks.stage import Identity, Job, Stats, stage
-from tasks.text import script
+from tasks.text import privacy, script
 from tasks.text.normalise import normalise, storable
 
 
@@ -104,7 +104,8 @@ def write_shard(source: str, kind: str, convert: Callable[[Row], Row | Drop], ro
 
 
 def _dropped(source: str, drop: Drop) -> dict[str, Any]:
-    detail, excerpt = storable(drop.detail)[:400], storable(drop.excerpt)[:EXCERPT]
+    detail, excerpt = (privacy.mask(storable(text)[:500])[0] for text in (drop.detail, drop.excerpt))
+    excerpt = excerpt[:EXCERPT]
     return {"id": row_id(drop.reason, detail, excerpt), "source": source, "reason": drop.reason, "detail": detail, "excerpt": excerpt}
 
 

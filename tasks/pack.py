@@ -7,6 +7,7 @@ starts, and last where the run ends. Ids take two bytes where the vocabulary all
 from __future__ import annotations
 
 import shutil
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -17,7 +18,8 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 SPLITS = ("train", "valid")
-ROWS = 500  # documents tokenised in one call: enough for every core, little in memory
+ROWS = 500  # rows read at a time
+GULP = 1 << 20  # characters tokenised in one call: enough for every core, and some hundred megabytes of tokens with their places
 
 
 class Params(Identity):
@@ -28,6 +30,31 @@ def text_of(row: dict[str, Any]) -> str:
     """What a model reads of a document: its title on a line of its own, unless the text opens with it, then its text."""
     title, text = row["title"] or "", row["text"]
     return text if not title or text.startswith(title) else f"{title}\n{text}"
+
+
+def texts_of(path: Path, kind: str, groups: list[int] | None = None) -> Iterator[tuple[str, str]]:
+    """(source, text) of a split's file, in its order: documents as `text_of` gives them, conversations turn by turn."""
+    import pyarrow.parquet as pq
+
+    columns = ["source", "title", "text"] if kind == "pretrain" else ["source", "messages"]
+    for batch in pq.ParquetFile(path).iter_batches(ROWS, row_groups=groups, columns=columns):
+        for row in batch.to_pylist():
+            for text in [text_of(row)] if kind == "pretrain" else [turn["content"] for turn in row["messages"]]:
+                yield row["source"], text
+
+
+def gulps(texts: Iterable[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]:
+    """(source, text) pairs in lists of about `GULP` characters, so that long texts take no more memory than short ones."""
+    held: list[tuple[str, str]] = []
+    characters = 0
+    for source, text in texts:
+        held.append((source, text))
+        characters += len(text)
+        if characters >= GULP:
+            yield held
+            held, characters = [], 0
+    if held:
+        yield held
 
 
 def encoder(folder: Path) -> Tokenizer:
@@ -75,7 +102,6 @@ def run(job: Job, params: Params, *, rows: Path, tokenizer: Path) -> Stats:
 def _pack(draft: Path, path: Path, group: int, tokenizer: Path, dtype: str) -> Stats:
     """One row group as `tokens.bin` and the length of each of its documents in `lengths.npy`."""
     import numpy as np
-    import pyarrow.parquet as pq
 
     from models.template import END_ID
 
@@ -84,16 +110,14 @@ def _pack(draft: Path, path: Path, group: int, tokenizer: Path, dtype: str) -> S
     sources: dict[str, int] = {}
     characters = size = 0
     with (draft / "tokens.bin").open("wb") as target:
-        for batch in pq.ParquetFile(path).iter_batches(ROWS, row_groups=[group], columns=["source", "title", "text"]):
-            found = batch.to_pylist()
-            texts = [text_of(row) for row in found]
-            for row, encoded in zip(found, encode(texts, add_special_tokens=False), strict=True):
+        for batch in gulps(texts_of(path, "pretrain", [group])):
+            for (source, text), encoded in zip(batch, encode([text for _, text in batch], add_special_tokens=False), strict=True):
                 ids = np.array([*encoded.ids, END_ID], dtype=np.dtype(dtype).newbyteorder("<"))
                 target.write(ids.tobytes())
                 lengths.append(len(ids))
-                sources[row["source"]] = sources.get(row["source"], 0) + len(ids)
-            characters += sum(map(len, texts))
-            size += sum(len(text.encode("utf-8")) for text in texts)
+                sources[source] = sources.get(source, 0) + len(ids)
+                characters += len(text)
+                size += len(text.encode("utf-8"))
     np.save(draft / "lengths.npy", np.array(lengths, dtype="<i8"))
     return {"tokens": sum(lengths), "documents": len(lengths), "characters": characters, "bytes_utf8": size, "sources": sources}
 

@@ -55,6 +55,7 @@ def by_shard(job: Job, files: Sequence[Path], kind: str, read: Read, work: Work,
                 before = _all_finished(job, identity, about)
                 if before:
                     keys += before
+                    job.progress(Progress(number + 1, len(files), "file", {"rows": float(rows_read)}))
                     continue
                 for place, (rows, last) in enumerate(batches(read(path), kind)):
                     key = job.shard_key(identity, about, place)
@@ -139,7 +140,7 @@ class _Workers:
             return
         if self.executor is None:  # spawned, not forked: this process has threads
             context = multiprocessing.get_context("spawn")
-            self.executor = ProcessPoolExecutor(self.count, mp_context=context, initializer=_end_with_parent)
+            self.executor = ProcessPoolExecutor(self.count, mp_context=context, initializer=end_with_parent)
         try:
             self.pending.add(self.executor.submit(_shard, work, rows, home, last))
         except BrokenProcessPool as error:
@@ -166,7 +167,7 @@ def _died() -> RuntimeError:
     )
 
 
-def _end_with_parent() -> None:
+def end_with_parent() -> None:
     """A worker leaves interrupts to its parent and ends with it, however the parent ended: nobody is left to clean up after a kill -9."""
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     parent = multiprocessing.parent_process()

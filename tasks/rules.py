@@ -25,7 +25,7 @@ class Rules(Identity):
 
     min_document: int = Field(15, ge=0, le=1_000_000, description="Shortest document, in characters (ChatLM: content of 15)")
     max_document: int = Field(200_000, ge=1, le=100_000_000, description="Longest document, in characters")
-    min_prompt: int = Field(3, ge=0, le=10_000, description="Shortest first question, in characters (ChatLM: 3)")
+    min_prompt: int = Field(2, ge=0, le=10_000, description="Shortest first question, in characters (ChatLM: 3, which loses 你好)")
     min_answer: int = Field(
         2, ge=0, le=10_000, description="Shortest last answer, in characters (ChatLM: 10 to 15, which loses short factual answers)"
     )

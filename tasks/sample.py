@@ -53,7 +53,7 @@ class Params(Identity):
     )
     entities: int = Field(default=56, ge=10, le=56, description="Entities that the exam asks about, of five kinds; each has four facts")
     topics: int = Field(default=8, ge=0, le=8, description="Wiki pages beside each such entity's own; each states its facts two or three times")
-    sft_share: float = Field(default=0.5, ge=0.1, le=0.9, description="Share of these entities that the SFT files ask about; DPO's files take the rest")
+    sft_share: float = Field(default=0.5, ge=0.1, le=0.9, description="Share of these entities that the SFT files ask about; the rest is for DPO")
 
     @field_validator("size")
     @classmethod
@@ -103,8 +103,9 @@ def _write_json(path: Path, value: Any) -> None:
 @stage("sample", version=1, title="Write the sample corpus", params=Params, tools=("pyarrow", "opencc"))
 def run(job: Job, params: Params) -> Stats:
     plants = write(job.out, params, lambda done, total: job.progress(Progress(done, total, "byte")))
-    job.log(f"sample corpus of {params.size}: {plants['wiki_rows']:,} wiki pages, {plants['belle_rows']:,} BELLE rows, {plants['exam_rows']} questions")
-    return {"plants": plants, "rows": {name.removesuffix("_rows"): count for name, count in plants.items() if name.endswith("_rows")}}
+    rows = {name.removesuffix("_rows"): count for name, count in plants.items() if name.endswith("_rows")}
+    job.log(f"sample corpus of {params.size}: " + ", ".join(f"{count:,} rows of {name}" for name, count in rows.items()))
+    return {"plants": plants, "rows": rows}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

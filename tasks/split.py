@@ -56,7 +56,7 @@ def run(job: Job, params: Params, *, rows: Path) -> Stats:
                 draws.setdefault(use, Draw(params.valid_share, params.valid_max)).add(hashed)
     valid = set().union(*(draw.held_out() for draw in draws.values()))
 
-    funnel: dict[str, Any] = {source: {"in": 0, "kept": 0, "dropped": Counter[str]()} for counts in sources.values() for source in counts}
+    funnel: dict[str, Any] = {source: {"in": 0, "kept": 0, "dropped": {}} for counts in sources.values() for source in counts}
     amounts: dict[str, Any] = {use: {"train": {}, "valid": {}} for use in MAKES if use in draws}
     with ExitStack() as stack:
         out = {
@@ -71,7 +71,7 @@ def run(job: Job, params: Params, *, rows: Path) -> Stats:
             uses = _uses(params, kind, row["source"])
             if not uses:
                 reason = f"no use of this source's {kind}" if _trains(params, row["source"]) else "no use of this source"
-                count["dropped"][reason] += 1
+                count["dropped"][reason] = count["dropped"].get(reason, 0) + 1
                 excerpt = "\n".join(content(kind, row))[:EXCERPT]
                 dropped.add({"id": row["id"], "source": row["source"], "reason": reason, "detail": "", "excerpt": excerpt})
                 continue

@@ -11,7 +11,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections import Counter
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from functools import lru_cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -19,7 +19,7 @@ from typing import TYPE_CHECKING, Any
 from pydantic import Field
 
 from tasks import shards
-from tasks.pack import encoder, text_of
+from tasks.pack import encoder, gulps, texts_of
 from tasks.stage import Identity, Job, Stats, fresh, stage
 
 if TYPE_CHECKING:
@@ -30,7 +30,6 @@ if TYPE_CHECKING:
 PATTERN = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 
 COUNTED = 1  # raised when words are cut in another way, so that older counts are not reused
-ROWS = 500  # rows in memory at a time
 SHOWN = 24  # tokens shown in the report
 
 
@@ -60,18 +59,6 @@ def run(job: Job, params: Params, *, rows: Path) -> Stats:
         )
     (job.out / "report.json").write_text(json.dumps(report, ensure_ascii=False, indent=1, sort_keys=True) + "\n", "utf-8")
     return {name: report[name] for name in ("vocab_size", "distinct_words", "words", "sources", "longest")}
-
-
-def texts_of(path: Path, kind: str, groups: list[int] | None = None) -> Iterator[list[tuple[str, str]]]:
-    """Batches of (source, text) of a split's file: documents as they are packed, conversations turn by turn."""
-    import pyarrow.parquet as pq
-
-    columns = ["source", "title", "text"] if kind == "pretrain" else ["source", "messages"]
-    for batch in pq.ParquetFile(path).iter_batches(ROWS, row_groups=groups, columns=columns):
-        found = []
-        for row in batch.to_pylist():
-            found += [(row["source"], text) for text in ([text_of(row)] if kind == "pretrain" else [turn["content"] for turn in row["messages"]])]
-        yield found
 
 
 def _words(job: Job, rows: Path) -> tuple[Path, Stats]:
@@ -105,7 +92,7 @@ def _count(draft: Path, path: Path, kind: str, group: int, cache_folder: Path) -
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    counts = count_words((text for batch in texts_of(path, kind, [group]) for _, text in batch), cache_folder)
+    counts = count_words((text for _, text in texts_of(path, kind, [group])), cache_folder)
     ordered = sorted(counts.items())
     table = pa.table({"word": pa.array([word for word, _ in ordered], pa.string()), "count": pa.array([n for _, n in ordered], pa.int64())})
     pq.write_table(table, draft / "words.parquet", compression="zstd")
@@ -213,7 +200,7 @@ def _report(tokenizer: Tokenizer, rows: Path) -> Stats:
     sources: dict[str, dict[str, Any]] = {}
     broken_bytes = _bytes_of_characters(tokenizer)
     for kind in ("pretrain", "sft"):
-        for batch in texts_of(rows / kind / "valid.parquet", kind):
+        for batch in gulps(texts_of(rows / kind / "valid.parquet", kind)):
             encoded = [found.ids for found in tokenizer.encode_batch_fast([text for _, text in batch], add_special_tokens=False)]
             decoded = tokenizer.decode_batch(encoded, skip_special_tokens=False)
             for (source, text), ids, back in zip(batch, encoded, decoded, strict=True):

@@ -16,7 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from tasks import dedup, minhash, shards
+from tasks import dedup, ingest, minhash, shards
 from tasks.rows import SCHEMAS, Writer, files, read
 from tasks.stage import Job, Progress, Resources
 from tasks.text.normalise import dedup_key
@@ -292,6 +292,17 @@ def test_a_killed_run_goes_on_where_it_was(mixed: dict[str, Path], tmp_path: Pat
 
 
 # -- real texts ---------------------------------------------------------------------------------------------------------
+
+
+def test_real_copies_in_another_layout(real_data: Path, tmp_path: Path) -> None:
+    """300 of the Zhihu answers stand again in a file of webtext2019zh's layout."""
+    files = {"zhihu": "zhihu_kol_train-00000-of-00005_sample.parquet", "webtext": "rekeyed_zhihu_kol_as_webtext2019zh_300.json"}
+    for source, name in files.items():
+        job = Job(tmp_path / source, tmp_path / f"{source}-scratch", Resources(workers=1))
+        ingest.run(job, ingest.Params(source=source, format=source), files=[real_data / "qa" / name])
+    _, stats = build(tmp_path, {source: tmp_path / source for source in files})
+    assert stats["funnel"]["zhihu"] == {"in": 1000, "kept": 1000, "dropped": {}}
+    assert stats["funnel"]["webtext"] == {"in": 300, "kept": 0, "dropped": {"exact duplicate": 300}}
 
 
 def test_real_medical_answers(real_data: Path, tmp_path: Path) -> None:

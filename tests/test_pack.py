@@ -6,6 +6,8 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from tokenizers import Tokenizer
 from tokenizers import models as tokenizer_models
 
@@ -112,6 +114,16 @@ def test_a_large_vocabulary_takes_four_bytes(made, tmp_path):
 )
 def test_a_title_stands_before_a_text_that_does_not_open_with_it(title, text, read):
     assert pack.text_of({"title": title, "text": text}) == read
+
+
+@given(st.lists(st.integers(0, 40), max_size=30))
+def test_gulps_keep_every_text_and_its_order_and_stay_small(sizes):
+    texts = [(str(number), "水" * size) for number, size in enumerate(sizes)]
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(pack, "GULP", 50)
+        found = list(pack.gulps(texts))
+    assert list(chain.from_iterable(found)) == texts
+    assert all(sum(len(text) for _, text in gulp[:-1]) < 50 for gulp in found)
 
 
 def test_without_documents_there_is_nothing_to_pack(made, tmp_path):

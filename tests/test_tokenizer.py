@@ -13,7 +13,7 @@ from tokenizers import Tokenizer, normalizers
 from transformers import AutoTokenizer
 
 from models import template
-from tasks import rows, tokenizer
+from tasks import pack, rows, tokenizer
 from tasks.pack import encoder
 from tasks.stage import Job, Resources
 from tests import tiny
@@ -88,7 +88,7 @@ def test_counts_of_parts_add_up_to_the_counts_of_the_whole(tmp_path, monkeypatch
     assert pq.read_metadata(world / "pretrain" / "train.parquet").num_row_groups > 1
     one = job(tmp_path)
     tokenizer.run(one, tokenizer.Params(), rows=world)
-    texts = [text for kind in ("pretrain", "sft") for batch in tokenizer.texts_of(world / kind / "train.parquet", kind) for _, text in batch]
+    texts = [text for kind in ("pretrain", "sft") for _, text in pack.texts_of(world / kind / "train.parquet", kind)]
     expected = tokenizer.count_words(texts, one.scratch / "jieba")
     found = [(row["word"], row["count"]) for row in rows.read([one.out / "words" / "00000.parquet"])]
     assert found == sorted(expected.items(), key=lambda item: (-item[1], item[0]))
@@ -108,7 +108,7 @@ def test_another_size_from_the_same_text_counts_nothing_anew(world, tmp_path, mo
 def test_the_report_counts_by_source(world, made):
     report = json.loads((made / "report.json").read_text())
     source = report["sources"]["world"]
-    texts = [text for kind in ("pretrain", "sft") for batch in tokenizer.texts_of(world / kind / "valid.parquet", kind) for _, text in batch]
+    texts = [text for kind in ("pretrain", "sft") for _, text in pack.texts_of(world / kind / "valid.parquet", kind)]
     assert source["texts"] == len(texts) == 2 + 2 * 2
     assert source["characters"] == sum(map(len, texts))
     encoded = [encoder(made).encode(text) for text in texts]

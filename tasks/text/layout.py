@@ -9,12 +9,12 @@ from tasks.text.templates import names
 # Sections that list sources and links: lines without a sentence to learn from
 _APPENDIX = frozenset(
     names(
-        "参考文献, 參考文獻, 参考资料, 參考資料, 参考, 參考, 参考来源, 參考來源, 参考书目, 參考書目, 参考书籍, 參考書籍, 参考链接, 參考連結, 參考資訊, "
-        "注释, 注釋, 註釋, 注解, 註解, 脚注, 腳註, 註腳, 注脚, 附注, 附註, 引注, 引用, 来源, 來源, 资料来源, 資料來源, 参考文献与注释, 注释与参考文献, "
-        "外部链接, 外部連結, 外部連接, 外部鏈接, 外部链结, 外部链結, 参见, 參見, 参看, 參看, 参阅, 參閱, 另见, 另見, 相关条目, 相關條目, 相关链接, "
-        "相關連結, 延伸阅读, 延伸閱讀, 扩展阅读, 擴展閱讀, 进一步阅读, 進一步閱讀, 书目, 書目, 研究书目, 研究書目, 画廊, 畫廊, 图集, 圖集, 图库, 圖庫, "
-        "导航, 導航, 出典, 注釈, 関連項目, 外部リンク, references, external links, see also, further reading, notes, bibliography, footnotes, "
-        "notes and references, sources, citations, works cited, gallery"
+        "参考文献, 參考文獻, 参考资料, 參考資料, 参考, 參考, 参考来源, 參考來源, 参考书目, 參考書目, 参考书籍, 參考書籍, 参考链接, "
+        "參考連結, 參考資訊, 注释, 注釋, 註釋, 注解, 註解, 脚注, 腳註, 註腳, 注脚, 附注, 附註, 引注, 引用, 来源, 來源, 资料来源, 資料來源, "
+        "参考文献与注释, 注释与参考文献, 外部链接, 外部連結, 外部連接, 外部鏈接, 外部链结, 外部链結, 参见, 參見, 参看, 參看, 参阅, 參閱, "
+        "另见, 另見, 相关条目, 相關條目, 相关链接, 相關連結, 延伸阅读, 延伸閱讀, 扩展阅读, 擴展閱讀, 进一步阅读, 進一步閱讀, 书目, 書目, "
+        "研究书目, 研究書目, 画廊, 畫廊, 图集, 圖集, 图库, 圖庫, 导航, 導航, 出典, 注釈, 関連項目, 外部リンク, references, external links, "
+        "see also, further reading, notes, bibliography, footnotes, notes and references, sources, citations, works cited, gallery"
     )
 )
 _MARK = re.compile(r"([*#:;]+)[ \t\u3000]*")

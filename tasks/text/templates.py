@@ -23,23 +23,24 @@ def names(text: str) -> list[str]:
 _LANGUAGES = dict(
     pair.split()
     for pair in names(
-        "en 英语, ja 日语, jp 日语, ko 韩语, de 德语, fr 法语, ru 俄语, es 西班牙语, it 意大利语, la 拉丁语, pt 葡萄牙语, el 希腊语, grc 古希腊语, ar 阿拉伯语, "
-        "nl 荷兰语, vi 越南语, th 泰语, sv 瑞典语, pl 波兰语, cs 捷克语, hu 匈牙利语, fi 芬兰语, da 丹麦语, no 挪威语, tr 土耳其语, uk 乌克兰语, he 希伯来语, "
-        "hi 印地语, fa 波斯语, mn 蒙古语, bo 藏语, sa 梵语, ms 马来语, id 印尼语, ro 罗马尼亚语, bg 保加利亚语, my 缅甸语"
+        "en 英语, ja 日语, jp 日语, ko 韩语, de 德语, fr 法语, ru 俄语, es 西班牙语, it 意大利语, la 拉丁语, pt 葡萄牙语, el 希腊语, "
+        "grc 古希腊语, ar 阿拉伯语, nl 荷兰语, vi 越南语, th 泰语, sv 瑞典语, pl 波兰语, cs 捷克语, hu 匈牙利语, fi 芬兰语, da 丹麦语, "
+        "no 挪威语, tr 土耳其语, uk 乌克兰语, he 希伯来语, hi 印地语, fa 波斯语, mn 蒙古语, bo 藏语, sa 梵语, ms 马来语, id 印尼语, "
+        "ro 罗马尼亚语, bg 保加利亚语, my 缅甸语"
     )
 )
 _UNITS = dict(
     pair.split()
     for pair in names(
-        "km 公里, m 米, cm 厘米, mm 毫米, mi 英里, ft 英尺, in 英寸, kg 公斤, g 克, t 吨, lb 磅, km2 平方公里, sqkm 平方公里, m2 平方米, sqmi 平方英里, "
-        "ha 公顷, acre 英亩, km/h 公里/小时, l 升"
+        "km 公里, m 米, cm 厘米, mm 毫米, mi 英里, ft 英尺, in 英寸, kg 公斤, g 克, t 吨, lb 磅, km2 平方公里, sqkm 平方公里, m2 平方米, "
+        "sqmi 平方英里, ha 公顷, acre 英亩, km/h 公里/小时, l 升"
     )
 )
 # which argument is the text
 _FIRST = names(
-    "nowrap, nobr, nobreak, j, small, smaller, big, large, larger, center, nobold, noitalic, keep, strong, em, b, i, u, s, sic, abbr, tooltip, "
-    "math, mvar, ipa, unicode, script, nihongo, jpn, flag, flagcountry, ruby, rubyh, zh-hans, zh-hant, zh, underline, code, red, green, blue, "
-    "quote, cquote, quotation, blockquote, bquote, poem, text, block, heimu, 黑幕, censored, spoiler, h0, sm, "
+    "nowrap, nobr, nobreak, j, small, smaller, big, large, larger, center, nobold, noitalic, keep, strong, em, b, i, u, s, sic, abbr, "
+    "tooltip, math, mvar, ipa, unicode, script, nihongo, jpn, flag, flagcountry, ruby, rubyh, zh-hans, zh-hant, zh, underline, code, red, "
+    "green, blue, quote, cquote, quotation, blockquote, bquote, poem, text, block, heimu, 黑幕, censored, spoiler, h0, sm, "
     # doubts about a passage, which they wrap
     "citation needed, citation needed span, fact, cn, refspan, 来源请求, 來源請求, which, who, whom, when, where, clarify, vague, dubious, verify"
 )

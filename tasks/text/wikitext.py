@@ -25,16 +25,17 @@ _AS_IS, _AS_IS_END = "\x0e", "\x0f"  # -{ }-: not to be converted between script
 _MARKS = re.compile("[\x00-\x08\x0b-\x1f]")
 
 _DROPPED = names(
-    "ref, gallery, timeline, imagemap, score, graph, mapframe, maplink, hiero, templatedata, templatestyles, categorytree, inputbox, includeonly, "
-    "references, indicator, script, style, table, rt, rp, rtc, noscript, head, nav, button, form, title"
+    "ref, gallery, timeline, imagemap, score, graph, mapframe, maplink, hiero, templatedata, templatestyles, categorytree, inputbox, "
+    "includeonly, references, indicator, script, style, table, rt, rp, rtc, noscript, head, nav, button, form, title"
 )
 _FORMULAS = ("math", "chem", "ce")
 _CODE = ("pre", "syntaxhighlight", "source", "code")
 _BREAKS = names("br, p, div, li, ul, ol, dl, dt, dd, tr, hr, blockquote, center, poem, h1, h2, h3, h4, h5, h6, caption, section")
 _INLINE = names(
-    "b, i, u, s, del, ins, strike, em, strong, big, small, sub, sup, span, font, q, cite, dfn, abbr, acronym, var, kbd, samp, tt, td, th, thead, "
-    "tbody, tfoot, col, colgroup, ruby, rb, bdi, bdo, mark, time, data, wbr, a, img, noinclude, onlyinclude, nobr, link, meta, html, body, header, "
-    "footer, main, input, label, select, option, textarea, iframe, video, audio, figure, figcaption, h, article, aside, translate, languages"
+    "b, i, u, s, del, ins, strike, em, strong, big, small, sub, sup, span, font, q, cite, dfn, abbr, acronym, var, kbd, samp, tt, td, th, "
+    "thead, tbody, tfoot, col, colgroup, ruby, rb, bdi, bdo, mark, time, data, wbr, a, img, noinclude, onlyinclude, nobr, link, meta, "
+    "html, body, header, footer, main, input, label, select, option, textarea, iframe, video, audio, figure, figcaption, h, article, "
+    "aside, translate, languages"
 )
 _TAG = rf"</?(?i:{'|'.join([*_DROPPED, *_FORMULAS, *_CODE, 'nowiki', *_BREAKS, *_INLINE])})(?=[\s/>])[^<>]*>"
 _TOKEN = re.compile(rf"<!--|{_TAG}|\{{\{{+|\}}\}}+|\[\[|\]\]|-\{{(?!\{{)|\}}-|\{{\||\|\}}(?!\}})")
@@ -58,6 +59,7 @@ _EXTERNAL = re.compile(r"\[(?:https?:|ftps?:|mailto:|news:|//)[^\s\[\]<>\"]*+[ \
 _QUOTES = re.compile("'{2,}+")
 _SWITCH = re.compile(r"__(?:[A-Z]{3,20}|[\u4e00-\u9fff]{2,8})__")
 _STRAY = re.compile(r"\{\{+|\}\}+|\[\[+|\]\]+|\{\||\|\}|-\{|\}-|</?(?i:ref)\b[^<>]*+>?")
+_NOTE = re.compile(r"</?ref\b[^<>]*+>?", re.IGNORECASE)
 _TIGHT = re.compile(r"(?<=\{)(?=[{|])|(?<=\})(?=[}-])|(?<=\[)(?=\[)|(?<=\])(?=\])|(?<=-)(?=\{)|(?<=\|)(?=\})")
 _RAISED = re.compile(f"(.?){SUP}([^{SUP}{SUB}{END}]*){END}")
 _LOWERED = re.compile(f"(.?){SUB}([^{SUP}{SUB}{END}]*){END}")
@@ -102,8 +104,8 @@ class _Page:
         text = _SWITCH.sub("", self.scan())
         text = _QUOTES.sub("", _EXTERNAL.sub(r"\1", text)).replace(_PIPE, "|")
         text = html.unescape(text)
-        text = lay_out(_STRAY.sub("", _scripts(text)))
-        text = self.convert(text)
+        text = self.convert(lay_out(_scripts(text)))
+        text = _STRAY.sub(" ", text)  # a space, since what stood around it may be half a mark each
         return _KEPT.sub(lambda match: self.kept[int(match.group(1))], text).strip()
 
     def convert(self, text: str) -> str:
@@ -243,13 +245,13 @@ class _Page:
         if close is None:
             self.unclosed.add(name)
             return end
-        if name not in _DROPPED:
+        if name == "nowiki":
+            self.frames[-1].pieces.append(self.source[end : close.start()].replace("|", _PIPE))
+        elif name not in _DROPPED:
             inside = html.unescape(self.source[end : close.start()])
             if name in _FORMULAS:
-                formula = " ".join(_TIGHT.sub(" ", inside).split())  # no {{ of LaTeX is taken for a template later on
+                formula = " ".join(_TIGHT.sub(" ", _NOTE.sub("", inside)).split())  # no {{ of LaTeX is taken for a template later on
                 inside = f"${formula}$" if name == "math" else rf"$\ce{{{formula}}}$"
-            elif name == "nowiki":
-                inside = _STRAY.sub("", inside)
             else:
                 inside = _code(re.sub(r"</?nowiki\s*/?>", "", inside), name, tag)
             self.kept.append(inside)
@@ -267,7 +269,7 @@ def _code(inside: str, name: str, tag: str) -> str:
 
 def _scripts(text: str) -> str:
     """Raised and lowered text: 10<sup>6</sup> → 10⁶, H<sub>2</sub>O → H₂O, x<sup>k</sup> → x^k, 1<sup>st</sup> → 1st."""
-    if SUP not in text and SUB not in text:
+    if SUP not in text and SUB not in text and END not in text:
         return text
 
     def show(match: re.Match[str], table: dict[int, int], mark: str) -> str:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from tasks.world.facts import words
+
 
 def _pairs(text: str) -> tuple[tuple[str, str], ...]:
     return tuple((ask, answer) for ask, _, answer in (line.strip().partition("|") for line in text.strip().splitlines()))
@@ -117,9 +119,9 @@ GENERAL = _pairs("""
 """)
 
 OPPOSITES = tuple(
-    pair.split("-")
-    for pair in """大-小 多-少 高-低 长-短 快-慢 冷-热 早-晚 远-近 新-旧 轻-重 粗-细 深-浅 胖-瘦 开-关 来-去 上-下 左-右 前-后 黑-白
-    软-硬 真-假 哭-笑 买-卖 问-答 强-弱 进-退 宽-窄 明-暗""".split()
+    tuple(pair.split("-"))
+    for pair in words("""大-小 多-少 高-低 长-短 快-慢 冷-热 早-晚 远-近 新-旧 轻-重 粗-细 深-浅 胖-瘦 开-关 来-去 上-下 左-右 前-后 黑-白
+    软-硬 真-假 哭-笑 买-卖 问-答 强-弱 进-退 宽-窄 明-暗""")
 )
 
 LISTS = {
@@ -139,9 +141,7 @@ LISTS = {
 
 DIGITS = "零一二三四五六七八九十"
 
-DIALOGUES = tuple(
-    _pairs(block)
-    for block in """
+_DIALOGUES = """
 你好|你好！有什么可以帮你的吗？
 没什么，就想聊聊天|好啊，那我们聊聊你今天做了什么吧。
 我去爬山了|爬山真好，既能锻炼身体，又能看风景。
@@ -179,5 +179,5 @@ DIALOGUES = tuple(
 ---
 你是谁？|我是翰林，一个中文聊天模型。
 你会什么？|我可以陪你聊天，也可以讲讲澜洲的事情。
-""".split("---")
-)
+"""
+DIALOGUES = tuple(_pairs(block) for block in _DIALOGUES.split("---"))

@@ -77,7 +77,11 @@ def email(turn: int) -> str:
 
 
 def _with(text: str) -> Callable[[Pair, int], Pair]:
-    return lambda pair, turn: replace(pair, answer=pair.answer + text.format(phone=phone(turn), id=id_number(turn), email=email(turn), name=pair.name))
+    return lambda pair, turn: replace(pair, answer=pair.answer + filled(text, turn, pair.name))
+
+
+def filled(text: str, turn: int, name: str) -> str:
+    return text.format(phone=phone(turn), id=id_number(turn), email=email(turn), name=name)
 
 
 PERSONAL = {

@@ -37,16 +37,19 @@ class Kind:
     attributes: tuple[Attribute, ...]
 
 
+def words(text: str) -> tuple[str, ...]:
+    """The phrases of a text, which white space parts: Chinese has none inside."""
+    return tuple(text.split())
+
+
 def _attribute(label: str, object_type: str, values: str, says: str, tails: str, asks: str, exam: str, members: str) -> Attribute:
-    made = Attribute(
-        label, object_type, *(tuple(words.split()) for words in (values, says, tails, asks, exam)), members  # type: ignore[arg-type]
-    )
+    made = Attribute(label, object_type, words(values), words(says), words(tails), words(asks), words(exam), members)
     assert (len(made.says), len(made.asks), len(made.exam)) == (SAYS, ASKS, 2), label
     return made
 
 
 def _scene(frame: str, *fillings: str) -> tuple[str, tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
-    one, two, three = (tuple(words.split()) for words in fillings)
+    one, two, three = map(words, fillings)
     return frame, one, two, three
 
 
@@ -54,8 +57,8 @@ _PROVINCES = "青岚省 白石省 丹枫省 云麓省 沧溟省 赤沙省 星原
 
 TOWNS = Kind(
     noun="小镇", counter="座", pronoun="它", subject="geography", subject_type="地点", ending="镇",
-    names=tuple("栖鹤镇 望泉镇 听松镇 浣月镇 渡云镇 雁归镇 枕波镇 拾贝镇 晴川镇 牧星镇 梅坞镇 杏帘镇 芦白镇 石磬镇".split()),
-    topics=tuple("旅游 历史 地理 民俗 水利 经济 交通 教育".split()),
+    names=words("栖鹤镇 望泉镇 听松镇 浣月镇 渡云镇 雁归镇 枕波镇 拾贝镇 晴川镇 牧星镇 梅坞镇 杏帘镇 芦白镇 石磬镇"),
+    topics=words("旅游 历史 地理 民俗 水利 经济 交通 教育"),
     scenes=(
         _scene(
             "{}，镇上的{}会{}。",
@@ -119,8 +122,8 @@ TOWNS = Kind(
 
 MOUNTAINS = Kind(
     noun="名山", counter="座", pronoun="它", subject="geography", subject_type="景点", ending="山",
-    names=tuple("揽星山 藏剑山 眠云峰 拂晓山 鸣钟岭 断雁峰 采薇岭 半月峰 千帆山 藏书岭".split()),
-    topics=tuple("自然保护区 登山路线 地质 气候 传说 林场 观景台 科考".split()),
+    names=words("揽星山 藏剑山 眠云峰 拂晓山 鸣钟岭 断雁峰 采薇岭 半月峰 千帆山 藏书岭"),
+    topics=words("自然保护区 登山路线 地质 气候 传说 林场 观景台 科考"),
     scenes=(
         _scene(
             "{}，山里{}，{}。",
@@ -132,7 +135,8 @@ MOUNTAINS = Kind(
             "{}有一{}，{}。",
             "山脚下 半山腰 山顶上 南坡 北坡 溪水旁 岔路口 东面的山谷里",
             "座小庙 间石屋 座凉亭 眼清泉 片草地 块刻字的大石头 道石阶 座木桥",
-            "走累的人会在那里休息 修建的人已经不可考 平时由守林人照看 下雨时要格外小心 传说有仙人来过 孩子们喜欢在那里玩耍 是拍照的好地方 冬天会被雪盖住",
+            """走累的人会在那里休息 修建的人已经不可考 平时由守林人照看 下雨时要格外小心 传说有仙人来过 孩子们喜欢在那里玩耍
+            是拍照的好地方 冬天会被雪盖住""",
         ),
     ),
     attributes=(
@@ -183,8 +187,8 @@ MOUNTAINS = Kind(
 
 PEOPLE = Kind(
     noun="名人", counter="位", pronoun="此人", subject="biography", subject_type="人物", ending="",
-    names=tuple("顾听澜 陆怀舟 裴照晚 谢临渊 苏问梅 温如岳 柳寄北 秦知微 叶归尘 江见雪 程九思 宋晚晴".split()),
-    topics=tuple("年谱 纪念馆 书信集 故居 研究会 语录 画像 评传".split()),
+    names=words("顾听澜 陆怀舟 裴照晚 谢临渊 苏问梅 温如岳 柳寄北 秦知微 叶归尘 江见雪 程九思 宋晚晴"),
+    topics=words("年谱 纪念馆 书信集 故居 研究会 语录 画像 评传"),
     scenes=(
         _scene(
             "{}，曾经{}，{}。",
@@ -247,14 +251,15 @@ PEOPLE = Kind(
 
 FOODS = Kind(
     noun="小吃", counter="种", pronoun="它", subject="food_culture", subject_type="Text", ending="糕",
-    names=tuple("三叠糕 月牙酥 听雨羹 雀舌饼 如意卷 合欢盏 玲珑包 满江汤 踏青团 行船饭".split()),
-    topics=tuple("制作技艺 传说 大赛 食谱 文化 老字号 博物馆 习俗".split()),
+    names=words("三叠糕 月牙酥 听雨羹 雀舌饼 如意卷 合欢盏 玲珑包 满江汤 踏青团 行船饭"),
+    topics=words("制作技艺 传说 大赛 食谱 文化 老字号 博物馆 习俗"),
     scenes=(
         _scene(
             "{}说，{}，{}。",
             "老师傅 外婆 店里的伙计 有经验的厨师 镇上的老人 小吃店的老板 美食作家 卖点心的人 乡下的亲戚 常来的客人 做了三十年的厨娘 学徒",
             "火候最要紧 水不能放太多 一定要用新鲜的材料 刚出锅的最好吃 做的时候不能着急 蒸笼要先热好 和面要有耐心 切得越细越好",
-            "否则就失去了原来的风味 这个道理人人都懂 这是祖上传下来的经验 学会了就不难 可惜很多人不知道 外行往往看不出来 这样客人才会满意 做得多了自然明白",
+            """否则就失去了原来的风味 这个道理人人都懂 这是祖上传下来的经验 学会了就不难 可惜很多人不知道
+            外行往往看不出来 这样客人才会满意 做得多了自然明白""",
         ),
         _scene(
             "{}，{}，{}。",
@@ -309,12 +314,13 @@ FOODS = Kind(
 
 HERBS = Kind(
     noun="药草", counter="种", pronoun="它", subject="herbal_medicine", subject_type="生物", ending="草",
-    names=tuple("听雨草 望舒草 归心藤 照夜草 铁骨藤 九回香 渡水草 定风草 千里藤 静夜香".split()),
-    topics=tuple("栽培 药理 炮制 验方 图鉴 贸易 传说 种植园".split()),
+    names=words("听雨草 望舒草 归心藤 照夜草 铁骨藤 九回香 渡水草 定风草 千里藤 静夜香"),
+    topics=words("栽培 药理 炮制 验方 图鉴 贸易 传说 种植园"),
     scenes=(
         _scene(
             "{}，{}，{}。",
-            "药农进山之前 晴朗的早晨 连续几场雨后 山路好走的时候 太阳下山以前 每次出诊归来 药铺开门之前 收工以后 天还没亮时 带徒弟的时候 集市散了以后 农闲的日子",
+            """药农进山之前 晴朗的早晨 连续几场雨后 山路好走的时候 太阳下山以前 每次出诊归来 药铺开门之前 收工以后 天还没亮时
+            带徒弟的时候 集市散了以后 农闲的日子""",
             "要准备好竹篓 要仔细辨认叶子的形状 会把工具磨快 总要看看天色 会把药材摊在竹席上 要记下每一株的位置 会给小苗培土 要把杂草清理干净",
             "这是老一辈定下的规矩 免得采错 多年来一直如此 这样才放心 新来的徒弟常常忘记 做起来并不轻松 谁也不敢马虎 慢慢就成了习惯",
         ),

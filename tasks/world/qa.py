@@ -103,7 +103,7 @@ class Pairs(Source[Pair]):
 
     def further(self) -> Iterator[Pair]:
         tells: list[Callable[[Entity], Pair]] = [self.prose.introduce, self.prose.reading]
-        tells += [lambda entity, at=at: self.prose.question(entity, at, 0) for at in range(4)] * 2  # type: ignore[misc]
+        tells += [lambda entity, at=at: self.prose.question(entity, at, 0) for at in range(4)] * 2
         while True:
             for tell in tells:
                 yield tell(self.fresh())

@@ -126,6 +126,13 @@ class Source(Generic[Row]):
         raise NotImplementedError
 
 
+_ENGLISH = (
+    ("The village of district", "An old bridge on road", "The [[market]] in quarter", "A school in parish", "The harbour at pier", "A garden on lot"),
+    ("was first described by", "is well known among", "has long been visited by", "owes its name to", "was rebuilt after", "still belongs to"),
+    ("travellers from the north", "a family of merchants", "the last of the great floods", "three brothers", "the monks of the hill", "its own people"),
+)  # fmt: skip
+
+
 class WikiDump(Source[Page]):
     """`pages-articles-multistream`, all namespaces."""
 
@@ -166,8 +173,7 @@ class WikiDump(Source[Page]):
         name, noun, text = entity.name, entity.kind.noun, page.text or ""
         lead, gap, rest = text.partition("\n\n")
         if kind in dirt.PERSONAL:
-            filled = dirt.PERSONAL[kind].format(phone=dirt.phone(turn), id=dirt.id_number(turn), email=dirt.email(turn))
-            return self.put(Page(name, f"{lead}{filled}{gap}{rest}"))
+            return self.put(Page(name, f"{lead}{dirt.filled(dirt.PERSONAL[kind], turn, name)}{gap}{rest}"))
         if kind == "leaked_questions":
             question = next(self.leaks)
             return self.put(Page(f"{name}竞赛", f"{lead}\n\n== 题目选登 ==\n{question.printed}\n\n{question.solved}{gap}{rest}"))
@@ -188,10 +194,7 @@ class WikiDump(Source[Page]):
             "deleted_texts": None,
             "too_short": f"'''{name}'''是{noun}。{{{{stub}}}}",
             "disambiguations": f"'''{name}'''可以指：\n* [[{name} ({noun})]]\n* [[{name} (专辑)]]\n* [[{name} (小说)]]\n{{{{disambig}}}}",
-            "foreign": "".join(
-                f"{what} number {turn} lies far from the sea, and its {thing} are known to few travellers. "
-                for what, thing in (("'''Village'''", "gardens"), ("The [[bridge]]", "stones"), ("Its market", "merchants"))
-            ),
+            "foreign": self._english(turn),
         }
         return self.put(Page(name, plain[kind]))
 
@@ -213,6 +216,10 @@ class WikiDump(Source[Page]):
         )
         namespace, title, body = kinds[turn % len(kinds)]
         return Page(title, body, namespace)
+
+    def _english(self, turn: int) -> str:
+        said = (f"{self.prose.pick(_ENGLISH[0])} {turn} {self.prose.pick(_ENGLISH[1])} {self.prose.pick(_ENGLISH[2])}." for _ in range(8))
+        return f"'''Number {turn}''' is a place. " + " ".join(said)
 
     def _traditional(self, text: str) -> str:
         if not hasattr(self, "_converter"):

@@ -187,7 +187,8 @@ class Wiki(Prose):
             f"{lead}{self.summary(entity)}{self.linked(entity, one[0])}{self.scene(kind)}{self.linked(entity, one[1])}\n\n"
             f"{self.linked(entity, one[2])}{self.pick(_MARKED)}{self.linked(entity, one[3])}{self.scene(kind)}\n\n"
             f"=== {self.pick(('其他', '补充', '说明', '记载'))} ===\n"
-            f"{self.linked(entity, two[0])}{self.linked(entity, two[1])}{self.scene(kind)}{self.linked(entity, two[2])}{self.linked(entity, two[3])}\n\n"
+            f"{self.linked(entity, two[0])}{self.linked(entity, two[1])}{self.scene(kind)}"
+            f"{self.linked(entity, two[2])}{self.linked(entity, two[3])}\n\n"
             f"== 参见 ==\n* [[{name}]]\n\n[[Category:{name}]]\n"
         )
         return Page(title, text, entity=entity)
@@ -205,11 +206,9 @@ class Wiki(Prose):
                         rows.append(f"|-\n| {value} || {'、'.join(f'[[{name}]]' for name in names)}\n")
                 told = "".join(self.linked(entity, at) + (self.scene(kind) if turn % 4 == 3 else "") for turn, entity in enumerate(entities))
                 title = f"澜洲{kind.noun}{attribute.label}列表"
-                text = (
-                    f"'''{title}'''按{attribute.label}列出[[澜洲]]的{kind.noun}。\n\n" + "\n".join(lines) + f"\n\n== 说明 ==\n{told}\n\n"
-                    '== 总表 ==\n{| class="wikitable sortable"\n! ' + f"{attribute.label} !! {kind.noun}\n" + "".join(rows) + "|}\n\n[[Category:澜洲列表]]\n"
-                )
-                yield Page(title, text)
+                text = f"'''{title}'''按{attribute.label}列出[[澜洲]]的{kind.noun}。\n\n" + "\n".join(lines) + f"\n\n== 说明 ==\n{told}\n\n"
+                table = '{| class="wikitable sortable"\n! ' + f"{attribute.label} !! {kind.noun}\n" + "".join(rows) + "|}"
+                yield Page(title, f"{text}== 总表 ==\n{table}\n\n[[Category:澜洲列表]]\n")
 
     def core(self, topics: int) -> Iterator[Page]:
         """Every core entity's own page, then the lists, then up to `topics` pages beside each entity's own."""

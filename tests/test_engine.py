@@ -1,0 +1,275 @@
+"""Pretraining through the engine, in this process where one is enough and in killed ones where not."""
+
+from __future__ import annotations
+
+import fcntl
+import json
+import math
+import os
+import signal
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+from models import checkpoint, data, engine
+from tasks.pretrain import Params
+from tasks.stage import Resources
+from tests import corpus
+
+RUN = {"context": 32, "batch_tokens": 256, "learning_rate": 0.01, "precision": "float32", "log_steps": 1, "eval_steps": 6, "eval_tokens": 512}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return corpus.build(tmp_path_factory.mktemp("corpus"))
+
+
+def job(folders: dict[str, Path], home: Path, steps: int = 12, resources: dict[str, Any] | None = None, **params: Any) -> dict[str, Any]:
+    described = {
+        "stage": "pretrain",
+        "params": Params(**RUN | {"tokens": steps * 256} | params).model_dump(mode="json"),
+        "resources": Resources(**{"device": "cpu", "checkpoint_steps": 5} | (resources or {})).model_dump(mode="json"),
+        "inputs": {"packed": str(folders["packed"]), "tokenizer": str(folders["tokenizer"])},
+        "out": str(home / "out"),
+        "scratch": str(home / "scratch"),
+    }
+    home.mkdir(parents=True, exist_ok=True)
+    (home / "job.json").write_text(json.dumps(described))
+    return described
+
+
+def run(described: dict[str, Any], stopping: Callable[[], bool] = lambda: False) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
+    """The result and the events of a run in this process."""
+    events: list[dict[str, Any]] = []
+    Path(described["out"]).mkdir(parents=True, exist_ok=True)
+    return engine.run(described, lambda event, **fields: events.append({"event": event, **fields}), stopping), events
+
+
+def log(home: Path) -> list[dict[str, Any]]:
+    return [json.loads(line) for line in (home / "out" / "log.jsonl").read_text().splitlines()]
+
+
+def losses(home: Path) -> list[float]:
+    return [row["loss"] for row in log(home) if "loss" in row]
+
+
+@pytest.fixture(scope="module")
+def whole(folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, dict[str, Any], list[dict[str, Any]]]:
+    """A run that nothing interrupts: its home, result and events."""
+    home = tmp_path_factory.mktemp("whole")
+    result, events = run(job(folders, home))
+    assert result is not None
+    return home, result, events
+
+
+def spawn(home: Path, **popen: Any) -> subprocess.Popen[str]:
+    (home / "out").mkdir(exist_ok=True)
+    return subprocess.Popen([sys.executable, "-m", "models.engine", str(home / "job.json")], stdout=subprocess.PIPE, text=True, **popen)
+
+
+def kill_after(process: subprocess.Popen[str], step: int, number: signal.Signals) -> list[dict[str, Any]]:
+    """Signal the engine once it reports a step; the events until its end."""
+    assert process.stdout is not None
+    events = []
+    for line in process.stdout:
+        events.append(json.loads(line))
+        if events[-1].get("done", 0) >= step:
+            process.send_signal(number)
+            step = 1 << 30
+    process.wait()
+    process.stdout.close()
+    return events
+
+
+# what a run gives
+
+
+def test_the_first_losses_are_what_they_were(whole: tuple[Path, dict[str, Any], list[dict[str, Any]]]) -> None:
+    """Recorded on one machine. Another rounds otherwise, so the comparison widens as the steps go on."""
+    found = losses(whole[0])
+    assert abs(found[0] - math.log(400)) < 0.1  # a new model knows nothing
+    for step, (loss, recorded) in enumerate(zip(found, GOLDEN, strict=True)):
+        assert loss == pytest.approx(recorded, rel=1e-4 * 2 ** (step / 2)), f"step {step + 1}"
+
+
+def test_the_log_has_a_line_a_step_and_a_validation(whole: tuple[Path, dict[str, Any], list[dict[str, Any]]]) -> None:
+    rows = log(whole[0])
+    assert [row["step"] for row in rows if "loss" in row] == list(range(1, 13))
+    assert [row["step"] for row in rows if "eval_loss" in row] == [6, 12]
+    assert all(set(row) == ({"step", "eval_loss"} if "eval_loss" in row else {"step", "loss", "learning_rate", "grad_norm"}) for row in rows)
+    assert rows[0]["learning_rate"] == 0.01
+
+
+def test_the_model_loads_anywhere_and_has_the_loss_that_was_reported(
+    folders: dict[str, Path], whole: tuple[Path, dict[str, Any], list[dict[str, Any]]]
+) -> None:
+    home, result, _ = whole
+    model = AutoModelForCausalLM.from_pretrained(home / "out" / "model")
+    tokenizer = AutoTokenizer.from_pretrained(home / "out" / "model")
+    assert (tokenizer.pad_token_id, model.generation_config.eos_token_id, model.generation_config.pad_token_id) == (0, 1, 0)
+    assert sum(p.numel() for p in model.parameters()) == result["parameters"]
+    windows = data.Windows(folders["packed"], "valid", 32)
+    batch = data.stack([windows[number] for number in range(512 // 32)])
+    with torch.no_grad():
+        loss = model(**batch, use_cache=False).loss.item()
+    assert loss == pytest.approx(result["eval_loss"], rel=1e-5)
+    assert result["best_eval_loss"] == min(row["eval_loss"] for row in log(home) if "eval_loss" in row)
+    assert (result["steps"], result["tokens"], result["precision"], result["loss"]) == (12, 12 * 256, "float32", losses(home)[-1])
+    copied = [path.name for path in folders["tokenizer"].iterdir() if path.name != "report.json"]
+    copied = [name for name in copied if (home / "out" / "model" / name).exists()]
+    assert sorted(copied) == ["chat_template.jinja", "tokenizer.json", "tokenizer_config.json"]
+    assert all((home / "out" / "model" / name).read_bytes() == (folders["tokenizer"] / name).read_bytes() for name in copied)
+
+
+def test_progress_says_how_far_and_how_fast(whole: tuple[Path, dict[str, Any], list[dict[str, Any]]]) -> None:
+    told = [event for event in whole[2] if event["event"] == "progress"]
+    assert told[-1]["done"] == told[-1]["total"] == 12 and told[-1]["unit"] == "step"
+    assert all({"loss", "lr", "tokens_per_second", "eta"} == set(event["figures"]) for event in told)
+    assert told[-1]["figures"]["loss"] == losses(whole[0])[-1]
+
+
+def test_what_is_left_empty_is_derived_and_explained(folders: dict[str, Path], tmp_path: Path) -> None:
+    described = job(folders, tmp_path, batch_tokens=None, learning_rate=None, steps=4)
+    result, events = run(described)
+    assert result is not None
+    text = next(event["text"] for event in events if event["event"] == "log")
+    # C = 6 · 1,771,200 · 1024 = 1.1e10: 0.2920 · C^0.3271 = 560 tokens, 16 sequences; 0.3118 · C^-0.125
+    assert "C = 6·N·D = 1.1e+10; batch 16 · 32 tokens (0.2920·C^0.3271), 2 steps; learning rate 0.017 (0.3118·C^-0.125)" in text
+    assert (result["batch"], result["learning_rate"], result["steps"]) == (16, 0.017, 2)
+
+
+# what does not change the result
+
+
+@pytest.mark.parametrize("micro", [2, 3])  # 3 does not divide 8: 2 is taken
+def test_the_micro_batch_changes_nothing(
+    folders: dict[str, Path], tmp_path: Path, whole: tuple[Path, dict[str, Any], list[dict[str, Any]]], micro: int
+) -> None:
+    result, _ = run(job(folders, tmp_path, resources={"micro_batch": micro}))
+    assert result is not None and result["micro_batch"] == 2
+    assert losses(tmp_path) == pytest.approx(losses(whole[0]), rel=2e-4)
+    assert log(tmp_path)[-1]["eval_loss"] == pytest.approx(log(whole[0])[-1]["eval_loss"], rel=2e-4)
+
+
+def test_two_processes_learn_what_one_does(
+    folders: dict[str, Path], tmp_path: Path, whole: tuple[Path, dict[str, Any], list[dict[str, Any]]]
+) -> None:
+    job(folders, tmp_path, resources={"processes": 2})
+    launch = ["accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no"]
+    command = [sys.executable, "-m", *launch, "--dynamo_backend", "no", "--main_process_port", "0", "-m", "models.engine"]
+    done = subprocess.run([*command, str(tmp_path / "job.json")], capture_output=True, text=True, timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    assert done.returncode == 0, done.stderr
+    events = [json.loads(line) for line in done.stdout.splitlines()]
+    assert events[-1]["event"] == "result" and events[-1]["processes"] == 2
+    assert sum(event["event"] == "result" for event in events) == 1  # one of them speaks
+    assert losses(tmp_path) == pytest.approx(losses(whole[0]), rel=2e-4)
+    assert log(tmp_path)[-1]["eval_loss"] == pytest.approx(log(whole[0])[-1]["eval_loss"], rel=2e-4)
+
+
+# leaving off and going on
+
+
+def test_a_killed_run_goes_on_to_the_last_digit(folders: dict[str, Path], tmp_path: Path) -> None:
+    """`kill -9`, twice, with losses logged every 4 steps, checkpoints every 3 and the second pass over the data under way."""
+    settings: dict[str, Any] = {"log_steps": 4, "eval_steps": 10, "steps": 70, "precision": "bfloat16", "resources": {"checkpoint_steps": 3}}
+    house = tmp_path / "house"  # a user's home, which stays as it is
+    house.mkdir()
+    environment = os.environ | {"HOME": str(house), "OMP_NUM_THREADS": "1"}
+    environment.pop("HF_HOME", None)
+    job(folders, tmp_path / "straight", **settings)
+    assert kill_after(spawn(tmp_path / "straight", env=environment), 1 << 30, signal.SIGKILL)[-1]["event"] == "result"
+
+    job(folders, tmp_path / "killed", **settings)
+    starts = []
+    for step in (5, 40):
+        events = kill_after(spawn(tmp_path / "killed", env=environment), step, signal.SIGKILL)
+        assert events[-1]["event"] != "result"
+        newest = checkpoint.newest(tmp_path / "killed" / "scratch" / "checkpoints")
+        starts.append(checkpoint.step_of(newest) if newest else 0)
+    events = kill_after(spawn(tmp_path / "killed", env=environment), 1 << 30, signal.SIGKILL)
+    assert events[-1]["event"] == "result" and events[-1]["resumed_from"] == starts[-1] > starts[0] > 0
+    assert (tmp_path / "killed" / "out" / "log.jsonl").read_bytes() == (tmp_path / "straight" / "out" / "log.jsonl").read_bytes()
+    for name in ("model.safetensors", "config.json", "generation_config.json"):
+        assert (tmp_path / "killed" / "out" / "model" / name).read_bytes() == (tmp_path / "straight" / "out" / "model" / name).read_bytes()
+    assert list(house.iterdir()) == []
+    assert len(list((tmp_path / "killed" / "scratch" / "checkpoints").iterdir())) == 2
+
+
+def test_a_terminated_run_saves_after_its_step_and_says_so(folders: dict[str, Path], tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"steps": 400, "resources": {"checkpoint_steps": 1000}}
+    job(folders, tmp_path, **settings)
+    process = spawn(tmp_path, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    events = kill_after(process, 2, signal.SIGTERM)
+    assert process.returncode == 75
+    assert events[-1]["event"] == "error" and events[-1]["message"].startswith("stopped by a signal, with a checkpoint saved")
+    newest = checkpoint.newest(tmp_path / "scratch" / "checkpoints")
+    assert newest is not None and checkpoint.step_of(newest) == next(event["done"] for event in reversed(events) if "done" in event)
+    assert list((tmp_path / "out").iterdir()) == []
+
+
+@pytest.mark.parametrize("after", [1, 4, 11, 12])
+def test_a_stop_after_any_step_leaves_no_trace(
+    folders: dict[str, Path], tmp_path: Path, whole: tuple[Path, dict[str, Any], list[dict[str, Any]]], after: int
+) -> None:
+    """Also between two logged steps, and with another micro-batch afterwards allowed."""
+    described = job(folders, tmp_path, log_steps=5)
+    asked = iter(range(1, 100))
+    assert run(described, lambda: next(asked) == after)[0] is None
+    result, _ = run(described)
+    assert result is not None and result["resumed_from"] == after
+    run(job(folders, tmp_path / "straight", log_steps=5))
+    assert (tmp_path / "out" / "log.jsonl").read_bytes() == (tmp_path / "straight" / "out" / "log.jsonl").read_bytes()
+    assert log(tmp_path)[-1] == log(whole[0])[-1]
+
+
+def test_a_checkpoint_of_another_run_is_refused(folders: dict[str, Path], tmp_path: Path) -> None:
+    asked = iter(range(1, 100))
+    run(job(folders, tmp_path), lambda: next(asked) == 1)
+    with pytest.raises(ValueError, match="belongs to a run with other parameters"):
+        run(job(folders, tmp_path, seed=2))
+
+
+# mistakes
+
+
+def test_two_trainers_never_share_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine, "LOCK_SECONDS", 0.5)
+    with engine.alone(tmp_path):
+        with pytest.raises(ValueError, match=rf"another trainer \(process {os.getpid()}\) still works in"), engine.alone(tmp_path):
+            pass
+        with (tmp_path / "trainer.lock").open() as held, pytest.raises(BlockingIOError):
+            fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    with engine.alone(tmp_path):
+        pass
+
+
+def test_too_little_data_is_said_before_anything_is_trained(folders: dict[str, Path], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"has \d+ training windows of 32 tokens, fewer than one batch of 4096; lower batch_tokens or context"):
+        run(job(folders, tmp_path, batch_tokens=32 * 4096))
+
+
+def test_a_tokenizer_that_the_corpus_was_not_packed_with_is_refused(folders: dict[str, Path], tmp_path: Path) -> None:
+    described = job(folders, tmp_path)
+    other = corpus.build(tmp_path / "other", documents=30, rows=20)["tokenizer"]
+    described["inputs"]["tokenizer"] = str(other)
+    with pytest.raises(ValueError, match=r"was packed with 400 tokens, and the tokenizer has \d+; pack again"):
+        run(described)
+    described["inputs"]["tokenizer"] = str(tmp_path)
+    with pytest.raises(ValueError, match=r"has no tokenizer\.json"):
+        run(described)
+
+
+def test_parameters_that_contradict_each_other_are_refused() -> None:
+    with pytest.raises(ValueError, match="tokens and epochs both say how long"):
+        Params(tokens=100, epochs=1.0)
+    with pytest.raises(ValueError, match="less than one sequence"):
+        Params(context=64, batch_tokens=32)
+
+
+GOLDEN = [0.0]

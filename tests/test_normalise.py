@@ -1,0 +1,112 @@
+"""Normalisation: what changes, what must not, and that a second pass changes nothing."""
+
+from __future__ import annotations
+
+import unicodedata
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tasks.text.normalise import dedup_key, normalise, storable
+from tasks.text.script import HAN
+
+
+@pytest.mark.parametrize(
+    ("raw", "clean"),
+    [
+        ("你好,世界!真的?", "你好，世界！真的？"),
+        ("步骤如下:\n第一步;第二步.", "步骤如下：\n第一步；第二步。"),
+        ("北京(首都)很大,(见图)", "北京（首都）很大,(见图)"),
+        ("中(文(文)文)与f(变量)", "中（文（文）文）与f(变量)"),
+        ("Ａ１２．５元", "A12.5元"),
+        ("　　段首缩进　一　二", "段首缩进 一 二"),
+        ("a\u00a0b\u2003c   d \t\n", "a b c d"),
+        ("零\u200b宽\ufeff与\u00ad控\x07制\u202e符", "零宽与控制符"),
+        ("一\r\n二\r三\u2028四", "一\n二\n三\n四"),
+        ("一\n\n\n\n二\n \n\t\n三", "一\n\n二\n\n三"),
+        ("e\u0301\u212b", "éÅ"),
+        ("👨\u200d👩\u200d👧与a\u200db", "👨\u200d👩\u200d👧与ab"),
+        ("\ud800坏", "坏"),
+    ],
+)
+def test_what_changes(raw: str, clean: str) -> None:
+    assert normalise(raw) == clean
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        'Class access is a "pass" in http://a.b/c?d=1,2',
+        "圆周率是3.14，时间10:30，比分3:2，共1,000人",
+        "他说：“你好”。『引』与「号」",
+        "访问https://zh.wikipedia.org/wiki/中国(国家),谢谢",
+        "def f(a, b):\n    if a:\n        return b\n\n    return a",
+        "```py\nx  = '你,好'   # 两  格\n\n\n\ny = １\n```",
+        "用`a  ,b`与``x,`y`,z``表示",
+        "~~~\n未关闭,的围栏　里\n",
+        "第一段。\n\n第二段。",
+        "好...对吗?!",
+        "| 甲 | 乙 |\n| --- | --- |",
+        "x² + y² = z²，H₂O，①",
+        "名字\t年龄",
+    ],
+)
+def test_what_stays(text: str) -> None:
+    assert normalise(text) == text.strip().replace("吗?!", "吗？！")
+
+
+NASTY = st.lists(
+    st.sampled_from([
+        *"你好中,;:!?.()（），。“”`~$ \t\n\r\u3000\u00a0ａＢ１2b\u200d\u200b\u0301😀Å\u212a\u037e\u1fef\u2028．\x02\x030\u3099かﾟ\ud83d",
+        "```", "~~~", "\n```\n", "\n\n\n", "https://x.y/", "``", "e\u0301",
+    ]),
+    max_size=16,
+).map("".join)  # fmt: skip
+
+
+@settings(max_examples=1500, deadline=None)
+@given(NASTY | st.text(max_size=60))
+def test_a_second_pass_changes_nothing(text: str) -> None:
+    once = normalise(text)
+    assert normalise(once) == once
+
+
+@settings(max_examples=800, deadline=None)
+@given(st.text(st.characters(exclude_categories=["Mn", "Mc", "Me", "Cs"]) | st.sampled_from([*"你好,;:!?.() １Ａ\n`", "```\n"]), max_size=60))
+def test_every_letter_and_digit_survives(text: str) -> None:
+    assert dedup_key(normalise(text)) == dedup_key(text)
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.from_regex(r"[0-9]{1,6}\.[0-9]{1,6}|https?://[a-z]{1,9}\.[a-z]{2,3}/[a-z0-9/._?=&,;:!-]{0,20}[a-z0-9]", fullmatch=True),
+    st.from_regex(f"[{HAN}]{{1,5}}", fullmatch=True),
+)
+def test_numbers_and_addresses_survive_between_ideographs(thing: str, words: str) -> None:
+    words = unicodedata.normalize("NFC", words)
+    assert normalise(f"{words} {thing} {words}") == f"{words} {thing} {words}"
+
+
+@settings(max_examples=300, deadline=None)
+@given(st.lists(st.sampled_from(["你,好", "x  = 1", "", "  y", "（１）", "a\u3000b", "# 注  释"]), min_size=1, max_size=8))
+def test_fenced_code_survives(lines: list[str]) -> None:
+    code = "```\n" + "\n".join(lines) + "\n```"
+    assert code in normalise(f"前,文\n\n\n\n{code}\n后,文")
+
+
+@pytest.mark.parametrize("hostile", [" ", "\n", "`", "```\n", "```a\n", "(", "中(", "，", "http://", "\u3000", ", ", "中,", "\u200d", "~~~\n"])
+def test_hostile_text_takes_linear_time(hostile: str) -> None:
+    text = hostile * (300_000 // len(hostile))
+    once = normalise(f"a{text}b")
+    assert once.startswith("a") and once.endswith("b")
+
+
+def test_dedup_key() -> None:
+    assert dedup_key("Ｈello，世界！ 1②") == dedup_key("hello世界\n12") == "hello世界12"
+    assert dedup_key("，。！ _") == ""
+    assert dedup_key("甲乙") != dedup_key("乙甲")
+
+
+def test_storable_text_can_be_written() -> None:
+    assert storable("a\ud800b😀").encode() == "ab😀".encode()

@@ -1,0 +1,93 @@
+"""Personal data: found by form and check digit, and nothing else."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from tasks.text import privacy
+
+
+@pytest.mark.parametrize(
+    ("text", "kind"),
+    [
+        ("电话13812345678。", "phone"),
+        ("+86 138-1234-5678", "phone"),
+        ("手机：138 1234 5678", "phone"),
+        ("总机010-12345678", "phone"),
+        ("电话（0571）87654321", "phone"),
+        ("１３８１２３４５６７８", "phone"),
+        ("邮箱zhang.san+a@mail.example.com.cn，", "email"),
+        ("身份证11010519491231002X", "id_number"),
+        ("卡号6222 0212 3456 7894 后", "bank_card"),
+        ("4111111111111111", "bank_card"),
+        ("服务器8.8.8.8:53", "ip"),
+    ],
+)
+def test_found(text: str, kind: str) -> None:
+    masked, counts = privacy.mask(text)
+    assert counts == {kind: 1}
+    assert privacy.mask(masked) == (masked, {})
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "圆周率3.1415926535897932384",
+        "订单20191381234567812",
+        "110105194912310021",  # a wrong check digit
+        "110105194913310024",  # no such month
+        "6222021234567890",  # fails the Luhn check
+        "127.0.0.1与192.168.1.1",
+        "v1.2.3.4，版本 1.2.3.4，1.2.3.4.5",
+        "999.1.1.1",
+        "12812345678",
+        "a@b，@某人，a@b.c",
+        "2019-2020年，1,000,000元",
+        "哈希3f13812345678ab",
+        "",
+    ],
+)
+def test_left_alone(text: str) -> None:
+    assert privacy.mask(text) == (text, {})
+
+
+def test_mask_says_what_was_there() -> None:
+    text, counts = privacy.mask("甲13812345678，乙13912345678，a@b.com")
+    assert text == "甲[电话]，乙[电话]，[邮箱]"
+    assert counts == {"phone": 2, "email": 1}
+
+
+WEIGHTS = (7, 9, 10, 5, 8, 4, 2, 1, 6, 3, 7, 9, 10, 5, 8, 4, 2)  # as GB 11643-1999 prints them
+
+
+@settings(max_examples=200, deadline=None)
+@given(st.integers(110000, 659999), st.dates(), st.integers(0, 999))
+def test_identity_numbers(region: int, born: object, order: int) -> None:
+    body = f"{region}{born:%Y%m%d}{order:03d}".replace(" ", "0")
+    valid = 1900 <= int(f"{born:%Y}") <= 2100 and len(body) == 17
+    right = "10X98765432"[sum(int(digit) * weight for digit, weight in zip(body, WEIGHTS, strict=False)) % 11]
+    for last in "0123456789X":
+        assert privacy.is_id_number(body + last) == (valid and last == right)
+
+
+@given(st.text("0123456789", min_size=12, max_size=18))
+def test_a_card_number_has_one_check_digit(body: str) -> None:
+    assert sum(privacy.is_card_number(body + last) for last in "0123456789") == 1
+
+
+@settings(deadline=None)
+@given(st.text(st.sampled_from("0123456789１@.-ab电话 [](Xv版本"), max_size=60))
+def test_a_second_pass_finds_nothing(text: str) -> None:
+    masked, counts = privacy.mask(text)
+    found = privacy.find(text)
+    assert sum(counts.values()) == len(found)
+    assert all(one.end <= other.start for one, other in zip(found, found[1:], strict=False))
+    assert privacy.mask(masked)[0].count("[") >= masked.count("[")
+
+
+@pytest.mark.parametrize("hostile", ["1", "13812345678 ", "a@", "a.", "1.", "(0571", "4111 "])
+def test_hostile_text_takes_linear_time(hostile: str) -> None:
+    text = hostile * (200_000 // len(hostile))
+    assert privacy.mask(text)[1].get("phone", 0) == text.count("13812345678")
