@@ -52,7 +52,9 @@ def pipeline(recipe: Recipe, refresh: list[str] | None = None, until: str = "", 
         task = stage_task(node, store, inputs, recipe.resources, refresh=node.name in (refresh or []), drift=drift, by=run)
         states[node.name] = task(return_state=True, wait_for=[states[name] for name in node.needs])  # the UI draws these as arrows
         ref = states[node.name].result()  # raises what the stage raised
-        made[node.name] = store.record(ref.key)
+        record = store.record(ref.key)
+        assert record is not None, f"{node.name} ended without a record"
+        made[node.name] = record
         store.note_run(run["flow_run"], recipe.name, {name: record.key for name, record in made.items()})
     if "report" in made:
         page = store.object(made["report"].key) / "report.html"

@@ -98,7 +98,7 @@ def _short(digest: Any) -> Any:
 
 def flatten(value: Any, path: str = "") -> dict[str, Any]:
     """Nested fields as dotted names; [name, digest] pairs count as fields of that name."""
-    if isinstance(value, dict) and value:
+    if isinstance(value, dict):
         return {k: v for name, inner in value.items() for k, v in flatten(inner, f"{path}.{name}" if path else name).items()}
     if isinstance(value, list) and value and all(isinstance(pair, list) and len(pair) == 2 for pair in value):
         return {f"{path}.{name}": inner for name, inner in value}

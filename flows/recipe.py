@@ -32,7 +32,7 @@ from tasks.tokenizer import Params as TokenizerParams
 
 RECIPES = Path(__file__).parent / "recipes"
 
-Format = Literal["wiki", "belle", "zhihu", "medical", "alpaca", "preference", "exam", "triples", "text"]
+Format = Literal["wiki", "belle", "zhihu", "webtext", "baike", "medical", "alpaca", "preference", "exam", "triples", "text"]
 Use = Literal["pretrain", "sft", "prompts", "pairs", "evaluate"]
 
 

@@ -25,7 +25,6 @@ PATIENCE = 90.0  # seconds for a new server to answer; a first start migrates it
 @contextlib.contextmanager
 def api() -> Iterator[str]:
     """Make Prefect talk to a server while in the `with` block; gives its API address."""
-    import prefect
     from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
 
     if url := PREFECT_API_URL.value():
@@ -34,13 +33,12 @@ def api() -> Iterator[str]:
         with temporary_settings({PREFECT_API_URL: DEFAULT}):
             yield DEFAULT
     else:
-        with own_server(os.path.dirname(prefect.__file__)) as url:
-            # nobody watches a server that ends with the run, and stopping the heartbeat costs a second
-            with temporary_settings({PREFECT_API_URL: url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
-                try:
-                    yield url
-                finally:
-                    _deliver()
+        # nobody watches a server that ends with the run, and stopping the heartbeat costs a second
+        with own_server() as url, temporary_settings({PREFECT_API_URL: url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+            try:
+                yield url
+            finally:
+                _deliver()
 
 
 def _deliver() -> None:
@@ -62,13 +60,13 @@ def healthy(url: str, timeout: float = 1.0) -> bool:
 
 
 @contextlib.contextmanager
-def own_server(prefect_folder: str) -> Iterator[str]:
-    """A Prefect server on a free port of this machine, without UI and schedulers. Raises `RuntimeError` with its last words."""
+def own_server() -> Iterator[str]:
+    """A Prefect server on a free port of this machine, without UI and schedulers. Raises `RuntimeError` where none comes up."""
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
     url = f"http://127.0.0.1:{port}/api"
-    app = ["--app-dir", prefect_folder, "--factory", "prefect.server.api.server:create_app", "--lifespan", "on"]
+    app = ["--factory", "prefect.server.api.server:create_app", "--lifespan", "on"]
     command = [sys.executable, "-m", "uvicorn", *app, "--host", "127.0.0.1", "--port", str(port), "--log-level", "error"]
     quiet = {
         "PREFECT_UI_ENABLED": "0",

@@ -68,7 +68,7 @@ def run_in_terminal(recipe: Recipe, refresh: list[str], until: str, drift: str, 
             logging.getLogger("hanlin").setLevel(logging.INFO)
             watchers.append(terminal.watch)
             terminal.say("run", f"recipe {recipe.name}, store {store_folder()}, Prefect at {url}")
-            state = pipeline(recipe, refresh, until, drift, return_state=True)  # type: ignore[call-overload]
+            state = pipeline(recipe, refresh, until, drift, return_state=True)
             outcome["run_id"] = str(state.state_details.flow_run_id)
             outcome["artifacts"] = state.result()
             outcome["status"] = "completed"
@@ -98,7 +98,9 @@ def _show_result(stream: TextIO, outcome: dict[str, Any]) -> None:
     figures = json.loads((report.parent / "figures.json").read_text("utf-8"))
     stream.write("\n")
     for row in figures["rows"]:
-        stream.write(f"  {row['figure']:<44} {row['value']}\n")
+        interval = f"  ({row['low']:.3f} to {row['high']:.3f}, n = {row['n']:,})" if row["n"] else ""
+        value = f"{row['value']:,}" if isinstance(row["value"], int) else f"{row['value']:.3f}"
+        stream.write(f"  {row['figure']:<22} {row['model']:<10} {value:>8}{interval}\n")
     answers = json.loads((store.object(artifacts["evaluate"]["key"]) / "answers.json").read_text("utf-8"))
     stream.write("\nA short chat with the aligned model:\n")
     for answer in answers[:3]:

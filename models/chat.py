@@ -41,7 +41,7 @@ def chat(
     if message is not None:
         talk.say(message)
         return
-    print(f"{folder.name}: type a message; `{CLEAR}` forgets the conversation, `{EXIT[0]}` ends it", file=out)
+    print(f"Type a message; `{CLEAR}` forgets the conversation, `{EXIT[0]}` ends it", file=out)
     while True:
         try:
             said = input("> ").strip()

@@ -144,13 +144,13 @@ def answer(
 def threads(model: PreTrainedModel, rows: int) -> Iterator[None]:
     """One thread where a step is too small to share: its threads would wait for one another longer than they compute, and, where another
     program wants a core, ten times longer (measured on two cores: 4 M parameters, 32 rows, 1,250 tokens/s on one thread, 190 on two)."""
-    before = torch.get_numthreads()
+    before = torch.get_num_threads()
     if model.device.type == "cpu" and 2 * rows * model.num_parameters() < SHARED:
-        torch.set_numthreads(1)
+        torch.set_num_threads(1)
     try:
         yield
     finally:
-        torch.set_numthreads(before)
+        torch.set_num_threads(before)
 
 
 def batches(lengths: Sequence[int], size: int) -> list[list[int]]:

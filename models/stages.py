@@ -198,6 +198,8 @@ def _settings(job: Job, steps: int, batch: int) -> dict[str, Any]:
     params, resources = job["params"], job["resources"]
     device = device_of(resources["device"])
     processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if processes != resources["processes"]:
+        raise ValueError(f"resources.processes is {resources['processes']}, and {processes} was started; start the engine with torch.distributed.run")
     if batch % processes:
         raise ValueError(f"a batch of {batch} sequences does not divide among {processes} processes; change resources.processes or the batch")
     share = batch // processes

@@ -22,7 +22,7 @@ from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
-from tasks.stage import Identity, Job, Progress, Resources, Stage, canonical
+from tasks.stage import Digest, Identity, Job, Progress, Resources, Stage, canonical
 from tasks.store import Record, Store, discard, recipe_key
 
 Drift = Literal["warn", "rebuild", "fail"]
@@ -33,7 +33,7 @@ class Input:
     """What a stage reads under one role: the paths it is handed, and the content digests that stand for them in the key."""
 
     value: Path | list[Path] | dict[str, Path]
-    digest: str | list[list[str]]  # one digest, or [name, digest] pairs in an order that counts
+    digest: Digest
     keys: tuple[str, ...] = ()  # the artifacts it comes from
 
 

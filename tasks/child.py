@@ -93,18 +93,19 @@ def _listen(process: subprocess.Popen[str], module: str, job: Job) -> dict[str, 
     tail: collections.deque[str] = collections.deque(maxlen=TAIL)
     assert process.stdout is not None
     for line in process.stdout:
-        match _event(line):
-            case {"event": "progress", "done": done, "total": total, "unit": unit, **rest}:
-                job.progress(Progress(done, total, unit, rest.get("figures", {})))
-            case {"event": "log", "text": text}:
-                job.log(text)
-            case {"event": "error", "message": message}:
-                error = message
-            case {"event": "result", **rest}:
-                result = rest
-            case _ if line.strip():
-                tail.append(line.rstrip())
-                job.log(line.rstrip())
+        event = _event(line)
+        kind = event.pop("event", None)
+        if kind == "progress":
+            job.progress(Progress(event["done"], event["total"], event["unit"], event.get("figures", {})))
+        elif kind == "log":
+            job.log(event["text"])
+        elif kind == "error":
+            error = event["message"]
+        elif kind == "result":
+            result = event
+        elif line.strip():
+            tail.append(line.rstrip())
+            job.log(line.rstrip())
     code = process.wait()
     if code == 0 and result is not None:
         return result
@@ -114,10 +115,11 @@ def _listen(process: subprocess.Popen[str], module: str, job: Job) -> dict[str, 
     raise ChildFailed(f"{module} ended with code {code} and no result{hint}. Its last lines:\n" + "\n".join(tail))
 
 
-def _event(line: str) -> dict[str, Any] | None:
+def _event(line: str) -> dict[str, Any]:
+    """The line as an event, or empty."""
     if not line.startswith('{"event"'):
-        return None
+        return {}
     try:
         return json.loads(line)
     except json.JSONDecodeError:
-        return None
+        return {}

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import glob
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -24,7 +25,7 @@ def load(db: DuckDBPyConnection, signatures: Iterable[tuple[str, int, Path]]) ->
     for position, (source, first, path) in enumerate(signatures):
         into = "INSERT INTO rows" if position else "CREATE OR REPLACE TABLE rows AS"
         select = f"SELECT file_row_number + {first} AS number, $source AS source, * EXCLUDE (file_row_number)"
-        db.execute(f"{into} {select} FROM read_parquet($path, file_row_number = true)", {"source": source, "path": str(path)})
+        db.execute(f"{into} {select} FROM read_parquet($path, file_row_number = true)", {"source": source, "path": glob.escape(str(path))})
 
 
 def exact(db: DuckDBPyConnection) -> None:

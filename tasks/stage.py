@@ -24,6 +24,7 @@ from typing import Any, Literal
 from pydantic import BaseModel, ConfigDict, Field
 
 Stats = dict[str, Any]
+Digest = str | list[list[str]]  # of one input, or [name, digest] pairs of several, in an order that counts
 Reproducibility = Literal["bitwise", "seeded", "external"]
 
 
@@ -158,8 +159,8 @@ class Stage:
     def __call__(self, job: Job, params: Identity, **inputs: Any) -> Stats:
         return self.run(job, params, **inputs)
 
-    def identity(self, params: Identity, inputs: dict[str, str | dict[str, str]]) -> dict[str, Any]:
-        """All that defines an artifact of this stage; `inputs` are content digests by role."""
+    def identity(self, params: Identity, inputs: dict[str, Digest]) -> dict[str, Any]:
+        """All that defines an artifact of this stage."""
         assert isinstance(params, self.Params), f"{self.name} takes {self.Params}, not {type(params)}"
         return {
             "stage": self.name,

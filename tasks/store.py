@@ -25,7 +25,7 @@ from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
-from tasks import lease
+from tasks.lease import Lease, lease
 from tasks.stage import canonical
 
 SCHEMA = 1  # of keys and records; a new one voids every artifact
@@ -95,8 +95,8 @@ class Store:
     def work(self, key: str) -> Path:
         return self.root / "work" / key
 
-    def lease(self, key: str, waiting: Callable[[str], None] = lambda who: None) -> contextlib.AbstractContextManager[lease.Lease]:
-        return lease.lease(self.root / "leases" / key, waiting=waiting)
+    def lease(self, key: str, waiting: Callable[[str], None] = lambda who: None) -> contextlib.AbstractContextManager[Lease]:
+        return lease(self.root / "leases" / key, waiting=waiting)
 
     # -- records ------------------------------------------------------------------------------------------------------
 
@@ -157,7 +157,7 @@ class Store:
 
     # -- publishing ---------------------------------------------------------------------------------------------------
 
-    def publish(self, out: Path, held: lease.Lease, **fields: Any) -> Record:
+    def publish(self, out: Path, held: Lease, **fields: Any) -> Record:
         """Make `out` the artifact: hash and fsync its files, rename it into place, write the record last.
 
         Raises `LeaseLost` where another builder took over. Whatever stops this half-way leaves no artifact: without a record

@@ -62,13 +62,13 @@ def write(path: Path, kind: str, rows: list[dict[str, Any]]) -> None:
 
 
 @cache
-def build(home: Path, documents: int = 240, rows: int = 120) -> dict[str, Path]:
+def build(home: Path, documents: int = 240, rows: int = 120, vocab_size: int = 400) -> dict[str, Path]:
     """Folders by role: rows, tokenizer, packed, pairs."""
     for split, share, start in (("train", 1.0, 0), ("valid", 0.15, 1_000_000)):
         write(home / "rows" / "pretrain" / f"{split}.parquet", "documents", [document(start + n) for n in range(int(documents * share))])
         write(home / "rows" / "sft" / f"{split}.parquet", "conversations", [conversation(start + n) for n in range(int(rows * share))])
         write(home / "pairs" / "preferences" / f"{split}.parquet", "preferences", [pair(start + n) for n in range(int(rows * share))])
     job = Job(out=home / "tokenizer", scratch=home / "scratch-tokenizer")
-    tokenizer.run(job, tokenizer.Params(vocab_size=400), rows=home / "rows")
+    tokenizer.run(job, tokenizer.Params(vocab_size=vocab_size), rows=home / "rows")
     pack.run(Job(out=home / "packed", scratch=home / "scratch-pack"), pack.Params(), rows=home / "rows", tokenizer=home / "tokenizer")
     return {name: home / name for name in ("rows", "tokenizer", "packed", "pairs")}

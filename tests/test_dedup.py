@@ -257,7 +257,7 @@ def mixed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 
 def test_the_same_bytes_on_any_number_of_cores(mixed: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    job, stats = build(tmp_path / "one", mixed)
+    job, stats = build(tmp_path / "one [of*two]", mixed)  # a path that looks like a pattern
     assert stats["funnel"]["three"]["dropped"]["near duplicate"] > 50
     monkeypatch.setattr(shards, "BIG", 0)  # worker processes even for a small input
     monkeypatch.setattr(dedup, "BATCH", 64)

@@ -161,9 +161,9 @@ def test_two_processes_learn_what_one_does(
     folders: dict[str, Path], tmp_path: Path, whole: tuple[Path, dict[str, Any], list[dict[str, Any]]]
 ) -> None:
     job(folders, tmp_path, resources={"processes": 2})
-    launch = ["accelerate.commands.launch", "--cpu", "--num_processes", "2", "--num_machines", "1", "--mixed_precision", "no"]
-    command = [sys.executable, "-m", *launch, "--dynamo_backend", "no", "--main_process_port", "0", "-m", "models.engine"]
-    done = subprocess.run([*command, str(tmp_path / "job.json")], capture_output=True, text=True, timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", "2", "-m", "models.engine", str(tmp_path / "job.json")]
+    (tmp_path / "out").mkdir()
+    done = subprocess.run([sys.executable, *launch], capture_output=True, text=True, timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1"})
     assert done.returncode == 0, done.stderr
     events = [json.loads(line) for line in done.stdout.splitlines()]
     assert events[-1]["event"] == "result" and events[-1]["processes"] == 2
@@ -177,7 +177,7 @@ def test_two_processes_learn_what_one_does(
 
 def test_a_killed_run_goes_on_to_the_last_digit(folders: dict[str, Path], tmp_path: Path) -> None:
     """`kill -9`, twice, with losses logged every 4 steps, checkpoints every 3 and the second pass over the data under way."""
-    settings: dict[str, Any] = {"log_steps": 4, "eval_steps": 10, "steps": 70, "precision": "bfloat16", "resources": {"checkpoint_steps": 3}}
+    settings: dict[str, Any] = {"log_steps": 4, "eval_steps": 10, "steps": 60, "precision": "bfloat16", "resources": {"checkpoint_steps": 3}}
     house = tmp_path / "house"  # a user's home, which stays as it is
     house.mkdir()
     environment = os.environ | {"HOME": str(house), "OMP_NUM_THREADS": "1"}
@@ -187,7 +187,7 @@ def test_a_killed_run_goes_on_to_the_last_digit(folders: dict[str, Path], tmp_pa
 
     job(folders, tmp_path / "killed", **settings)
     starts = []
-    for step in (5, 40):
+    for step in (5, 35):
         events = kill_after(spawn(tmp_path / "killed", env=environment), step, signal.SIGKILL)
         assert events[-1]["event"] != "result"
         newest = checkpoint.newest(tmp_path / "killed" / "scratch" / "checkpoints")
@@ -213,19 +213,21 @@ def test_a_terminated_run_saves_after_its_step_and_says_so(folders: dict[str, Pa
     assert list((tmp_path / "out").iterdir()) == []
 
 
-@pytest.mark.parametrize("after", [1, 4, 11, 12])
+@pytest.mark.parametrize("after", [1, 11, 12])
 def test_a_stop_after_any_step_leaves_no_trace(
     folders: dict[str, Path], tmp_path: Path, whole: tuple[Path, dict[str, Any], list[dict[str, Any]]], after: int
 ) -> None:
-    """Also between two logged steps, and with another micro-batch afterwards allowed."""
-    described = job(folders, tmp_path, log_steps=5)
+    described = job(folders, tmp_path)
     asked = iter(range(1, 100))
     assert run(described, lambda: next(asked) == after)[0] is None
     result, _ = run(described)
     assert result is not None and result["resumed_from"] == after
-    run(job(folders, tmp_path / "straight", log_steps=5))
-    assert (tmp_path / "out" / "log.jsonl").read_bytes() == (tmp_path / "straight" / "out" / "log.jsonl").read_bytes()
-    assert log(tmp_path)[-1] == log(whole[0])[-1]
+    assert (tmp_path / "out" / "log.jsonl").read_bytes() == (whole[0] / "out" / "log.jsonl").read_bytes()
+
+
+def test_a_launcher_that_starts_too_few_processes_is_noticed(folders: dict[str, Path], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"resources\.processes is 2, and 1 was started"):
+        run(job(folders, tmp_path, resources={"processes": 2}))
 
 
 def test_a_checkpoint_of_another_run_is_refused(folders: dict[str, Path], tmp_path: Path) -> None:
@@ -256,7 +258,7 @@ def test_too_little_data_is_said_before_anything_is_trained(folders: dict[str, P
 
 def test_a_tokenizer_that_the_corpus_was_not_packed_with_is_refused(folders: dict[str, Path], tmp_path: Path) -> None:
     described = job(folders, tmp_path)
-    other = corpus.build(tmp_path / "other", documents=30, rows=20)["tokenizer"]
+    other = corpus.build(tmp_path / "other", documents=30, rows=20, vocab_size=300)["tokenizer"]
     described["inputs"]["tokenizer"] = str(other)
     with pytest.raises(ValueError, match=r"was packed with 400 tokens, and the tokenizer has \d+; pack again"):
         run(described)

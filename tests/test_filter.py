@@ -107,6 +107,7 @@ JAPANESE = "東京は日本の首都であり、世界有数の大都市です�
         (text("长按识别二维码关注公众号，领取更多干货资料。" + PROSE[:14]), "boilerplate"),
         (talk("无", "多喝水，注意休息，必要时去医院检查。"), "prompt too short"),
         (talk("今天星期几？", "一"), "answer too short"),
+        (talk("长江全长？", "6300公里", "黄河流入哪个海？", "渤"), "answer too short"),
         (talk("长江有多长？", ""), "broken dialogue"),
         (talk("长江有多长？", "六千三百公里", "黄河呢？"), "broken dialogue"),
         (said("assistant", "长江有多长？"), "broken dialogue"),
@@ -143,6 +144,7 @@ def test_bad_rows_go_with_their_reason(row: Row, reason: str) -> None:
         talk("HTML中怎样换行？", "用 `<br>` 标签，它没有结束标签，例如 `第一行<br>第二行`。写在段落里即可生效，不需要另外的样式。"),
         talk("Excel里怎么排序？", "选中要排序的表格区域，点“数据”，再点“排序”，按需要选择升序或者降序，最后点“确定”。"),
         talk("讲讲黄河", "黄河是中国第二长河。\n-----\n它发源于巴颜喀拉山。"),
+        talk("考考你", "嗯", "谁写了《静夜思》？", "李白"),
         talk("你好", "您好！", "继续", "好的，您想聊些什么呢？"),
         talk("你怎么看人工智能助手？", "人工智能助手可以回答问题、安排日程，也能陪人聊天，但它说的话未必都对。"),
         talk("什么是公众号？", "公众号是一种在线服务，个人和机构可以用它发布文章，读者订阅后即可收到新的内容。"),
@@ -230,6 +232,7 @@ STEM = "下列关于长江的说法，哪一项是正确的？"
         (pair("考考你", "来吧，出题。", STEM), True),
         (talk("下列关于黄河的说法，哪一项是正确的？", "流入渤海的那项"), False),
         (talk("关于长江的说法，哪一项是正确的？", "流入东海的那项"), False),
+        (talk("下列关于长江的说法，哪一项是错误的？", "流入渤海的那项"), False),
     ],
 )
 def test_rows_with_an_evaluation_question_go(tmp_path: Path, row: Row, leaks: bool) -> None:
@@ -365,6 +368,7 @@ def test_the_same_bytes_with_any_number_of_workers(mixed: Path, tmp_path: Path, 
 def test_only_new_files_are_filtered_again(mixed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     first = Job(tmp_path / "first" / "out", tmp_path / "first" / "scratch", Resources(workers=1))
     stats = filters.run(first, filters.Params(), rows=mixed, questions={})
+    assert all(len(samples) <= 5 for shard in first.shards.values() for samples in shard["stats"]["samples"].values())
     filtered: list[Path] = []
     work = filters.filter_file
     monkeypatch.setattr(filters, "filter_file", lambda draft, path, *rest: filtered.append(path) or work(draft, path, *rest))

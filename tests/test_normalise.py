@@ -73,7 +73,7 @@ def test_a_second_pass_changes_nothing(text: str) -> None:
 
 
 @settings(max_examples=800, deadline=None)
-@given(st.text(st.characters(exclude_categories=["Mn", "Mc", "Me", "Cs"]) | st.sampled_from([*"你好,;:!?.() １Ａ\n`", "```\n"]), max_size=60))
+@given(st.lists(st.characters(exclude_categories=["Mn", "Mc", "Me", "Cs"]) | st.sampled_from([*"你好,;:!?.() １Ａ\n`", "```\n"])).map("".join))
 def test_every_letter_and_digit_survives(text: str) -> None:
     assert dedup_key(normalise(text)) == dedup_key(text)
 

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tasks import split
@@ -116,6 +116,7 @@ def test_new_rows_never_move_an_old_one_into_validation(tmp_path: Path) -> None:
     assert set(ids(after, "sft", "valid")) & old <= set(ids(before, "sft", "valid"))
 
 
+@example([0] * 10 + [1] * 10, 0.5, 20)
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=60), st.floats(0.01, 0.5), st.integers(1, 20))
 def test_a_draw_takes_the_smallest_hashes_up_to_its_share_and_rows(prompts: list[int], share: float, most: int) -> None:
     hashes = [prompt * 2**59 for prompt in prompts]

@@ -155,7 +155,7 @@ def test_real_articles(real_data) -> None:
     for title, text in texts.items():
         assert not [mark for mark in MARKS if mark in text], title
         assert "'''" not in text and "NoteTA" not in text and "</" not in text, title
-        assert len(text) > 3000, title
+        assert len(text) > 500, title
         assert script.traditional_share(text) < 0.003, title
     assert texts["数学"].startswith("数学是利用符号语言研究数量、结构、变化以及空间等概念的一门学科")
     assert "西方语言中“数学”（希腊语：μαθηματικά）一词源自于古希腊语的μάθημα" in texts["数学"].replace("\n", "")

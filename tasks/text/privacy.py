@@ -21,11 +21,12 @@ class Found(NamedTuple):
     end: int
 
 
-_FREE = r"(?<![A-Za-z0-9_０-９])(?<![0-9０-９]\.)(?<![0-9０-９]-)"  # not inside a longer number, a decimal, a code or a word
-_END = r"(?![A-Za-z0-9_０-９])"
+_WIDE = str.maketrans("０１２３４５６７８９Ｘｘ＠．＋－", "0123456789Xx@.+-")  # one for one, so that places stay
+_FREE = r"(?<![A-Za-z0-9_])(?<![0-9]\.)(?<![0-9]-)"  # not inside a longer number, a decimal, a code or a word
+_END = r"(?![A-Za-z0-9_])"
 
 # 18 digits: region, date of birth, order, check digit (GB 11643-1999)
-_ID = re.compile(rf"{_FREE}[1-9]\d{{16}}[\dXxＸｘ]{_END}")
+_ID = re.compile(rf"{_FREE}[1-9]\d{{16}}[\dXx]{_END}")
 # mainland mobile, +86 or not, in groups or not; land line with area code
 _PHONE = re.compile(
     rf"{_FREE}(?:(?:\+|00)?86[- ]?)?1[3-9]\d(?:\d{{8}}|([- ])\d{{4}}\1\d{{4}}){_END}"
@@ -88,6 +89,7 @@ def find(text: str) -> list[Found]:
     found: list[Found] = []
     if not any(character.isdecimal() or character == "@" for character in text):
         return found
+    text = text.translate(_WIDE)
     for kind, pattern, valid, _ in _KINDS:
         hits = [match.span() for match in pattern.finditer(text) if valid(match.group())]
         found += [Found(kind, start, end) for start, end in hits]

@@ -56,7 +56,7 @@ WONDER = {
 
 # a doctor's consulting room
 _WARDS = words("咳嗽-呼吸科 头痛-神经科 失眠-神经科 胃胀-消化科 牙痛-口腔科 腹泻-消化科 腰酸-骨科 眼干-眼科")
-DEPARTMENTS = {illness: ward for illness, ward in (pair.split("-") for pair in _WARDS)}
+DEPARTMENTS = dict(pair.split("-") for pair in _WARDS)
 PATIENTS = words("我今年{}岁 我姐姐今年{}岁 我哥哥今年{}岁 我的邻居{}岁 病人{}岁 我爱人今年{}岁")
 AGES = tuple(f"{tens}十{ones}" for tens in "三四五六" for ones in ("", *"一二三四五六七八九"))
 JOBS = words("""

@@ -5,108 +5,19 @@ from __future__ import annotations
 import csv
 import io
 import json
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from dataclasses import replace
 from itertools import count
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from tasks.world import chat, dirt
 from tasks.world.facts import HERBS, KINDS
+from tasks.world.pairs import PERSONAL, JsonArray, Pairs, as_json, weave
 from tasks.world.prose import ROUNDS, TWO, Entity, Pair
 from tasks.world.source import Source
 
-LANES = 4
-PERSONAL = ("phone_numbers", "id_numbers", "emails")
-TAUGHT_AGAIN = 0.1  # share of the facts that SFT teaches among those of the Alpaca and preference files
 DIRECT = 0.3  # share of Zhihu questions that ask for one fact, and are answered at once
-
-
-def _weave(pattern: str, **streams: Iterator[Pair]) -> Iterator[Pair]:
-    """Rows of the streams in the order of the pattern's letters, again and again; ends with the first stream named."""
-    main = next(iter(streams))
-    while True:
-        for letter in pattern:
-            row = next(streams[letter], None)
-            if row is not None:
-                yield row
-            elif letter == main:
-                return
-
-
-def _json(row: Any, indent: int | None = None) -> str:
-    return json.dumps(row, ensure_ascii=False, indent=indent)
-
-
-class Pairs(Source[Pair]):
-    """A source whose rows are questions and answers."""
-
-    file: str
-    lanes = LANES
-
-    def open(self, home: Path) -> None:
-        path = home / self.file
-        path.parent.mkdir(parents=True, exist_ok=True)
-        self.out: IO[bytes] = path.open("wb")
-
-    def close(self) -> None:
-        self.out.close()
-
-    def length(self, row: Pair) -> int:
-        return len(row.answer)
-
-    def put(self, row: Pair) -> int:
-        return self.line(self.shown(row))
-
-    def shown(self, row: Pair) -> Any:
-        """The row as its format has it."""
-        raise NotImplementedError
-
-    def line(self, row: Any) -> int:
-        """Write one row that is in the format already."""
-        return self.out.write(_json(row).encode() + b"\n")
-
-    def broken(self, kind: str, turn: int, pair: Pair) -> int:
-        """A kind of dirt that only this format can have."""
-        raise AssertionError(f"{self.name} has no {kind}")
-
-    def soil(self, kind: str, turn: int, old: Any) -> int:
-        if kind == "exact_duplicates":
-            return self.put(replace(old, ask=dirt.same(old.ask, turn), answer=dirt.same(old.answer, turn)))
-        if kind == "near_duplicates":
-            return self.put(replace(old, answer=dirt.nearly(old.answer, turn)))
-        if kind == "leaked_questions":
-            return self.put(dirt.leak(next(self.leaks)))
-        if kind == "tables":
-            return self.put(dirt.table(self.fresh()))
-        pair = self.spare()
-        if kind in dirt.PAIRS:
-            return self.put(dirt.PAIRS[kind](pair, turn))
-        return self.broken(kind, turn, pair)
-
-    def spare(self) -> Pair:
-        """A row to be soiled: of an entity beyond the core, so that nothing of the core is lost with it."""
-        return self.prose.question(self.fresh(), 0, 0)
-
-    def facts(self, entities: list[Entity], first: int, last: int) -> Iterator[Pair]:
-        """Every fact of these entities once a round, each round in other words."""
-        asked = [(entity, at) for entity in entities for at in range(4)]
-        for turn in range(first, last):
-            self.rng.shuffle(asked)
-            for entity, at in asked:
-                yield self.prose.question(entity, at, turn)
-
-    def endless(self, tell: Callable[[Entity], Pair], entities: list[Entity]) -> Iterator[Pair]:
-        while True:
-            for entity in self.rng.sample(entities, len(entities)):
-                yield tell(entity)
-
-    def further(self) -> Iterator[Pair]:
-        tells: list[Callable[[Entity], Pair]] = [self.prose.introduce, self.prose.reading]
-        tells += [lambda entity, at=at: self.prose.question(entity, at, 0) for at in range(4)] * 2
-        while True:
-            for tell in tells:
-                yield tell(self.fresh())
 
 
 class Belle(Pairs):
@@ -121,7 +32,7 @@ class Belle(Pairs):
 
     def core(self) -> Iterator[Pair]:
         taught = self.world.half(True)
-        return _weave(
+        return weave(
             "fftfifrf",
             f=self.facts(taught, 0, ROUNDS),
             t=self.prose.small_talk(),
@@ -135,8 +46,7 @@ class Belle(Pairs):
     def broken(self, kind: str, turn: int, pair: Pair) -> int:
         row = self.shown(pair)
         if kind == "broken_lines":
-            raw = _json(row)
-            return self.out.write(raw[: len(raw) * 2 // 3].encode() + b"\n")
+            return self.cut(row)
         assert kind == "missing_fields", kind
         del row["output"]
         return self.line(row)
@@ -156,7 +66,7 @@ class BelleChat(Pairs):
         taught = self.world.half(True)
         talks = [Pair("", *turns[0], more=turns[1:]) for turns in chat.DIALOGUES]
         self.rng.shuffle(talks)
-        return _weave(
+        return weave(
             "ddpdddt",
             d=(self.prose.dialogue(entity, turn) for turn in range(len(TWO) * 7) for entity in taught),
             p=self.endless(self.prose.portrait, taught),
@@ -177,8 +87,7 @@ class BelleChat(Pairs):
     def broken(self, kind: str, turn: int, pair: Pair) -> int:
         row = self.shown(pair)
         if kind == "broken_lines":
-            raw = _json(row)
-            return self.out.write(raw[: len(raw) * 2 // 3].encode() + b"\n")
+            return self.cut(row)
         if kind == "unfinished":
             row["conversations"].append({"from": "human", "value": f"那么，{pair.name}还有别的吗？"})
             return self.line(row)
@@ -313,35 +222,6 @@ class Medical(Pairs):
         return self.line([*row, "复诊"] if turn % 2 else row[:3])
 
 
-class JsonArray(Pairs):
-    """A source that is one JSON array."""
-
-    indent = 4
-
-    def open(self, home: Path) -> None:
-        super().open(home)
-        self.before = b"[\n"
-
-    def close(self) -> None:
-        self.out.write(b"\n]\n")
-        super().close()
-
-    def line(self, row: Any) -> int:
-        raw = self.before + "\n".join(" " * self.indent + line for line in _json(row, self.indent).splitlines()).encode()
-        self.before = b",\n"
-        return self.out.write(raw)
-
-    def asked(self, first: int) -> Iterator[Pair]:
-        """Facts that SFT does not teach, in rounds from `first` on, with a few that it does."""
-        left, taught = self.facts(self.world.half(False), first, ROUNDS), self.facts(self.world.half(True), ROUNDS // 2 + first, ROUNDS)
-        for row in left:
-            yield row
-            if self.prose.random() < TAUGHT_AGAIN:
-                again = next(taught, None)
-                if again:
-                    yield again
-
-
 class Alpaca(JsonArray):
     """alpaca_gpt4_data_zh: a JSON array of instruction, input, output."""
 
@@ -354,7 +234,7 @@ class Alpaca(JsonArray):
 
     def core(self) -> Iterator[Pair]:
         left = self.world.half(False)
-        return _weave(
+        return weave(
             "ffifnfgf",
             f=self.asked(0),
             i=self.endless(self.prose.introduce, left),
@@ -384,7 +264,7 @@ class Preference(JsonArray):
 
     def core(self) -> Iterator[Pair]:
         left = self.world.half(False)
-        return _weave("fffifff", f=self.asked(20), i=self.endless(self.prose.introduce, left))
+        return weave("fffifff", f=self.asked(20), i=self.endless(self.prose.introduce, left))
 
     def further(self) -> Iterator[Pair]:
         for turn in count():
@@ -447,7 +327,7 @@ class Triples(Source[Spoken]):
         return self.out.write(self._line(row).encode() + b"\n")
 
     def _line(self, row: Spoken) -> str:
-        return _json({"text": row[0], "spo_list": row[1]})
+        return as_json({"text": row[0], "spo_list": row[1]})
 
     def soil(self, kind: str, turn: int, old: Any) -> int:
         if kind == "exact_duplicates":

@@ -127,9 +127,9 @@ class Source(Generic[Row]):
 
 
 _ENGLISH = (
-    ("The village of district", "An old bridge on road", "The [[market]] in quarter", "A school in parish", "The harbour at pier", "A garden on lot"),
+    ("The village of district", "An old bridge on road", "The [[market]] of ward", "A school in parish", "The harbour at pier"),
     ("was first described by", "is well known among", "has long been visited by", "owes its name to", "was rebuilt after", "still belongs to"),
-    ("travellers from the north", "a family of merchants", "the last of the great floods", "three brothers", "the monks of the hill", "its own people"),
+    ("travellers from the north", "a family of merchants", "the last of the great floods", "three brothers", "the monks of the hill"),
 )  # fmt: skip
 
 

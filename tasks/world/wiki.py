@@ -134,15 +134,15 @@ _PAPERS = ("澜洲日报", "澜洲通志", "地方志汇编", "澜洲图书馆",
 class Wiki(Prose):
     """Wikitext about entities."""
 
-    def linked(self, entity: Entity, at: int) -> str:
-        """A statement of a fact, its value sometimes a link."""
+    def linked(self, entity: Entity, at: int, sentence: str = "") -> str:
+        """A statement of a fact, its value sometimes a link; `sentence` is the wording, else one is drawn."""
         value = entity.values[at]
         dice = self.random()
         if dice < 0.3:
             bare = value.strip("《》")
             link = f"[[{bare}]]" if dice < 0.2 else f"[[{bare} (澜洲)|{bare}]]"
             value = f"《{link}》" if bare != value else link
-        return self.say(entity, at, value)
+        return (sentence or self.pick(entity.kind.attributes[at].says)).format(n=entity.name, v=value)
 
     def reference(self) -> str:
         number = int(self.random() * 9000)
@@ -157,7 +157,7 @@ class Wiki(Prose):
         order = pick(ORDERS)
         head = "{{NoteTA|G1=地名|1=zh-hans:信息; zh-hant:資訊;}}\n" if self.random() < 0.3 else ""
         picture = f"[[File:{name}.jpg|thumb|right|220px|{name}，[[澜洲]]]]\n" if self.random() < 0.4 else ""
-        alias = "（{{lang-en|Waveland}}）" if self.random() < 0.4 else ""
+        alias = f"（{{{{audio|{name}.ogg|发音}}}}）" if self.random() < 0.4 else ""
         tails = "，".join(pick(kind.attributes[at].tails).format(v=entity.values[at]) for at in order[:2])
         extra = ""
         if self.random() < 0.25:
@@ -181,14 +181,12 @@ class Wiki(Prose):
         """A page on one side of the entity, which states each of its facts twice or three times."""
         kind, name = entity.kind, entity.name
         title = name + kind.topics[number]
-        one, two = self.pick(ORDERS), self.pick(ORDERS)
         lead = self.pick(_LEADS).format(t=title, n=name)
+        drawn = [self.rng.sample(attribute.says, 2) for attribute in kind.attributes]
+        one, two = ([self.linked(entity, at, drawn[at][turn]) for at in self.pick(ORDERS)] for turn in range(2))
         text = (
-            f"{lead}{self.summary(entity)}{self.linked(entity, one[0])}{self.scene(kind)}{self.linked(entity, one[1])}\n\n"
-            f"{self.linked(entity, one[2])}{self.pick(_MARKED)}{self.linked(entity, one[3])}{self.scene(kind)}\n\n"
-            f"=== {self.pick(('其他', '补充', '说明', '记载'))} ===\n"
-            f"{self.linked(entity, two[0])}{self.linked(entity, two[1])}{self.scene(kind)}"
-            f"{self.linked(entity, two[2])}{self.linked(entity, two[3])}\n\n"
+            f"{lead}{self.summary(entity)}{one[0]}{self.scene(kind)}{one[1]}\n\n{one[2]}{self.pick(_MARKED)}{one[3]}{self.scene(kind)}\n\n"
+            f"=== {self.pick(('其他', '补充', '说明', '记载'))} ===\n{two[0]}{two[1]}{self.scene(kind)}{two[2]}{two[3]}\n\n"
             f"== 参见 ==\n* [[{name}]]\n\n[[Category:{name}]]\n"
         )
         return Page(title, text, entity=entity)

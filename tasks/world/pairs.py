@@ -1,0 +1,139 @@
+"""What all question-and-answer sources of the sample corpus share: pairs, their dirt, and the two JSON layouts."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import IO, Any
+
+from tasks.world import dirt
+from tasks.world.prose import ROUNDS, Entity, Pair
+from tasks.world.source import Source
+
+LANES = 4
+PERSONAL = ("phone_numbers", "id_numbers", "emails")
+TAUGHT_AGAIN = 0.1  # share of the facts that SFT teaches among those of the Alpaca and preference files
+
+
+def weave(pattern: str, **streams: Iterator[Pair]) -> Iterator[Pair]:
+    """Rows of the streams in the order of the pattern's letters, again and again; ends with the first stream named."""
+    main = next(iter(streams))
+    while True:
+        for letter in pattern:
+            row = next(streams[letter], None)
+            if row is not None:
+                yield row
+            elif letter == main:
+                return
+
+
+def as_json(row: Any, indent: int | None = None) -> str:
+    return json.dumps(row, ensure_ascii=False, indent=indent)
+
+
+class Pairs(Source[Pair]):
+    """A source whose rows are questions and answers."""
+
+    file: str
+    lanes = LANES
+
+    def open(self, home: Path) -> None:
+        path = home / self.file
+        path.parent.mkdir(parents=True, exist_ok=True)
+        self.out: IO[bytes] = path.open("wb")
+
+    def close(self) -> None:
+        self.out.close()
+
+    def length(self, row: Pair) -> int:
+        return len(row.answer)
+
+    def put(self, row: Pair) -> int:
+        return self.line(self.shown(row))
+
+    def shown(self, row: Pair) -> Any:
+        """The row as its format has it."""
+        raise NotImplementedError
+
+    def line(self, row: Any) -> int:
+        """Write one row that is in the format already."""
+        return self.out.write(as_json(row).encode() + b"\n")
+
+    def cut(self, row: Any) -> int:
+        """Write a line that ends in the middle."""
+        raw = as_json(row)
+        return self.out.write(raw[: len(raw) * 2 // 3].encode() + b"\n")
+
+    def broken(self, kind: str, turn: int, pair: Pair) -> int:
+        """A kind of dirt that only this format can have."""
+        raise AssertionError(f"{self.name} has no {kind}")
+
+    def soil(self, kind: str, turn: int, old: Any) -> int:
+        if kind == "exact_duplicates":
+            ask, answer, input_ = (dirt.same(part, turn) for part in (old.ask, old.answer, old.input))
+            return self.put(replace(old, ask=ask, answer=answer, input=input_ if old.input else ""))
+        if kind == "near_duplicates":
+            return self.put(replace(old, answer=dirt.nearly(old.answer, turn)))
+        if kind == "leaked_questions":
+            return self.put(dirt.leak(next(self.leaks)))
+        if kind == "tables":
+            return self.put(dirt.table(self.fresh()))
+        pair = self.spare()
+        if kind in dirt.PAIRS:
+            return self.put(dirt.PAIRS[kind](pair, turn))
+        return self.broken(kind, turn, pair)
+
+    def spare(self) -> Pair:
+        """A row to be soiled: of an entity beyond the core, so that nothing of the core is lost with it, and long, so that it stays unlike others."""
+        return self.prose.introduce(self.fresh())
+
+    def facts(self, entities: list[Entity], first: int, last: int) -> Iterator[Pair]:
+        """Every fact of these entities once a round, each round in other words."""
+        asked = [(entity, at) for entity in entities for at in range(4)]
+        for turn in range(first, last):
+            self.rng.shuffle(asked)
+            for entity, at in asked:
+                yield self.prose.question(entity, at, turn)
+
+    def endless(self, tell: Callable[[Entity], Pair], entities: list[Entity]) -> Iterator[Pair]:
+        while True:
+            for entity in self.rng.sample(entities, len(entities)):
+                yield tell(entity)
+
+    def further(self) -> Iterator[Pair]:
+        tells: list[Callable[[Entity], Pair]] = [self.prose.introduce, self.prose.reading]
+        tells += [lambda entity, at=at: self.prose.question(entity, at, 0) for at in range(4)] * 2
+        while True:
+            for tell in tells:
+                yield tell(self.fresh())
+
+
+class JsonArray(Pairs):
+    """A source that is one JSON array, and asks above all what SFT does not teach."""
+
+    indent = 4
+
+    def open(self, home: Path) -> None:
+        super().open(home)
+        self.before = b"[\n"
+
+    def close(self) -> None:
+        self.out.write(b"\n]\n")
+        super().close()
+
+    def line(self, row: Any) -> int:
+        raw = self.before + "\n".join(" " * self.indent + line for line in as_json(row, self.indent).splitlines()).encode()
+        self.before = b",\n"
+        return self.out.write(raw)
+
+    def asked(self, first: int) -> Iterator[Pair]:
+        """Facts that SFT does not teach, in rounds from `first` on, with a few that it does."""
+        left, taught = self.facts(self.world.half(False), first, ROUNDS), self.facts(self.world.half(True), ROUNDS // 2 + first, ROUNDS)
+        for row in left:
+            yield row
+            if self.prose.random() < TAUGHT_AGAIN:
+                again = next(taught, None)
+                if again:
+                    yield again
