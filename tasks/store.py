@@ -236,14 +236,17 @@ class Store:
         what = f"{len(found)} artifacts begin with {name!r}" if found else f"no artifact, tag or stage is called {name!r}"
         raise ValueError(f"{what} in {self.root}; `hanlin artifacts list` shows what there is")
 
-    def find_shard(self, stage: str) -> Callable[[str], Callable[[Path], None] | None]:
-        """A function from a shard's key to one that copies that shard into a folder, from any artifact of this stage that has it."""
+    def find_shard(self, identity: dict[str, Any]) -> Callable[[str], Callable[[Path], None] | None]:
+        """A function from a shard's key to one that copies that shard into a folder, from any artifact of the same stage, version
+        and tools that has it."""
+        same = ("stage", "version", "tools")
         owners: dict[str, Record] | None = None
 
         def find(shard: str) -> Callable[[Path], None] | None:
             nonlocal owners
             if owners is None:
-                owners = {key: r for r in self.records() if r.identity["stage"] == stage and not r.collected for key in r.shards}
+                alike = [r for r in self.records() if all(r.identity[field] == identity[field] for field in same) and not r.collected]
+                owners = {key: record for record in alike for key in record.shards}
             record = owners.get(shard)
             if record is None or self.find(record.key) is None:
                 return None

@@ -73,7 +73,11 @@ def test_a_second_pass_changes_nothing(text: str) -> None:
 
 
 @settings(max_examples=800, deadline=None)
-@given(st.lists(st.characters(exclude_categories=["Mn", "Mc", "Me", "Cs"]) | st.sampled_from([*"你好,;:!?.() １Ａ\n`", "```\n"])).map("".join))
+@given(
+    st.lists(
+        st.characters(exclude_categories=["Mn", "Mc", "Me", "Cs"]) | st.sampled_from([*"你好,;:!?.() １Ａ\n`", "```\n"])
+    ).map("".join)
+)
 def test_every_letter_and_digit_survives(text: str) -> None:
     assert dedup_key(normalise(text)) == dedup_key(text)
 
@@ -95,7 +99,9 @@ def test_fenced_code_survives(lines: list[str]) -> None:
     assert code in normalise(f"前,文\n\n\n\n{code}\n后,文")
 
 
-@pytest.mark.parametrize("hostile", [" ", "\n", "`", "```\n", "```a\n", "(", "中(", "，", "http://", "\u3000", ", ", "中,", "\u200d", "~~~\n"])
+@pytest.mark.parametrize(
+    "hostile", [" ", "\n", "`", "```\n", "```a\n", "(", "中(", "，", "http://", "\u3000", ", ", "中,", "\u200d", "~~~\n"]
+)
 def test_hostile_text_takes_linear_time(hostile: str) -> None:
     text = hostile * (300_000 // len(hostile))
     once = normalise(f"a{text}b")

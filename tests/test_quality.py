@@ -40,13 +40,25 @@ def test_shares_are_shares(text: str) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["扫码领取资料", "关注我们的微信公众号", "公众号：某某", "加我微信详聊", "长按识别下方二维码", "编辑于 2019-01-01", "著作权归作者所有", "未经授权禁止转载", "点击上方蓝字"],
+    [
+        "扫码领取资料",
+        "关注我们的微信公众号",
+        "公众号：某某",
+        "加我微信详聊",
+        "长按识别下方二维码",
+        "编辑于 2019-01-01",
+        "著作权归作者所有",
+        "未经授权禁止转载",
+        "点击上方蓝字",
+    ],
 )
 def test_boilerplate(text: str) -> None:
     assert quality.has_boilerplate(f"前文。{text}。后文")
 
 
-@pytest.mark.parametrize("text", ["微信公众号是一种自媒体平台。", "二维码由黑白方块组成。", "他编辑了一本书。", "我关注环境问题。", ""])
+@pytest.mark.parametrize(
+    "text", ["微信公众号是一种自媒体平台。", "二维码由黑白方块组成。", "他编辑了一本书。", "我关注环境问题。", ""]
+)
 def test_topics_are_not_boilerplate(text: str) -> None:
     assert not quality.has_boilerplate(text)
 

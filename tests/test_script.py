@@ -22,7 +22,7 @@ from tasks.text import script
         ("她穿著衣服，有著夢想", "她穿着衣服，有着梦想"),
         ("看著作者發表著作", "看著作者发表著作"),
         ("名著重新出版，重在著重", "名著重新出版，重在着重"),
-        ("期待著「新年」", "期待着“新年”"),
+        ("期待著「舊歲」", "期待着“旧岁”"),
         ("登高瞭望，瞭解情況，一目瞭然", "登高瞭望，了解情况，一目了然"),
         ("祇有神祇", "只有神祇"),
         ("藉口與慰藉，藉著", "借口与慰藉，借着"),
@@ -47,7 +47,16 @@ def test_shares_sum_to_one() -> None:
     assert found == {"han": 0.3, "kana": 0.1, "hangul": 0.1, "latin": 0.2, "cyrillic": 0.1, "digit": 0.1, "other": 0.1}
     assert script.han_share("中国 ab") == 0.5
     assert script.han_share(" \n") == 0.0
-    assert script.counts("𠀀😀　") == {"space": 1, "han": 1, "kana": 0, "hangul": 0, "latin": 0, "cyrillic": 0, "digit": 0, "other": 1}
+    assert script.counts("𠀀😀　") == {
+        "space": 1,
+        "han": 1,
+        "kana": 0,
+        "hangul": 0,
+        "latin": 0,
+        "cyrillic": 0,
+        "digit": 0,
+        "other": 1,
+    }
 
 
 @given(st.text())
@@ -61,7 +70,10 @@ def test_every_character_is_counted_once(text: str) -> None:
         ("数学是研究数量的学科", "zh"),
         ("使用 Python 的 list 来做这件事情", "zh"),
         ("数学は数量を研究する学問です", "ja"),
-        ("日本動畫《ONE PIECE》（ワンピース）是尾田榮一郎創作的少年漫畫作品，講述了草帽海賊團的冒險故事，深受讀者喜愛，銷量超過五億冊，改編為動畫、電影、遊戲等多種作品。", "zh"),
+        (
+            "日本動畫《ONE PIECE》（ワンピース）是尾田榮一郎創作的少年漫畫作品，講述了草帽海賊團的冒險故事，深受讀者喜愛，銷量超過五億冊，改編為動畫、電影、遊戲等多種作品。",
+            "zh",
+        ),
         ("Mathematics is the study of 数", "en"),
         ("수학은 학문이다", "ko"),
         ("Математика", "ru"),

@@ -135,7 +135,34 @@ def test_no_markup_survives_whatever_it_is_mixed_with(wikitext: str, convert: bo
 
 @pytest.mark.parametrize(
     "hostile",
-    ["{{{{[[[[", "{{", "[[", "-{", "{|", "<ref>", "<!--", "<math>", "}}", "[[a|", "{{{", "'", "[", "[http://", "，", "（，", "<a<b", "=", "\n==", "-{H|", "（  ", "*", "<sup>", "<b ", "__", "  "],
+    [
+        "{{{{[[[[",
+        "{{",
+        "[[",
+        "-{",
+        "{|",
+        "<ref>",
+        "<!--",
+        "<math>",
+        "}}",
+        "[[a|",
+        "{{{",
+        "'",
+        "[",
+        "[http://",
+        "，",
+        "（，",
+        "<a<b",
+        "=",
+        "\n==",
+        "-{H|",
+        "（  ",
+        "*",
+        "<sup>",
+        "<b ",
+        "__",
+        "  ",
+    ],
 )
 def test_hostile_pages_take_linear_time(hostile: str) -> None:
     """200 kB each: anything quadratic would take minutes here."""

@@ -27,7 +27,11 @@ def read(path: Path) -> Iterator[dict[str, Any] | Drop]:
             continue
         missing = [name for name in ("question", "a", "b", "answer") if name not in row]
         if missing:
-            raise BrokenFile(path, f"it lacks the columns {', '.join(missing)}; it has {', '.join(row)[:200]}", "give the source another format")
+            raise BrokenFile(
+                path,
+                f"it lacks the columns {', '.join(missing)}; it has {', '.join(row)[:200]}",
+                "give the source another format",
+            )
         yield _question(subject, row)
 
 

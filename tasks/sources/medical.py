@@ -23,6 +23,15 @@ def read(path: Path) -> Iterator[dict[str, Any] | Drop]:
             continue
         missing = [name for name in ("ask", "answer") if name not in row]
         if missing:
-            raise BrokenFile(path, f"it lacks the columns {', '.join(missing)}; it has {', '.join(row)[:200]}", "give the source another format")
-        turns = checked([{"role": "user", "content": question(row.get("title", ""), row["ask"])}, {"role": "assistant", "content": row["answer"]}])
+            raise BrokenFile(
+                path,
+                f"it lacks the columns {', '.join(missing)}; it has {', '.join(row)[:200]}",
+                "give the source another format",
+            )
+        turns = checked(
+            [
+                {"role": "user", "content": question(row.get("title", ""), row["ask"])},
+                {"role": "assistant", "content": row["answer"]},
+            ]
+        )
         yield turns if isinstance(turns, Drop) else {"messages": turns, "meta": meta_of(row)}

@@ -13,7 +13,7 @@ import sys
 import zlib
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from tasks.rows import BrokenFile, Drop
 
@@ -67,7 +67,7 @@ def head_of(path: Path, size: int = 512) -> bytes:
 
 
 @contextlib.contextmanager
-def decompressed(path: Path) -> Iterator[IO[bytes]]:
+def decompressed(path: Path) -> Iterator[io.BufferedReader]:
     """The bytes of a plain, gzip, bzip2 or xz file, told apart by content, not by name."""
     head = head_of(path)
     if not head:
@@ -139,13 +139,15 @@ def json_rows(path: Path) -> Iterator[dict[str, Any] | Drop]:
                 bad += 1
                 yield Drop("not an object", f"a JSON {type(value).__name__}", str(value)[:200])
     if bad and not good:
-        raise BrokenFile(path, f"none of its {bad:,} rows is a JSON object", "write one object a line, or one JSON array of objects")
+        raise BrokenFile(
+            path, f"none of its {bad:,} rows is a JSON object", "write one object a line, or one JSON array of objects"
+        )
 
 
 class _Rest(io.RawIOBase):
     """A stream of which the beginning was read already."""
 
-    def __init__(self, start: bytes, file: IO[bytes]):
+    def __init__(self, start: bytes, file: io.BufferedReader):
         self.start, self.file = start, file
 
     def readable(self) -> bool:
@@ -206,7 +208,11 @@ def _array(path: Path, rest: _Rest) -> Iterator[Any]:
             continue
         if buffer[position] == "]":
             if buffer[position + 1 :].strip():
-                yield Drop("broken JSON", f"after row {number}: there is more after the end of the array", buffer[position + 1 : position + 200])
+                yield Drop(
+                    "broken JSON",
+                    f"after row {number}: there is more after the end of the array",
+                    buffer[position + 1 : position + 200],
+                )
             return
         try:
             value, end = decode(buffer, position)
@@ -264,7 +270,11 @@ def csv_rows(path: Path, delimiter: str = ",") -> Iterator[dict[str, str] | Drop
                 if len(row) == len(header):
                     yield dict(zip(header, row, strict=True))
                 elif any(row):
-                    yield Drop("wrong number of columns", f"line {rows.line_num}: {len(row)}, not {len(header)}", delimiter.join(row)[:200])
+                    yield Drop(
+                        "wrong number of columns",
+                        f"line {rows.line_num}: {len(row)}, not {len(header)}",
+                        delimiter.join(row)[:200],
+                    )
             before = rows.line_num
 
 
@@ -282,7 +292,9 @@ def parquet_rows(path: Path, needed: tuple[str, ...] = ()) -> Iterator[dict[str,
     try:
         file = pq.ParquetFile(path)
     except (pa.ArrowInvalid, OSError) as error:
-        raise BrokenFile(path, f"its Parquet footer cannot be read ({error}), as when a download was cut", "download it again") from None
+        raise BrokenFile(
+            path, f"its Parquet footer cannot be read ({error}), as when a download was cut", "download it again"
+        ) from None
     with file:
         missing = [name for name in needed if name not in file.schema_arrow.names]
         if missing:

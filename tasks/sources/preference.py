@@ -32,7 +32,11 @@ def _row(record: dict[str, Any]) -> dict[str, Any] | Drop:
         if len(ranked) < 2:
             return Drop("no rejected", f"{len(ranked)} ranked answers")
         chosen, rejected = ranked[0], ranked[-1]
-    if isinstance(chosen, list) and len(chosen) > 1 and not any(name in record for name in ("prompt", "conversations", "question", "instruction")):
+    if (
+        isinstance(chosen, list)
+        and len(chosen) > 1
+        and not any(name in record for name in ("prompt", "conversations", "question", "instruction"))
+    ):
         record = {**record, "messages": chosen[:-1]}
     prompt = turns.prompt_of({name: value for name, value in record.items() if name != "output"})
     if isinstance(prompt, Drop):

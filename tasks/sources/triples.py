@@ -39,4 +39,8 @@ def _triple(given: Any) -> dict[str, str]:
         return {}
     value = given.get("object")
     value = value.get("@value") if isinstance(value, dict) else value
-    return {"subject": text_of(given.get("subject")).strip(), "predicate": text_of(given.get("predicate")).strip(), "object": text_of(value).strip()}
+    return {
+        "subject": text_of(given.get("subject")).strip(),
+        "predicate": text_of(given.get("predicate")).strip(),
+        "object": text_of(value).strip(),
+    }

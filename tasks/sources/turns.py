@@ -64,7 +64,9 @@ def listed(items: list[Any]) -> list[Turn] | Drop:
         if not isinstance(item, dict):
             return Drop("unknown schema", f"a turn is a JSON {type(item).__name__}")
         if "human" in item and "assistant" in item:
-            turns += [{"role": role, "content": text_of(item[name])} for name, role in (("human", "user"), ("assistant", "assistant"))]
+            turns += [
+                {"role": role, "content": text_of(item[name])} for name, role in (("human", "user"), ("assistant", "assistant"))
+            ]
             continue
         speaker = text_of(first_of(item, ("from", "role"))).strip().lower()
         if speaker not in _ROLES:
@@ -105,7 +107,11 @@ def prompt_of(record: dict[str, Any]) -> list[Turn] | Drop:
     history = record.get("history") or []
     if not isinstance(history, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in history):
         return Drop("unknown schema", "history is no list of pairs")
-    before = [{"role": role, "content": text_of(text)} for pair in history for role, text in zip(("user", "assistant"), pair, strict=True)]
+    before = [
+        {"role": role, "content": text_of(text)}
+        for pair in history
+        for role, text in zip(("user", "assistant"), pair, strict=True)
+    ]
     system = text_of(record.get("system") or record.get("meta_instruction")).strip()
     return [*([{"role": "system", "content": system}] if system else []), *before, *turns]
 
@@ -161,4 +167,6 @@ def known(path: Path, rows: Iterable[dict[str, Any] | Drop], needs: str) -> Iter
             unknown = unknown or row.detail
         yield row
     if unknown and not good:
-        raise BrokenFile(path, f"no row has the fields that this format needs ({needs}): {unknown}", "give the source another format")
+        raise BrokenFile(
+            path, f"no row has the fields that this format needs ({needs}): {unknown}", "give the source another format"
+        )

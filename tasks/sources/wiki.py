@@ -10,8 +10,9 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from io import BufferedReader
 from pathlib import Path
-from typing import IO, Any
+from typing import Any
 
 from tasks.rows import BrokenFile, Drop, Kind
 from tasks.sources.opening import CHUNK, CUT, decompressed, what_is
@@ -23,7 +24,9 @@ _TOKEN = re.compile(rb"</?(?:page|revision)>|</mediawiki>")
 _REVISION = re.compile(r"<id>(\d+)</id>.*?<timestamp>([^<]*)</timestamp>", re.DOTALL)
 _TEXT = re.compile(r"<text([^>]*)>(.*?)</text>", re.DOTALL)
 _MODEL = re.compile(r"<model>([^<]*)</model>")
-_REDIRECT = re.compile(r"\s*#(?:redirect|重定向|重新導向|重新导向|転送|リダイレクト|넘겨주기)\s*[:：]?\s*\[\[([^\]\n]*)\]\]", re.IGNORECASE)
+_REDIRECT = re.compile(
+    r"\s*#(?:redirect|重定向|重新導向|重新导向|転送|リダイレクト|넘겨주기)\s*[:：]?\s*\[\[([^\]\n]*)\]\]", re.IGNORECASE
+)
 _TARGET = re.compile(r'<redirect title="([^"]*)"')
 _NUMBER = re.compile(r"&#(x[0-9a-fA-F]+|\d+);")
 
@@ -59,8 +62,9 @@ class _Scan:
 
     def __init__(self, path: Path):
         self.path, self.position, self.ended = path, 0, False
+        self.error: Exception | None = None
 
-    def pages(self, file: IO[bytes]) -> Iterator[tuple[str, str]]:
+    def pages(self, file: BufferedReader) -> Iterator[tuple[str, str]]:
         """(what stands before the revisions, the newest revision) of each page."""
         head: bytes | None = None
         newest, newest_key, inside = b"", ("", 0), False
@@ -81,9 +85,9 @@ class _Scan:
             elif tag == b"</mediawiki>":
                 self.ended = True
 
-    def tags(self, file: IO[bytes]) -> Iterator[tuple[bytes, bytes]]:
+    def tags(self, file: BufferedReader) -> Iterator[tuple[bytes, bytes]]:
         """(the bytes since the last tag, the tag)."""
-        buffer = file.read(CHUNK)
+        buffer = self.more(file, CHUNK)
         if b"<mediawiki" not in buffer[:4096] and b"<page>" not in buffer:
             raise BrokenFile(self.path, f"a MediaWiki export was expected, but inside is {what_is(buffer[:512])}")
         start = searched = 0
@@ -95,11 +99,26 @@ class _Scan:
                 continue
             self.position += start
             rest = buffer[start:]
-            chunk = file.read(max(CHUNK, len(rest)))  # doubling keeps a long page linear
+            chunk = self.more(file, max(CHUNK, len(rest)))  # doubling keeps a long page linear
             if not chunk:
                 self.position += len(rest)
                 return
             buffer, start, searched = rest + chunk, 0, max(0, len(rest) - 16)
+
+    def more(self, file: BufferedReader, size: int) -> bytes:
+        """Up to `size` more bytes. Where the data ends early, what comes before is returned first, and the error raised by the next call."""
+        if self.error:
+            raise self.error
+        pieces: list[bytes] = []
+        try:
+            while size > 0 and (piece := file.read1(size)):
+                pieces.append(piece)
+                size -= len(piece)
+        except (*CUT, OSError) as error:
+            self.error = error
+            if not pieces:
+                raise
+        return b"".join(pieces)
 
 
 def _age(revision: bytes) -> tuple[str, int]:

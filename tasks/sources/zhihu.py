@@ -25,7 +25,11 @@ def read(path: Path) -> Iterator[dict[str, Any] | Drop]:
             {"role": "user", "content": text_of(row["INSTRUCTION"])},
             {"role": "assistant", "content": text_of(row["RESPONSE"])},
         ])  # fmt: skip
-        yield turns if isinstance(turns, Drop) else {"messages": turns, "meta": json.dumps(_meta(row.get("METADATA")), ensure_ascii=False)}
+        yield (
+            turns
+            if isinstance(turns, Drop)
+            else {"messages": turns, "meta": json.dumps(_meta(row.get("METADATA")), ensure_ascii=False)}
+        )
 
 
 def _meta(text: Any) -> dict[str, int]:

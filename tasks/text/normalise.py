@@ -19,7 +19,9 @@ _JUNK = re.compile(
     "\ud800-\udfff\ufeff\ufff9-\ufffb\ufffe\uffff]"
 )
 _EMOJI = "\u2190-\u2bff\u3030\ufe0f\U0001f000-\U0001faff"
-_JOINER = re.compile(f"(?<![{_EMOJI}])\u200d|\u200d(?![{_EMOJI}])")  # a zero-width joiner belongs inside an emoji and nowhere else
+_JOINER = re.compile(
+    f"(?<![{_EMOJI}])\u200d|\u200d(?![{_EMOJI}])"
+)  # a zero-width joiner belongs inside an emoji and nowhere else
 _SPACES = re.compile("[\u00a0\u1680\u2000-\u200a\u202f\u205f]")
 
 _WIDE = {wide: wide - 0xFEE0 for block in ((0xFF10, 0xFF1A), (0xFF21, 0xFF3B), (0xFF41, 0xFF5B)) for wide in range(*block)}

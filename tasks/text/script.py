@@ -20,8 +20,19 @@ if TYPE_CHECKING:
 HAN = "\u3007\u3400-\u4dbf\u4e00-\u9fff\uf900-\ufaff\U00020000-\U000323af"
 _SCRIPTS = ("space", "han", "kana", "hangul", "latin", "cyrillic", "digit", "other")
 _RANGES = {  # within the basic plane, as (first, last)
-    "han": ((0x3007, 0x3007), (0x3400, 0x4DBF), (0x4E00, 0x9FFF), (0xF900, 0xFAFF), (0xD840, 0xD8BF)),  # the last: planes 2 and 3 in UTF-16
-    "kana": ((0x3041, 0x3096), (0x30A1, 0x30FA), (0x31F0, 0x31FF), (0xFF66, 0xFF9D)),  # without ー and ・, which Chinese text borrows
+    "han": (
+        (0x3007, 0x3007),
+        (0x3400, 0x4DBF),
+        (0x4E00, 0x9FFF),
+        (0xF900, 0xFAFF),
+        (0xD840, 0xD8BF),
+    ),  # the last: planes 2 and 3 in UTF-16
+    "kana": (
+        (0x3041, 0x3096),
+        (0x30A1, 0x30FA),
+        (0x31F0, 0x31FF),
+        (0xFF66, 0xFF9D),
+    ),  # without ー and ・, which Chinese text borrows
     "hangul": ((0x1100, 0x11FF), (0x3130, 0x318F), (0xAC00, 0xD7A3)),
     "latin": ((0x41, 0x5A), (0x61, 0x7A), (0xC0, 0x24F), (0x1E00, 0x1EFF), (0xFF21, 0xFF3A), (0xFF41, 0xFF5A)),
     "cyrillic": ((0x400, 0x52F),),
@@ -96,8 +107,12 @@ _VERBS = (  # sure to be followed by the particle, whatever comes next
     "抬举握牵拉推拖捧扛挑谈味满引响持留靠倚陪伴逼压拥踏踩爬冲迎追赶躲藏闷露散空醉病疼痛饿渴悬缠有不依因藉恼求守问答哼抖颤晃摇转变动瞧凝视挺昂低垂弯蹲趴跪累忍撑按抓扯扶摸"
     "抚衣沉执胶固附"
 )
-_PARTICLE = re.compile(f"著(?<=[{_VERBS}]著)(?![{_WORK}])|著(?<=[执沉胶固附]著)|著(?<![{_AUTHORED}]著)(?=[火陆重手急想凉色落眼实力迷魔装床墨慌边])")
-_LIKELY = re.compile(f"著(?<=[{HAN}]著)(?<![{_AUTHORED}]著)(?=[\\w“‘「『])(?![{_WORK}书有于闻籍文史论说之])")  # in text that was traditional
+_PARTICLE = re.compile(
+    f"著(?<=[{_VERBS}]著)(?![{_WORK}])|著(?<=[执沉胶固附]著)|著(?<![{_AUTHORED}]著)(?=[火陆重手急想凉色落眼实力迷魔装床墨慌边])"
+)
+_LIKELY = re.compile(
+    f"著(?<=[{HAN}]著)(?<![{_AUTHORED}]著)(?=[\\w“‘「『])(?![{_WORK}书有于闻籍文史论说之])"
+)  # in text that was traditional
 _AFTER = (
     ("祇", re.compile("祇(?=[有是能要好得会]|不过)|祇(?<=不祇)"), "只"),
     ("衹", re.compile("衹"), "只"),

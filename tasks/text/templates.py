@@ -45,7 +45,9 @@ _FIRST = names(
     "citation needed, citation needed span, fact, cn, refspan, 来源请求, 來源請求, which, who, whom, when, where, clarify, vague, dubious, verify"
 )
 _SECOND = names("lang, color, colour, fontcolor, font color, 顏色, 颜色, transl, translit, size, resize")
-_LINKS = names("le, link-en, link-ja, link-de, link-fr, link-ru, link-ko, link-es, link-it, link-la, link-vi, link-uk, link-pl, link-pt")
+_LINKS = names(
+    "le, link-en, link-ja, link-de, link-fr, link-ru, link-ko, link-es, link-it, link-la, link-vi, link-uk, link-pl, link-pt"
+)
 
 
 def arguments(parts: list[str]) -> Arguments:

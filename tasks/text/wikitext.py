@@ -52,7 +52,9 @@ _HIDDEN = frozenset(
 )
 _LANGUAGE = re.compile(r"[a-z]{2,3}|zh-[a-z-]+|be-x-old|bat-smg|cbk-zam|fiu-vro|map-bms|nds-nl|roa-(?:rup|tara)|simple")
 _PROJECTS = frozenset(
-    names("wikt, wiktionary, s, q, b, n, m, c, d, v, w, voy, species, commons, wikipedia, project, help, template, user, special, talk")
+    names(
+        "wikt, wiktionary, s, q, b, n, m, c, d, v, w, voy, species, commons, wikipedia, project, help, template, user, special, talk"
+    )
 )
 
 _EXTERNAL = re.compile(r"\[(?:https?:|ftps?:|mailto:|news:|//)[^\s\[\]<>\"]*+[ \t\u3000]*+([^\[\]\n]*+)\]")
@@ -235,7 +237,11 @@ class _Page:
             self.frames[-1].pieces.append("\n")
         elif name in ("td", "th"):
             self.frames[-1].pieces.append(" ")
-        elif not closing and not tag.endswith("/>") and (name in _DROPPED or name in _FORMULAS or name in _CODE or name == "nowiki"):
+        elif (
+            not closing
+            and not tag.endswith("/>")
+            and (name in _DROPPED or name in _FORMULAS or name in _CODE or name == "nowiki")
+        ):
             return self.raw(name, tag, end)
         return end
 
@@ -250,7 +256,9 @@ class _Page:
         elif name not in _DROPPED:
             inside = html.unescape(self.source[end : close.start()])
             if name in _FORMULAS:
-                formula = " ".join(_TIGHT.sub(" ", _NOTE.sub("", inside)).split())  # no {{ of LaTeX is taken for a template later on
+                formula = " ".join(
+                    _TIGHT.sub(" ", _NOTE.sub("", inside)).split()
+                )  # no {{ of LaTeX is taken for a template later on
                 inside = f"${formula}$" if name == "math" else rf"$\ce{{{formula}}}$"
             else:
                 inside = _code(re.sub(r"</?nowiki\s*/?>", "", inside), name, tag)
@@ -280,7 +288,13 @@ def _scripts(text: str) -> str:
             return before + inside.translate(table)
         if not inside.isascii() or (before.isdigit() and inside.isalpha()) or not (before.isascii() and before.isalnum()):
             return before + inside
-        return f"{before}{mark}{inside}" if len(inside) == 1 else f"{before}{mark}({inside})" if mark == "^" else f"{before}{mark}{inside}"
+        return (
+            f"{before}{mark}{inside}"
+            if len(inside) == 1
+            else f"{before}{mark}({inside})"
+            if mark == "^"
+            else f"{before}{mark}{inside}"
+        )
 
     text = _RAISED.sub(lambda match: show(match, _SUPERSCRIPT, "^"), text)
     text = _LOWERED.sub(lambda match: show(match, _SUBSCRIPT, "_"), text)

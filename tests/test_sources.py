@@ -1,0 +1,546 @@
+"""Readers: true formats, dirty rows, broken files, and the counts of real files."""
+
+from __future__ import annotations
+
+import bz2
+import csv
+import gzip
+import io
+import json
+import lzma
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+
+from tasks.rows import SCHEMAS, BrokenFile, Drop
+from tasks.sources import FORMATS, opening, reader
+
+
+def read(name: str, path: Path, **settings: Any) -> tuple[list[dict[str, Any]], list[Drop]]:
+    rows = list(reader(name).read(path, **settings))
+    good = [row for row in rows if not isinstance(row, Drop)]
+    for row in good[:3]:
+        assert set(row) == set(SCHEMAS[reader(name).KIND].names) - {"id", "source"}
+    return good, [row for row in rows if isinstance(row, Drop)]
+
+
+def reasons(drops: list[Drop]) -> dict[str, int]:
+    return {drop.reason: sum(other.reason == drop.reason for other in drops) for drop in drops}
+
+
+def lines(path: Path, *rows: Any) -> Path:
+    path.write_text("\n".join(row if isinstance(row, str) else json.dumps(row, ensure_ascii=False) for row in rows), "utf-8")
+    return path
+
+
+def said(*contents: str) -> list[dict[str, str]]:
+    return [{"role": ("user", "assistant")[place % 2], "content": content} for place, content in enumerate(contents)]
+
+
+def test_every_format_has_a_reader() -> None:
+    for name in FORMATS:
+        assert reader(name).KIND in SCHEMAS and isinstance(reader(name).NAMED, bool)
+    with pytest.raises(ValueError, match="no such format: 'csv'; known are wiki, belle"):
+        reader("csv")
+
+
+# dialogues
+
+
+@pytest.mark.parametrize(
+    ("record", "messages"),
+    [
+        ({"instruction": "翻译", "input": "你好", "output": "Hello"}, said("翻译\n你好", "Hello")),
+        ({"instruction": "问", "input": "", "output": "答"}, said("问", "答")),
+        ({"input": "问", "target": "答", "kind": "QA"}, said("问", "答")),
+        ({"prompt": "问", "response": "答"}, said("问", "答")),
+        ({"instruction": "问", "input": None, "output": 42}, said("问", "42")),
+        ({"conversations": [{"from": "human", "value": "一"}, {"from": "assistant", "value": "二"}]}, said("一", "二")),
+        ({"messages": [{"role": "user", "content": " 一 "}, {"role": "assistant", "content": "二"}]}, said("一", "二")),
+        (
+            {
+                "conversations": [
+                    {"from": "human", "value": "一"},
+                    {"from": "gpt", "value": "二"},
+                    {"from": "human", "value": "三"},
+                ]
+            },
+            said("一", "二"),
+        ),
+        (
+            {"conversation": [{"human": "一", "assistant": "二"}, {"human": "三", "assistant": "四"}]},
+            said("一", "二", "三", "四"),
+        ),
+        ({"input": ["一", "三"], "output": ["二", "四"]}, said("一", "二", "三", "四")),
+        (
+            {"instruction": "Human:一\nAssistant:二\nHuman:三\n三\nAssistant:", "input": "", "output": "四"},
+            said("一", "二", "三\n三", "四"),
+        ),
+        ({"instruction": " <user>: 一 <bot>: 二 <user>: 三", "input": "", "output": "四"}, said("一", "二", "三", "四")),
+        ({"text": "<s>Human: 一\n</s><s>Assistant: 二\n</s>"}, said("一", "二")),
+        ({"instruction": "三", "history": [["一", "二"]], "output": "四"}, said("一", "二", "三", "四")),
+        ({"instruction": "写一段对话，如\nHuman: 你好", "output": "好"}, said("写一段对话，如\nHuman: 你好", "好")),
+        (
+            {"system": "你是医生", "question": "问", "answer": "答"},
+            [{"role": "system", "content": "你是医生"}, *said("问", "答")],
+        ),
+    ],
+)
+def test_dialogues(tmp_path: Path, record: dict[str, Any], messages: list[dict[str, str]]) -> None:
+    good, drops = read("belle", lines(tmp_path / "a.json", record))
+    assert not drops
+    assert good[0]["messages"] == messages
+
+
+@pytest.mark.parametrize(
+    ("record", "reason"),
+    [
+        ({"instruction": "问", "input": "", "output": " "}, "no answer"),
+        ({"instruction": "", "input": "", "output": "答"}, "no question"),
+        ({"conversations": []}, "no question"),
+        ({"conversations": [{"from": "human", "value": "一"}]}, "no answer"),
+        ({"conversations": [{"from": "gpt", "value": "一"}, {"from": "gpt", "value": "二"}]}, "roles do not alternate"),
+        ({"conversations": [{"from": "human", "value": "一"}, {"from": "observation", "value": "{}"}]}, "unknown role"),
+        ({"conversations": [{"from": "human", "value": ""}, {"from": "gpt", "value": "二"}]}, "no question"),
+        ({"conversations": ["一", "二"]}, "unknown schema"),
+        ({"input": ["一"], "output": ["二", "三"]}, "roles do not alternate"),
+        ({"foo": 1}, "unknown schema"),
+    ],
+)
+def test_dialogues_that_are_none(tmp_path: Path, record: dict[str, Any], reason: str) -> None:
+    good, drops = read("belle", lines(tmp_path / "a.json", {"instruction": "问", "output": "答"}, record))
+    assert len(good) == 1
+    assert [drop.reason for drop in drops] == [reason]
+
+
+def test_alpaca_placeholders_and_escapes(tmp_path: Path) -> None:
+    rows = [
+        {"instruction": "甲", "input": "&lt;无输入&gt;", "output": "a &lt; b &amp;&amp; c"},
+        {"instruction": "乙", "input": "无输入", "output": "写作 &lt;br&gt; 或 <br>"},
+        {"instruction": "丙\\n", "input": "没有输入。", "output": "print('a\\nb')"},
+        {"instruction": "丁", "input": "无", "output": "&lt;nooutput&gt;"},
+        {"instruction": "戊", "input": "无锡", "output": "好"},
+    ]
+    (tmp_path / "a.json").write_text(json.dumps(rows), "utf-8")
+    good, drops = read("alpaca", tmp_path / "a.json")
+    assert [row["messages"] for row in good] == [
+        said("甲", "a < b && c"),
+        said("乙", "写作 &lt;br&gt; 或 <br>"),
+        said("丙", "print('a\\nb')"),
+        said("戊\n无锡", "好"),
+    ]
+    assert reasons(drops) == {"no answer": 1}
+
+
+def test_zhihu(tmp_path: Path) -> None:
+    table = pa.table({
+        "INSTRUCTION": ["问", "问", None],
+        "RESPONSE": ["答", "答二", "答"],
+        "METADATA": ['{"question_id": 3.0, "answer_id": 4, "upvotes": "赞同 1.2 万"}', "{broken", None],
+    })  # fmt: skip
+    pq.write_table(table, tmp_path / "a.parquet")
+    good, drops = read("zhihu", tmp_path / "a.parquet")
+    assert json.loads(good[0]["meta"]) == {"question": 3, "answer": 4, "upvotes": 12000}
+    assert good[1] == {"messages": said("问", "答二"), "meta": "{}"}
+    assert reasons(drops) == {"no question": 1}
+    pq.write_table(table.drop(["RESPONSE"]), tmp_path / "b.parquet")
+    with pytest.raises(BrokenFile, match=r"b\.parquet: it lacks the columns RESPONSE; it has INSTRUCTION, METADATA"):
+        read("zhihu", tmp_path / "b.parquet")
+
+
+def test_medical_csv_in_gb18030(tmp_path: Path) -> None:
+    long = "长" * 200_000  # beyond the csv module's default limit
+    rows = [
+        ["心血管科", "高血压能吃党参吗？", "我有高血压，\n能吃“党参”吗？", '可以,但"少"吃\n慢慢来'],
+        ["内科", "头痛", "无", "多休息"],
+        ["内科", "头痛", "头痛怎么办", long],
+        ["内科", "", "", "答"],
+    ]
+    text = io.StringIO()
+    csv.writer(text).writerows([["department", "title", "ask", "answer"], *rows])
+    (tmp_path / "样例.csv").write_bytes((text.getvalue() + "三,列,呀\r\n").encode("gb18030"))
+    good, drops = read("medical", tmp_path / "样例.csv")
+    assert good[0]["messages"] == said("高血压能吃党参吗？\n我有高血压，\n能吃“党参”吗？", '可以,但"少"吃\n慢慢来')
+    assert json.loads(good[0]["meta"]) == {"department": "心血管科"}
+    assert good[1]["messages"] == said("头痛", "多休息")
+    assert good[2]["messages"] == said("头痛怎么办", long)
+    assert reasons(drops) == {"no question": 1, "wrong number of columns": 1}
+
+
+def test_csv_that_is_broken(tmp_path: Path) -> None:
+    path = tmp_path / "a.csv"
+    path.write_text('title,ask,answer\na,b,c\nd,"e"x,f\ng,h,i\nj,"k,l\nm,n,o\n', "utf-8")
+    good, drops = read("medical", path)
+    assert [row["messages"][1]["content"] for row in good] == ["c", "i"]
+    assert [drop.reason for drop in drops] == ["broken CSV", "broken CSV"]
+    assert drops[0].detail.startswith("lines 3 to 3")
+    path.write_text('title,ask,answer\na,b,c\nj,"k,l\n' + "m,n,o\n" * 200, "utf-8")
+    with pytest.raises(BrokenFile, match="a quoted cell that opens after line 2 is never closed, so the last 201 lines"):
+        read("medical", path)
+    path.write_bytes("title,ask,answer\n你,好,啊\n".encode("utf-16"))
+    with pytest.raises(BrokenFile, match=r"UTF-16 text in no encoding we know|lacks the columns"):
+        read("medical", path)
+    path.write_bytes(b"title,ask,answer\n" + b"\xff\xff\xff\x81\n")
+    with pytest.raises(BrokenFile, match="utf-8-sig fails near byte 17, gb18030 fails near byte 17; convert it to UTF-8"):
+        read("medical", path)
+
+
+def test_questions_with_titles(tmp_path: Path) -> None:
+    path = lines(
+        tmp_path / "a.json",
+        {"qid": 1, "title": "题", "desc": "说明<br>二", "star": 7, "content": "答<br/>完"},
+        {"qid": "q", "category": "教育", "title": "题 ", "desc": "题", "answer": "答"},
+        {"title": "题", "desc": "", "answer": ""},
+    )
+    good, drops = read("webtext", path)
+    assert [row["messages"] for row in good] == [said("题\n说明\n二", "答\n完"), said("题", "答")]
+    assert [json.loads(row["meta"]) for row in good] == [{"star": 7}, {"category": "教育"}]
+    assert reasons(drops) == {"no answer": 1}
+
+
+# preferences
+
+
+@pytest.mark.parametrize(
+    "record",
+    [
+        {"prompt": "问", "chosen": "好", "rejected": "坏"},
+        {"prompt": "问", "chosen": "好", "reject": "坏"},
+        {"prompt": "问", "pos_resp": "好", "neg_resp": "坏"},
+        {"question": "问", "system": "", "history": [], "response_chosen": "好", "response_rejected": "坏"},
+        {
+            "conversations": [{"from": "human", "value": "问"}],
+            "chosen": {"from": "gpt", "value": "好"},
+            "rejected": {"from": "gpt", "value": "坏"},
+        },
+        {"instruction": "问", "input": "", "output": ["好", "中", "坏"]},
+        {
+            "prompt": [{"role": "user", "content": "问"}],
+            "chosen": [{"role": "assistant", "content": "好"}],
+            "rejected": [{"role": "assistant", "content": "坏"}],
+        },
+        {"chosen": [*said("问", "好")], "rejected": [*said("问", "坏")]},
+    ],
+)
+def test_preferences(tmp_path: Path, record: dict[str, Any]) -> None:
+    good, drops = read("preference", lines(tmp_path / "a.jsonl", record))
+    assert not drops
+    assert (good[0]["messages"], good[0]["chosen"], good[0]["rejected"]) == (said("问"), "好", "坏")
+
+
+def test_preferences_that_are_none(tmp_path: Path) -> None:
+    path = lines(
+        tmp_path / "a.jsonl",
+        {"prompt": "问", "chosen": "好", "rejected": "坏"},
+        {"prompt": "问", "chosen": "好", "rejected": "好 "},
+        {"prompt": "问", "chosen": "", "rejected": "坏"},
+        {"prompt": "问", "chosen": "好", "rejected": ""},
+        {"prompt": " ", "chosen": "好", "rejected": "坏"},
+        {"instruction": "问", "output": ["好"]},
+        ["问", "好", "坏"],
+    )
+    _, drops = read("preference", path)
+    assert [drop.reason for drop in drops] == [
+        "chosen equals rejected", "no chosen", "no rejected", "no question", "no rejected", "not an object",
+    ]  # fmt: skip
+
+
+def test_preferences_in_other_containers(tmp_path: Path) -> None:
+    (tmp_path / "a.tsv").write_text("prompt\tchosen\trejected\n问\t好\t坏\n", "utf-8")
+    pq.write_table(pa.table({"prompt": ["问"], "chosen": ["好"], "rejected": ["坏"]}), tmp_path / "a.parquet")
+    (tmp_path / "a.json").write_text(json.dumps([{"prompt": "问", "chosen": "好", "rejected": "坏"}]), "utf-8")
+    for name in ("a.tsv", "a.parquet", "a.json"):
+        good, _ = read("preference", tmp_path / name)
+        assert good == [{"messages": said("问"), "chosen": "好", "rejected": "坏", "meta": "{}"}]
+
+
+# exams, triples, documents
+
+
+def test_exams(tmp_path: Path) -> None:
+    (tmp_path / "law_val.csv").write_bytes(
+        '\ufeffid,question,A,B,C,D,answer,explanation\r\n0,问,甲,乙,丙,丁,B,"多\r\n行"\r\n1,问,甲,乙,,,A,\r\n'.encode()
+    )
+    (tmp_path / "agronomy.csv").write_text(
+        ",Question,A,B,C,D,Answer\n0,问,甲,乙,丙,丁,D\n1,问,甲,乙,丙,丁,E\n2,问,甲,,丙,丁,A\n3,问,甲,乙,丙,丁,\n4,,甲,乙,丙,丁,A\n",
+        "utf-8",
+    )
+    good, _ = read("exam", tmp_path / "law_val.csv")
+    assert good[0] == {"subject": "law", "question": "问", "choices": ["甲", "乙", "丙", "丁"], "answer": 1}
+    assert good[1]["choices"] == ["甲", "乙"]
+    good, drops = read("exam", tmp_path / "agronomy.csv")
+    assert [(row["subject"], row["answer"]) for row in good] == [("agronomy", 3)]
+    assert reasons(drops) == {"answer is no choice": 1, "empty choice": 1, "no answer": 1, "no question": 1}
+
+
+def test_triples(tmp_path: Path) -> None:
+    path = lines(
+        tmp_path / "a.json",
+        {
+            "text": "《甲》是乙写的",
+            "spo_list": [{"subject": "甲", "predicate": "作者", "object": {"@value": "乙", "onDate": "x"}}],
+        },
+        {"text": "甲在乙", "spo_list": [{"subject": "甲", "predicate": "位于", "object": "乙"}]},
+        {"text": "无", "spo_list": []},
+        {"text": "缺", "spo_list": [{"subject": "甲", "predicate": "", "object": "乙"}]},
+    )
+    good, drops = read("triples", path)
+    assert [row["triples"] for row in good] == [
+        [{"subject": "甲", "predicate": "作者", "object": "乙"}],
+        [{"subject": "甲", "predicate": "位于", "object": "乙"}],
+    ]
+    assert reasons(drops) == {"no triples": 1, "incomplete triple": 1}
+
+
+def test_documents(tmp_path: Path) -> None:
+    (tmp_path / "红楼梦.txt").write_bytes("第一回\n甄士隐".encode("gbk"))
+    assert read("text", tmp_path / "红楼梦.txt")[0] == [{"title": "红楼梦", "text": "第一回\n甄士隐", "lang": "", "meta": "{}"}]
+    (tmp_path / "a.txt.gz").write_bytes(gzip.compress("文".encode()))
+    assert read("text", tmp_path / "a.txt.gz")[0][0]["text"] == "文"
+    (tmp_path / "a.jsonl.gz").write_bytes(
+        gzip.compress('{"text": "一", "path": "p"}\n{"content": "二", "title": "题"}\n{"text": " "}\n'.encode())
+    )
+    good, drops = read("text", tmp_path / "a.jsonl.gz")
+    assert [(row["title"], row["text"], row["meta"]) for row in good] == [("", "一", '{"path": "p"}'), ("题", "二", "{}")]
+    assert reasons(drops) == {"no text": 1}
+    (tmp_path / "b.txt").write_bytes(b"PK\x03\x04\x00\x00")
+    with pytest.raises(BrokenFile, match="text was expected, but it is a zip archive"):
+        read("text", tmp_path / "b.txt")
+
+
+def test_baike(tmp_path: Path) -> None:
+    path = lines(
+        tmp_path / "a.json",
+        {
+            "title": "题",
+            "summary": "概要[1]。",
+            "sections": [{"title": "简介", "content": "内容[2-3]"}, {"title": "空", "content": ""}],
+            "tags": ["甲"],
+            "url": "x",
+        },
+        {"title": "题", "summary": None, "sections": []},
+    )
+    good, drops = read("baike", path)
+    assert good == [{"title": "题", "text": "概要。\n\n简介\n\n内容", "lang": "", "meta": '{"tags": ["甲"]}'}]
+    assert reasons(drops) == {"no text": 1}
+
+
+# JSON, a piece at a time
+
+
+def test_broken_json_lines_are_dropped_and_counted(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    rows = [b'\xef\xbb\xbf{"a": 1}', b'{"a": ""2}', b"", b"\xff\xfe", b"[1]", b'{"a": "\t"}', b'{"a": 3']
+    path.write_bytes(b"\n".join(rows))
+    found = list(opening.json_rows(path))
+    assert [row for row in found if isinstance(row, dict)] == [{"a": 1}, {"a": "\t"}]
+    drops = [row for row in found if isinstance(row, Drop)]
+    assert [drop.reason for drop in drops] == ["broken JSON", "not UTF-8", "not an object", "broken JSON"]
+    assert drops[0].detail.startswith("line 2:") and drops[-1].detail.endswith("the file ends inside this line")
+
+
+@pytest.mark.parametrize("chunk", [1, 2, 7, 1 << 20])
+def test_json_arrays_are_read_in_chunks_of_any_size(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
+    monkeypatch.setattr(opening, "CHUNK", chunk)
+    rows = [{"a": "一]}, {[", "b": [1, {"c": None}]}, {"d": '\\"' * 9}, {}, {"e": "长" * 9000}]
+    path = tmp_path / "a.json"
+    path.write_text(json.dumps(rows, ensure_ascii=False, indent=1), "utf-8")
+    assert list(opening.json_rows(path)) == rows
+    path.write_text("[]", "utf-8")
+    assert list(opening.json_rows(path)) == []
+
+
+def test_a_broken_element_of_an_array_costs_only_itself(tmp_path: Path) -> None:
+    path = tmp_path / "a.json"
+    path.write_text('[{"a": 1}, {"a": ""2"}, {"a": 3}, {"a": nope}, {"a": 5}]', "utf-8")
+    found = list(opening.json_rows(path))
+    assert [row for row in found if isinstance(row, dict)] == [{"a": 1}, {"a": 3}, {"a": 5}]
+    assert [drop.detail.split(":")[0] for drop in found if isinstance(drop, Drop)] == ["row 2", "row 4"]
+
+
+# broken files: what, where, what to do
+
+XML = '<mediawiki xml:lang="zh">{}</mediawiki>'
+PAGE = "<page><title>{title}</title><ns>{ns}</ns><id>7</id>{more}<revision><id>{rev}</id><timestamp>{time}</timestamp><text xml:space='preserve'>{text}</text></revision></page>"
+
+
+def page(
+    title: str = "题", ns: int = 0, text: str = "文", more: str = "", rev: int = 1, time: str = "2020-01-01T00:00:00Z"
+) -> str:
+    return PAGE.format(title=title, ns=ns, text=text, more=more, rev=rev, time=time)
+
+
+def cut(data: bytes) -> bytes:
+    return data[: len(data) * 2 // 3]
+
+
+@pytest.mark.parametrize("name", [name for name in FORMATS if name != "wiki"])
+@pytest.mark.parametrize("path", ["missing.json", "empty.json", "page.html"])
+def test_files_that_are_not_there(tmp_path: Path, name: str, path: str) -> None:
+    (tmp_path / "empty.json").write_bytes(b"")
+    (tmp_path / "page.html").write_bytes(b"<!DOCTYPE html><html><body>404</body></html>")
+    if name == "text" and path == "page.html":
+        return  # a text file may hold anything
+    with pytest.raises(BrokenFile) as error:
+        read(name, tmp_path / path)
+    expected = {"missing.json": "there is no such file; check the path", "empty.json": "an empty file", "page.html": "HTML page"}[
+        path
+    ]
+    assert path in str(error.value) and expected in str(error.value)
+
+
+def test_files_that_were_cut(tmp_path: Path) -> None:
+    rows = b"".join(json.dumps({"instruction": f"q{n}", "output": f"{n * 7919}"}).encode() + b"\n" for n in range(3000))
+    for name, data in {
+        "a.jsonl.gz": gzip.compress(rows),
+        "a.jsonl.bz2": bz2.compress(rows),
+        "a.jsonl.xz": lzma.compress(rows),
+    }.items():
+        (tmp_path / name).write_bytes(cut(data))
+        with pytest.raises(BrokenFile, match=f"{name}: its compressed data ends too early or is damaged"):
+            read("belle", tmp_path / name)
+    (tmp_path / "a.json").write_text('[{"instruction": "一", "output": "二"}, {"instruction": "三", "out', "utf-8")
+    with pytest.raises(BrokenFile, match="its JSON array is cut inside row 2; download it again"):
+        read("belle", tmp_path / "a.json")
+    pq.write_table(pa.table({"INSTRUCTION": ["问"] * 999, "RESPONSE": [str(n) for n in range(999)]}), tmp_path / "a.parquet")
+    (tmp_path / "a.parquet").write_bytes(cut((tmp_path / "a.parquet").read_bytes()))
+    with pytest.raises(BrokenFile, match="its Parquet footer cannot be read"):
+        read("zhihu", tmp_path / "a.parquet")
+
+
+def test_files_of_another_format(tmp_path: Path) -> None:
+    path = lines(tmp_path / "a.json", {"instruction": "一", "output": "二"})
+    for name, what in {
+        "preference": r"no row has the fields .* it has the fields instruction, output; give the source another format",
+        "zhihu": "Parquet was expected, but it is a JSON file",
+        "medical": r"a table \(CSV\) was expected, but it is a JSON file",
+        "wiki": "a MediaWiki export was expected, but inside is a JSON file",
+    }.items():
+        with pytest.raises(BrokenFile, match=what):
+            read(name, path)
+    with pytest.raises(BrokenFile, match="none of its 3 rows is a JSON object"):
+        read("belle", lines(tmp_path / "b.json", "{", '"a": 1', "}"))
+    (tmp_path / "c.json").write_bytes(b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n")
+    with pytest.raises(BrokenFile, match="a Git LFS pointer: the data itself was not downloaded"):
+        read("belle", tmp_path / "c.json")
+
+
+# wiki dumps
+
+
+@pytest.mark.parametrize(
+    "pack", [bytes, bz2.compress, gzip.compress, lzma.compress, lambda data: bz2.compress(data[:99]) + bz2.compress(data[99:])]
+)
+def test_wiki_dump(tmp_path: Path, pack: Any) -> None:
+    pages = [
+        page("甲&amp;乙", text="a &lt;ref&gt;&amp;nbsp;&quot;&#20013;"),
+        page("讨论:丙", ns=1),
+        page("丁", more='<redirect title="甲" />'),
+        page("戊", text="#重定向 [[甲]]"),
+        page("己", text=" "),
+        "<page><ns>0</ns><id>1</id><revision><text>x</text></revision></page>",
+        "<page><title>庚</title><id>1</id><revision><text>x</text></revision></page>",
+        page("辛").replace("<text", "<model>Scribunto</model><text"),
+        '<page><title>壬</title><ns>0</ns><id>1</id><revision><id>1</id><text deleted="deleted" /></revision></page>',
+    ]
+    path = tmp_path / "dump.xml.bz2"
+    path.write_bytes(pack(XML.format("".join(pages)).encode()))
+    good, drops = read("wiki", path)
+    assert [(row["title"], row["text"]) for row in good] == [("甲&乙", 'a <ref>&nbsp;"中')]
+    assert json.loads(good[0]["meta"]) == {"page": "7", "revision": "1", "timestamp": "2020-01-01T00:00:00Z"}
+    assert [(drop.reason, drop.detail) for drop in drops] == [
+        ("not an article", "namespace 1"), ("redirect", "甲"), ("redirect", "甲"), ("no text", ""), ("incomplete page", "it has no <title>"),
+        ("incomplete page", "it has no <ns>"), ("not wikitext", "Scribunto"), ("no text", "deleted"),
+    ]  # fmt: skip
+
+
+@pytest.mark.parametrize("chunk", [30, 1 << 20])
+def test_only_the_newest_revision_of_a_page_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
+    monkeypatch.setattr("tasks.sources.wiki.CHUNK", chunk)
+    old, new = page(text="旧", rev=1, time="2019-01-01T00:00:00Z"), page(text="新", rev=3, time="2021-01-01T00:00:00Z")
+    middle = page(text="中", rev=2, time="2020-01-01T00:00:00Z")
+    merged = (
+        old.replace("</page>", "")
+        + "".join(one[one.index("<revision>") :].replace("</page>", "") for one in (new, middle))
+        + "</page>"
+    )
+    (tmp_path / "a.xml").write_text(XML.format(merged + page("次")), "utf-8")
+    good, _ = read("wiki", tmp_path / "a.xml")
+    assert [row["text"] for row in good] == ["新", "文"]
+
+
+def test_wiki_dump_that_was_cut(tmp_path: Path) -> None:
+    whole = XML.format("".join(page(f"题{n}", text=f"{n * 7919}" * 50) for n in range(300))).encode()
+    path = tmp_path / "a.xml"
+    streams = [bz2.compress(whole[start : start + 9000]) for start in range(0, len(whole), 9000)]
+    for data in (cut(whole), cut(b"".join(streams)), whole[: whole.rindex(b"</mediawiki>")], cut(gzip.compress(whole))):
+        path.write_bytes(data)
+        with pytest.raises(
+            BrokenFile,
+            match=r"a\.xml: it.* at byte [\d,]+ of the XML, after \d+ whole pages; download it again, or set tolerate_truncation",
+        ):
+            read("wiki", path)
+        good, drops = read("wiki", path, tolerate_truncation=True)
+        assert [row["title"] for row in good] == [f"题{n}" for n in range(len(good))]
+        assert len(good) > 150
+        assert [drop.reason for drop in drops] == ["file cut"]
+
+
+# real files
+
+
+@pytest.mark.parametrize(
+    ("name", "path", "rows", "dropped"),
+    [
+        ("wiki", "wiki/zhwiki-2018-pages1-24.xml.bz2", 14, {"not an article": 10}),
+        ("wiki", "wiki/komica-zh-hant-full-history-pages1-50.xml.bz2", 46, {"redirect": 4}),
+        ("wiki", "wiki/zhwiki-broken-1.xml", 0, {"not an article": 2, "incomplete page": 1}),
+        ("wiki", "wiki/ltgwiki-smallwiki.xml.bz2", 903, {"not an article": 954, "redirect": 147}),
+        ("belle", "sft/belle/train_2M_CN_sample.json", 1000, {}),
+        ("belle", "sft/belle/train_3.5M_CN_sample.json", 1000, {}),
+        ("belle", "sft/belle/eval_set.json", 971, {"broken JSON": 5, "no answer": 374}),
+        ("belle", "sft/firefly-train-1.1M_sample.jsonl", 1000, {}),
+        ("belle", "sft/sharegpt_zh_1K_first700.json", 699, {"no question": 1}),
+        ("belle", "sft/llama2-chinese_dev_sft.csv", 200, {}),
+        ("belle", "sft/glaive_toolcall_zh_demo.json", 141, {"unknown role": 159}),
+        ("belle", "medical/huatuo_liver_cancer.json", 1000, {}),
+        ("zhihu", "qa/zhihu_kol_train-00000-of-00005_sample.parquet", 1000, {}),
+        ("webtext", "qa/webtext2019zh_sample.json", 4, {}),
+        ("webtext", "qa/baike_qa_train_sample_first800.json", 800, {}),
+        ("baike", "qa/563w_baidubaike_sample.json", 990, {"no text": 10}),
+        ("medical", "medical/样例_内科5000-6000.csv", 7644, {}),
+        ("alpaca", "sft/alpaca_chinese_zh-data-part-00.json", 10011, {"no answer": 10}),
+        ("alpaca", "sft/alpaca_zh_demo.json", 1000, {}),
+        ("preference", "preference/dpo_zh_demo.json", 300, {}),
+        ("preference", "preference/medicalgpt_dpo_zh.jsonl", 429, {}),
+        ("preference", "preference/medicalgpt_reward_test.json", 100, {}),
+        ("preference", "preference/oaast_rm_zh.json", 772, {"chosen equals rejected": 3}),
+        ("preference", "preference/rekeyed_huozi_schema_150.json", 150, {}),
+        ("preference", "preference/rekeyed_rlhf-reward-single-round_schema_200.parquet", 200, {}),
+        ("text", "pretrain/cn_laws_md.jsonl.gz", 1527, {}),
+        ("text", "pretrain/wikipedia-cn-20230720-filtered_sample.json", 250, {}),
+    ],
+)
+def test_real_files(real_data: Path, name: str, path: str, rows: int, dropped: dict[str, int]) -> None:
+    good, drops = read(name, real_data / path)
+    assert (len(good), reasons(drops)) == (rows, dropped)
+
+
+def test_real_exams_and_triples(real_data: Path) -> None:
+    for folder, questions in (("cmmlu/test", 11_582), ("cmmlu/dev", 335), ("ceval/val", 1346), ("ceval/dev", 260)):
+        found = [read("exam", path) for path in sorted((real_data / "eval" / folder).glob("*.csv"))]
+        assert (sum(len(good) for good, _ in found), sum(len(drops) for _, drops in found)) == (questions, 0)
+    good, drops = read("triples", real_data / "triples/duie2_train_first4000.json")
+    assert (len(good), sum(len(row["triples"]) for row in good), drops) == (4000, 7227, [])
+    assert all(part["subject"] in row["text"] and part["object"] in row["text"] for row in good for part in row["triples"])
+
+
+def test_a_real_dump_that_was_cut(real_data: Path) -> None:
+    path = real_data / "wiki/jawiki-20230501-truncated-100k-lines.xml.xz"
+    with pytest.raises(BrokenFile, match="after 238 whole pages"):
+        read("wiki", path)
+    good, drops = read("wiki", path, tolerate_truncation=True)
+    assert (len(good), reasons(drops)) == (189, {"not an article": 34, "redirect": 15, "file cut": 1})
