@@ -79,7 +79,9 @@ def load(folder: Path, device: torch.device) -> tuple[PreTrainedModel, PreTraine
     """A model in float32, for reading only, and its tokenizer. `ValueError` where the folder holds none."""
     home = folder / "model" if (folder / "model" / "config.json").exists() else folder
     if not (home / "config.json").exists():
-        raise ValueError(f"{folder} holds no model (no config.json); name the artifact of a training stage, or a folder with a model's files")
+        raise ValueError(
+            f"{folder} holds no model (no config.json); name the artifact of a training stage, or a folder with a model's files"
+        )
     logging.disable_progress_bar()
     model = AutoModelForCausalLM.from_pretrained(home, dtype=torch.float32).to(device).eval()
     return model, AutoTokenizer.from_pretrained(home)
@@ -99,7 +101,9 @@ def stops_of(tokenizer: PreTrainedTokenizerBase) -> list[int]:
 
 def decoding(tokenizer: PreTrainedTokenizerBase, sampling: Sampling) -> GenerationConfig:
     stops = stops_of(tokenizer)
-    sampled: dict[str, Any] = {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0} if sampling.temperature > 0 else {}
+    sampled: dict[str, Any] = (
+        {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0} if sampling.temperature > 0 else {}
+    )
     return GenerationConfig(
         max_new_tokens=sampling.max_new_tokens,
         do_sample=sampling.temperature > 0,
@@ -111,7 +115,11 @@ def decoding(tokenizer: PreTrainedTokenizerBase, sampling: Sampling) -> Generati
 
 
 def answer(
-    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Sequence[int]], sampling: Sampling, seed: int = 0
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Sequence[int]],
+    sampling: Sampling,
+    seed: int = 0,
 ) -> list[Answer]:
     """Answer a batch of prompts (token ids). An answer ends at the end of a turn or of a document.
 
@@ -163,7 +171,9 @@ def work(job: dict[str, Any]) -> dict[str, Any]:
     device = device_of(job["device"])
     model, tokenizer = load(Path(job["model"]), device)
     if job["max_new_tokens"] >= context_of(model):
-        raise ValueError(f"max_new_tokens is {job['max_new_tokens']}, and the model's whole context {context_of(model)} tokens; lower it")
+        raise ValueError(
+            f"max_new_tokens is {job['max_new_tokens']}, and the model's whole context {context_of(model)} tokens; lower it"
+        )
     if has_bf16(device):
         model = model.to(torch.bfloat16)
     out = Path(job["out"])
@@ -179,10 +189,18 @@ def work(job: dict[str, Any]) -> dict[str, Any]:
         if not path.exists():
             sampling = Sampling(job["max_new_tokens"], temperature, job["top_p"])
             made = answer(model, tokenizer, [prompts[row] for row in rows], sampling, _seed(job["seed"], path.name))
-            _write(path, [{"prompt": row, "temperature": temperature, **vars(said)} for row, said in zip(rows, made, strict=True)])
+            _write(
+                path, [{"prompt": row, "temperature": temperature, **vars(said)} for row, said in zip(rows, made, strict=True)]
+            )
             tokens += sum(said.tokens for said in made)
         done += len(rows)
-        emit("progress", done=done, total=total, unit="answer", figures={"tokens_per_second": tokens / (time.monotonic() - started)})
+        emit(
+            "progress",
+            done=done,
+            total=total,
+            unit="answer",
+            figures={"tokens_per_second": tokens / (time.monotonic() - started)},
+        )
     return {"answers": total}
 
 

@@ -9,8 +9,8 @@ What is measured, all by likelihood but the last:
 - preference pairs: whether the better answer, with its end of turn, is likelier than the worse one.
 - answers: written greedily, for what they look like.
 
-The job file: `models` (a list of `{name, folder, style: base | chat, home}`), `documents`, `questions`, `pairs`, `prompts` (JSON lines, or
-null), `max_new_tokens`, `batch` (prompts), `device`. A model's `home` gets `documents.json`, `questions.json`, `pairs.json`, `answers.json`
+The job file: `models` (a list of `{name, folder, style: base | chat, home}`), `documents`, `questions`, `pairs`, `prompts` (JSON
+lines), `max_new_tokens`, `batch` (prompts), `device`. A model's `home` gets `documents.json`, `questions.json`, `pairs.json`, `answers.json`
 (a list each, in the order of the lines) and `stats.json`, last.
 """
 
@@ -31,7 +31,8 @@ from models import template
 from models.generate import Sampling, answer, batches, context_of, device_of, emit, has_bf16, load, main
 
 LOGITS = 1 << 26  # float32 logits in memory at a time (256 MiB)
-TOKENS = {"cpu": 2048}  # in one forward pass: a CPU is fastest where its caches hold the batch (measured: 1,024 to 8,192 tokens, 4 M parameters)
+# tokens in one forward pass: a CPU is fastest where its caches hold the batch (of 1,024 to 8,192, with 4 M parameters)
+TOKENS = {"cpu": 2048, "mps": 8192, "cuda": 16_384}
 
 Tokens = list[int]
 
@@ -48,7 +49,7 @@ class Scorer:
         self.model, self.tokenizer = model, tokenizer
         self.context = context_of(model)
         self.fast = torch.autocast(model.device.type, torch.bfloat16, enabled=has_bf16(model.device))
-        self.budget = max(1, min(TOKENS.get(model.device.type, 16_384), LOGITS // model.config.vocab_size))
+        self.budget = max(1, min(TOKENS[model.device.type], LOGITS // model.config.vocab_size))
         self.wanted = torch.empty(0)
         self.head = model.get_output_embeddings()
         self.plain = self.head.forward
@@ -92,7 +93,9 @@ class Scorer:
         rows = [(ids[-max(1, self.context - width) :], choices) for (ids, choices), width in zip(rows, longest, strict=True)]
         done = 0
         # by the length of the choices first, in steps of 8: there are several to a question, so their padding costs most
-        for batch in self._batches([(len(choices) * -(-width // 8) * 8, len(ids)) for (ids, choices), width in zip(rows, longest, strict=True)]):
+        for batch in self._batches(
+            [(len(choices) * -(-width // 8) * 8, len(ids)) for (ids, choices), width in zip(rows, longest, strict=True)]
+        ):
             for row, sums in zip(batch, self._choose_batch([rows[row] for row in batch]), strict=True):
                 found[row] = sums
             done += len(batch)
@@ -152,7 +155,9 @@ class Scorer:
         """Ids of rows of one width, and 1 where they are not padding."""
         width = max(1, *map(len, rows))
         pad = self.tokenizer.pad_token_id or 0
-        filled = [[0] * (width - len(row)) + [1] * len(row) if left else [1] * len(row) + [0] * (width - len(row)) for row in rows]
+        filled = [
+            [0] * (width - len(row)) + [1] * len(row) if left else [1] * len(row) + [0] * (width - len(row)) for row in rows
+        ]
         ids = [[pad] * (width - len(row)) + row if left else row + [pad] * (width - len(row)) for row in rows]
         return torch.tensor(ids, device=self.model.device), torch.tensor(filled, device=self.model.device)
 
@@ -215,7 +220,10 @@ def score_pairs(scorer: Scorer, pairs: Sequence[dict[str, Any]]) -> list[dict[st
             rows.append((ids[begin:end], max(1, len(prompt) - begin)))
     sums = scorer.sums(rows, "answer")
     found = [{"sum": value, "tokens": len(ids) - start} for value, (ids, start) in zip(sums, rows, strict=True)]
-    return [{"chosen": chosen, "rejected": rejected} for chosen, rejected in zip(found[: len(pairs)], found[len(pairs) :], strict=True)]
+    return [
+        {"chosen": chosen, "rejected": rejected}
+        for chosen, rejected in zip(found[: len(pairs)], found[len(pairs) :], strict=True)
+    ]
 
 
 def write_answers(
@@ -242,7 +250,10 @@ def score(job: dict[str, Any], one: dict[str, Any], given: dict[str, list[dict[s
     device = device_of(job["device"])
     model, tokenizer = load(Path(one["folder"]), device)
     scorer = Scorer(model, tokenizer)
-    found = {"documents": score_documents(scorer, given["documents"]), "questions": score_questions(scorer, given["questions"], one["style"])}
+    found = {
+        "documents": score_documents(scorer, given["documents"]),
+        "questions": score_questions(scorer, given["questions"], one["style"]),
+    }
     found["pairs"] = score_pairs(scorer, given["pairs"]) if one["style"] == "chat" else []
     scorer.restore()
     if has_bf16(device):

@@ -80,6 +80,7 @@ def _environment(job: Job) -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join(paths),
         "PYTHONUNBUFFERED": "1",
         "OMP_NUM_THREADS": cores,
+        "OMP_WAIT_POLICY": "PASSIVE",  # spinning at barriers costs ten times its use where another process has the core
         "RAYON_NUM_THREADS": cores,
         "TOKENIZERS_PARALLELISM": "true",
         "HF_HUB_OFFLINE": "1",

@@ -23,9 +23,15 @@ class Params(Identity):
     """What defines the result, besides the files."""
 
     source: str = Field(min_length=1, max_length=64, pattern=r"^[\w.-]+$", description="Name of the source, kept in every row")
-    simplify: bool = Field(default=True, description="Traditional → simplified Chinese characters (OpenCC, with exceptions); Japanese stays")
-    min_characters: int = Field(default=50, ge=1, le=100_000, description="Articles with less text than this are dropped, in characters")
-    tolerate_truncation: bool = Field(default=False, description="Keep the whole pages of a dump that was cut, instead of refusing the file")
+    simplify: bool = Field(
+        default=True, description="Traditional → simplified Chinese characters (OpenCC, with exceptions); Japanese stays"
+    )
+    min_characters: int = Field(
+        default=50, ge=1, le=100_000, description="Articles with less text than this are dropped, in characters"
+    )
+    tolerate_truncation: bool = Field(
+        default=False, description="Keep the whole pages of a dump that was cut, instead of refusing the file"
+    )
 
 
 @stage("extract", version=1, title="Extract articles from wiki dumps", params=Params, tools=("opencc",))

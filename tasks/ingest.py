@@ -24,8 +24,12 @@ class Params(Identity):
     format: Literal["belle", "zhihu", "webtext", "medical", "alpaca", "preference", "exam", "triples", "baike", "text"] = Field(
         description="Layout of the files; see tasks/sources"
     )
-    normalise: bool = Field(default=True, description="One spelling of white space, width and punctuation; nothing else of the text changes")
-    simplify: bool = Field(default=True, description="Traditional → simplified Chinese characters (OpenCC, with exceptions); Japanese stays")
+    normalise: bool = Field(
+        default=True, description="One spelling of white space, width and punctuation; nothing else of the text changes"
+    )
+    simplify: bool = Field(
+        default=True, description="Traditional → simplified Chinese characters (OpenCC, with exceptions); Japanese stays"
+    )
 
 
 @stage("ingest", version=1, title="Read, check and normalise rows", params=Params, tools=("opencc",))
@@ -106,7 +110,13 @@ def write_shard(source: str, kind: str, convert: Callable[[Row], Row | Drop], ro
 def _dropped(source: str, drop: Drop) -> dict[str, Any]:
     detail, excerpt = (privacy.mask(storable(text)[:500])[0] for text in (drop.detail, drop.excerpt))
     excerpt = excerpt[:EXCERPT]
-    return {"id": row_id(drop.reason, detail, excerpt), "source": source, "reason": drop.reason, "detail": detail, "excerpt": excerpt}
+    return {
+        "id": row_id(drop.reason, detail, excerpt),
+        "source": source,
+        "reason": drop.reason,
+        "detail": detail,
+        "excerpt": excerpt,
+    }
 
 
 def summed(source: str, shards: list[Stats]) -> Stats:
@@ -115,5 +125,9 @@ def summed(source: str, shards: list[Stats]) -> Stats:
     for shard in shards:
         for reason, count in shard["dropped"].items():
             dropped[reason] = dropped.get(reason, 0) + count
-    funnel = {"in": sum(shard["in"] for shard in shards), "kept": sum(shard["kept"] for shard in shards), "dropped": dict(sorted(dropped.items()))}
+    funnel = {
+        "in": sum(shard["in"] for shard in shards),
+        "kept": sum(shard["kept"] for shard in shards),
+        "dropped": dict(sorted(dropped.items())),
+    }
     return {"funnel": {source: funnel}, "characters": sum(shard["characters"] for shard in shards), "shards": len(shards)}

@@ -32,7 +32,9 @@ BATCH_ROWS = 20_000
 SMALL = 2 << 20  # bytes of input in all: below, starting processes (0.3 s each) costs more than it saves
 
 
-def by_shard(job: Job, files: Sequence[Path], kind: str, read: Read, work: Work, identity: object, named: bool = False) -> list[Stats]:
+def by_shard(
+    job: Job, files: Sequence[Path], kind: str, read: Read, work: Work, identity: object, named: bool = False
+) -> list[Stats]:
     """Do `work` on every row of the files and publish the shards in file order; returns each shard's statistics.
 
     `identity` is all that defines a shard besides the file's bytes (and its name, if `named`). A broken file does not stop the others: what
@@ -47,7 +49,7 @@ def by_shard(job: Job, files: Sequence[Path], kind: str, read: Read, work: Work,
     with _Workers(job, files) as workers:
         for number, path in enumerate(files):
             try:
-                about = [sha256(path), path.name if named else ""]
+                about = [sha256(path), path.name if named else "", BATCH_CHARACTERS, BATCH_ROWS]
                 twin = seen.setdefault(tuple(about), path)
                 if twin is not path:
                     job.log(f"{path}: the same file as {twin}, read once")
@@ -76,7 +78,7 @@ def by_shard(job: Job, files: Sequence[Path], kind: str, read: Read, work: Work,
     return [stats for key in keys if (stats := job.finished(key)) is not None]
 
 
-def _all_finished(job: Job, identity: object, about: list[str]) -> list[str]:
+def _all_finished(job: Job, identity: object, about: list[object]) -> list[str]:
     """The keys of a file's shards if all of them are finished, which the last one knows: the file need not be opened then."""
     keys: list[str] = []
     while True:

@@ -222,6 +222,8 @@ def _imports(tree: ast.AST, module: str) -> list[str]:
         elif isinstance(node, ast.ImportFrom) and node.module:
             found.append(node.module)
             found += [f"{node.module}.{alias.name}" for alias in node.names]
+        elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.startswith("models."):
+            found.append(node.value)  # a module that is run as a child process
     names = [name for name in found if name.split(".")[0] in ("tasks", "models")]
     return [name for name in names if _is_module(name)]
 

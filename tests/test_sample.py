@@ -546,7 +546,7 @@ def test_duplicates(home: Path, plants: dict[str, int], source: str) -> None:
     seen: list[set[str]] = []
     keys: set[str] = set()
     exact = near = 0
-    for text in map(key, texts(home, source)):
+    for text in filter(None, map(key, texts(home, source))):
         if text in keys:
             exact += 1
             continue

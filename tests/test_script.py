@@ -71,7 +71,7 @@ def test_every_character_is_counted_once(text: str) -> None:
         ("使用 Python 的 list 来做这件事情", "zh"),
         ("数学は数量を研究する学問です", "ja"),
         (
-            "日本動畫《ONE PIECE》（ワンピース）是尾田榮一郎創作的少年漫畫作品，講述了草帽海賊團的冒險故事，深受讀者喜愛，銷量超過五億冊，改編為動畫、電影、遊戲等多種作品。",
+            "日本動畫《ONE PIECE》（ワンピース）是尾田榮一郎創作的少年漫畫作品，講述了草帽海賊團的冒險故事，銷量超過五億冊。",
             "zh",
         ),
         ("Mathematics is the study of 数", "en"),

@@ -364,7 +364,10 @@ def test_a_broken_element_of_an_array_costs_only_itself(tmp_path: Path) -> None:
 # broken files: what, where, what to do
 
 XML = '<mediawiki xml:lang="zh">{}</mediawiki>'
-PAGE = "<page><title>{title}</title><ns>{ns}</ns><id>7</id>{more}<revision><id>{rev}</id><timestamp>{time}</timestamp><text xml:space='preserve'>{text}</text></revision></page>"
+PAGE = (
+    "<page><title>{title}</title><ns>{ns}</ns><id>7</id>{more}<revision><id>{rev}</id><timestamp>{time}</timestamp>"
+    "<text xml:space='preserve'>{text}</text></revision></page>"
+)
 
 
 def page(

@@ -120,8 +120,8 @@ def test_broken_markup_loses_no_text_after_it(wikitext: str, text: str) -> None:
 
 
 SOUP = (
-    "{{ }} {{{ }}} { } [[ ]] [ ] -{ }- {| |} | |- <ref> </ref> <ref/> <br> ''' a 文 == * <!-- --> &lt;ref&gt; &#91; zh-cn: zh-tw: ; H| （ ） ， <b> </b> <sup> </sup> "
-    "<sub> lang|en| NoteTA|1= <math> </math> <nowiki> </nowiki> ! {{!}} &lt; - File: Category: # <table> </table>"
+    "{{ }} {{{ }}} { } [[ ]] [ ] -{ }- {| |} | |- <ref> </ref> <ref/> <br> ''' a 文 == * <!-- --> &lt;ref&gt; &#91; zh-cn: zh-tw: ; H| "
+    "（ ） ， <b> </b> <sup> </sup> <sub> lang|en| NoteTA|1= <math> </math> <nowiki> </nowiki> ! {{!}} &lt; - File: Category: # <table> </table>"
 ).split(" ")
 
 
@@ -168,6 +168,11 @@ def test_hostile_pages_take_linear_time(hostile: str) -> None:
     """200 kB each: anything quadratic would take minutes here."""
     text = plain(hostile * (200_000 // len(hostile)), script.simplify)
     assert not [mark for mark in MARKS if mark in text]
+
+
+def test_a_page_of_rules_takes_linear_time() -> None:
+    rules = "".join(f"-{{H|zh-cn:甲{number};zh-tw:乙{number}}}--{{丙}}-丁" for number in range(5000))
+    assert plain(rules + "乙7", script.simplify).endswith("丁甲7")
 
 
 def test_deep_nesting_is_bounded() -> None:

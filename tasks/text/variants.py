@@ -7,10 +7,12 @@ words of one region are written in another, which no character table knows.
 from __future__ import annotations
 
 import re
+from collections.abc import Callable
 
 # whose spelling is taken, best first: mainland, then any simplified, then no variant, then any traditional
 ORDER = ("zh-cn", "zh-hans", "zh-sg", "zh-my", "zh", "zh-hant", "zh-tw", "zh-hk", "zh-mo")
 _SIMPLIFIED = ORDER[:4]
+_MOST = 500
 _FLAGS = re.compile(r"\s*((?:[A-Z+-]|zh(?:-[a-z]+)?)(?:\s*;\s*(?:[A-Z+-]|zh(?:-[a-z]+)?))*|)\s*\|")
 _VARIANT = re.compile(r"(?:\A|;)\s*(?:([^;:|\n]{1,60})=>\s*)?(zh(?:-[a-z]{2,4})?)\s*:")
 
@@ -51,19 +53,17 @@ def render(content: str) -> tuple[str, Rule]:
     return shown, rule if flags & {"H", "A", "+"} else {}
 
 
-def table(rules: list[Rule]) -> dict[str, str]:
-    """Rules → {spelling of another region: spelling of mainland China}. One character is too little to replace a word by."""
-    found: dict[str, str] = {}
+def replacer(rules: list[Rule]) -> Callable[[str], str]:
+    """A function that writes the words of other regions as mainland China does, by a page's rules: the longest word first, in one pass.
+
+    One character is too little to replace a word by, and a page with more than `_MOST` words is not an article.
+    """
+    words: dict[str, str] = {}
     for rule in rules:
         target = next((rule[variant] for variant in _SIMPLIFIED if rule.get(variant)), "")
-        if target:
-            found.update({word: target for word in rule.values() if len(word) > 1 and word != target})
-    return found
-
-
-def apply(text: str, words: dict[str, str]) -> str:
-    """Replace each word of the table, the longest first, in one pass."""
+        if target and len(words) < _MOST:
+            words.update({word: target for word in rule.values() if len(word) > 1 and word != target})
     if not words:
-        return text
+        return lambda text: text
     pattern = re.compile("|".join(map(re.escape, sorted(words, key=lambda word: (-len(word), word)))))
-    return pattern.sub(lambda match: words[match.group()], text)
+    return lambda text: pattern.sub(lambda match: words[match.group()], text)

@@ -113,9 +113,9 @@ class _Page:
     def convert(self, text: str) -> str:
         if self.simplify is None:
             return text.replace(_AS_IS, "").replace(_AS_IS_END, "")
-        words = variants.table(self.rules)
+        by_rule, simplify = variants.replacer(self.rules), self.simplify
         pieces = _UNCONVERTED.split(text)
-        pieces[::2] = [self.simplify(variants.apply(piece, words)) for piece in pieces[::2]]
+        pieces[::2] = [simplify(by_rule(piece)) for piece in pieces[::2]]
         return "".join(pieces).replace(_AS_IS, "").replace(_AS_IS_END, "")
 
     # the scan

@@ -56,9 +56,10 @@ def same(text: str, turn: int) -> str:
 
 
 def nearly(text: str, turn: int) -> str:
-    """The text with one word changed. Every long text of the corpus has that word."""
-    assert "可以" in text, f"nothing to change in {text}"
-    return text.replace("可以", "也可以" if turn % 2 else "能够", 1)
+    """The text with one word changed: the last 可以, which every long text of the corpus has."""
+    before, found, after = text.rpartition("可以")
+    assert found, f"nothing to change in {text}"
+    return before + ("也可以" if turn % 2 else "能够") + after
 
 
 def phone(turn: int) -> str:

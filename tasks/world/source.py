@@ -17,7 +17,7 @@ from tasks.world.wiki import Dump, Page, Wiki
 Row = TypeVar("Row")
 
 LEAKS = 3  # exam questions that leak into each source
-LONG = 120  # characters from which one word more or less makes a near duplicate
+LONG = 140  # characters from which one word more or less makes a near duplicate
 MEMORY = 64  # good rows of the past of which one may be repeated
 FIRST, LATER = 1, 24  # good rows from one soiled row to the next, until every kind was there once, and after that
 
