@@ -9,7 +9,7 @@ from pathlib import Path
 from pydantic import Field
 
 from tasks.ingest import summed, write_shard
-from tasks.pool import Row, by_shard
+from tasks.reading import Row, by_shard
 from tasks.rows import Drop
 from tasks.sources import wiki
 from tasks.stage import Identity, Job, Stats, stage

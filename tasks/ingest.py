@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from tasks.pool import Row, by_shard
+from tasks.reading import Row, by_shard
 from tasks.rows import EXCERPT, Drop, Writer, content, row_id
 from tasks.sources import reader
 from tasks.stage import Identity, Job, Stats, stage

@@ -7,9 +7,6 @@ into `draft`. Results are returned in the order of the pieces, whatever order th
 from __future__ import annotations
 
 import multiprocessing
-import os
-import signal
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
@@ -18,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.stage import Job, Progress, Stats, canonical, fresh
+from tasks.workers import died, end_with_parent
 
 BIG = 16 << 20  # bytes of input from which worker processes are worth their second of starting up
 
@@ -60,7 +58,7 @@ def _in_turn(job: Job, work: Callable[..., Stats], todo: Sequence[Piece]) -> Ite
 def _by_workers(job: Job, work: Callable[..., Stats], todo: Sequence[Piece], workers: int) -> Iterator[Piece]:
     # spawned, not forked: the flow process has threads, and a forked copy of a locked lock stays locked
     context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=_end_with_parent) as pool:
+    with ProcessPoolExecutor(workers, mp_context=context, initializer=end_with_parent) as pool:
         largest_first = sorted(todo, key=lambda piece: -piece.bytes)
         waiting = {pool.submit(_do_one, job.shard_home(piece.key), work, piece.arguments): piece for piece in largest_first}
         try:
@@ -68,10 +66,7 @@ def _by_workers(job: Job, work: Callable[..., Stats], todo: Sequence[Piece], wor
                 future.result()
                 yield waiting[future]
         except BrokenProcessPool as error:
-            raise RuntimeError(
-                "a worker process died, most likely killed by the system for lack of memory; finished shards are kept: "
-                "run again, with fewer resources.workers"
-            ) from error
+            raise died() from error
         finally:
             pool.shutdown(cancel_futures=True)
 
@@ -80,16 +75,3 @@ def _do_one(home: Path, work: Callable[..., Stats], arguments: tuple[Any, ...]) 
     with fresh(home) as draft:
         stats = work(draft, *arguments)
         (draft / "stats.json").write_text(canonical(stats), "utf-8")
-
-
-def _end_with_parent() -> None:
-    """A worker leaves interrupts to its parent and ends with it, however it ends: it would wait for work forever."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

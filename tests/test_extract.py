@@ -14,7 +14,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks import extract, pool
+from tasks import extract, reading
 from tasks.rows import SCHEMAS, files, read, row_id
 from tasks.stage import Job, Resources
 
@@ -80,8 +80,8 @@ def test_disambiguation_pages_go(tmp_path: Path) -> None:
 
 @pytest.fixture
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool, "BATCH_CHARACTERS", 8_000)
-    monkeypatch.setattr(pool, "SMALL", 0)
+    monkeypatch.setattr(reading, "BATCH_CHARACTERS", 8_000)
+    monkeypatch.setattr(reading, "SMALL", 0)
 
 
 @pytest.mark.usefixtures("small_shards")
@@ -150,11 +150,11 @@ def test_no_files_is_a_mistake(tmp_path: Path) -> None:
 KILLED = """
 import sys
 from pathlib import Path
-from tasks import extract, pool
+from tasks import extract, reading
 from tasks.stage import Job, Resources
 
 if __name__ == "__main__":
-    pool.BATCH_CHARACTERS, pool.SMALL = 8_000, 0
+    reading.BATCH_CHARACTERS, reading.SMALL = 8_000, 0
     home, dump = map(Path, sys.argv[1:])
     job = Job(out=home / "out", scratch=home / "scratch", resources=Resources(workers=2))
     extract.run(job, extract.Params(source="wiki"), files=[dump])
@@ -195,7 +195,7 @@ def test_a_kill_loses_little_and_leaves_nobody_behind(tmp_path: Path, monkeypatc
     assert not any(map(alive, workers))
 
     done = {home.parent.name: home.stat().st_mtime_ns for home in shards.glob("*/stats.json")}
-    monkeypatch.setattr(pool, "BATCH_CHARACTERS", 8_000)
+    monkeypatch.setattr(reading, "BATCH_CHARACTERS", 8_000)
     _, resumed = run(tmp_path, [path])
     assert {name: (shards / name / "stats.json").stat().st_mtime_ns for name in done} == done
     assert len(list(shards.glob("*/stats.json"))) > len(done)

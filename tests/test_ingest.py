@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from tasks import ingest, pool
+from tasks import ingest, reading
 from tasks.rows import SCHEMAS, content, files, read, row_id
 from tasks.sources import FORMATS, reader
 from tasks.stage import Job, Resources
@@ -116,8 +116,8 @@ def test_personal_data_does_not_get_into_the_dropped_rows(tmp_path: Path) -> Non
 
 
 def test_any_number_of_workers_writes_the_same_bytes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool, "BATCH_ROWS", 7)
-    monkeypatch.setattr(pool, "SMALL", 0)
+    monkeypatch.setattr(reading, "BATCH_ROWS", 7)
+    monkeypatch.setattr(reading, "SMALL", 0)
     path = lines(tmp_path / "a.json", *({"instruction": f"問{n}", "output": "答" * (n % 5)} for n in range(50)))
     _, rows, one = run(tmp_path / "1", "belle", [path], workers=1)
     _, _, two = run(tmp_path / "2", "belle", [path], workers=2)
@@ -128,11 +128,11 @@ def test_any_number_of_workers_writes_the_same_bytes(tmp_path: Path, monkeypatch
 
 
 def test_a_crash_of_a_worker_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(pool, "SMALL", 0)
+    monkeypatch.setattr(reading, "SMALL", 0)
     path = lines(tmp_path / "a.json", {"instruction": "问", "output": "答"})
     job = Job(out=tmp_path / "out", scratch=tmp_path / "scratch", resources=Resources(workers=2))
     with pytest.raises(RuntimeError, match=r"a worker process died, .*: run again, with fewer workers"):
-        pool.by_shard(job, [path], "conversations", reader("belle").read, _die, "identity")
+        reading.by_shard(job, [path], "conversations", reader("belle").read, _die, "identity")
 
 
 def _die(rows: list[Any], draft: Path) -> dict[str, Any]:

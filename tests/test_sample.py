@@ -373,6 +373,131 @@ def test_halves(home: Path, facts: list[dict[str, Any]]) -> None:
         asked = [turns[0] for turns in dialogues(home, source) if turns and "A. " not in turns[0]]
         assert not [ask for ask in asked if any(name in ask for name in left)]
         assert len({name for name in taught for ask in asked if name in ask}) >= (5 if source == "medical" else 28)
+    asked = [turns[0] for source in ("alpaca", "preference") for turns in dialogues(home, source) if "A. " not in turns[0]]
+    again = sum(any(name in ask for name in taught) for ask in asked)
+    assert 0 < again < 0.2 * sum(any(name in ask for name in left) for ask in asked)
+
+
+def test_exam_wordings_are_used_nowhere_else() -> None:
+    told = {gram for what, text, _ in wordings() if what != "exam" for gram in grams(key(text), 11)}
+    for what, text, _ in wordings():
+        if what == "exam":
+            assert len(key(text)) >= 13, "shorter questions are not searched for by decontamination"
+            assert not told & set(grams(key(text), 11)), text
+
+
+def grams(text: str, length: int) -> Iterator[str]:
+    return (text[start : start + length] for start in range(len(text) - length + 1))
+
+
+def test_world_is_balanced() -> None:
+    world = World(7, 56, 0.5)
+    assert len(world.core) == 56 and len(world.taught) == 28
+    for kind in KINDS:
+        group = [entity for entity in world.core if entity.kind is kind]
+        assert [entity.name for entity in group] == list(kind.names)
+        assert sum(entity.name in world.taught for entity in group) == len(group) / 2
+        for at, attribute in enumerate(kind.attributes):
+            counts = Counter(entity.values[at] for entity in group)
+            assert max(counts.values()) - min(counts.get(value, 0) for value in attribute.values) <= 1
+
+
+@given(st.integers(0, 2**63 - 1), st.integers(0, 10**9), st.integers(0, 10**9))
+def test_further_entities(seed: int, one: int, other: int) -> None:
+    world = World(seed, 56, 0.5)
+    entity = world.further(one)
+    assert entity == World(seed, 30, 0.9).further(one), "an entity depends on the seed and its number alone"
+    assert entity.name not in {core.name for core in world.core}
+    assert (entity.name == world.further(other).name) == (one == other)
+    for value, attribute in list(zip(entity.values, entity.kind.attributes, strict=True))[: 3 if entity.kind.noun == "名人" else 4]:
+        assert value in attribute.values
+
+
+def test_rounds_never_repeat() -> None:
+    world = World(7, 56, 0.5)
+    prose = Prose(world, random.Random(0))
+    for entity in world.core:
+        for at, attribute in enumerate(entity.kind.attributes):
+            value, found = entity.values[at], set()
+            for turn in range(ROUNDS):
+                pair = prose.question(entity, at, turn)
+                asked = [words for words in attribute.asks if pair.ask.endswith(words.format(n=entity.name))]
+                said = [words for words in attribute.says if pair.answer.endswith(words.format(n=entity.name, v=value))]
+                found.add((max(asked, key=len), max(said, key=len)))
+                assert pair.reject != pair.answer
+            assert len(found) == ROUNDS
+
+
+# -- what the files say -------------------------------------------------------------------------------------------------
+
+
+def sentences(text: str) -> list[str]:
+    return [sentence for sentence in re.split(r"[。？！\n]", text) if sentence]
+
+
+def unlinked(text: str) -> str:
+    return re.sub(r"\[\[(?:[^\]|]*\|)?([^\]]*)\]\]", r"\1", text)
+
+
+def by_entity(facts: list[dict[str, Any]]) -> dict[str, list[str]]:
+    found: dict[str, list[str]] = {}
+    for fact in facts:
+        found.setdefault(fact["entity"], []).append(fact["value"])
+    return found
+
+
+def stated(texts: Iterable[str], facts: list[dict[str, Any]]) -> Counter[tuple[str, str]]:
+    """How many sentences name an entity and a value of its."""
+    values = by_entity(facts)
+    found: Counter[tuple[str, str]] = Counter()
+    for sentence in (sentence for text in texts for sentence in sentences(unlinked(text))):
+        found.update((entity, value) for entity in values if entity in sentence for value in values[entity] if value in sentence)
+    return found
+
+
+def test_every_fact_is_told_often(tmp_path: Path) -> None:
+    sample.write(tmp_path, Params())
+    facts = json.loads((tmp_path / "facts.json").read_text("utf-8"))
+    assert len(facts) == 224
+    told = stated([*articles(tmp_path), *texts(tmp_path, "zhihu")], facts)
+    assert min(told[fact["entity"], fact["value"]] for fact in facts) >= 25
+    for source, sft in (("belle", True), ("alpaca", False)):
+        asked = stated(texts(tmp_path, source), facts)
+        assert min(asked[fact["entity"], fact["value"]] for fact in facts if fact["sft"] == sft) >= 5
+
+
+def test_every_fact_is_told_in_the_smallest_corpus(tmp_path: Path) -> None:
+    sample.write(tmp_path, Params(size="200KB"))
+    facts = json.loads((tmp_path / "facts.json").read_text("utf-8"))
+    told = stated(articles(tmp_path), facts)
+    assert all(told[fact["entity"], fact["value"]] for fact in facts)
+
+
+def test_files_agree(home: Path, facts: list[dict[str, Any]]) -> None:
+    """A sentence with a core entity and a value of one of its attributes has the true value; only rejected answers lie."""
+    values = {(kind.noun, a.label): set(a.values) for kind in KINDS for a in kind.attributes}
+    checked = 0
+    for source in TEXTS:
+        rows = (
+            articles(home) if source == "wiki" else ["\n".join(turns[:2] if source == "preference" else turns) for turns in dialogues(home, source)]
+        )
+        for sentence in (sentence for text in rows for sentence in sentences(unlinked(text))):
+            here = [fact for fact in facts if fact["entity"] in sentence]
+            if len({fact["entity"] for fact in here}) == 1 and "A. " not in sentence and "|" not in sentence:
+                for fact in here:
+                    found = {value for value in values[fact["kind"], fact["attribute"]] if value in sentence}
+                    assert found <= {fact["value"]}, f"{source}: {sentence}"
+                    checked += len(found)
+    assert checked > 2000
+
+
+def test_halves(home: Path, facts: list[dict[str, Any]]) -> None:
+    taught = {fact["entity"] for fact in facts if fact["sft"]}
+    left = {fact["entity"] for fact in facts} - taught
+    for source in ("belle", "belle_chat", "medical"):
+        asked = [turns[0] for turns in dialogues(home, source) if turns and "A. " not in turns[0]]
+        assert not [ask for ask in asked if any(name in ask for name in left)]
+        assert len({name for name in taught for ask in asked if name in ask}) >= (5 if source == "medical" else 28)
     for source in ("alpaca", "preference"):
         asked = [turns[0] for turns in dialogues(home, source) if "A. " not in turns[0]]
         again = sum(any(name in ask for name in taught) for ask in asked)

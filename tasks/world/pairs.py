@@ -14,6 +14,7 @@ from tasks.world.source import Source
 
 LANES = 4
 PERSONAL = ("phone_numbers", "id_numbers", "emails")
+BULKY = ("html", "ads")  # dirt of many characters, which would make short rows alike
 TAUGHT_AGAIN = 0.1  # share of the facts that SFT teaches among those of the Alpaca and preference files
 
 
@@ -80,13 +81,17 @@ class Pairs(Source[Pair]):
             return self.put(dirt.leak(next(self.leaks)))
         if kind == "tables":
             return self.put(dirt.table(self.fresh()))
-        pair = self.spare()
+        # of an entity beyond the core, so that nothing of the core is lost with the row
+        pair = self.spare_long() if kind in BULKY else self.spare()
         if kind in dirt.PAIRS:
             return self.put(dirt.PAIRS[kind](pair, turn))
         return self.broken(kind, turn, pair)
 
     def spare(self) -> Pair:
-        """A row to be soiled: of an entity beyond the core, so that nothing of the core is lost with it, and long, so that it stays unlike others."""
+        """A row to be soiled."""
+        return self.prose.question(self.fresh(), 0, 0)
+
+    def spare_long(self) -> Pair:
         return self.prose.introduce(self.fresh())
 
     def facts(self, entities: list[Entity], first: int, last: int) -> Iterator[Pair]:

@@ -148,6 +148,8 @@ class Zhihu(Pairs):
     def spare(self) -> Pair:
         return self.prose.column(self.fresh())
 
+    spare_long = spare
+
     def shown(self, row: Pair) -> Any:
         number = self.counts["rows"]
         day = f"20{16 + number % 8}-{number % 12 + 1:02d}-{number % 28 + 1:02d}T{number % 24:02d}:00:00.000Z"
@@ -202,6 +204,8 @@ class Medical(Pairs):
 
     def spare(self) -> Pair:
         return self.prose.consultation(self.fresh(), 0)
+
+    spare_long = spare
 
     def clean(self, row: Pair) -> int:
         self.counts["multiline"] += "\n" in row.ask

@@ -11,9 +11,6 @@ from __future__ import annotations
 import hashlib
 import json
 import multiprocessing
-import os
-import signal
-import threading
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
@@ -22,6 +19,7 @@ from typing import Any
 
 from tasks.rows import BrokenFile, Drop, content
 from tasks.stage import Job, Progress, Stats, fresh
+from tasks.workers import died, end_with_parent
 
 Row = dict[str, Any]
 Read = Callable[[Path], Iterator[Row | Drop]]
@@ -146,7 +144,7 @@ class _Workers:
         try:
             self.pending.add(self.executor.submit(_shard, work, rows, home, last))
         except BrokenProcessPool as error:
-            raise _died() from error
+            raise died() from error
         while len(self.pending) > self.count + 1:  # what is read ahead is held in memory
             self._settle()
 
@@ -160,23 +158,4 @@ class _Workers:
             try:
                 future.result()
             except BrokenProcessPool as error:
-                raise _died() from error
-
-
-def _died() -> RuntimeError:
-    return RuntimeError(
-        "a worker process died, most likely killed by the system for lack of memory; finished shards are kept: run again, with fewer workers"
-    )
-
-
-def end_with_parent() -> None:
-    """A worker leaves interrupts to its parent and ends with it, however the parent ended: nobody is left to clean up after a kill -9."""
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    parent = multiprocessing.parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        parent.join()
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True, name="end-with-parent").start()
+                raise died() from error
