@@ -93,7 +93,7 @@ def sft(job: Job, emit: Emit, stopping: Callable[[], bool]) -> tuple[Any, dict[s
     train, taken = data.conversations(home / "train.parquet", tokenizer, longest)
     valid, _ = data.conversations(home / "valid.parquet", tokenizer, longest)
     emit("log", text=f"{home}: {taken.told('conversations', longest)}")
-    run, settings = _tuning(job, model, train, valid, f"{home / 'train.parquet'} has {len(train)} usable conversations", 4, emit, stopping)
+    run, settings = _tuning(job, model, train, valid, f"{home / 'train.parquet'} has {len(train)} usable conversations", 5, emit, stopping)
     arguments = SFTConfig(**settings, max_length=None, dataset_kwargs={"skip_prepare_dataset": True})
     trainer = Tuner(model=model, args=arguments, train_dataset=train, eval_dataset=valid if len(valid) else None, processing_class=tokenizer)
     trainer.run = run

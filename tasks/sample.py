@@ -43,17 +43,24 @@ def size_bytes(text: str) -> int:
     found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMG]B)", text.strip().upper())
     if not found:
         raise ValueError(f"{text!r} is not a size; write a number and KB, MB or GB, such as 2MB")
-    return int(float(found[1]) * _UNITS[found[2]])
+    return round(float(found[1]) * _UNITS[found[2]])
 
 
 class Params(Identity):
     seed: int = Field(default=7, ge=0, lt=2**63, description="Seed of the world and of all texts")
     size: str = Field(
-        default="2MB", description=f"All files together before compression, about, from {SMALLEST} to {LARGEST}; KB, MB and GB are powers of ten"
+        default="2MB",
+        description=f"All files together before compression, about, from {SMALLEST} to {LARGEST}; KB, MB and GB are powers of ten",
     )
-    entities: int = Field(default=56, ge=10, le=56, description="Entities that the exam asks about, of five kinds; each has four facts")
-    topics: int = Field(default=8, ge=0, le=8, description="Wiki pages beside each such entity's own; each states its facts two or three times")
-    sft_share: float = Field(default=0.5, ge=0.1, le=0.9, description="Share of these entities that the SFT files ask about; the rest is for DPO")
+    entities: int = Field(
+        default=56, ge=10, le=56, description="Entities that the exam asks about, of five kinds; each has four facts"
+    )
+    topics: int = Field(
+        default=3, ge=0, le=8, description="Wiki pages beside each such entity's own; each states its facts three times"
+    )
+    sft_share: float = Field(
+        default=0.5, ge=0.1, le=0.9, description="Share of these entities that the SFT files ask about; the rest is for DPO"
+    )
 
     @field_validator("size")
     @classmethod
@@ -62,7 +69,7 @@ class Params(Identity):
         if not size_bytes(SMALLEST) <= (wanted := size_bytes(value)) <= size_bytes(LARGEST):
             raise ValueError(f"size must be from {SMALLEST} to {LARGEST}, not {value}")
         unit = "GB" if wanted >= _UNITS["GB"] else "MB" if wanted >= _UNITS["MB"] else "KB"
-        return f"{wanted / _UNITS[unit]:g}{unit}"
+        return f"{wanted / _UNITS[unit]:.9f}".rstrip("0").rstrip(".") + unit
 
 
 def write(home: Path, params: Params, told: Callable[[int, int], None] = lambda done, total: None) -> dict[str, int]:
@@ -109,16 +116,22 @@ def run(job: Job, params: Params) -> Stats:
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
-    parser = argparse.ArgumentParser(prog="python -m tasks.sample", description="Write the sample corpus: an invented Chinese world in real formats.")
+    parser = argparse.ArgumentParser(
+        prog="python -m tasks.sample", description="Write the sample corpus: an invented Chinese world in real formats."
+    )
     parser.add_argument("out", type=Path, help="folder to write into; made if it is not there")
     for name, field in Params.model_fields.items():
-        parser.add_argument(f"--{name.replace('_', '-')}", default=field.default, help=f"{field.description} (default: {field.default})")
+        parser.add_argument(
+            f"--{name.replace('_', '-')}", default=field.default, help=f"{field.description} (default: {field.default})"
+        )
     given = vars(parser.parse_args(arguments))
     home = given.pop("out")
     try:
         params = Params(**given)
     except ValidationError as problem:
-        parser.error("; ".join(f"--{error['loc'][0]}: {error['msg'].removeprefix('Value error, ')}" for error in problem.errors()))
+        parser.error(
+            "; ".join(f"--{error['loc'][0]}: {error['msg'].removeprefix('Value error, ')}" for error in problem.errors())
+        )
     shown = 0
 
     def tell(done: int, total: int) -> None:

@@ -131,7 +131,7 @@ def test_a_crash_of_a_worker_says_what_to_do(tmp_path: Path, monkeypatch: pytest
     monkeypatch.setattr(reading, "SMALL", 0)
     path = lines(tmp_path / "a.json", {"instruction": "问", "output": "答"})
     job = Job(out=tmp_path / "out", scratch=tmp_path / "scratch", resources=Resources(workers=2))
-    with pytest.raises(RuntimeError, match=r"a worker process died, .*: run again, with fewer workers"):
+    with pytest.raises(RuntimeError, match=r"a worker process died, .*: run again, with fewer resources.workers"):
         reading.by_shard(job, [path], "conversations", reader("belle").read, _die, "identity")
 
 

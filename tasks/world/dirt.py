@@ -13,7 +13,7 @@ MEANING = {
     "rows": "rows (lines, pages, cells' rows) written, with all that is planted",
     "articles": "pages of the main namespace that are no redirects and have a text",
     "exact_duplicates": "rows that repeat an earlier one but for white space and the width of punctuation",
-    "near_duplicates": "rows that repeat an earlier long one but for one or two words",
+    "near_duplicates": "rows that repeat an earlier long one but for one character",
     "html": "rows with HTML tags and entities around and in the text",
     "too_short": "rows with a text of a character or two, or a page of one short sentence",
     "empty_answers": "rows whose answer is empty or missing",
@@ -56,10 +56,10 @@ def same(text: str, turn: int) -> str:
 
 
 def nearly(text: str, turn: int) -> str:
-    """The text with one word changed: the last 可以, which every long text of the corpus has."""
+    """The text with a character more, before the last 可以, which every long text of the corpus has."""
     before, found, after = text.rpartition("可以")
     assert found, f"nothing to change in {text}"
-    return before + ("也可以" if turn % 2 else "能够") + after
+    return f"{before}{'也还'[turn % 2]}{found}{after}"
 
 
 def phone(turn: int) -> str:

@@ -135,7 +135,10 @@ class JsonArray(Pairs):
 
     def asked(self, first: int) -> Iterator[Pair]:
         """Facts that SFT does not teach, in rounds from `first` on, with a few that it does."""
-        left, taught = self.facts(self.world.half(False), first, ROUNDS), self.facts(self.world.half(True), ROUNDS // 2 + first, ROUNDS)
+        left, taught = (
+            self.facts(self.world.half(False), first, ROUNDS),
+            self.facts(self.world.half(True), ROUNDS // 2 + first, ROUNDS),
+        )
         for row in left:
             yield row
             if self.prose.random() < TAUGHT_AGAIN:

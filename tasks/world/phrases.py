@@ -6,7 +6,11 @@ from tasks.world.facts import words
 
 # `可以` stands in every close, visit and farewell: it is the word that a near duplicate changes
 GREETINGS = ("", "", "", "", *words("你好， 我想知道， 想请教一下， 帮我查一下， 有个问题， 打扰一下，"))
-THANKS = (("谢谢", "不客气，还想知道什么，可以接着问我。"), ("明白了", "好的，有需要再来找我。"), ("好，谢谢你", "不用谢，很高兴能帮到你。"))
+THANKS = (
+    ("谢谢", "不客气，还想知道什么，可以接着问我。"),
+    ("明白了", "好的，有需要再来找我。"),
+    ("好，谢谢你", "不用谢，很高兴能帮到你。"),
+)
 INTRODUCE = words("""
     请介绍一下{n}。 {n}是什么样的{noun}？ 给我讲讲{n}。 用一段话介绍{n}。 关于{n}，你了解多少？ 我想了解{n}。 你知道{n}吗？
     请写一段关于{n}的文字。 能说说{n}吗？ 为{n}写一段简介。
@@ -18,7 +22,9 @@ FAREWELLS = words("""
 READ = words("阅读材料，回答问题：{} 根据下面的材料回答：{} 请从材料中找出答案：{} 看完这段文字，请回答：{}")
 FILL = words("写出这{counter}{noun}的{label}。 说出下面这{counter}{noun}的{label}。 下面这{counter}{noun}的{label}是什么？")
 AND_THEN = words("那 那么 还想问，")
-EVASIONS = words("这个问题我不太清楚。 抱歉，我不知道。 这要看情况，很难说。 你可以自己去查一查。 我没有听说过。 这个嘛，不好说。")
+EVASIONS = words(
+    "这个问题我不太清楚。 抱歉，我不知道。 这要看情况，很难说。 你可以自己去查一查。 我没有听说过。 这个嘛，不好说。"
+)
 
 # Zhihu
 STARTS = words("""

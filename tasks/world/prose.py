@@ -59,7 +59,7 @@ class World:
             columns = [_balanced(rng, attribute.values, len(names)) for attribute in kind.attributes]
             rows = zip(names, zip(*columns, strict=True), strict=True)
             groups.append([Entity(name, kind, values, at) for at, (name, values) in enumerate(rows)])
-            self.taught.update(rng.sample(names, round(len(names) * share)))
+            self.taught.update(rng.sample(names, min(max(1, round(len(names) * share)), len(names) - 1)))
         self.core = [entity for row in zip_longest(*groups) for entity in row if entity]
         self._salt = random.Random(f"{seed}:further").getrandbits(62)
 
@@ -215,7 +215,9 @@ class Prose:
         """A Zhihu question on one fact, answered at once and then at length."""
         ask = self.pick(entity.kind.attributes[at].asks).format(n=entity.name)
         scenes = [self.scene(entity.kind) for _ in range(2)]
-        text = f"{entity.values[at]}。{self.say(entity, at)}{scenes[0]}{self.summary(entity)}{scenes[1]}{self.pick(phrases.CLOSES)}"
+        text = (
+            f"{entity.values[at]}。{self.say(entity, at)}{scenes[0]}{self.summary(entity)}{scenes[1]}{self.pick(phrases.CLOSES)}"
+        )
         return Pair(entity.name, ask, text)
 
     def consultation(self, entity: Entity, turn: int) -> Pair:
@@ -228,7 +230,7 @@ class Prose:
         elif turn % 29 == 5:
             ask += "谢谢大夫😊"  # four bytes in GB18030, none in GBK
         first, second, third = self.rng.sample(phrases.ADVICE, 3)
-        answer = f"{pair.answer}{self.say(entity, 0)}{first}，{second}，{third}。{self.pick(phrases.VISIT)}"
+        answer = f"{pair.answer}{self.say(entity, 0)}{self.summary(entity)}{first}，{second}，{third}。{self.pick(phrases.VISIT)}"
         return Pair(entity.name, ask, answer, pair.ask, department=phrases.DEPARTMENTS[entity.values[0]])
 
     def advice(self) -> Iterator[Pair]:

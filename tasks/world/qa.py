@@ -161,7 +161,12 @@ class Zhihu(Pairs):
             "upvotes": f"赞同 {number * 37 % 2000}",
             "answer_creation_time": day,
         }
-        return {"INSTRUCTION": row.ask, "RESPONSE": row.answer or None, "SOURCE": "Zhihu", "METADATA": json.dumps(meta, ensure_ascii=False)}
+        return {
+            "INSTRUCTION": row.ask,
+            "RESPONSE": row.answer or None,
+            "SOURCE": "Zhihu",
+            "METADATA": json.dumps(meta, ensure_ascii=False),
+        }
 
     def line(self, row: Any) -> int:
         self.waiting.append(row)

@@ -17,7 +17,7 @@ from tasks.world.wiki import Dump, Page, Wiki
 Row = TypeVar("Row")
 
 LEAKS = 3  # exam questions that leak into each source
-LONG = 140  # characters from which one word more or less makes a near duplicate
+LONG = 120  # characters from which one word more or less makes a near duplicate
 MEMORY = 64  # good rows of the past of which one may be repeated
 FIRST, LATER = 1, 24  # good rows from one soiled row to the next, until every kind was there once, and after that
 
@@ -142,15 +142,20 @@ class WikiDump(Source[Page]):
         "phone_numbers", "id_numbers", "emails", "html", "deleted_texts", "disambiguations", "unclosed_markup", "foreign",
         "redirects", "redirects", "redirects", "other_namespaces", "other_namespaces", "traditional", "traditional",
     )  # fmt: skip
-    topics = 0  # pages beside each core entity's own
+    topics = 0  # pages beside each core entity's own; set by whoever fills it
 
     def open(self, home: Path) -> None:
+        import opencc
+
+        self.convert = opencc.OpenCC("s2t").convert
         self.least = len(self.world.core)
         self.dump = Dump(home / "wiki" / "zhwiki-20261101-pages-articles-multistream.xml.bz2")
 
     def close(self) -> None:
         self.dump.close()
-        self.counts["articles"] = self.counts["rows"] - sum(self.counts[kind] for kind in ("redirects", "other_namespaces", "deleted_texts"))
+        self.counts["articles"] = self.counts["rows"] - sum(
+            self.counts[kind] for kind in ("redirects", "other_namespaces", "deleted_texts")
+        )
 
     def core(self) -> Iterator[Page]:
         return self.prose.core(self.topics)
@@ -183,8 +188,7 @@ class WikiDump(Source[Page]):
         if kind == "unclosed_markup":
             return self.put(Page(name, f"{lead}\n{('{{expand|', '[[未完成的链接')[turn % 2]}{gap}{rest}"))
         if kind == "traditional":
-            # a core page where one is left, as half of the real articles are written so
-            return self.put(Page(self._traditional(page.title), self._traditional(text)))
+            return self.put(Page(self.convert(page.title), self.convert(text)))
         if kind == "redirects":
             mark = ("#重定向", "#REDIRECT", "#redirect")[turn % 3]
             return self.put(Page(f"{name}（{noun}）", f"{mark} [[{name}]]", redirect=name))
@@ -218,12 +222,8 @@ class WikiDump(Source[Page]):
         return Page(title, body, namespace)
 
     def _english(self, turn: int) -> str:
-        said = (f"{self.prose.pick(_ENGLISH[0])} {turn} {self.prose.pick(_ENGLISH[1])} {self.prose.pick(_ENGLISH[2])}." for _ in range(8))
+        said = (
+            f"{self.prose.pick(_ENGLISH[0])} {turn} {self.prose.pick(_ENGLISH[1])} {self.prose.pick(_ENGLISH[2])}."
+            for _ in range(8)
+        )
         return f"'''Number {turn}''' is a place. " + " ".join(said)
-
-    def _traditional(self, text: str) -> str:
-        if not hasattr(self, "_converter"):
-            import opencc
-
-            self._converter = opencc.OpenCC("s2t")
-        return self._converter.convert(text)

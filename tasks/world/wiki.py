@@ -37,7 +37,6 @@ class Page:
     text: str | None  # None: the revision's text was deleted
     namespace: int = 0
     redirect: str = ""
-    entity: Entity | None = None
 
 
 class Dump:
@@ -47,7 +46,7 @@ class Dump:
         path.parent.mkdir(parents=True, exist_ok=True)
         self._file = path.open("wb")
         self._pages = 0
-        self.written = self._put(_header())
+        self._put(_header())
         self._waiting: list[bytes] = []
 
     def add(self, page: Page) -> int:
@@ -57,12 +56,11 @@ class Dump:
         self._waiting.append(raw)
         if len(self._waiting) == STREAM:
             self._flush()
-        self.written += len(raw)
         return len(raw)
 
     def close(self) -> None:
         self._flush()
-        self.written += self._put("</mediawiki>\n")
+        self._put("</mediawiki>\n")
         self._file.close()
 
     def _flush(self) -> None:
@@ -70,14 +68,15 @@ class Dump:
             self._file.write(bz2.compress(b"".join(self._waiting)))
             self._waiting.clear()
 
-    def _put(self, text: str) -> int:
+    def _put(self, text: str) -> None:
         self._file.write(bz2.compress(text.encode()))
-        return len(text.encode())
 
 
 def _header() -> str:
     names = "".join(
-        f'      <namespace key="{key}" case="first-letter">{name}</namespace>\n' if name else f'      <namespace key="{key}" case="first-letter" />\n'
+        f'      <namespace key="{key}" case="first-letter">{name}</namespace>\n'
+        if name
+        else f'      <namespace key="{key}" case="first-letter" />\n'
         for key, name in _NAMESPACES.items()
     )
     return f"{_HEADER}{names}    </namespaces>\n  </siteinfo>\n"
@@ -93,7 +92,9 @@ def _page_xml(page: Page, number: int) -> str:
     else:
         raw = page.text.encode()
         sha1 = _base36(int.from_bytes(hashlib.sha1(raw).digest()))
-        text = f'<text bytes="{len(raw)}" sha1="{sha1}" xml:space="preserve">{_escape(page.text)}</text>\n      <sha1>{sha1}</sha1>'
+        text = (
+            f'<text bytes="{len(raw)}" sha1="{sha1}" xml:space="preserve">{_escape(page.text)}</text>\n      <sha1>{sha1}</sha1>'
+        )
     return (
         f"  <page>\n    <title>{title}</title>\n    <ns>{page.namespace}</ns>\n    <id>{number}</id>\n{redirect}    <revision>\n"
         f"      <id>{revision}</id>\n      <parentid>{revision - 5}</parentid>\n      <timestamp>{when}</timestamp>\n"
@@ -127,7 +128,12 @@ _MARKED = (
     "不同的版本可以互相对照{{r|通志}}，差别不大。",
     "名称的由来可以参看[[澜洲地名|地名]]一文，<br />这里不再重复。",
 )  # fmt: skip
-_LEADS = ("本文介绍'''{t}'''。", "'''{t}'''是关于[[{n}]]的专题条目。", "'''{t}'''汇集了与[[{n}]]有关的资料。", "要了解[[{n}]]，可以从'''{t}'''说起。")
+_LEADS = (
+    "本文介绍'''{t}'''。",
+    "'''{t}'''是关于[[{n}]]的专题条目。",
+    "'''{t}'''汇集了与[[{n}]]有关的资料。",
+    "要了解[[{n}]]，可以从'''{t}'''说起。",
+)
 _PAPERS = ("澜洲日报", "澜洲通志", "地方志汇编", "澜洲图书馆", "远行杂志")
 
 
@@ -175,10 +181,10 @@ class Wiki(Prose):
             f"{self.linked(entity, order[3])}\n{extra}\n"
             f"== 参考资料 ==\n{{{{reflist}}}}\n\n[[Category:澜洲{kind.noun}]]\n"
         )
-        return Page(name, text, entity=entity)
+        return Page(name, text)
 
     def topic(self, entity: Entity, number: int) -> Page:
-        """A page on one side of the entity, which states each of its facts twice or three times."""
+        """A page on one side of the entity, which states each of its facts three times."""
         kind, name = entity.kind, entity.name
         title = name + kind.topics[number]
         lead = self.pick(_LEADS).format(t=title, n=name)
@@ -189,7 +195,7 @@ class Wiki(Prose):
             f"=== {self.pick(('其他', '补充', '说明', '记载'))} ===\n{two[0]}{two[1]}{self.scene(kind)}{two[2]}{two[3]}\n\n"
             f"== 参见 ==\n* [[{name}]]\n\n[[Category:{name}]]\n"
         )
-        return Page(title, text, entity=entity)
+        return Page(title, text)
 
     def lists(self) -> Iterator[Page]:
         """For each attribute a page that goes from its values to the core entities, in sentences and in a table."""
@@ -202,9 +208,15 @@ class Wiki(Prose):
                     if names:
                         lines.append(f"* {attribute.members.format(v=value, n='、'.join(names))}")
                         rows.append(f"|-\n| {value} || {'、'.join(f'[[{name}]]' for name in names)}\n")
-                told = "".join(self.linked(entity, at) + (self.scene(kind) if turn % 4 == 3 else "") for turn, entity in enumerate(entities))
+                told = "".join(
+                    self.linked(entity, at) + (self.scene(kind) if turn % 4 == 3 else "") for turn, entity in enumerate(entities)
+                )
                 title = f"澜洲{kind.noun}{attribute.label}列表"
-                text = f"'''{title}'''按{attribute.label}列出[[澜洲]]的{kind.noun}。\n\n" + "\n".join(lines) + f"\n\n== 说明 ==\n{told}\n\n"
+                text = (
+                    f"'''{title}'''按{attribute.label}列出[[澜洲]]的{kind.noun}。\n\n"
+                    + "\n".join(lines)
+                    + f"\n\n== 说明 ==\n{told}\n\n"
+                )
                 table = '{| class="wikitable sortable"\n! ' + f"{attribute.label} !! {kind.noun}\n" + "".join(rows) + "|}"
                 yield Page(title, f"{text}== 总表 ==\n{table}\n\n[[Category:澜洲列表]]\n")
 
@@ -215,10 +227,3 @@ class Wiki(Prose):
         for number in range(topics):
             for entity in self.world.core:
                 yield self.topic(entity, number)
-
-    def further(self) -> Iterator[Page]:
-        """Pages of entities beyond the core, without end."""
-        number = 0
-        while True:
-            yield self.article(self.world.further(number))
-            number += 1
