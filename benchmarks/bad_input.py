@@ -17,7 +17,13 @@ import yaml
 
 from benchmarks.bench import ROOT, Hanlin, close, playground
 
-FIVE = ["pretrain.learning_rat=0.1", "dedup.threshold=1.5", "sources.zhwiki.format=wikipedia", "sft.epochs=many", "resources.device=abacus"]
+FIVE = [
+    "pretrain.learning_rat=0.1",
+    "dedup.threshold=1.5",
+    "sources.zhwiki.format=wikipedia",
+    "sft.epochs=many",
+    "resources.device=abacus",
+]
 
 
 class Scene:
@@ -25,7 +31,12 @@ class Scene:
 
     def __init__(self, folder: Path):
         self.folder, self.raw = folder, folder / "raw"
-        subprocess.run([sys.executable, "-m", "tasks.sample", str(self.raw), "--size", "300KB"], cwd=ROOT, check=True, stdout=subprocess.DEVNULL)
+        subprocess.run(
+            [sys.executable, "-m", "tasks.sample", str(self.raw), "--size", "300KB"],
+            cwd=ROOT,
+            check=True,
+            stdout=subprocess.DEVNULL,
+        )
         data = yaml.safe_load((ROOT / "flows" / "recipes" / "tiny.yaml").read_text("utf-8"))
         data |= {"name": "bad-input", "raw": str(self.raw)}
         data.pop("sample", None)
@@ -63,7 +74,10 @@ def harmed(path: Path, content: bytes | None) -> Iterator[None]:
 def tmpfs(folder: Path, options: str) -> Iterator[Path | None]:
     """A small file system of its own, or None where this user may not mount."""
     folder.mkdir()
-    mounted = os.geteuid() == 0 and subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], capture_output=True).returncode == 0
+    mounted = (
+        os.geteuid() == 0
+        and subprocess.run(["mount", "-t", "tmpfs", "-o", options, "tmpfs", str(folder)], capture_output=True).returncode == 0
+    )
     try:
         yield folder if mounted else None
     finally:
@@ -77,12 +91,21 @@ def main() -> None:
     def note(what: str, code: int, said: str, wanted: list[str], codes: tuple[int, ...] = (1, 2)) -> None:
         missing = [text for text in wanted if text not in said]
         results[what] = code in codes and not missing and "Traceback" not in said
-        print(f"{'ok ' if results[what] else 'BAD'} {what}: exit {code}" + (f"; not said: {missing}\n{said}" if not results[what] else ""), flush=True)
+        print(
+            f"{'ok ' if results[what] else 'BAD'} {what}: exit {code}"
+            + (f"; not said: {missing}\n{said}" if not results[what] else ""),
+            flush=True,
+        )
 
     with playground() as folder:
         scene = Scene(folder)
         code, said = scene.run(*FIVE)
-        note("a recipe with five mistakes", code, said, ["5 problems", *(mistake.split("=")[0] for mistake in FIVE), "did you mean 'learning_rate'"])
+        note(
+            "a recipe with five mistakes",
+            code,
+            said,
+            ["5 problems", *(mistake.split("=")[0] for mistake in FIVE), "did you mean 'learning_rate'"],
+        )
         wiki, zhihu, belle = scene.file("wiki/*.bz2"), scene.file("zhihu/*.parquet"), scene.file("belle/*.json")
         with harmed(zhihu, None):
             note("a missing file", *scene.run(), ["zhihu", "no file"])
@@ -113,7 +136,15 @@ def main() -> None:
                 results["a read-only store"] = None
     failed = [what for what, good in results.items() if good is False]
     untried = [what for what, good in results.items() if good is None]
-    close("bad_input", sum(good is True for good in results.values()), f"of {len(results)}", "a clear message each", not failed, failed=failed, untried=untried)
+    close(
+        "bad_input",
+        sum(good is True for good in results.values()),
+        f"of {len(results)}",
+        "a clear message each",
+        not failed,
+        failed=failed,
+        untried=untried,
+    )
 
 
 if __name__ == "__main__":

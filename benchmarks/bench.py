@@ -28,7 +28,11 @@ class Hanlin:
 
     def __init__(self, store: Path, code: Path = ROOT, **env: str):
         self.store, self.code = store, code
-        self.env = os.environ | {"HANLIN_STORE": str(store), "PYTHONPATH": str(code), "PREFECT_HOME": str(store.parent / "prefect")} | env
+        self.env = (
+            os.environ
+            | {"HANLIN_STORE": str(store), "PYTHONPATH": str(code), "PREFECT_HOME": str(store.parent / "prefect")}
+            | env
+        )
 
     def start(self, *arguments: str) -> subprocess.Popen[str]:
         command = [sys.executable, "-m", "flows.cli", *arguments]
@@ -74,7 +78,11 @@ def prefect_server(home: Path) -> Iterator[str]:
     from tasks.child import supervised
 
     port = 14200
-    env = os.environ | {"PREFECT_HOME": str(home), "PREFECT_SERVER_API_PORT": str(port), "PREFECT_SERVER_ANALYTICS_ENABLED": "false"}
+    env = os.environ | {
+        "PREFECT_HOME": str(home),
+        "PREFECT_SERVER_API_PORT": str(port),
+        "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
+    }
     command = [sys.executable, "-m", "prefect", "server", "start", "--host", "127.0.0.1", "--port", str(port)]
     with supervised(command, env=env, stdout=subprocess.DEVNULL):
         url = f"http://127.0.0.1:{port}/api"

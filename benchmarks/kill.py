@@ -54,7 +54,15 @@ def main() -> None:
             killed = Hanlin(folder / f"killed{kills}" / "store")
         same = fingerprints(killed, last_json(out))
         different = sorted(name for name in expected if expected[name] != same.get(name))
-    close("kill", kills, "kills survived", "20, artifacts to the tokenizer and loss curves equal", not different and kills >= given.kills, different=different, places=places)
+    close(
+        "kill",
+        kills,
+        "kills survived",
+        "20, artifacts to the tokenizer and loss curves equal",
+        not different and kills >= given.kills,
+        different=different,
+        places=places,
+    )
 
 
 def fingerprints(hanlin: Hanlin, outcome: dict[str, Any]) -> dict[str, str]:

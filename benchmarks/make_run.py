@@ -22,7 +22,9 @@ def main() -> None:
         env = os.environ | {"HANLIN_STORE": str(folder / "store"), "PREFECT_HOME": str(folder / "prefect")}
 
         def call(*command: str, **more: str) -> float:
-            seconds, done = timed(subprocess.run, command, cwd=ROOT, env=env | more, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True)
+            seconds, done = timed(
+                subprocess.run, command, cwd=ROOT, env=env | more, stdout=subprocess.PIPE, stderr=subprocess.STDOUT, text=True
+            )
             if done.returncode:
                 sys.exit(f"{' '.join(command)} failed:\n{done.stdout}")
             print(f"{seconds:7.2f} s  {' '.join(command)}", flush=True)
@@ -40,7 +42,16 @@ def main() -> None:
     print(f"flow runs that the server shows: {states}")
     missed = {name: round(seconds, 2) for name, seconds in took.items() if seconds > BARS[name]}
     ok = not missed and states == ["Completed"] * 3
-    close("make_run", round(took["first"], 1), "s", f"at most {BARS}", ok, took={k: round(v, 2) for k, v in took.items()}, missed=missed, flow_runs=states)
+    close(
+        "make_run",
+        round(took["first"], 1),
+        "s",
+        f"at most {BARS}",
+        ok,
+        took={k: round(v, 2) for k, v in took.items()},
+        missed=missed,
+        flow_runs=states,
+    )
 
 
 if __name__ == "__main__":

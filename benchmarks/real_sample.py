@@ -10,7 +10,14 @@ from benchmarks.bench import Hanlin, close, playground, timed
 
 def main() -> None:
     if not os.environ.get("HANLIN_REAL_DATA"):
-        close("real_sample", 0, "sources", "row counts add up", False, why="HANLIN_REAL_DATA is not set; it names the folder of real files")
+        close(
+            "real_sample",
+            0,
+            "sources",
+            "row counts add up",
+            False,
+            why="HANLIN_REAL_DATA is not set; it names the folder of real files",
+        )
     with playground() as folder:
         hanlin = Hanlin(folder / "store")
         seconds, outcome = timed(hanlin.run, "real-sample")
@@ -24,9 +31,20 @@ def main() -> None:
                 if counts["in"] != counts["kept"] + dropped:
                     wrong.append(f"{name} {source}")
         sources = [name for name in outcome["artifacts"] if name.startswith(("extract-", "ingest-"))]
-        figures = json.loads((hanlin.store / "objects" / outcome["artifacts"]["report"]["key"] / "figures.json").read_text("utf-8"))
+        figures = json.loads(
+            (hanlin.store / "objects" / outcome["artifacts"]["report"]["key"] / "figures.json").read_text("utf-8")
+        )
     ok = not wrong and figures["adds_up"] and outcome["status"] == "completed"
-    close("real_sample", len(sources), "real sources", "every source's row counts add up", ok, wrong=wrong, seconds=round(seconds), rows_counted=rows)
+    close(
+        "real_sample",
+        len(sources),
+        "real sources",
+        "every source's row counts add up",
+        ok,
+        wrong=wrong,
+        seconds=round(seconds),
+        rows_counted=rows,
+    )
 
 
 if __name__ == "__main__":

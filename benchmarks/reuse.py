@@ -18,7 +18,14 @@ def main() -> None:
         found = {
             "nothing": (built(hanlin.run("tiny")), []),
             "sft.learning_rate": (built(hanlin.run("tiny", "sft.learning_rate=0.0007")), STAGES_AFTER_SFT),
-            "resources": (built(hanlin.run("tiny", "resources.workers=3", "resources.micro_batch=4", "resources.device=cpu", "resources.threads=1")), []),
+            "resources": (
+                built(
+                    hanlin.run(
+                        "tiny", "resources.workers=3", "resources.micro_batch=4", "resources.device=cpu", "resources.threads=1"
+                    )
+                ),
+                [],
+            ),
         }
         dedup = code / "tasks" / "dedup.py"
         text = dedup.read_text("utf-8")
@@ -31,7 +38,15 @@ def main() -> None:
     wrong = {change: ran for change, (ran, expected) in found.items() if ran != expected}
     for change, (ran, expected) in found.items():
         print(f"{'ok ' if ran == expected else 'BAD'} {change:<24} ran again: {', '.join(ran) or 'nothing'}")
-    close("reuse", len(found) - len(wrong), "of 5 changes", "each runs again exactly what it touches", not wrong, first=len(first), wrong=wrong)
+    close(
+        "reuse",
+        len(found) - len(wrong),
+        "of 5 changes",
+        "each runs again exactly what it touches",
+        not wrong,
+        first=len(first),
+        wrong=wrong,
+    )
 
 
 if __name__ == "__main__":

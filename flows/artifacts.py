@@ -11,7 +11,9 @@ import typer
 
 artifacts = typer.Typer(no_args_is_help=True, help="List, show, compare, verify, tag and collect artifacts.")
 
-Name = Annotated[str, typer.Argument(metavar="ARTIFACT", help="A tag, a stage (its newest artifact), or the beginning of a key or digest")]
+Name = Annotated[
+    str, typer.Argument(metavar="ARTIFACT", help="A tag, a stage (its newest artifact), or the beginning of a key or digest")
+]
 
 
 @artifacts.command("list")
@@ -68,7 +70,9 @@ def compare(one: Name, other: Name) -> None:
     left |= {f"file {f['path']}": f["sha256"][:12] for f in a.files}
     right |= {f"file {f['path']}": f["sha256"][:12] for f in b.files}
     names = list(dict.fromkeys([*left, *right]))
-    rows = [{"field": n, a.key[:12]: left.get(n, "–"), b.key[:12]: right.get(n, "–")} for n in names if left.get(n) != right.get(n)]
+    rows = [
+        {"field": n, a.key[:12]: left.get(n, "–"), b.key[:12]: right.get(n, "–")} for n in names if left.get(n) != right.get(n)
+    ]
     table(rows) if rows else print("equal in identity and content")
 
 
@@ -86,7 +90,10 @@ def verify(name: Annotated[str | None, typer.Argument(metavar="[ARTIFACT]", help
         for problem in problems:
             print(f"DAMAGED  {problem}")
     total = sum(record.bytes for record in records)
-    print(f"{len(records)} artifacts, {total / 1e6:,.1f} MB read: {damaged or 'none'} damaged" + ("; the next run builds what it needs again" if damaged else ""))
+    print(
+        f"{len(records)} artifacts, {total / 1e6:,.1f} MB read: {damaged or 'none'} damaged"
+        + ("; the next run builds what it needs again" if damaged else "")
+    )
     sys.exit(1 if damaged else 0)
 
 

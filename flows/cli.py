@@ -23,8 +23,12 @@ app = typer.Typer(
 )
 app.add_typer(artifacts, name="artifacts")
 
-RecipeName = Annotated[str, typer.Argument(metavar="RECIPE", help="A recipe that ships (such as sample) or the path of a .yaml file")]
-Overrides = Annotated[list[str] | None, typer.Argument(metavar="[KEY=VALUE]…", help="Fields to change, such as pretrain.steps=200")]
+RecipeName = Annotated[
+    str, typer.Argument(metavar="RECIPE", help="A recipe that ships (such as sample) or the path of a .yaml file")
+]
+Overrides = Annotated[
+    list[str] | None, typer.Argument(metavar="[KEY=VALUE]…", help="Fields to change, such as pretrain.steps=200")
+]
 Refresh = Annotated[list[str] | None, typer.Option(help="Build this stage again even if its artifact is there; repeatable")]
 Until = Annotated[str, typer.Option(help="Last stage to run")]
 Drift = Annotated[str, typer.Option(help="Artifacts made by other code of the same stage version: warn, rebuild or fail")]
@@ -32,7 +36,14 @@ AsJson = Annotated[bool, typer.Option("--json", help="For machines: JSON on stan
 
 
 @app.command()
-def run(recipe: RecipeName, overrides: Overrides = None, refresh: Refresh = None, until: Until = "", drift: Drift = "warn", as_json: AsJson = False) -> None:
+def run(
+    recipe: RecipeName,
+    overrides: Overrides = None,
+    refresh: Refresh = None,
+    until: Until = "",
+    drift: Drift = "warn",
+    as_json: AsJson = False,
+) -> None:
     """Run a recipe as a Prefect flow run; every finished stage is reused."""
     from flows import recipe as recipes
     from flows.terminal import run_in_terminal
@@ -42,7 +53,9 @@ def run(recipe: RecipeName, overrides: Overrides = None, refresh: Refresh = None
 
 
 @app.command()
-def plan(recipe: RecipeName, overrides: Overrides = None, refresh: Refresh = None, drift: Drift = "warn", as_json: AsJson = False) -> None:
+def plan(
+    recipe: RecipeName, overrides: Overrides = None, refresh: Refresh = None, drift: Drift = "warn", as_json: AsJson = False
+) -> None:
     """Show what a run would do: HIT, MISS or RESUME for each stage, and which field changed."""
     from flows import plan as plans
     from flows import recipe as recipes
@@ -60,7 +73,9 @@ def recipes() -> None:
     """List the recipes that ship, with what each is for."""
     from flows.recipe import RECIPES, names
 
-    table([{"recipe": name, "for": (RECIPES / f"{name}.yaml").read_text("utf-8").splitlines()[0].lstrip("# ")} for name in names()])
+    table(
+        [{"recipe": name, "for": (RECIPES / f"{name}.yaml").read_text("utf-8").splitlines()[0].lstrip("# ")} for name in names()]
+    )
 
 
 @app.command()
@@ -74,7 +89,9 @@ def chat(
         home = store()
         folder = home.object(home.resolve(model).key) / "model"
     if not (folder / "config.json").exists():
-        raise ValueError(f"{folder} holds no model; name an artifact of pretrain, sft or dpo, or a folder with config.json and model.safetensors")
+        raise ValueError(
+            f"{folder} holds no model; name an artifact of pretrain, sft or dpo, or a folder with config.json and model.safetensors"
+        )
     from models.chat import chat as talk
 
     talk(folder, message)

@@ -55,7 +55,9 @@ def graph(recipe: Recipe) -> list[Node]:
     for name, source in recipe.sources.items():
         files = _sample_files(source.path) if not recipe.raw else _raw_files(recipe, source.path)
         if source.format == "wiki":
-            params: Identity = extract.Params(source=name, simplify=source.simplify, tolerate_truncation=source.tolerate_truncation)
+            params: Identity = extract.Params(
+                source=name, simplify=source.simplify, tolerate_truncation=source.tolerate_truncation
+            )
             rows[name] = add(f"extract-{name}", extract.run, params, files=files)
         else:
             params = ingest.Params(source=name, format=source.format, simplify=source.simplify)

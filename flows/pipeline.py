@@ -23,7 +23,9 @@ from tasks.store import Store, store_folder
 
 
 @flow(name="pipeline", flow_run_name="{recipe.name}", persist_result=False, validate_parameters=True)
-def pipeline(recipe: Recipe, refresh: list[str] | None = None, until: str = "", drift: Drift = "warn") -> dict[str, dict[str, Any]]:
+def pipeline(
+    recipe: Recipe, refresh: list[str] | None = None, until: str = "", drift: Drift = "warn"
+) -> dict[str, dict[str, Any]]:
     """From raw files to an evaluated, aligned chat model; every finished stage is reused.
 
     Args:
@@ -50,7 +52,9 @@ def pipeline(recipe: Recipe, refresh: list[str] | None = None, until: str = "", 
     for node in nodes:
         inputs = {role: given.resolve(store, made) for role, given in node.roles.items()}
         task = stage_task(node, store, inputs, recipe.resources, refresh=node.name in (refresh or []), drift=drift, by=run)
-        states[node.name] = task(return_state=True, wait_for=[states[name] for name in node.needs])  # the UI draws these as arrows
+        states[node.name] = task(
+            return_state=True, wait_for=[states[name] for name in node.needs]
+        )  # the UI draws these as arrows
         ref = states[node.name].result()  # raises what the stage raised
         record = store.record(ref.key)
         assert record is not None, f"{node.name} ended without a record"
@@ -59,7 +63,9 @@ def pipeline(recipe: Recipe, refresh: list[str] | None = None, until: str = "", 
     if "report" in made:
         page = store.object(made["report"].key) / "report.html"
         figures = json.loads((page.parent / "figures.json").read_text("utf-8"))
-        create_table_artifact(figures["rows"], key="figures", description=f"# Key figures of {recipe.name}\nFull report: `{page}`")
+        create_table_artifact(
+            figures["rows"], key="figures", description=f"# Key figures of {recipe.name}\nFull report: `{page}`"
+        )
         create_link_artifact(page.as_uri(), key="report", link_text=str(page))
     reused = {name: state.name == "Cached" for name, state in states.items()}
     log.info("%d stages reused, %d built", sum(reused.values()), len(reused) - sum(reused.values()))

@@ -55,7 +55,9 @@ def _plan_node(node: Node, store: Store, made: Made, earlier: list[Record], refr
     mine = [record for record in earlier if record.stage == node.name]
     seconds = mine[-1].made.get("seconds") if mine else None
     unknown = [name for name in node.needs if name not in made]
-    inputs = {role: given.resolve(store, made).digest for role, given in node.roles.items() if not set(given.needs) & set(unknown)}
+    inputs = {
+        role: given.resolve(store, made).digest for role, given in node.roles.items() if not set(given.needs) & set(unknown)
+    }
     identity = node.stage.identity(node.params, inputs)
     if unknown:
         pending = {role: [n for n in given.needs if n in unknown] for role, given in node.roles.items() if role not in inputs}
@@ -111,7 +113,9 @@ def rows(planned: list[Planned]) -> list[dict[str, str]]:
         {
             "stage": step.name,
             "status": step.status,
-            "why": "; ".join([*(f"{c.field}: {_show(c.old)} → {_show(c.new)}" for c in step.changed), *([step.note] if step.note else [])]),
+            "why": "; ".join(
+                [*(f"{c.field}: {_show(c.old)} → {_show(c.new)}" for c in step.changed), *([step.note] if step.note else [])]
+            ),
             "last": duration(step.last_seconds),
             "key": step.key[:12] if step.key else "–",
         }

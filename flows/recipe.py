@@ -45,29 +45,51 @@ class Source(Section):
 
     format: Format = Field(description="Which reader: the files' true format, not their suffix")
     path: str = Field(min_length=1, description="Files below `raw`, with * and ** as wildcards, or an absolute path")
-    use: list[Use] = Field(description="pretrain, sft, prompts (of DPO; the answer becomes `chosen`), pairs (ready for DPO), evaluate")
+    use: list[Use] = Field(
+        description="pretrain, sft, prompts (of DPO; the answer becomes `chosen`), pairs (ready for DPO), evaluate"
+    )
     simplify: bool = Field(default=True, description="Convert Traditional to Simplified Chinese")
-    tolerate_truncation: bool = Field(default=False, description="Keep the whole pages of a dump that was cut off, instead of failing")
+    tolerate_truncation: bool = Field(
+        default=False, description="Keep the whole pages of a dump that was cut off, instead of failing"
+    )
 
 
 class Recipe(Section):
     """Everything that defines a run, stage by stage, and the resources to run it with."""
 
     name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,63}$", title="Name", description="Lower-case letters, digits, dots, dashes")
-    raw: str = Field(default="", title="Raw files", description="Folder of the raw files; $NAME is an environment variable; empty: the sample corpus")
-    sample: SampleParams = Field(default_factory=SampleParams, title="Sample corpus", description="The invented world, written where `raw` is empty")
-    sources: dict[str, Source] = Field(min_length=1, title="Sources", description="Name → files, format and use; earlier sources win among duplicates")
+    raw: str = Field(
+        default="",
+        title="Raw files",
+        description="Folder of the raw files; $NAME is an environment variable; empty: the sample corpus",
+    )
+    sample: SampleParams = Field(
+        default_factory=SampleParams, title="Sample corpus", description="The invented world, written where `raw` is empty"
+    )
+    sources: dict[str, Source] = Field(
+        min_length=1, title="Sources", description="Name → files, format and use; earlier sources win among duplicates"
+    )
     dedup: DedupParams = Field(default_factory=DedupParams, title="Deduplication", description="Exact and near duplicates")
-    filter: FilterParams = Field(default_factory=FilterParams, title="Filter", description="Rules that drop rows, each with a reason")
+    filter: FilterParams = Field(
+        default_factory=FilterParams, title="Filter", description="Rules that drop rows, each with a reason"
+    )
     split: SplitParams = Field(default_factory=SplitParams, title="Split", description="Training and validation rows")
-    tokenizer: TokenizerParams = Field(default_factory=TokenizerParams, title="Tokenizer", description="Byte-level BPE trained on word counts")
+    tokenizer: TokenizerParams = Field(
+        default_factory=TokenizerParams, title="Tokenizer", description="Byte-level BPE trained on word counts"
+    )
     pretrain: PretrainParams = Field(default_factory=PretrainParams, title="Pretraining", description="A new model on plain text")
     sft: SFTParams = Field(default_factory=SFTParams, title="Supervised fine-tuning", description="The model learns to answer")
-    rejected: RejectedParams = Field(default_factory=RejectedParams, title="Rejected answers", description="The SFT model's own answers, as DPO's worse side")
+    rejected: RejectedParams = Field(
+        default_factory=RejectedParams, title="Rejected answers", description="The SFT model's own answers, as DPO's worse side"
+    )
     dpo: DPOParams = Field(default_factory=DPOParams, title="DPO", description="The model learns to prefer the better answer")
-    evaluate: EvaluateParams = Field(default_factory=EvaluateParams, title="Evaluation", description="Scores of every model of the run")
+    evaluate: EvaluateParams = Field(
+        default_factory=EvaluateParams, title="Evaluation", description="Scores of every model of the run"
+    )
     report: ReportParams = Field(default_factory=ReportParams, title="Report", description="The page that a run ends with")
-    resources: Resources = Field(default_factory=Resources, title="Resources", description="How to run; never part of what is made")
+    resources: Resources = Field(
+        default_factory=Resources, title="Resources", description="How to run; never part of what is made"
+    )
 
     def raw_folder(self) -> Path:
         """The folder that source paths are relative to, environment variables filled in."""
@@ -197,11 +219,15 @@ def _cross_checks(data: dict[str, Any]) -> list[str]:
     sources = {k: v for k, v in section.items() if isinstance(v, dict)} if isinstance(section, dict) else {}
     for name, source in sources.items():
         if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,40}", str(name)):
-            problems.append(f"sources.{name}: a source's name is lower-case letters, digits and dashes (it names a stage and a file)")
+            problems.append(
+                f"sources.{name}: a source's name is lower-case letters, digits and dashes (it names a stage and a file)"
+            )
         path = source.get("path")
         if root is not None and isinstance(path, str) and not any(matches(root, path)):
             problems.append(f"sources.{name}.path: no file {root.absolute() / path}; correct the path or fetch the file")
-    used = {use for source in sources.values() if isinstance(source.get("use"), list) for use in source["use"] if isinstance(use, str)}
+    used = {
+        use for source in sources.values() if isinstance(source.get("use"), list) for use in source["use"] if isinstance(use, str)
+    }
     if sources:
         problems += [
             f"sources: none has use: [{use}], which {why}; add it to a source"

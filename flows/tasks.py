@@ -87,7 +87,9 @@ def _facts(built: Built) -> list[dict[str, str]]:
     facts += [(f"from {role}", key[:12]) for role, key in record.lineage.items()]
     for source, counts in record.stats.get("funnel", {}).items():
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in counts["dropped"].items())
-        facts.append((f"rows of {source}", f"{counts['in']:,} in, {counts['kept']:,} kept" + (f"; dropped: {reasons}" if reasons else "")))
+        facts.append(
+            (f"rows of {source}", f"{counts['in']:,} in, {counts['kept']:,} kept" + (f"; dropped: {reasons}" if reasons else ""))
+        )
     facts += [(name, f"{value:,.6g}") for name, value in record.stats.items() if isinstance(value, int | float)]
     return [{"fact": name, "value": value} for name, value in facts]
 
@@ -132,7 +134,11 @@ class Reporter:
 
 def line(now: Progress) -> str:
     """`step 120/400 30%  loss 3.214  lr 1.0e-02  8.1k tok/s  ETA 0:41`"""
-    parts = [f"{now.unit} {now.done:,.0f}/{now.total:,.0f} {100 * now.done / now.total:.0f}%" if now.total else f"{now.unit} {now.done:,.0f}"]
+    parts = [
+        f"{now.unit} {now.done:,.0f}/{now.total:,.0f} {100 * now.done / now.total:.0f}%"
+        if now.total
+        else f"{now.unit} {now.done:,.0f}"
+    ]
     for name, value in now.figures.items():
         if name == "eta":
             parts.append(f"ETA {int(value) // 60}:{int(value) % 60:02d}")

@@ -53,7 +53,9 @@ class Terminal(logging.Handler):
 def run_in_terminal(recipe: Recipe, refresh: list[str], until: str, drift: str, as_json: bool) -> int:
     """Run the pipeline flow here, show it, and return the exit code: 0, or 1 where a stage failed, 130 where it was interrupted."""
     os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "hanlin")
-    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")  # stages speak through `Terminal`; Prefect's own lines stay in its run log
+    os.environ.setdefault(
+        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL"
+    )  # stages speak through `Terminal`; Prefect's own lines stay in its run log
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
     terminal = Terminal(sys.stderr if as_json else sys.stdout)
     from flows.server import api
@@ -80,7 +82,10 @@ def run_in_terminal(recipe: Recipe, refresh: list[str], until: str, drift: str, 
 
         if not isinstance(failure, StageFailed | ValueError | OSError | RuntimeError):
             raise
-        print(f"\nhanlin: {failure}\nhanlin: run the same command again to go on from here; finished stages are kept", file=sys.stderr)
+        print(
+            f"\nhanlin: {failure}\nhanlin: run the same command again to go on from here; finished stages are kept",
+            file=sys.stderr,
+        )
         outcome["error"] = str(failure)
     if "report" in outcome["artifacts"]:
         _show_result(terminal.stream, outcome)

@@ -24,7 +24,9 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 ROWS = 1000  # tokenised in one call
-BLOCK = 64  # batches sorted by length together: long enough for little padding, short enough that neighbours differ from pass to pass
+BLOCK = (
+    64  # batches sorted by length together: long enough for little padding, short enough that neighbours differ from pass to pass
+)
 
 
 def order(rows: int, samples: int, seed: int, *, batch: int = 1, lengths: np.ndarray | None = None) -> np.ndarray:
@@ -166,7 +168,11 @@ def lengths(rows: datasets.Dataset) -> np.ndarray:
     """Tokens of each row, (rows,). Of a pair: of both its sequences, as the model reads them."""
     import pyarrow.compute as pc
 
-    each = {name: pc.list_value_length(rows.data.column(name)).to_numpy().astype(np.int64) for name in rows.column_names if name.endswith("_ids")}
+    each = {
+        name: pc.list_value_length(rows.data.column(name)).to_numpy().astype(np.int64)
+        for name in rows.column_names
+        if name.endswith("_ids")
+    }
     if "input_ids" in each:
         return each["input_ids"]
     return 2 * each["prompt_ids"] + each["chosen_ids"] + each["rejected_ids"]

@@ -46,7 +46,10 @@ def main() -> int:
     except RuntimeError as failure:
         if "memory" not in str(failure):
             raise
-        emit("error", message=f"out of memory ({str(failure).splitlines()[0]}); lower resources.micro_batch, which changes nothing but the speed")
+        emit(
+            "error",
+            message=f"out of memory ({str(failure).splitlines()[0]}); lower resources.micro_batch, which changes nothing but the speed",
+        )
         return 1
     if result is None:
         emit("error", message="stopped by a signal, with a checkpoint saved; the same run, started again, goes on from there")
@@ -130,7 +133,9 @@ def alone(scratch: Path) -> Iterator[None]:
                 if time.monotonic() > deadline:
                     lock.seek(0)
                     holder = lock.read().strip()
-                    raise ValueError(f"another trainer (process {holder}) still works in {scratch}; end it, or wait until it is done") from None
+                    raise ValueError(
+                        f"another trainer (process {holder}) still works in {scratch}; end it, or wait until it is done"
+                    ) from None
                 time.sleep(0.2)
         lock.truncate(0)
         lock.write(f"{os.getpid()}\n")

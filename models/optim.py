@@ -18,7 +18,11 @@ from torch.optim.adamw import adamw
 Kind = Literal["muon", "adamw"]
 Shape = Literal["wsd", "cosine", "constant"]
 
-NEWTON_SCHULZ = (3.4445, -4.7750, 2.0315)  # quintic with the steepest slope at zero; 5 rounds bring every singular value to 0.7…1.2
+NEWTON_SCHULZ = (
+    3.4445,
+    -4.7750,
+    2.0315,
+)  # quintic with the steepest slope at zero; 5 rounds bring every singular value to 0.7…1.2
 ROUNDS = 5
 
 
@@ -78,7 +82,11 @@ class MuonAdamW(torch.optim.Optimizer):
     def _adamw(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
         for p in parameters:
             if not self.state[p]:
-                self.state[p] = {"step": torch.zeros((), device=p.device), "mean": torch.zeros_like(p), "square": torch.zeros_like(p)}
+                self.state[p] = {
+                    "step": torch.zeros((), device=p.device),
+                    "mean": torch.zeros_like(p),
+                    "square": torch.zeros_like(p),
+                }
         states = [self.state[p] for p in parameters]
         adamw(
             parameters,

@@ -41,7 +41,9 @@ def pretrain(job: Job, emit: Emit, stopping: Callable[[], bool]) -> tuple[Pretra
         raise ValueError(f"{home} has no tokenizer.json; run the tokenizer stage first, or name the folder that holds it")
     tokenizer = AutoTokenizer.from_pretrained(home)
     if len(tokenizer) != train.vocab_size:
-        raise ValueError(f"{packed} was packed with {train.vocab_size} tokens, and the tokenizer has {len(tokenizer)}; pack again with this one")
+        raise ValueError(
+            f"{packed} was packed with {train.vocab_size} tokens, and the tokenizer has {len(tokenizer)}; pack again with this one"
+        )
     corpus = len(train.tokens)
     wanted = params["tokens"] or (round(params["epochs"] * corpus) if params["epochs"] else presets.horizon(size.body, corpus))
     flops = presets.compute(size.body, wanted)
@@ -93,9 +95,13 @@ def sft(job: Job, emit: Emit, stopping: Callable[[], bool]) -> tuple[Any, dict[s
     train, taken = data.conversations(home / "train.parquet", tokenizer, longest)
     valid, _ = data.conversations(home / "valid.parquet", tokenizer, longest)
     emit("log", text=f"{home}: {taken.told('conversations', longest)}")
-    run, settings = _tuning(job, model, train, valid, f"{home / 'train.parquet'} has {len(train)} usable conversations", 5, emit, stopping)
+    run, settings = _tuning(
+        job, model, train, valid, f"{home / 'train.parquet'} has {len(train)} usable conversations", 5, emit, stopping
+    )
     arguments = SFTConfig(**settings, max_length=None, dataset_kwargs={"skip_prepare_dataset": True})
-    trainer = Tuner(model=model, args=arguments, train_dataset=train, eval_dataset=valid if len(valid) else None, processing_class=tokenizer)
+    trainer = Tuner(
+        model=model, args=arguments, train_dataset=train, eval_dataset=valid if len(valid) else None, processing_class=tokenizer
+    )
     trainer.run = run
     losses.fuse(trainer.model)  # after TRL, which changes the forward too
     return trainer, {"rows": vars(taken)}
@@ -112,7 +118,9 @@ def dpo(job: Job, emit: Emit, stopping: Callable[[], bool]) -> tuple[Any, dict[s
     train, taken = data.preferences(home / "train.parquet", tokenizer, longest)
     valid, _ = data.preferences(home / "valid.parquet", tokenizer, longest)
     emit("log", text=f"{home}: {taken.told('pairs', longest)}")
-    run, settings = _tuning(job, model, train, valid, f"{home / 'train.parquet'} has {len(train)} usable pairs", 40, emit, stopping)
+    run, settings = _tuning(
+        job, model, train, valid, f"{home / 'train.parquet'} has {len(train)} usable pairs", 40, emit, stopping
+    )
     weights = {params["loss_type"]: 1.0} | ({"sft": params["sft_weight"]} if params["sft_weight"] else {})
     arguments = DPOConfig(
         **settings,
@@ -123,7 +131,9 @@ def dpo(job: Job, emit: Emit, stopping: Callable[[], bool]) -> tuple[Any, dict[s
         label_smoothing=params["label_smoothing"],
         precompute_ref_log_probs=True,
     )
-    trainer = Preferrer(model=model, args=arguments, train_dataset=train, eval_dataset=valid if len(valid) else None, processing_class=tokenizer)
+    trainer = Preferrer(
+        model=model, args=arguments, train_dataset=train, eval_dataset=valid if len(valid) else None, processing_class=tokenizer
+    )
     trainer.run = run
     emit("log", text=f"log-probabilities of the reference model for {len(train) + len(valid):,} pairs")
     trainer.train_dataset = trainer.refer(train, scratch / "reference-train.npy")
@@ -138,7 +148,9 @@ def _start(job: Job) -> tuple[LlamaForCausalLM, PreTrainedTokenizerBase, int]:
     model, tokenizer = load(home, torch.device("cpu"))
     context, asked = context_of(model), job["params"]["max_length"]
     if asked and asked > context:
-        raise ValueError(f"max_length is {asked}, and the model of {home} was trained with a context of {context}; lower max_length")
+        raise ValueError(
+            f"max_length is {asked}, and the model of {home} was trained with a context of {context}; lower max_length"
+        )
     return model, tokenizer, asked or context
 
 
@@ -199,9 +211,13 @@ def _settings(job: Job, steps: int, batch: int) -> dict[str, Any]:
     device = device_of(resources["device"])
     processes = int(os.environ.get("WORLD_SIZE", "1"))
     if processes != resources["processes"]:
-        raise ValueError(f"resources.processes is {resources['processes']}, and {processes} was started; start the engine with torch.distributed.run")
+        raise ValueError(
+            f"resources.processes is {resources['processes']}, and {processes} was started; start the engine with torch.distributed.run"
+        )
     if batch % processes:
-        raise ValueError(f"a batch of {batch} sequences does not divide among {processes} processes; change resources.processes or the batch")
+        raise ValueError(
+            f"a batch of {batch} sequences does not divide among {processes} processes; change resources.processes or the batch"
+        )
     share = batch // processes
     micro = next(size for size in range(min(share, resources["micro_batch"] or share), 0, -1) if share % size == 0)
     return {

@@ -78,7 +78,9 @@ class Exact:
         if start is not None:
             kept = json.loads((start / "run.json").read_text("utf-8"))
             if kept["identity"] != self.run.identity:
-                raise ValueError(f"{start} belongs to a run with other parameters or inputs; give this run a folder of its own, or empty that one")
+                raise ValueError(
+                    f"{start} belongs to a run with other parameters or inputs; give this run a folder of its own, or empty that one"
+                )
             self.resumed = checkpoint.step_of(start)
             self._note(f"going on from step {self.resumed} of {self.run.steps}")
         began = time.monotonic()
@@ -118,7 +120,9 @@ class Exact:
     def evaluate(self: Any, *args: Any, **kwargs: Any) -> dict[str, float]:
         """Mean over all targets of the validation rows, whatever the batches. Every process reads all of them: they are few."""
         self.model.eval()
-        loader = DataLoader(self.eval_dataset, batch_size=self.run.micro, sampler=Order(self.run.eval_order), collate_fn=self.data_collator)
+        loader = DataLoader(
+            self.eval_dataset, batch_size=self.run.micro, sampler=Order(self.run.eval_order), collate_fn=self.data_collator
+        )
         with torch.no_grad():
             metrics = self._measure([self._prepare_inputs(batch) for batch in loader])
         self.log(metrics)

@@ -80,7 +80,9 @@ def build(
             discard(work / "out")
             (work / "out").mkdir(parents=True)
             (work / "stage").write_text(name, "utf-8")
-            job = Job(work / "out", work / "scratch", resources, log.info, _checked(progress, held.check), store.find_shard(identity))
+            job = Job(
+                work / "out", work / "scratch", resources, log.info, _checked(progress, held.check), store.find_shard(identity)
+            )
             started = time.time()
             stats = stage(job, params, **{role: given.value for role, given in inputs.items()})
             made = _made(stage, resources, started, run or {})
@@ -91,7 +93,11 @@ def build(
                 stage=name,
                 title=stage.title,
                 identity=identity,
-                lineage={f"{role}.{number}" if number else role: k for role, given in inputs.items() for number, k in enumerate(given.keys)},
+                lineage={
+                    f"{role}.{number}" if number else role: k
+                    for role, given in inputs.items()
+                    for number, k in enumerate(given.keys)
+                },
                 stats=stats,
                 shards=job.shards,
                 made=made,
@@ -156,7 +162,9 @@ def _made(stage: Stage, resources: Resources, started: float, run: dict[str, str
         "started": started,
         "finished": finished,
         "seconds": round(finished - started, 3),
-        "peak_memory_mb": round(max(_peak(resource.RUSAGE_SELF), _peak(resource.RUSAGE_CHILDREN)) / 1024),  # of the process so far
+        "peak_memory_mb": round(
+            max(_peak(resource.RUSAGE_SELF), _peak(resource.RUSAGE_CHILDREN)) / 1024
+        ),  # of the process so far
         "source": stage.source_digest,
         "resources": resources.model_dump(mode="json"),
         "host": socket.gethostname(),
@@ -174,7 +182,19 @@ def _peak(who: int) -> int:
 
 @cache
 def _versions() -> dict[str, str]:
-    packages = ("prefect", "torch", "transformers", "tokenizers", "trl", "duckdb", "pyarrow", "numpy", "jieba", "mwparserfromhell", "opencc")
+    packages = (
+        "prefect",
+        "torch",
+        "transformers",
+        "tokenizers",
+        "trl",
+        "duckdb",
+        "pyarrow",
+        "numpy",
+        "jieba",
+        "mwparserfromhell",
+        "opencc",
+    )
     return {package: importlib.metadata.version(package) for package in packages}
 
 

@@ -38,7 +38,9 @@ def collect(store: Store, *, keep_runs: int, scratch_days: float, dry_run: bool)
         if not _leased(store, home.name) and time.time() - last_touched(home) > scratch_days * 86400:
             stage = home / "stage"
             what = stage.read_text("utf-8") if stage.exists() else "unknown stage"
-            garbage.append(Garbage(f"unfinished {what} {home.name[:12]} (shards or checkpoints of a run that ended early)", home, size(home)))
+            garbage.append(
+                Garbage(f"unfinished {what} {home.name[:12]} (shards or checkpoints of a run that ended early)", home, size(home))
+            )
     for note in store.runs()[keep_runs:]:
         path = store.root / "runs" / f"{note['run']}.json"
         garbage.append(Garbage(f"note of run {note['run']}", path, path.stat().st_size))

@@ -12,7 +12,9 @@ from tasks.stage import Job
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-THREAD_GB = 0.125  # DuckDB's own advice (its guide on memory): less than 125 MB a thread and a hash join fails instead of spilling
+THREAD_GB = (
+    0.125  # DuckDB's own advice (its guide on memory): less than 125 MB a thread and a hash join fails instead of spilling
+)
 
 
 @contextlib.contextmanager

@@ -90,7 +90,9 @@ def run(job: Job, params: Params, *, sources: dict[str, Path]) -> Stats:
     Kinds that only the evaluation reads (questions, triples) are left out. Raises `ValueError` where no source holds any other.
     """
     inputs = _inputs(job, params, sources)
-    pieces = [shards.Piece(one.signed, (one.path, one.kind, params.model_dump()), one.rows, one.path.stat().st_size) for one in inputs]
+    pieces = [
+        shards.Piece(one.signed, (one.path, one.kind, params.model_dump()), one.rows, one.path.stat().st_size) for one in inputs
+    ]
     shards.do(job, sign, pieces, "row")
     funnel: dict[str, dict[str, Any]] = {one.source: {"in": 0, "kept": 0, "dropped": {}} for one in inputs}
     sizes: Counter[str] = Counter()
@@ -131,7 +133,9 @@ def _inputs(job: Job, params: Params, sources: dict[str, Path]) -> list[_Input]:
                 found.append(_Input(path, kind, source, first, rows, signed))
                 first += rows
     if not found:
-        raise ValueError(f"no source ({', '.join(sources)}) holds {' or '.join(KINDS)}: nothing to deduplicate; add a source to train on")
+        raise ValueError(
+            f"no source ({', '.join(sources)}) holds {' or '.join(KINDS)}: nothing to deduplicate; add a source to train on"
+        )
     return found
 
 
@@ -143,7 +147,9 @@ def sign(draft: Path, path: Path, kind: str, params: dict[str, Any]) -> Stats:
 
     ngram, bands = params["ngram"], params["bands"]
     bands_schema = [(f"band_{band}", pa.uint64()) for band in range(bands)]
-    schema = pa.schema([("id", pa.string()), ("characters", pa.int64()), ("high", pa.uint64()), ("low", pa.uint64()), *bands_schema])
+    schema = pa.schema(
+        [("id", pa.string()), ("characters", pa.int64()), ("high", pa.uint64()), ("low", pa.uint64()), *bands_schema]
+    )
     rows = 0
     with pq.ParquetWriter(draft / SIGNATURES, schema, compression="zstd") as out:
         for batch in pq.ParquetFile(path).iter_batches(BATCH, columns=["id", *_JUDGED[kind]]):
@@ -169,7 +175,9 @@ def _exact_hash(key: str, parts: list[str]) -> bytes:
 
 
 @contextmanager
-def _shingles(home: Path, inputs: list[_Input], members: NDArray[np.int64], ngram: int) -> Iterator[Callable[[int], NDArray[np.uint64]]]:
+def _shingles(
+    home: Path, inputs: list[_Input], members: NDArray[np.int64], ngram: int
+) -> Iterator[Callable[[int], NDArray[np.uint64]]]:
     """The n-gram sets of some rows (sorted numbers), in a file while the block lasts; the function reads one by its row's number."""
     import numpy as np
 

@@ -17,9 +17,14 @@ class Params(Tuning):
         default="sigmoid", description="Loss of a pair, in TRL's names; sigmoid is DPO's own"
     )
     sft_weight: float = Field(
-        default=0.2, ge=0, le=10, description="Weight of a second loss, the chosen answer's mean log-loss, which keeps its likelihood up"
+        default=0.2,
+        ge=0,
+        le=10,
+        description="Weight of a second loss, the chosen answer's mean log-loss, which keeps its likelihood up",
     )
-    label_smoothing: float = Field(default=0.0, ge=0, lt=0.5, description="Share of pairs taken to be the wrong way round (sigmoid and robust only)")
+    label_smoothing: float = Field(
+        default=0.0, ge=0, lt=0.5, description="Share of pairs taken to be the wrong way round (sigmoid and robust only)"
+    )
     epochs: float = Field(default=1.0, gt=0, le=100, description="Passes over the pairs")
 
 

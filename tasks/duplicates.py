@@ -25,7 +25,10 @@ def load(db: DuckDBPyConnection, signatures: Iterable[tuple[str, int, Path]]) ->
     for position, (source, first, path) in enumerate(signatures):
         into = "INSERT INTO rows" if position else "CREATE OR REPLACE TABLE rows AS"
         select = f"SELECT file_row_number + {first} AS number, $source AS source, * EXCLUDE (file_row_number)"
-        db.execute(f"{into} {select} FROM read_parquet($path, file_row_number = true)", {"source": source, "path": glob.escape(str(path))})
+        db.execute(
+            f"{into} {select} FROM read_parquet($path, file_row_number = true)",
+            {"source": source, "path": glob.escape(str(path))},
+        )
 
 
 def exact(db: DuckDBPyConnection) -> None:
@@ -68,7 +71,9 @@ def pairs(db: DuckDBPyConnection, bands: int) -> None:
 
 def members(db: DuckDBPyConnection) -> NDArray[np.int64]:
     """Numbers of the rows that are in some pair, sorted."""
-    found: NDArray[np.int64] = db.execute("SELECT DISTINCT unnest([worse, better]) AS number FROM pairs ORDER BY number").fetchnumpy()["number"]
+    found: NDArray[np.int64] = db.execute(
+        "SELECT DISTINCT unnest([worse, better]) AS number FROM pairs ORDER BY number"
+    ).fetchnumpy()["number"]
     return found
 
 

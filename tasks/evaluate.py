@@ -37,7 +37,9 @@ STARTS = {"base": "the question and a line break", "chat": "the question as a us
 
 
 class Params(Identity):
-    base: tuple[str, ...] = Field(default=("pretrain",), description="Models that know no turns: asked in plain text, not through the chat template")
+    base: tuple[str, ...] = Field(
+        default=("pretrain",), description="Models that know no turns: asked in plain text, not through the chat template"
+    )
     max_questions: int = Field(default=2000, ge=0, description="Multiple-choice questions, a seeded sample; 0: all")
     max_documents: int = Field(default=256, ge=0, description="Held-out documents, a seeded sample; 0: all")
     document_characters: int = Field(default=2000, ge=1, description="Characters read of each held-out document, from its start")
@@ -49,9 +51,17 @@ class Params(Identity):
     seed: int = Field(default=0, ge=0, lt=1 << 32, description="Of the samples")
 
 
-@stage("evaluate", version=1, title="Scores of every model", params=Params, tools=("torch", "transformers"), reproducibility="seeded")
+@stage(
+    "evaluate", version=1, title="Scores of every model", params=Params, tools=("torch", "transformers"), reproducibility="seeded"
+)
 def run(
-    job: Job, params: Params, *, models: dict[str, Path], rows: Path, pairs: Path | None = None, questions: dict[str, Path] | None = None
+    job: Job,
+    params: Params,
+    *,
+    models: dict[str, Path],
+    rows: Path,
+    pairs: Path | None = None,
+    questions: dict[str, Path] | None = None,
 ) -> Stats:
     """Score the models in their order and write `scores.json`, `questions.parquet` and `answers.json`. `ValueError` without a model."""
     from tasks import child
@@ -61,14 +71,18 @@ def run(
     given = _given(params, rows, pairs, questions or {})
     homes = {name: job.shard_home(job.shard_key("score", name, params.model_dump(mode="json"))) for name in models}
     styles = {name: "base" if name in params.base else "chat" for name in models}
-    asked = [{"name": name, "folder": str(folder), "style": styles[name], "home": str(homes[name])} for name, folder in models.items()]
+    asked = [
+        {"name": name, "folder": str(folder), "style": styles[name], "home": str(homes[name])} for name, folder in models.items()
+    ]
     settings = {"models": asked, "max_new_tokens": params.max_new_tokens, "batch": params.batch, "device": job.resources.device}
     job_file = job.scratch / "score.json"
     job_file.write_text(json.dumps(settings | _handed_over(job, given)), "utf-8")
     child.run("models.score", job_file, job=job)
     raw = {name: _read(home) for name, home in homes.items()}
     for name, found in raw.items():
-        found["correct"] = [row["picked"] == question["answer"] for row, question in zip(found["questions"], given["questions"], strict=True)]
+        found["correct"] = [
+            row["picked"] == question["answer"] for row, question in zip(found["questions"], given["questions"], strict=True)
+        ]
         found["style"] = styles[name]
 
     names = list(models)
@@ -164,7 +178,12 @@ def _summary(given: dict[str, list[dict[str, Any]]], found: dict[str, Any]) -> d
 def _bits(documents: Sequence[dict[str, Any]], scored: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
     def total(rows: Sequence[dict[str, Any]]) -> dict[str, Any]:
         size, tokens = (sum(row[what] for row in rows) for what in ("bytes", "tokens"))
-        return {"value": _round(sum(row["bits"] for row in rows) / max(1, size)), "bytes": size, "tokens": tokens, "documents": len(rows)}
+        return {
+            "value": _round(sum(row["bits"] for row in rows) / max(1, size)),
+            "bytes": size,
+            "tokens": tokens,
+            "documents": len(rows),
+        }
 
     if not documents:
         return None
@@ -226,18 +245,34 @@ def _generation(answers: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
 
 def compare(before: str, after: str, old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     """One model against the one before it, on the same rows."""
-    found: dict[str, Any] = {"before": before, "after": after, "questions": None, "bits_per_byte_change": None, "preference": None}
+    found: dict[str, Any] = {
+        "before": before,
+        "after": after,
+        "questions": None,
+        "bits_per_byte_change": None,
+        "preference": None,
+    }
     if new["correct"]:
         won = sum(now and not then for then, now in zip(old["correct"], new["correct"], strict=True))
         lost = sum(then and not now for then, now in zip(old["correct"], new["correct"], strict=True))
         n = len(new["correct"])
-        found["questions"] = {"n": n, "won": won, "lost": lost, "p": _round(mcnemar(won, lost)), "accuracy_change": _round((won - lost) / n)}
+        found["questions"] = {
+            "n": n,
+            "won": won,
+            "lost": lost,
+            "p": _round(mcnemar(won, lost)),
+            "accuracy_change": _round((won - lost) / n),
+        }
     if size := sum(row["bytes"] for row in new["documents"]):
         bits = [sum(row["bits"] for row in rows) for rows in (old["documents"], new["documents"])]
         found["bits_per_byte_change"] = _round((bits[1] - bits[0]) / size)
     if old["pairs"] and new["pairs"]:
         changes = [now - then for then, now in zip(_margins(old["pairs"]), _margins(new["pairs"]), strict=True)]
-        found["preference"] = {"n": len(changes), "grew": _share(change > 0 for change in changes), "margin_change": _mean(changes)}
+        found["preference"] = {
+            "n": len(changes),
+            "grew": _share(change > 0 for change in changes),
+            "margin_change": _mean(changes),
+        }
     return found
 
 
@@ -289,7 +324,11 @@ def _grouped(names: Sequence[str], rows: Sequence[Any]) -> dict[str, list[Any]]:
 
 def _side_by_side(prompts: Sequence[dict[str, Any]], raw: dict[str, Any]) -> list[dict[str, Any]]:
     return [
-        {**prompt, "prompt": prompt["messages"][-1]["content"], "answers": {name: found["answers"][number]["text"] for name, found in raw.items()}}
+        {
+            **prompt,
+            "prompt": prompt["messages"][-1]["content"],
+            "answers": {name: found["answers"][number]["text"] for name, found in raw.items()},
+        }
         for number, prompt in enumerate(prompts)
     ]
 
@@ -299,7 +338,15 @@ def _write_questions(path: Path, questions: Sequence[dict[str, Any]], raw: dict[
     import pyarrow.parquet as pq
 
     text, number = pa.string(), pa.int32()
-    columns = [("id", text), ("source", text), ("subject", text), ("model", text), ("answer", number), ("picked", number), ("correct", pa.bool_())]
+    columns = [
+        ("id", text),
+        ("source", text),
+        ("subject", text),
+        ("model", text),
+        ("answer", number),
+        ("picked", number),
+        ("correct", pa.bool_()),
+    ]
     schema = pa.schema([*columns, ("log_probabilities", pa.list_(pa.float64()))])
     rows = [
         {**{name: question[name] for name in ("id", "source", "subject", "answer")}, "model": model, "correct": right, **row}

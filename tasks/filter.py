@@ -30,7 +30,10 @@ SAMPLES = 5  # dropped rows of each reason shown to a person
 
 class Params(Rules):
     decontaminate_characters: int = Field(
-        13, ge=5, le=200, description="Letters, digits and Han characters from which an evaluation question is searched for in the rows"
+        13,
+        ge=5,
+        le=200,
+        description="Letters, digits and Han characters from which an evaluation question is searched for in the rows",
     )
     sources: dict[str, Rules] = Field(
         default_factory=dict, description="Source name → other thresholds for its rows; what is not given there is as above"
@@ -43,7 +46,10 @@ class Params(Rules):
         if not isinstance(data, dict) or not isinstance(data.get("sources"), dict):
             return data
         common = {name: data[name] for name in Rules.model_fields if name in data}
-        return {**data, "sources": {name: {**common, **own} if isinstance(own, dict) else own for name, own in data["sources"].items()}}
+        return {
+            **data,
+            "sources": {name: {**common, **own} if isinstance(own, dict) else own for name, own in data["sources"].items()},
+        }
 
 
 @stage("filter", version=1, title="Filter", params=Params)
@@ -94,7 +100,13 @@ def filter_file(draft: Path, path: Path, kind: str, params: Params, questions: t
                     kept.add(row)
                     continue
                 excerpt = privacy.mask("\n".join(strings(kind, row))[: 4 * EXCERPT])[0][:EXCERPT]
-                gone = {"id": row["id"], "source": row["source"], "reason": drop.reason, "detail": drop.detail, "excerpt": excerpt}
+                gone = {
+                    "id": row["id"],
+                    "source": row["source"],
+                    "reason": drop.reason,
+                    "detail": drop.detail,
+                    "excerpt": excerpt,
+                }
                 dropped.add(gone)
                 tally.drop(gone)
     return tally.stats()

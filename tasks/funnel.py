@@ -12,7 +12,13 @@ from typing import Any
 
 from tasks.text import privacy
 
-STEPS = {"extract": "ingest", "ingest": "ingest", "dedup": "dedup", "filter": "filter", "split": "split"}  # a stage's part of the way
+STEPS = {
+    "extract": "ingest",
+    "ingest": "ingest",
+    "dedup": "dedup",
+    "filter": "filter",
+    "split": "split",
+}  # a stage's part of the way
 TRAINS = {"documents", "conversations", "preferences"}  # kinds that go the whole way; others leave it for the evaluation
 
 Nodes = dict[str, dict[str, Any]]  # node name → {stage, title, key, digest, version, stats, …}, in pipeline order
@@ -88,12 +94,20 @@ def family(node: str) -> str:
 
 def kinds(folder: Path | None) -> list[str]:
     """What rows an artifact holds: the names of its folders, without those of dropped rows."""
-    return sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name != "dropped") if folder and folder.is_dir() else []
+    return (
+        sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name != "dropped")
+        if folder and folder.is_dir()
+        else []
+    )
 
 
 def build(nodes: Nodes, artifacts: dict[str, Path]) -> Funnel:
     """The table of all sources that any step counted, with every sum that does not hold put into words."""
-    steps = list(dict.fromkeys(STEPS[family(node)] for node, entry in nodes.items() if family(node) in STEPS and "funnel" in entry["stats"]))
+    steps = list(
+        dict.fromkeys(
+            STEPS[family(node)] for node, entry in nodes.items() if family(node) in STEPS and "funnel" in entry["stats"]
+        )
+    )
     table: dict[str, list[Cell | None]] = {}
     problems: list[str] = []
     of_source: dict[str, list[str]] = {}
@@ -169,7 +183,9 @@ def drops(nodes: Nodes, artifacts: dict[str, Path], examples: int) -> list[Drops
                     by_reason.setdefault(reason, {})[source] = count
         if not by_reason:
             continue
-        texts = _examples(sorted((artifacts[node] / "dropped").glob("*.parquet")) if node in artifacts else [], by_reason, examples)
+        texts = _examples(
+            sorted((artifacts[node] / "dropped").glob("*.parquet")) if node in artifacts else [], by_reason, examples
+        )
         taken = sum(row["in"] for row in counts.values())
         totals = {name: sum(sources.values()) for name, sources in by_reason.items()}
         ordered = sorted(totals, key=lambda name: (-totals[name], name))
@@ -186,12 +202,20 @@ def _examples(paths: list[Path], wanted: dict[str, dict[str, int]], each: int) -
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    found: dict[tuple[str, str], list[dict[str, str]]] = {(reason, source): [] for reason, sources in wanted.items() for source in sources}
+    found: dict[tuple[str, str], list[dict[str, str]]] = {
+        (reason, source): [] for reason, sources in wanted.items() for source in sources
+    }
     short = {(reason, source): min(each, wanted[reason][source]) for reason, source in found}
     seen = 0
-    for batch in (batch for path in paths for batch in pq.ParquetFile(path).iter_batches(columns=["source", "reason", "detail", "excerpt"])):
+    for batch in (
+        batch for path in paths for batch in pq.ParquetFile(path).iter_batches(columns=["source", "reason", "detail", "excerpt"])
+    ):
         for (reason, source), still in list(short.items()):
-            these = batch.filter(pc.and_(pc.equal(batch["reason"], reason), pc.equal(batch["source"], source))).slice(0, still).to_pylist()
+            these = (
+                batch.filter(pc.and_(pc.equal(batch["reason"], reason), pc.equal(batch["source"], source)))
+                .slice(0, still)
+                .to_pylist()
+            )
             found[reason, source] += [{name: privacy.mask(text or "")[0] for name, text in row.items()} for row in these]
             short[reason, source] -= len(these)
         short = {pair: still for pair, still in short.items() if still}

@@ -63,7 +63,9 @@ def encoder(folder: Path) -> Tokenizer:
 
     path = folder / "tokenizer.json"
     if not path.is_file():
-        raise ValueError(f"{path} is missing, so this is no tokenizer; run the tokenizer stage first, or name the folder that holds it")
+        raise ValueError(
+            f"{path} is missing, so this is no tokenizer; run the tokenizer stage first, or name the folder that holds it"
+        )
     tokenizer = Tokenizer.from_file(str(path))
     tokenizer.encode_special_tokens = True
     return tokenizer
@@ -84,7 +86,8 @@ def run(job: Job, params: Params, *, rows: Path, tokenizer: Path) -> Stats:
         layout = pq.read_metadata(path)
         groups = [layout.row_group(number) for number in range(layout.num_row_groups)]
         pieces[split] = [
-            shards.Piece(job.shard_key(split, number), (path, number, tokenizer, dtype), group.num_rows, 0) for number, group in enumerate(groups)
+            shards.Piece(job.shard_key(split, number), (path, number, tokenizer, dtype), group.num_rows, 0)
+            for number, group in enumerate(groups)
         ]
     if not sum(piece.size for piece in pieces["train"]):
         raise ValueError(f"{rows / 'pretrain' / 'train.parquet'} has no document; give a source the use `pretrain` in the recipe")

@@ -93,7 +93,9 @@ def curves(name: str, lines: Sequence[Line], *, y: str, x: str = "step", height:
         for line in lines:
             colour = _SERIES[line.colour - 1]
             if line.mark == "points":
-                axes.plot(line.x, line.y, color=colour, marker="o", markersize=4, linewidth=1.2, linestyle=(0, (4, 2)), label=line.label)
+                axes.plot(
+                    line.x, line.y, color=colour, marker="o", markersize=4, linewidth=1.2, linestyle=(0, (4, 2)), label=line.label
+                )
                 continue
             steps, low, mean, high = _buckets(line.x, line.y)
             if len(line.y) > len(mean):
@@ -110,7 +112,9 @@ def curves(name: str, lines: Sequence[Line], *, y: str, x: str = "step", height:
     return result[0]
 
 
-def histogram(name: str, labels: Sequence[str], before: Sequence[float], after: Sequence[float], *, x: str, y: str = "rows") -> str:
+def histogram(
+    name: str, labels: Sequence[str], before: Sequence[float], after: Sequence[float], *, x: str, y: str = "rows"
+) -> str:
     """Counts per bucket, before (pale) and after (strong). `labels` name the bounds of the buckets: one more than there are buckets."""
     assert len(labels) == len(before) + 1 == len(after) + 1, "a histogram has one bound more than it has buckets"
     with _chart(name, 2.2) as (axes, result):
@@ -180,11 +184,15 @@ def _chart(name: str, height: float) -> Iterator[tuple[Any, list[str]]]:
 def _inline(svg: str, name: str) -> str:
     """What a browser needs inside a page: no prologue, no global style rule, no fixed size, no id that nothing refers to."""
     svg = svg[svg.index("<svg") :].strip()
-    svg = re.sub(r"<style.*?</style>|<metadata.*?</metadata>|<!--.*?-->", "", svg, flags=re.S)  # its `*` rule would style the page
+    svg = re.sub(
+        r"<style.*?</style>|<metadata.*?</metadata>|<!--.*?-->", "", svg, flags=re.S
+    )  # its `*` rule would style the page
     svg = svg.replace("xlink:href", "href")
     used = set(re.findall(r"(?:href=\"#|url\(#)([^\")]+)", svg))
     svg = re.sub(r' id="([^"]+)"', lambda match: match[0] if match[1] in used else "", svg)
-    svg = re.sub(r"font-family:[^;\"]*;?|font: ([\d.]+px)[^;\"]*", lambda match: f"font-size: {match[1]}" if match[1] else "", svg)
+    svg = re.sub(
+        r"font-family:[^;\"]*;?|font: ([\d.]+px)[^;\"]*", lambda match: f"font-size: {match[1]}" if match[1] else "", svg
+    )
     for stand_in, said in _STAND_INS.items():
         svg = svg.replace(stand_in, said)
     box = re.search(r'viewBox="([^"]+)"', svg)
@@ -259,7 +267,9 @@ def across(parents: dict[str, list[str]]) -> Drawing:
             end = (b.x + b.w * 0.38, b.y if up else b.y + b.h)
             turn = min(start[1], end[1]) - depth if up else max(start[1], end[1]) + depth
             lowest = max(lowest, (3 * turn + start[1]) / 4)
-            paths.append(f"M{start[0]:.1f} {start[1]:.1f}C{start[0]:.1f} {turn:.1f} {end[0]:.1f} {turn:.1f} {end[0]:.1f} {end[1]:.1f}")
+            paths.append(
+                f"M{start[0]:.1f} {start[1]:.1f}C{start[0]:.1f} {turn:.1f} {end[0]:.1f} {turn:.1f} {end[0]:.1f} {end[1]:.1f}"
+            )
     height = max([lowest, *(box.y + box.h for box in boxes.values())]) + 4
     return Drawing(max(x - gap + 1, 1), height, tuple(boxes.values()), tuple(paths))
 

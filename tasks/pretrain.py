@@ -12,13 +12,17 @@ from tasks.training import TOOLS, Training, train
 
 
 class Params(Training):
-    preset: Literal["tiny", "16m", "42m", "92m", "210m", "440m", "1.5b"] = Field(default="tiny", description="Size of the model (models/presets.py)")
+    preset: Literal["tiny", "16m", "42m", "92m", "210m", "440m", "1.5b"] = Field(
+        default="tiny", description="Size of the model (models/presets.py)"
+    )
     context: int | None = Field(default=None, ge=16, le=1 << 20, description="Tokens of a sequence; empty: the preset's")
     tokens: int | None = Field(
         default=None, ge=1, le=10**14, description="Tokens to train on; empty: 20 a parameter, at most 4 passes over the corpus"
     )
     epochs: float | None = Field(default=None, gt=0, le=1000, description="Instead of tokens: passes over the corpus")
-    batch_tokens: int | None = Field(default=None, ge=16, le=1 << 32, description="Tokens a step, over all processes; empty: from the compute budget")
+    batch_tokens: int | None = Field(
+        default=None, ge=16, le=1 << 32, description="Tokens a step, over all processes; empty: from the compute budget"
+    )
 
     @model_validator(mode="after")
     def _one_horizon(self) -> Self:

@@ -22,14 +22,25 @@ SPLITS = ("train", "valid")
 
 class Params(Identity):
     temperatures: tuple[Annotated[float, Field(ge=0, le=2)], ...] = Field(
-        default=(0.7, 1.0), min_length=1, max_length=8, description="One answer a prompt at each; 0 is greedy; higher strays further"
+        default=(0.7, 1.0),
+        min_length=1,
+        max_length=8,
+        description="One answer a prompt at each; 0 is greedy; higher strays further",
     )
-    top_p: float = Field(default=0.95, gt=0, le=1, description="Sample among the likeliest tokens that hold this share of the probability")
+    top_p: float = Field(
+        default=0.95, gt=0, le=1, description="Sample among the likeliest tokens that hold this share of the probability"
+    )
     max_new_tokens: int = Field(default=128, ge=1, le=8192, description="Tokens after which an answer counts as truncated")
-    batch: int = Field(default=32, ge=1, le=4096, description="Prompts answered at a time; part of the result, since they share a seed")
+    batch: int = Field(
+        default=32, ge=1, le=4096, description="Prompts answered at a time; part of the result, since they share a seed"
+    )
     max_prompts: int = Field(default=0, ge=0, description="Prompts of each side to answer, the first ones; 0: all")
-    near_equal: float = Field(default=0.95, gt=0, le=1, description="Likeness to the chosen answer (3-gram Jaccard) from which a pair is dropped")
-    max_repetition: float = Field(default=0.5, gt=0, le=1, description="Share of repeated 4-grams from which an answer is degenerate")
+    near_equal: float = Field(
+        default=0.95, gt=0, le=1, description="Likeness to the chosen answer (3-gram Jaccard) from which a pair is dropped"
+    )
+    max_repetition: float = Field(
+        default=0.5, gt=0, le=1, description="Share of repeated 4-grams from which an answer is degenerate"
+    )
     seed: int = Field(default=0, ge=0, lt=1 << 32, description="Of the sampling")
 
     @field_validator("temperatures")
@@ -84,7 +95,11 @@ def run(job: Job, params: Params, *, model: Path, rows: Path) -> Stats:
             f"no pair is left for DPO (what became of the answers: {json.dumps(funnel, ensure_ascii=False)}). Give a source the use `prompts` or "
             "`pairs`, raise rejected.temperatures if the answers are equal to the chosen ones, or train SFT longer if they are truncated"
         )
-    return {"funnel": funnel, "pairs": pairs, "lengths": {name: found.summary() for name, found in lengths.items() if found.pairs}}
+    return {
+        "funnel": funnel,
+        "pairs": pairs,
+        "lengths": {name: found.summary() for name, found in lengths.items() if found.pairs},
+    }
 
 
 def _prompts(rows: Path, split: str, limit: int) -> Iterator[dict[str, Any]]:
@@ -121,7 +136,9 @@ def _answers(job: Job, params: Params, model: Path, prompts: list[dict[str, Any]
     return [[found[temperature] for temperature in params.temperatures] for found in answers]
 
 
-def _made(prompts: list[dict[str, Any]], said: Iterator[list[dict[str, Any]]], params: Params) -> Iterator[tuple[dict[str, Any], str, str]]:
+def _made(
+    prompts: list[dict[str, Any]], said: Iterator[list[dict[str, Any]]], params: Params
+) -> Iterator[tuple[dict[str, Any], str, str]]:
     """Every answer as a row of preferences, with the reason and the detail if it is to be dropped."""
     from tasks.rows import content, row_id
 

@@ -109,7 +109,11 @@ def _page(params: Params, nodes: Nodes, artifacts: dict[str, Path], rows: Funnel
         "colours": COLOURS,
         "after": {"ingest": "ingested", "dedup": "after dedup", "filter": "after filter", "split": "used"},
         "stage_words": {"pretrain": "pretraining", "sft": "fine-tuning", "dpo": "DPO"},
-        "again": {"bitwise": "the same to the last bit", "seeded": "the same on the same hardware", "external": "what the outside gives"},
+        "again": {
+            "bitwise": "the same to the last bit",
+            "seeded": "the same on the same hardware",
+            "external": "what the outside gives",
+        },
         "tiles": _tiles(results, scores, rows),
         "histograms": _histograms(_stats(nodes, "filter")),
         "answers": answers[: params.answers],
@@ -125,7 +129,9 @@ def _parents(nodes: Nodes) -> dict[str, list[str]]:
     parents = {}
     for (name, entry), previous in zip(nodes.items(), before, strict=False):
         chain = [previous] if previous else []
-        parents[name] = [of_key[key] for key in dict.fromkeys(entry["lineage"].values()) if key in of_key] if "lineage" in entry else chain
+        parents[name] = (
+            [of_key[key] for key in dict.fromkeys(entry["lineage"].values()) if key in of_key] if "lineage" in entry else chain
+        )
     return parents
 
 
@@ -273,7 +279,11 @@ def _tiles(results: Results, scores: dict[str, Any], rows: Funnel) -> list[dict[
         add("Rows used", f"{rows.used:,}", f"of {rows.read:,} read")
     if scores:
         last_model = list(scores["models"].values())[-1]
-        add("Parameters", plots.short_number(last_model["parameters"]), f"{last_model['vocab_size']:,} tokens, context {last_model['context']:,}")
+        add(
+            "Parameters",
+            plots.short_number(last_model["parameters"]),
+            f"{last_model['vocab_size']:,} tokens, context {last_model['context']:,}",
+        )
     return tiles
 
 
@@ -288,11 +298,17 @@ def _share(model: str, found: dict[str, Any], name: str) -> Score:
 def _figures(results: Results, rows: Funnel) -> list[dict[str, Any]]:
     """The key figures as a table: figure, model, value, the bounds of its 95 % interval, and how many cases it is of."""
 
-    def row(figure: str, value: float, model: str = "", low: float | None = None, high: float | None = None, n: int | None = None) -> dict[str, Any]:
+    def row(
+        figure: str, value: float, model: str = "", low: float | None = None, high: float | None = None, n: int | None = None
+    ) -> dict[str, Any]:
         return {"figure": figure, "model": model, "value": value, "low": low, "high": high, "n": n}
 
     table = [row("rows read", rows.read), row("rows used", rows.used)] if rows.ways else []
-    for name, shares in (("accuracy", results.accuracy), ("preference accuracy", results.preference), ("stop rate", results.stops)):
+    for name, shares in (
+        ("accuracy", results.accuracy),
+        ("preference accuracy", results.preference),
+        ("stop rate", results.stops),
+    ):
         table += [row(name, s.value, s.model, round(s.low, 6), round(s.high, 6), s.n) for s in shares]
     if results.chance is not None:
         table.append(row("accuracy of guessing", results.chance))
@@ -305,7 +321,9 @@ def _sums(rows: Funnel) -> dict[str, Any]:
     def counts(cell: funnel.Cell) -> dict[str, Any]:
         return {"in": cell.taken, "kept": cell.kept, "dropped": cell.dropped}
 
-    return {way.source: {step: counts(cell) for step, cell in zip(rows.steps, way.cells, strict=True) if cell} for way in rows.ways}
+    return {
+        way.source: {step: counts(cell) for step, cell in zip(rows.steps, way.cells, strict=True) if cell} for way in rows.ways
+    }
 
 
 # -- page ---------------------------------------------------------------------------------------------------------------

@@ -22,13 +22,9 @@ _TURNS = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
 
 SCHEMAS: dict[str, pa.Schema] = {
     # a text for pretraining
-    "documents": pa.schema(
-        [(name, pa.string()) for name in ("id", "source", "title", "text", "lang", "meta")]
-    ),
+    "documents": pa.schema([(name, pa.string()) for name in ("id", "source", "title", "text", "lang", "meta")]),
     # a dialogue: roles are system, user, assistant
-    "conversations": pa.schema(
-        [("id", pa.string()), ("source", pa.string()), ("messages", _TURNS), ("meta", pa.string())]
-    ),
+    "conversations": pa.schema([("id", pa.string()), ("source", pa.string()), ("messages", _TURNS), ("meta", pa.string())]),
     # a prompt (messages up to and with the last user turn) with a better and a worse answer
     "preferences": pa.schema(
         [
@@ -59,16 +55,12 @@ SCHEMAS: dict[str, pa.Schema] = {
             ("text", pa.string()),
             (
                 "triples",
-                pa.list_(
-                    pa.struct([(name, pa.string()) for name in ("subject", "predicate", "object")])
-                ),
+                pa.list_(pa.struct([(name, pa.string()) for name in ("subject", "predicate", "object")])),
             ),
         ]
     ),
     # every row that a rule removed, with the rule's name and what it saw
-    "dropped": pa.schema(
-        [(name, pa.string()) for name in ("id", "source", "reason", "detail", "excerpt")]
-    ),
+    "dropped": pa.schema([(name, pa.string()) for name in ("id", "source", "reason", "detail", "excerpt")]),
 }
 
 EXCERPT = 120  # characters of a dropped row kept for a person to read

@@ -25,35 +25,61 @@ class Rules(Identity):
 
     min_document: int = Field(15, ge=0, le=1_000_000, description="Shortest document, in characters (ChatLM: content of 15)")
     max_document: int = Field(200_000, ge=1, le=100_000_000, description="Longest document, in characters")
-    min_prompt: int = Field(2, ge=0, le=10_000, description="Shortest first question, in characters (ChatLM: 3, which loses 你好)")
+    min_prompt: int = Field(
+        2, ge=0, le=10_000, description="Shortest first question, in characters (ChatLM: 3, which loses 你好)"
+    )
     min_answer: int = Field(
-        2, ge=0, le=10_000, description="Shortest last answer, in characters (ChatLM: 10 to 15, which loses short factual answers)"
+        2,
+        ge=0,
+        le=10_000,
+        description="Shortest last answer, in characters (ChatLM: 10 to 15, which loses short factual answers)",
     )
     max_dialogue: int = Field(20_000, ge=1, le=10_000_000, description="Longest dialogue with all its turns, in characters")
     min_han_document: float = Field(
-        0.3, ge=0, le=1, description="Least share of Chinese characters in a document; code-heavy articles have 0.2 to 0.5, prose 0.6 and more"
+        0.3,
+        ge=0,
+        le=1,
+        description="Least share of Chinese characters in a document; code-heavy articles have 0.2 to 0.5, prose 0.6 and more",
     )
     min_han_dialogue: float = Field(
-        0.1, ge=0, le=1, description="Least share of Chinese characters among a dialogue's letters; a question answered by code has 0.2"
+        0.1,
+        ge=0,
+        le=1,
+        description="Least share of Chinese characters among a dialogue's letters; a question answered by code has 0.2",
     )
     max_repeated_lines: float = Field(
-        0.3, ge=0, le=1, description="Most of a text, as a share, in lines that stood in it before (Gopher, table A1: 0.3 of the lines)"
+        0.3,
+        ge=0,
+        le=1,
+        description="Most of a text, as a share, in lines that stood in it before (Gopher, table A1: 0.3 of the lines)",
     )
     max_repeated_ngrams: float = Field(
-        0.6, ge=0, le=1, description="Most of a text, as a share, in runs of 10 characters that stood in it before; statutes reach 0.5, loops 0.9"
+        0.6,
+        ge=0,
+        le=1,
+        description="Most of a text, as a share, in runs of 10 characters that stood in it before; statutes reach 0.5, loops 0.9",
     )
     max_punctuation: float = Field(
-        0.4, ge=0, le=1, description="Most punctuation and signs in a document, as a share of the characters; prose has 0.1, code-heavy articles 0.3"
+        0.4,
+        ge=0,
+        le=1,
+        description="Most punctuation and signs in a document, as a share of the characters; prose has 0.1, code-heavy articles 0.3",
     )
-    max_markup: float = Field(0.03, ge=0, le=1, description="Most HTML tags and entities outside of code, as a share of the characters")
+    max_markup: float = Field(
+        0.03, ge=0, le=1, description="Most HTML tags and entities outside of code, as a share of the characters"
+    )
     boilerplate: Literal["cut", "drop", "keep"] = Field(
         "cut",
         description=f"Sentences that advertise or carry a site's notice: cut (beyond {MOST_BOILERPLATE:.0%} of the text the row goes), drop, keep",
     )
     translations: Literal["drop", "keep"] = Field("drop", description="Dialogues that ask for a translation (ChatLM drops them)")
-    tables: Literal["drop", "keep"] = Field("drop", description="Dialogues that ask for a table or draw one in characters (ChatLM drops them)")
+    tables: Literal["drop", "keep"] = Field(
+        "drop", description="Dialogues that ask for a table or draw one in characters (ChatLM drops them)"
+    )
     refusals: Literal["drop", "keep"] = Field("drop", description="Answers that speak as another model (作为一个AI语言模型 …)")
-    privacy: Literal["mask", "drop", "keep"] = Field("mask", description="Rows with phone, identity or card numbers, e-mail or IP addresses")
+    privacy: Literal["mask", "drop", "keep"] = Field(
+        "mask", description="Rows with phone, identity or card numbers, e-mail or IP addresses"
+    )
 
 
 @dataclass(frozen=True)
@@ -132,7 +158,9 @@ def without_boilerplate(kind: str, row: dict[str, Any], rules: Rules) -> tuple[d
     if rules.boilerplate == "drop" or share > MOST_BOILERPLATE:
         return row, Drop("boilerplate", f"{share:.0%} of the text, such as: {cut[0].strip()[:60]}" if cut else "")
     if kind == "conversations":
-        turns = [turn | {"content": cleaned[turn["content"]]} if turn["role"] == "assistant" else turn for turn in row["messages"]]
+        turns = [
+            turn | {"content": cleaned[turn["content"]]} if turn["role"] == "assistant" else turn for turn in row["messages"]
+        ]
         return row | {"messages": turns}, None
     name = "text" if kind == "documents" else "chosen"
     return row | {name: cleaned[row[name]]}, None
@@ -252,4 +280,13 @@ def markup(view: View, rules: Rules) -> Drop | None:
     return Drop("residual HTML", f"{share:.2f} of the text, such as {found[0][:40]}") if share > rules.max_markup else None
 
 
-RULES: tuple[Callable[[View, Rules], Drop | None], ...] = (broken_dialogue, length, chinese, task, refusal, markup, repetition, punctuation)
+RULES: tuple[Callable[[View, Rules], Drop | None], ...] = (
+    broken_dialogue,
+    length,
+    chinese,
+    task,
+    refusal,
+    markup,
+    repetition,
+    punctuation,
+)

@@ -24,8 +24,17 @@ from tasks.text import normalise
 
 Use = Literal["pretrain", "sft", "prompts", "pairs", "evaluate"]
 
-MAKES = {"pretrain": "documents", "sft": "conversations", "prompts": "conversations", "pairs": "preferences"}  # use → kind written
-SERVES = {"documents": {"pretrain"}, "conversations": {"pretrain", "sft", "prompts"}, "preferences": {"pairs"}}  # kind read → uses
+MAKES = {
+    "pretrain": "documents",
+    "sft": "conversations",
+    "prompts": "conversations",
+    "pairs": "preferences",
+}  # use → kind written
+SERVES = {
+    "documents": {"pretrain"},
+    "conversations": {"pretrain", "sft", "prompts"},
+    "preferences": {"pairs"},
+}  # kind read → uses
 FEW = 20  # rows of a use from which at least one is held out, and below which none is
 BATCH = 2_000  # rows in memory at a time
 
@@ -36,7 +45,9 @@ class Params(Identity):
         default_factory=dict, description="Source name → what its rows are for; `evaluate` is not this stage's business"
     )
     valid_share: float = Field(0.02, gt=0, le=0.5, description="Share of prompts held out for validation")
-    valid_max: int = Field(2000, ge=1, le=10_000_000, description="Most validation rows of one use that are drawn for it, in rows")
+    valid_max: int = Field(
+        2000, ge=1, le=10_000_000, description="Most validation rows of one use that are drawn for it, in rows"
+    )
 
 
 @stage("split", version=1, title="Split into training and validation", params=Params)
@@ -86,7 +97,9 @@ def run(job: Job, params: Params, *, rows: Path) -> Stats:
     for use, sides in amounts.items():
         if not sides["train"]:
             named = ", ".join(source for source, uses in params.use.items() if use in uses)
-            raise ValueError(f"use `{use}` has no training row: all rows of {named} are held out for validation; give it more rows")
+            raise ValueError(
+                f"use `{use}` has no training row: all rows of {named} are held out for validation; give it more rows"
+            )
     return {"funnel": funnel, "uses": amounts}
 
 
@@ -195,9 +208,13 @@ def _check(params: Params, sources: dict[str, Counter[str]]) -> None:
         for source in named:
             kinds = [kind for kind in SERVES if sources[kind][source]]
             if kinds and not set(kinds) & set(fits[use]):
-                problems.append(f"source {source} is for `{use}`, which takes {' or '.join(fits[use])}, but it holds {' and '.join(kinds)}")
+                problems.append(
+                    f"source {source} is for `{use}`, which takes {' or '.join(fits[use])}, but it holds {' and '.join(kinds)}"
+                )
         if named and not any(sources[kind][source] for source in named for kind in SERVES):
-            problems.append(f"use `{use}` has no rows: nothing of {', '.join(named)} is left; see what the filter dropped, and why")
+            problems.append(
+                f"use `{use}` has no rows: nothing of {', '.join(named)} is left; see what the filter dropped, and why"
+            )
     if not any(_trains(params, source) for source in params.use):
         problems.append("no source has a use for training")
     if problems:

@@ -18,6 +18,7 @@ import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import Any, Literal
 
@@ -193,7 +194,7 @@ def stage(
     return wrap
 
 
-def source_digest(module: str, digests: dict[str, str] | None = None) -> str:
+def source_digest(module: str) -> str:
     """Hash of a module's syntax tree and of the `tasks.*` and `models.*` modules it reaches by import."""
     sources: dict[str, str] = {}
     waiting = [module]
@@ -204,17 +205,24 @@ def source_digest(module: str, digests: dict[str, str] | None = None) -> str:
         spec = importlib.util.find_spec(current)
         if spec is None or spec.origin is None:
             continue
-        tree = ast.parse(Path(spec.origin).read_text("utf-8"))
-        waiting += _imports(tree, current)
-        sources[current] = hashlib.sha256(ast.dump(_without_docstrings(tree)).encode()).hexdigest()
+        sources[current], imports = _parsed(Path(spec.origin).read_text("utf-8"))
+        waiting += imports
     return hashlib.sha256(canonical(sources).encode()).hexdigest()
+
+
+@cache
+def _parsed(text: str) -> tuple[str, tuple[str, ...]]:
+    """A module's digest and the project modules it names. By its text, since many stages share a module."""
+    tree = ast.parse(text)
+    imports = tuple(_imports(tree))
+    return hashlib.sha256(ast.dump(_without_docstrings(tree)).encode()).hexdigest(), imports
 
 
 # how artifacts are stored and processes started, not what they hold
 _INFRASTRUCTURE = {"tasks", "models", "tasks.stage", "tasks.store", "tasks.child"}
 
 
-def _imports(tree: ast.AST, module: str) -> list[str]:
+def _imports(tree: ast.AST) -> list[str]:
     found: list[str] = []
     for node in ast.walk(tree):
         if isinstance(node, ast.Import):

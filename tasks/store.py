@@ -1,13 +1,13 @@
 """The artifact store: immutable folders with a record each, addressed by what they were made from.
 
-    objects/<key>/       the files, read-only once published
-    work/<key>/          resumable scratch: finished shards, checkpoints
-    records/<key>.json   what it is, from what, how, when, by which code; what has no record does not exist
-    tags/<name>.json     a name for an artifact, and every move it made
-    leases/<key>         one builder at a time
-    runs/<id>.json       which artifacts a run used, so that the last runs are not garbage
-    notes/<digest>.json  facts that the report reads
-    seen/<key>.json      size, times and inode of files whose hash is known: a later look costs a stat
+objects/<key>/       the files, read-only once published
+work/<key>/          resumable scratch: finished shards, checkpoints
+records/<key>.json   what it is, from what, how, when, by which code; what has no record does not exist
+tags/<name>.json     a name for an artifact, and every move it made
+leases/<key>         one builder at a time
+runs/<id>.json       which artifacts a run used, so that the last runs are not garbage
+notes/<digest>.json  facts that the report reads
+seen/<key>.json      size, times and inode of files whose hash is known: a later look costs a stat
 """
 
 from __future__ import annotations
@@ -192,7 +192,14 @@ class Store:
         moves = self.tags().get(name, [])
         if moves and moves[-1]["key"] == record.key:
             return
-        move = {"key": record.key, "digest": record.digest, "stage": record.stage, "at": time.time(), "by": getpass.getuser(), "why": why}
+        move = {
+            "key": record.key,
+            "digest": record.digest,
+            "stage": record.stage,
+            "at": time.time(),
+            "by": getpass.getuser(),
+            "why": why,
+        }
         _write_whole(path, json.dumps([*moves, move], indent=1, ensure_ascii=False))
 
     def untag(self, name: str) -> None:
@@ -201,7 +208,10 @@ class Store:
     def tags(self) -> dict[str, list[dict[str, Any]]]:
         """Every tag's moves, oldest first; the last one is where it points."""
         home = self.root / "tags"
-        return {str(path.relative_to(home))[: -len(".json")]: json.loads(path.read_text("utf-8")) for path in sorted(home.rglob("*.json"))}
+        return {
+            str(path.relative_to(home))[: -len(".json")]: json.loads(path.read_text("utf-8"))
+            for path in sorted(home.rglob("*.json"))
+        }
 
     def note_run(self, run_id: str, recipe: str, artifacts: dict[str, str]) -> None:
         """Remember which artifacts (node name → key) a run used."""
@@ -245,7 +255,9 @@ class Store:
         def find(shard: str) -> Callable[[Path], None] | None:
             nonlocal owners
             if owners is None:
-                alike = [r for r in self.records() if all(r.identity[field] == identity[field] for field in same) and not r.collected]
+                alike = [
+                    r for r in self.records() if all(r.identity[field] == identity[field] for field in same) and not r.collected
+                ]
                 owners = {key: record for record in alike for key in record.shards}
             record = owners.get(shard)
             if record is None or self.find(record.key) is None:

@@ -37,7 +37,9 @@ class Params(Identity):
     vocab_size: int = Field(default=6400, ge=300, le=1_000_000, description="Tokens, with the special tokens and the 256 bytes")
     min_frequency: int = Field(default=2, ge=1, description="Times a pair must occur to become a token")
     max_words: int = Field(
-        default=500_000, ge=1000, description="Distinct words learned from, the most frequent first; bounds memory, about 1 kB each"
+        default=500_000,
+        ge=1000,
+        description="Distinct words learned from, the most frequent first; bounds memory, about 1 kB each",
     )
 
 
@@ -94,7 +96,9 @@ def _count(draft: Path, path: Path, kind: str, group: int, cache_folder: Path) -
 
     counts = count_words((text for _, text in texts_of(path, kind, [group])), cache_folder)
     ordered = sorted(counts.items())
-    table = pa.table({"word": pa.array([word for word, _ in ordered], pa.string()), "count": pa.array([n for _, n in ordered], pa.int64())})
+    table = pa.table(
+        {"word": pa.array([word for word, _ in ordered], pa.string()), "count": pa.array([n for _, n in ordered], pa.int64())}
+    )
     pq.write_table(table, draft / "words.parquet", compression="zstd")
     return {"distinct_words": len(ordered)}
 
@@ -168,7 +172,9 @@ def _learn(words: Path, params: Params) -> Tokenizer:
     from tasks.rows import read
 
     counts = islice(((row["word"], row["count"]) for row in read([words])), params.max_words)
-    vocab, merges = bpe.train(counts, vocab_size=params.vocab_size, min_frequency=params.min_frequency, special_tokens=SPECIAL_TOKENS)
+    vocab, merges = bpe.train(
+        counts, vocab_size=params.vocab_size, min_frequency=params.min_frequency, special_tokens=SPECIAL_TOKENS
+    )
     tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=merges))
     # no normaliser: cleaning is the data stages' work, and text must come back as it was
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
@@ -205,7 +211,9 @@ def _report(tokenizer: Tokenizer, rows: Path) -> Stats:
             decoded = tokenizer.decode_batch(encoded, skip_special_tokens=False)
             for (source, text), ids, back in zip(batch, encoded, decoded, strict=True):
                 if back != text:
-                    raise RuntimeError(f"a text of source {source} does not come back from its tokens: {text[:60]!r} became {back[:60]!r}")
+                    raise RuntimeError(
+                        f"a text of source {source} does not come back from its tokens: {text[:60]!r} became {back[:60]!r}"
+                    )
                 row = sources.setdefault(source, {"texts": 0, "characters": 0, "tokens": 0, "single_bytes": 0})
                 row["texts"] += 1
                 row["characters"] += len(text)

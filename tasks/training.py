@@ -22,24 +22,34 @@ TOOLS = ("torch", "transformers", "trl")
 class Training(Identity):
     """Parameters of every training stage. All of them define the result."""
 
-    learning_rate: float | None = Field(default=None, gt=0, le=1, description="Peak rate of both optimisers; empty: from the model's size")
+    learning_rate: float | None = Field(
+        default=None, gt=0, le=1, description="Peak rate of both optimisers; empty: from the model's size"
+    )
     optimizer: Literal["muon", "adamw"] = Field(
         default="muon", description="muon: Muon for the layers' matrices, AdamW for the rest; adamw: AdamW alone"
     )
-    weight_decay: float = Field(default=0.1, ge=0, le=1, description="Decay of the layers' matrices a step, times the learning rate")
+    weight_decay: float = Field(
+        default=0.1, ge=0, le=1, description="Decay of the layers' matrices a step, times the learning rate"
+    )
     clip: float = Field(default=1.0, gt=0, le=1000, description="Largest gradient norm; a larger gradient is scaled down to it")
     schedule: Literal["wsd", "cosine", "constant"] = Field(
-        default="wsd", description="wsd: up, flat, down to zero; cosine: up, then half a cosine to a tenth; constant: up, then flat"
+        default="wsd",
+        description="wsd: up, flat, down to zero; cosine: up, then half a cosine to a tenth; constant: up, then flat",
     )
     warmup: float = Field(default=0.02, ge=0, le=0.5, description="Share of the steps in which the rate rises from zero")
     decay: float = Field(default=0.4, ge=0, le=1, description="Share of the steps in which a wsd rate falls to zero")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
-        default="auto", description="Arithmetic in the layers (weights stay float32); auto: bfloat16 where the machine is fast at it"
+        default="auto",
+        description="Arithmetic in the layers (weights stay float32); auto: bfloat16 where the machine is fast at it",
     )
     seed: int = Field(default=1, ge=0, lt=1 << 32, description="Of the first weights and of the order of the data")
     log_steps: int = Field(default=10, ge=1, le=100_000, description="Steps that one logged loss is the mean of")
-    eval_steps: int = Field(default=100, ge=1, le=1_000_000, description="Steps between two validations; the last step always has one")
-    eval_tokens: int = Field(default=32_768, ge=1, le=1 << 30, description="Tokens of the validation split that a validation reads, from its start")
+    eval_steps: int = Field(
+        default=100, ge=1, le=1_000_000, description="Steps between two validations; the last step always has one"
+    )
+    eval_tokens: int = Field(
+        default=32_768, ge=1, le=1 << 30, description="Tokens of the validation split that a validation reads, from its start"
+    )
 
 
 class Tuning(Training):
@@ -47,7 +57,9 @@ class Tuning(Training):
 
     epochs: float = Field(default=2.0, gt=0, le=100, description="Passes over the rows")
     batch_size: int = Field(default=32, ge=1, le=65536, description="Rows a step, over all processes")
-    max_length: int | None = Field(default=None, ge=8, le=1 << 20, description="Longest row in tokens; empty: the model's context")
+    max_length: int | None = Field(
+        default=None, ge=8, le=1 << 20, description="Longest row in tokens; empty: the model's context"
+    )
 
 
 def train(stage: str, job: Job, params: Training, **inputs: Path) -> Stats:

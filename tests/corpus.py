@@ -53,7 +53,14 @@ def pair(number: int) -> dict[str, Any]:
     question, chosen = exchange(right, what)
     rejected = exchange(wrong, what)[1] + "我不知道。"
     messages = [{"role": "user", "content": question}]
-    return {"id": row_id(str(number)), "source": "belle", "messages": messages, "chosen": chosen, "rejected": rejected, "meta": "{}"}
+    return {
+        "id": row_id(str(number)),
+        "source": "belle",
+        "messages": messages,
+        "chosen": chosen,
+        "rejected": rejected,
+        "meta": "{}",
+    }
 
 
 def write(path: Path, kind: str, rows: list[dict[str, Any]]) -> None:
@@ -65,10 +72,24 @@ def write(path: Path, kind: str, rows: list[dict[str, Any]]) -> None:
 def build(home: Path, documents: int = 240, rows: int = 120, vocab_size: int = 400) -> dict[str, Path]:
     """Folders by role: rows, tokenizer, packed, pairs."""
     for split, share, start in (("train", 1.0, 0), ("valid", 0.15, 1_000_000)):
-        write(home / "rows" / "pretrain" / f"{split}.parquet", "documents", [document(start + n) for n in range(int(documents * share))])
-        write(home / "rows" / "sft" / f"{split}.parquet", "conversations", [conversation(start + n) for n in range(int(rows * share))])
-        write(home / "pairs" / "preferences" / f"{split}.parquet", "preferences", [pair(start + n) for n in range(int(rows * share))])
+        write(
+            home / "rows" / "pretrain" / f"{split}.parquet",
+            "documents",
+            [document(start + n) for n in range(int(documents * share))],
+        )
+        write(
+            home / "rows" / "sft" / f"{split}.parquet",
+            "conversations",
+            [conversation(start + n) for n in range(int(rows * share))],
+        )
+        write(
+            home / "pairs" / "preferences" / f"{split}.parquet",
+            "preferences",
+            [pair(start + n) for n in range(int(rows * share))],
+        )
     job = Job(out=home / "tokenizer", scratch=home / "scratch-tokenizer")
     tokenizer.run(job, tokenizer.Params(vocab_size=vocab_size), rows=home / "rows")
-    pack.run(Job(out=home / "packed", scratch=home / "scratch-pack"), pack.Params(), rows=home / "rows", tokenizer=home / "tokenizer")
+    pack.run(
+        Job(out=home / "packed", scratch=home / "scratch-pack"), pack.Params(), rows=home / "rows", tokenizer=home / "tokenizer"
+    )
     return {name: home / name for name in ("rows", "tokenizer", "packed", "pairs")}

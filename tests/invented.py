@@ -14,11 +14,25 @@ from tasks.rows import Writer
 from tasks.stage import Job
 
 EVIL = "<script>alert('x')</script><img src=http://example.org/x.png onerror=alert(1)>"
-SOURCES = {"wiki": ("documents", 412), "belle": ("conversations", 600), "zhihu": ("conversations", 240), "exam": ("questions", 120)}
+SOURCES = {
+    "wiki": ("documents", 412),
+    "belle": ("conversations", 600),
+    "zhihu": ("conversations", 240),
+    "exam": ("questions", 120),
+}
 LOST = {  # stage → source → reason → rows; the rest is kept
-    "ingest": {"wiki": {"redirect": 40, "disambiguation": 12}, "belle": {"broken json": 3}, "zhihu": {"no answer": 9}, "exam": {"no answer": 2}},
+    "ingest": {
+        "wiki": {"redirect": 40, "disambiguation": 12},
+        "belle": {"broken json": 3},
+        "zhihu": {"no answer": 9},
+        "exam": {"no answer": 2},
+    },
     "dedup": {"belle": {"exact duplicate": 31, "near duplicate": 22}, "wiki": {"near duplicate": 7}},
-    "filter": {"wiki": {"too short": 25}, "belle": {"too short": 14, "holds an evaluation question": 6}, "zhihu": {"mostly not Chinese": 11}},
+    "filter": {
+        "wiki": {"too short": 25},
+        "belle": {"too short": 14, "holds an evaluation question": 6},
+        "zhihu": {"mostly not Chinese": 11},
+    },
 }
 MODELS = ("pretrain", "sft", "dpo")
 
@@ -47,16 +61,32 @@ class Run:
                 "before": [0, 0, 0, 5, 20, 30, 60, 90, 80, 48, 20],
                 "after": [0, 0, 0, 0, 0, 30, 60, 90, 80, 48, 20],
             },
-            "belle": {"bounds": [0, 1, 2, 4, 8, 16, 32, 64, 128], "before": [0, 0, 4, 10, 60, 190, 200, 80], "after": [0, 0, 0, 0, 54, 190, 200, 80]},
+            "belle": {
+                "bounds": [0, 1, 2, 4, 8, 16, 32, 64, 128],
+                "before": [0, 0, 4, 10, 60, 190, 200, 80],
+                "after": [0, 0, 0, 0, 54, 190, 200, 80],
+            },
         }
         found = {"lengths": lengths, "personal_data": {"belle": {"phone": 4, "e-mail": 2}, "wiki": {}}}
         self.add("filter", {"funnel": self.count("filter", trained, trained), **found}, ["dedup", "ingest-exam"])
-        uses = {"pretrain": {"train": {"wiki": {"rows": 320, "characters": 91234}}, "valid": {"wiki": {"rows": 8, "characters": 2210}}}}
+        uses = {
+            "pretrain": {
+                "train": {"wiki": {"rows": 320, "characters": 91234}},
+                "valid": {"wiki": {"rows": 8, "characters": 2210}},
+            }
+        }
         self.add("split", {"funnel": self.count("split", trained, trained), "uses": uses}, ["filter"])
         for name in ("dedup", "filter"):
             self.drop(name)
         self.add("tokenizer", {"vocab_size": 2048}, ["split"])
-        row = {"texts": 8, "characters": 2210, "tokens": 1300, "single_bytes": 4, "characters_per_token": 1.7, "single_byte_share": 0.003}
+        row = {
+            "texts": 8,
+            "characters": 2210,
+            "tokens": 1300,
+            "single_bytes": 4,
+            "characters_per_token": 1.7,
+            "single_byte_share": 0.003,
+        }
         facts = {
             "vocab_size": 2048,
             "words": 52000,
@@ -66,15 +96,28 @@ class Run:
             "longest": ["天青瓷器博物馆"],
         }
         self.write("tokenizer", "report.json", facts)
-        (self.artifacts["tokenizer"] / "tokenizer.json").write_text(tokenizer(["瓷器", "天青", "名产", "青州", "最有名的是", "博物馆"]), "utf-8")
+        (self.artifacts["tokenizer"] / "tokenizer.json").write_text(
+            tokenizer(["瓷器", "天青", "名产", "青州", "最有名的是", "博物馆"]), "utf-8"
+        )
         self.add("pack", {"splits": {"train": {"tokens": 60000}}}, ["split", "tokenizer"])
         self.add(
             "pretrain",
-            {"steps": 400, "tokens": 1_638_400, "learning_rate": 0.0093, "precision": "bfloat16", "seconds": 81.5, "device": "cpu"},
+            {
+                "steps": 400,
+                "tokens": 1_638_400,
+                "learning_rate": 0.0093,
+                "precision": "bfloat16",
+                "seconds": 81.5,
+                "device": "cpu",
+            },
             ["pack", "tokenizer"],
         )
         self.add("sft", {"steps": 200}, ["pretrain", "split"])
-        self.add("rejected", {"funnel": {"belle": {"in": 80, "kept": 66, "dropped": {"near_equal": 10, "truncated": 4}}}}, ["sft", "split"])
+        self.add(
+            "rejected",
+            {"funnel": {"belle": {"in": 80, "kept": 66, "dropped": {"near_equal": 10, "truncated": 4}}}},
+            ["sft", "split"],
+        )
         self.nodes["rejected"]["stats"]["lengths"] = {
             "generated": {"pairs": 66, "chosen_characters": 31.2, "rejected_characters": 27.9, "chosen_longer": 0.61}
         }
@@ -92,13 +135,24 @@ class Run:
             "reference": "青州最有名的是天青瓷器。\n它们在天青瓷器博物馆。",
             "answers": answers,
         }
-        self.write("evaluate", "answers.json", [asked, {**asked, "prompt": EVIL, "answers": {"pretrain": "", "sft": EVIL, "dpo": "不知道。"}}])
+        self.write(
+            "evaluate",
+            "answers.json",
+            [asked, {**asked, "prompt": EVIL, "answers": {"pretrain": "", "sft": EVIL, "dpo": "不知道。"}}],
+        )
 
     def add(self, name: str, stats: dict[str, Any], reads: list[str]) -> None:
         key, digest = (hashlib.sha256(f"{what} of {name}".encode()).hexdigest() for what in ("key", "digest"))
         lineage = {f"role.{number}": self.nodes[parent]["key"] for number, parent in enumerate(reads)}
         stage = name.partition("-")[0]
-        self.nodes[name] = {"stage": stage, "title": f"The {stage} stage", "key": key, "digest": digest, "version": 1, "stats": stats}
+        self.nodes[name] = {
+            "stage": stage,
+            "title": f"The {stage} stage",
+            "key": key,
+            "digest": digest,
+            "version": 1,
+            "stats": stats,
+        }
         self.nodes[name] |= {"bytes": 1234 * len(self.nodes), "reproducibility": "bitwise", "lineage": lineage}
         self.artifacts[name] = self.home / name
         self.artifacts[name].mkdir(parents=True)
@@ -125,7 +179,15 @@ class Run:
                 for reason, count in counts["dropped"].items():
                     for number in range(count):
                         excerpt = EVIL if reason == "broken json" else f"{source} {reason} {number}：电话 13812345678。"
-                        out.add({"id": f"{number:032d}", "source": source, "reason": reason, "detail": f"row {number}", "excerpt": excerpt})
+                        out.add(
+                            {
+                                "id": f"{number:032d}",
+                                "source": source,
+                                "reason": reason,
+                                "detail": f"row {number}",
+                                "excerpt": excerpt,
+                            }
+                        )
 
     def write(self, name: str, file: str, value: object) -> None:
         (self.artifacts[name] / file).write_text(json.dumps(value, ensure_ascii=False), "utf-8")
@@ -151,7 +213,9 @@ class Run:
         statistics = self.home / "statistics.json"
         statistics.write_text(json.dumps(self.nodes, ensure_ascii=False), "utf-8")
         params.setdefault("recipe", "sample")
-        report.run(Job(out=out, scratch=self.home / "scratch"), report.Params(**params), artifacts=self.artifacts, statistics=statistics)
+        report.run(
+            Job(out=out, scratch=self.home / "scratch"), report.Params(**params), artifacts=self.artifacts, statistics=statistics
+        )
         return (out / "report.html").read_text("utf-8"), json.loads((out / "figures.json").read_text("utf-8"))
 
 
@@ -193,7 +257,11 @@ def scores() -> dict[str, Any]:
     def model(style: str, right: tuple[int, int], value: float, preferred: float | None, stops: float) -> dict[str, Any]:
         subjects = {"exam": {"geography": tally(right[0], 64), "history": tally(right[1], 56)}}
         questions = {"all": tally(sum(right), 120), "sources": {"exam": tally(sum(right), 120)}, "subjects": subjects}
-        preference = {"n": 90, "accuracy": preferred, "margin": 2.1, "accuracy_per_token": preferred, "margin_per_token": 0.1} if preferred else None
+        preference = (
+            {"n": 90, "accuracy": preferred, "margin": 2.1, "accuracy_per_token": preferred, "margin_per_token": 0.1}
+            if preferred
+            else None
+        )
         made = {"style": style, "parameters": 3_212_416, "vocab_size": 2048, "context": 256, "bits_per_byte": bits(value)}
         return made | {"questions": questions, "preference": preference, "generation": said(stops)}
 

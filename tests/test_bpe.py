@@ -66,7 +66,9 @@ def test_merges_are_those_of_the_tokenizers_library():
 
     theirs = Tokenizer(tokenizer_models.BPE())
     theirs.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
-    trainer = trainers.BpeTrainer(vocab_size=1500, min_frequency=3, special_tokens=SPECIAL, initial_alphabet=bpe.byte_alphabet(), show_progress=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=1500, min_frequency=3, special_tokens=SPECIAL, initial_alphabet=bpe.byte_alphabet(), show_progress=False
+    )
     theirs.train_from_iterator((word for word, count in counts.items() for _ in range(count)), trainer)
 
     vocab, merges = bpe.train(counts.items(), vocab_size=1500, min_frequency=3, special_tokens=SPECIAL)
@@ -103,4 +105,7 @@ def test_a_vocabulary_without_room_for_the_bytes_is_refused():
 def test_the_alphabet_is_that_of_byte_level_tokenizers():
     assert sorted(bpe.byte_alphabet()) == sorted(pre_tokenizers.ByteLevel.alphabet())
     for byte in (b"\n", b" ", b"~"):
-        assert pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False).pre_tokenize_str(byte.decode())[0][0] == bpe.byte_alphabet()[byte[0]]
+        assert (
+            pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False).pre_tokenize_str(byte.decode())[0][0]
+            == bpe.byte_alphabet()[byte[0]]
+        )

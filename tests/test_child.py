@@ -51,7 +51,10 @@ print(json.dumps({"event": "result", "given": open(sys.argv[1]).read()}))
 @pytest.mark.parametrize(
     ("code", "message"),
     [
-        ('print(\'{"event": "error", "message": "the loss is not a number"}\'); raise SystemExit(1)', "^the loss is not a number$"),
+        (
+            'print(\'{"event": "error", "message": "the loss is not a number"}\'); raise SystemExit(1)',
+            "^the loss is not a number$",
+        ),
         ("raise ValueError('deep inside')", "code 1 and no result.*deep inside"),
         ("import os; os.kill(os.getpid(), 9)", "out of memory is the usual reason"),
         ("pass", "code 0 and no result"),

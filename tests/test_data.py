@@ -134,7 +134,9 @@ def test_labels_are_the_answers_with_their_ends(folders: dict[str, Path], tokeni
         labels = rows[number]["labels"]
         answers = [turn["content"] + template.STOP for turn in messages if turn["role"] == "assistant"]
         assert tokenizer.decode([token for token in labels if token != losses.IGNORE]) == "".join(answers)
-        read = [token if label == losses.IGNORE else label for token, label in zip(rows[number]["input_ids"], labels, strict=True)]
+        read = [
+            token if label == losses.IGNORE else label for token, label in zip(rows[number]["input_ids"], labels, strict=True)
+        ]
         assert read == rows[number]["input_ids"]
         assert tokenizer.decode(read) == template.render(messages).removesuffix("\n")
 

@@ -69,7 +69,9 @@ def dropped(job: Job) -> list[dict[str, Any]]:
 
 
 def digests(folder: Path) -> dict[str, str]:
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.rglob("*.parquet"))}
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.rglob("*.parquet"))
+    }
 
 
 # -- MinHash ------------------------------------------------------------------------------------------------------------
@@ -181,8 +183,19 @@ def test_dialogues_are_judged_on_all_turns_and_preferences_on_both_answers(tmp_p
     rows = [conversation(question, answer, id="a" * 32), conversation(question, answer[::-1], id="b" * 32)]
     rows.append(conversation(question, answer, "谢谢", "不客气，祝您喝茶愉快，有问题随时再来问我。", id="c" * 32))
     sources = artifacts(tmp_path / "talk", "conversations", talk=rows)
-    pair = {"id": "d" * 32, "source": "", "messages": rows[0]["messages"][:1], "chosen": answer, "rejected": "不知道。", "meta": "{}"}
-    pairs = [pair, {**pair, "id": "e" * 32, "rejected": "这个问题我不会回答，请您去问一位懂得茶道的老师傅吧。"}, {**pair, "id": "f" * 32}]
+    pair = {
+        "id": "d" * 32,
+        "source": "",
+        "messages": rows[0]["messages"][:1],
+        "chosen": answer,
+        "rejected": "不知道。",
+        "meta": "{}",
+    }
+    pairs = [
+        pair,
+        {**pair, "id": "e" * 32, "rejected": "这个问题我不会回答，请您去问一位懂得茶道的老师傅吧。"},
+        {**pair, "id": "f" * 32},
+    ]
     sources |= artifacts(tmp_path / "pairs", "preferences", pairs=pairs)
     job, stats = build(tmp_path, sources)
     assert len(kept(job, "conversations")) == 3
@@ -204,7 +217,14 @@ def test_rows_of_one_template_are_not_compared_pair_by_pair(tmp_path: Path, monk
 
 
 def test_questions_are_not_its_business(tmp_path: Path) -> None:
-    question = {"id": "a" * 32, "source": "", "subject": "地理", "question": "长江流入哪个海？", "choices": ["东海", "南海"], "answer": 0}
+    question = {
+        "id": "a" * 32,
+        "source": "",
+        "subject": "地理",
+        "question": "长江流入哪个海？",
+        "choices": ["东海", "南海"],
+        "answer": 0,
+    }
     exam = artifacts(tmp_path, "questions", exam=[question])
     with pytest.raises(ValueError, match="no source \\(exam\\) holds documents or conversations or preferences"):
         build(tmp_path / "alone", exam)
@@ -310,7 +330,10 @@ def test_real_medical_answers(real_data: Path, tmp_path: Path) -> None:
     import csv
 
     with (real_data / "medical" / "样例_内科5000-6000.csv").open(encoding="gb18030", newline="") as sheet:
-        rows = [conversation(row["title"] + row["ask"], row["answer"], id=f"{number:032d}") for number, row in enumerate(csv.DictReader(sheet))]
+        rows = [
+            conversation(row["title"] + row["ask"], row["answer"], id=f"{number:032d}")
+            for number, row in enumerate(csv.DictReader(sheet))
+        ]
     job, stats = build(tmp_path, artifacts(tmp_path, "conversations", medical=rows))
     assert stats["funnel"]["medical"]["dropped"]["exact duplicate"] == 378
     stays = kept(job, "conversations")

@@ -14,7 +14,12 @@ from tasks.rows import read
 from tasks.stage import Job
 from tests import tiny
 
-PAIR = {"messages": tiny.turns("石桥镇")[:1], "chosen": tiny.turns("石桥镇")[1]["content"], "rejected": "不知道石桥镇在哪里。", "meta": "{}"}
+PAIR = {
+    "messages": tiny.turns("石桥镇")[:1],
+    "chosen": tiny.turns("石桥镇")[1]["content"],
+    "rejected": "不知道石桥镇在哪里。",
+    "meta": "{}",
+}
 
 
 @pytest.fixture(scope="module")
@@ -60,7 +65,9 @@ def test_models_that_learned_more_score_better(made):
     assert found["dpo"]["bits_per_byte"]["all"]["value"] < found["pretrain"]["bits_per_byte"]["all"]["value"]
     assert found["dpo"]["generation"]["stop_rate"] == 1.0 > found["pretrain"]["generation"]["stop_rate"]
     assert found["pretrain"]["preference"] is None
-    assert found["dpo"]["preference"]["n"] == 2 and found["dpo"]["preference"]["accuracy"] == 0.5  # one pair, and the same turned round
+    assert (
+        found["dpo"]["preference"]["n"] == 2 and found["dpo"]["preference"]["accuracy"] == 0.5
+    )  # one pair, and the same turned round
     assert found["dpo"]["preference"]["margin"] == pytest.approx(0, abs=1e-4)
     assert found["dpo"]["parameters"] == found["sft"]["parameters"] > 1000
     assert scores["stats"] == {"models": found, "comparisons": scores["comparisons"]}

@@ -32,7 +32,14 @@ PROSE = "长江发源于青藏高原的唐古拉山脉，流经十一个省级�
 
 
 def text(content: str, title: str = "", source: str = "wiki") -> Row:
-    return "documents", {"id": row_id(title, content), "source": source, "title": title, "text": content, "lang": "zh", "meta": "{}"}
+    return "documents", {
+        "id": row_id(title, content),
+        "source": source,
+        "title": title,
+        "text": content,
+        "lang": "zh",
+        "meta": "{}",
+    }
 
 
 def talk(*turns: str, source: str = "belle") -> Row:
@@ -134,14 +141,18 @@ def test_bad_rows_go_with_their_reason(row: Row, reason: str) -> None:
     [
         text("空山不见人，但闻人语响。\n返景入深林，复照青苔上。"),
         text("第一条 为了规范行为，根据宪法，制定本法。\n第二条 在中华人民共和国境内，适用本法。\n第三条 国家鼓励创新。"),
-        text("## 排序\n冒泡排序反复比较相邻的两个元素，顺序错误就交换：\n```\nfor i in range(n): swap(a, i)\n```\n平均复杂度是 O(n^2)。"),
+        text(
+            "## 排序\n冒泡排序反复比较相邻的两个元素，顺序错误就交换：\n```\nfor i in range(n): swap(a, i)\n```\n平均复杂度是 O(n^2)。"
+        ),
         text("《となりのトトロ》是宫崎骏导演的动画电影，日文片名意为“隔壁的龙猫”，1988年4月16日在日本上映。"),
         text("甲：您贵姓？\n乙：免贵姓王。\n——————\n丙：两位请坐，茶马上就来，点心也有。"),
         talk("长江全长？", "6300公里"),
         talk("谁写了《静夜思》？", "李白"),
         talk("请计算 1/3 + 1/6。", "1/3 + 1/6 = 2/6 + 1/6 = 3/6 = 1/2"),
         talk("用Python写一个函数求平方", "def square(x):\n    return x * x"),
-        talk("HTML中怎样换行？", "用 `<br>` 标签，它没有结束标签，例如 `第一行<br>第二行`。写在段落里即可生效，不需要另外的样式。"),
+        talk(
+            "HTML中怎样换行？", "用 `<br>` 标签，它没有结束标签，例如 `第一行<br>第二行`。写在段落里即可生效，不需要另外的样式。"
+        ),
         talk("Excel里怎么排序？", "选中要排序的表格区域，点“数据”，再点“排序”，按需要选择升序或者降序，最后点“确定”。"),
         talk("讲讲黄河", "黄河是中国第二长河。\n-----\n它发源于巴颜喀拉山。"),
         talk("考考你", "嗯", "谁写了《静夜思》？", "李白"),
@@ -193,7 +204,12 @@ def test_advertising_is_cut_out_by_the_sentence() -> None:
 
 def test_personal_data_is_masked_dropped_or_kept() -> None:
     called = "详情请拨打13800001234。"
-    rows = [text(PROSE + called, title="联系13800001234"), talk(called, PROSE), talk("怎么联系？", called), pair(called, called, called + PROSE)]
+    rows = [
+        text(PROSE + called, title="联系13800001234"),
+        talk(called, PROSE),
+        talk("怎么联系？", called),
+        pair(called, called, called + PROSE),
+    ]
     for row in rows:
         after, reason = judged(row)
         assert reason == "kept"
@@ -213,7 +229,9 @@ def test_no_excerpt_shows_personal_data(tmp_path: Path) -> None:
     assert len(dropped) == 2
     assert all("13800001234" not in row["excerpt"] and "[电话]" in row["excerpt"] for row in dropped)
     assert stats["personal_data"] == {"wiki": {"phone": 1}, "other": {"phone": 1}}
-    assert stats["samples"]["personal data"] == [{key: row[key] for key in ("id", "source", "detail", "excerpt")} for row in dropped]
+    assert stats["samples"]["personal data"] == [
+        {key: row[key] for key in ("id", "source", "detail", "excerpt")} for row in dropped
+    ]
 
 
 # -- decontamination ----------------------------------------------------------------------------------------------------
@@ -239,7 +257,9 @@ def test_rows_with_an_evaluation_question_go(tmp_path: Path, row: Row, leaks: bo
     out, stats = build(tmp_path, write(tmp_path / "rows", [row]), exam(tmp_path, STEM, "长江有多长？"))
     assert stats["questions"] == {"searched": 1, "too short": 1}
     dropped = list(read(files(out, kind="dropped")))
-    assert [(each["reason"], each["detail"]) for each in dropped] == leaks * [("leaked evaluation question", f"question {row_id(STEM)} of ceval")]
+    assert [(each["reason"], each["detail"]) for each in dropped] == leaks * [
+        ("leaked evaluation question", f"question {row_id(STEM)} of ceval")
+    ]
 
 
 def test_short_questions_are_searched_for_on_request(tmp_path: Path) -> None:
@@ -267,7 +287,11 @@ def test_a_leak_is_a_question_inside_a_row(stems: list[str], strings: list[str],
 
 def test_a_source_changes_what_it_names_and_inherits_the_rest(tmp_path: Path) -> None:
     poem, short = text("白日依山尽，黄河入海流。", source="poems"), text("白日依山尽，黄河入海流。", source="wiki")
-    params: dict[str, Any] = {"min_document": 40, "boilerplate": "drop", "sources": {"poems": {"min_document": 5}, "typo": {"privacy": "keep"}}}
+    params: dict[str, Any] = {
+        "min_document": 40,
+        "boilerplate": "drop",
+        "sources": {"poems": {"min_document": 5}, "typo": {"privacy": "keep"}},
+    }
     assert filters.Params(**params).sources["poems"] == Rules(min_document=5, boilerplate="drop")
     log: list[str] = []
     _, stats = build(tmp_path, write(tmp_path / "rows", [poem, short]), log=log, **params)
@@ -287,11 +311,17 @@ def test_the_identity_says_all_that_is_applied() -> None:
 
 # -- sums, order, bytes -------------------------------------------------------------------------------------------------
 
-PIECES = st.lists(st.sampled_from(["长江流入东海。", "关注公众号！", "13800001234", "a", "<br>", "\n", "翻译", "嗯", STEM]), max_size=8).map("".join)
+PIECES = st.lists(
+    st.sampled_from(["长江流入东海。", "关注公众号！", "13800001234", "a", "<br>", "\n", "翻译", "嗯", STEM]), max_size=8
+).map("".join)
 ROWS = st.lists(
     st.one_of(
         st.builds(text, PIECES, PIECES, st.sampled_from(["wiki", "web"])),
-        st.builds(lambda turns, source: talk(*turns, source=source), st.lists(PIECES, min_size=1, max_size=4), st.sampled_from(["belle", "web"])),
+        st.builds(
+            lambda turns, source: talk(*turns, source=source),
+            st.lists(PIECES, min_size=1, max_size=4),
+            st.sampled_from(["belle", "web"]),
+        ),
         st.builds(pair, PIECES, PIECES, PIECES),
     ),
     max_size=25,
@@ -336,20 +366,38 @@ def _in_order(all_ids: list[str], ids: list[str]) -> list[str]:
 def test_lengths_are_counted_by_powers_of_two(tmp_path: Path) -> None:
     rows = write(tmp_path / "rows", [text("长" * 4), text("江" * 15), text("长江 " * 8), text(PROSE)])
     _, stats = build(tmp_path, rows, max_repeated_ngrams=1.0)
-    assert stats["lengths"]["wiki"] == {"bounds": [0, 1, 2, 4, 8, 16, 32, 64], "before": [0, 0, 0, 1, 1, 1, 1], "after": [0, 0, 0, 0, 1, 1, 1]}
+    assert stats["lengths"]["wiki"] == {
+        "bounds": [0, 1, 2, 4, 8, 16, 32, 64],
+        "before": [0, 0, 0, 1, 1, 1, 1],
+        "after": [0, 0, 0, 0, 1, 1, 1],
+    }
 
 
 @pytest.fixture(scope="module")
 def mixed(tmp_path_factory: pytest.TempPathFactory) -> Path:
     dice = random.Random(9)
-    pieces = ["长江流入东海。", "山高水长，风景如画。", "关注公众号。", "电话13800001234。", "<br>", "请翻译", STEM, "这里的人喜欢喝茶聊天。"]
+    pieces = [
+        "长江流入东海。",
+        "山高水长，风景如画。",
+        "关注公众号。",
+        "电话13800001234。",
+        "<br>",
+        "请翻译",
+        STEM,
+        "这里的人喜欢喝茶聊天。",
+    ]
     rows: list[Row] = [text("".join(dice.choices(pieces, k=dice.randint(1, 12))), str(number)) for number in range(400)]
-    rows += [talk(dice.choice(pieces), "".join(dice.choices(pieces, k=dice.randint(1, 6))), source=dice.choice("ab")) for _ in range(400)]
+    rows += [
+        talk(dice.choice(pieces), "".join(dice.choices(pieces, k=dice.randint(1, 6))), source=dice.choice("ab"))
+        for _ in range(400)
+    ]
     return write(tmp_path_factory.mktemp("mixed"), rows, parts=3)
 
 
 def digests(folder: Path) -> dict[str, str]:
-    return {str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.rglob("*.parquet"))}
+    return {
+        str(path.relative_to(folder)): hashlib.sha256(path.read_bytes()).hexdigest() for path in sorted(folder.rglob("*.parquet"))
+    }
 
 
 def test_the_same_bytes_with_any_number_of_workers(mixed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

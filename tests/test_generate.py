@@ -75,7 +75,9 @@ def test_sampling_follows_its_seed(home):
 
 def job(home: Path, out: Path, **more) -> dict:
     prompts = out.with_suffix(".jsonl")
-    rows = [{"messages": tiny.turns(place)[:1]} for place in tiny.PLACES] + [{"messages": [{"role": "user", "content": "水" * 150}]}]
+    rows = [{"messages": tiny.turns(place)[:1]} for place in tiny.PLACES] + [
+        {"messages": [{"role": "user", "content": "水" * 150}]}
+    ]
     prompts.write_text("".join(json.dumps(row, ensure_ascii=False) + "\n" for row in rows))
     settings = {"temperatures": [0.0, 1.0], "top_p": 0.95, "max_new_tokens": 40, "batch": 4, "seed": 7, "device": "cpu"}
     return {"model": str(home / "knows"), "prompts": str(prompts), "out": str(out)} | settings | more
@@ -159,7 +161,9 @@ def test_a_talk_remembers_until_it_is_cleared_and_ends_on_exit(home, monkeypatch
     asked, read = [], iter(["云台县在哪条江河旁边？", "好", "clear", "  ", "望海州在哪条江河旁边？", "exit", "never read"])
     monkeypatch.setattr("builtins.input", lambda _: next(read))
     plain = template.prompt
-    monkeypatch.setattr(template, "prompt", lambda tokenizer, turns: asked.append([turn["role"] for turn in turns]) or plain(tokenizer, turns))
+    monkeypatch.setattr(
+        template, "prompt", lambda tokenizer, turns: asked.append([turn["role"] for turn in turns]) or plain(tokenizer, turns)
+    )
     chat(home / "knows", temperature=0, max_new_tokens=30, device="cpu")
     assert asked == [["user"], ["user", "assistant", "user"], ["user"]]
     assert next(read) == "never read"

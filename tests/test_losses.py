@@ -10,12 +10,16 @@ from transformers import LlamaForCausalLM
 from models import losses, presets
 
 
-def both(hidden: torch.Tensor, weight: torch.Tensor, labels: torch.Tensor) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
+def both(
+    hidden: torch.Tensor, weight: torch.Tensor, labels: torch.Tensor
+) -> list[tuple[torch.Tensor, torch.Tensor, torch.Tensor]]:
     """(loss, gradient of hidden, gradient of weight) of ours and of torch's."""
     found = []
     for loss_of in (
         lambda h, w: losses.linear_cross_entropy(h, w, labels),
-        lambda h, w: functional.cross_entropy((h @ w.T).flatten(0, -2), labels.flatten(), ignore_index=losses.IGNORE, reduction="sum"),
+        lambda h, w: functional.cross_entropy(
+            (h @ w.T).flatten(0, -2), labels.flatten(), ignore_index=losses.IGNORE, reduction="sum"
+        ),
     ):
         h, w = hidden.clone().requires_grad_(), weight.clone().requires_grad_()
         loss = loss_of(h, w)

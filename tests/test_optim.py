@@ -50,7 +50,11 @@ def test_a_step_is_that_of_torchs_muon_and_adamw(precision: torch.dtype, toleran
     ours, theirs = model(), model()
     learn(ours, optim.MuonAdamW(optim.groups(ours, "muon", 0.1), lr=0.02, precision=precision), range(4))
     hidden, rest = optim.groups(theirs, "muon", 0.1)
-    learn(theirs, torch.optim.Muon(hidden["params"], lr=0.02, weight_decay=0.1, momentum=0.95, adjust_lr_fn="match_rms_adamw"), range(4))
+    learn(
+        theirs,
+        torch.optim.Muon(hidden["params"], lr=0.02, weight_decay=0.1, momentum=0.95, adjust_lr_fn="match_rms_adamw"),
+        range(4),
+    )
     learn(theirs, torch.optim.AdamW(rest["params"], lr=0.02, betas=(0.9, 0.95), weight_decay=0.0), range(4))
     for mine, other in zip(ours.parameters(), theirs.parameters(), strict=True):
         torch.testing.assert_close(mine, other, rtol=1e-5, atol=max(tolerance, 1e-6))
@@ -96,7 +100,12 @@ def test_a_cosine_rate_ends_at_a_tenth_and_a_constant_one_stays() -> None:
     assert constant(4) == 0.5 and constant(99) == 1.0
 
 
-@given(shape=st.sampled_from(["wsd", "cosine", "constant"]), steps=st.integers(1, 50), warmup=st.floats(0, 0.5), decay=st.floats(0, 1))
+@given(
+    shape=st.sampled_from(["wsd", "cosine", "constant"]),
+    steps=st.integers(1, 50),
+    warmup=st.floats(0, 0.5),
+    decay=st.floats(0, 1),
+)
 def test_every_step_learns(shape: optim.Shape, steps: int, warmup: float, decay: float) -> None:
     factor = optim.schedule(shape, steps, warmup, decay)
     assert all(0 < factor(step) <= 1 and math.isfinite(factor(step)) for step in range(steps))

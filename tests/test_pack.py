@@ -49,7 +49,9 @@ def test_documents_come_back_from_the_run_of_tokens(made, tmp_path):
         assert counted["documents"] == len(expected)
         assert counted["characters"] == sum(map(len, expected))
         assert counted["bytes_utf8"] == sum(len(text.encode()) for text in expected)
-    assert json.loads((tmp_path / "out" / "pack.json").read_text()) == {name: stats[name] for name in ("dtype", "vocab_size", "end_id", "splits")}
+    assert json.loads((tmp_path / "out" / "pack.json").read_text()) == {
+        name: stats[name] for name in ("dtype", "vocab_size", "end_id", "splits")
+    }
     assert stats["dtype"] == "uint16" and stats["vocab_size"] == 320
 
 

@@ -32,11 +32,20 @@ class Runs:
 
     def __init__(self, folder: Path, api: str):
         self.folder, self.api, self.store = folder, api, Store(folder / "store")
-        self.env = os.environ | {"HANLIN_STORE": str(self.store.root), "PREFECT_API_URL": api, "PREFECT_HOME": str(folder / "prefect")}
+        self.env = os.environ | {
+            "HANLIN_STORE": str(self.store.root),
+            "PREFECT_API_URL": api,
+            "PREFECT_HOME": str(folder / "prefect"),
+        }
 
     def hanlin(self, *arguments: str, code: int = 0, **env: str) -> str:
         done = subprocess.run(
-            [sys.executable, "-m", "flows.cli", *arguments], cwd=ROOT, env=self.env | env, capture_output=True, text=True, timeout=600
+            [sys.executable, "-m", "flows.cli", *arguments],
+            cwd=ROOT,
+            env=self.env | env,
+            capture_output=True,
+            text=True,
+            timeout=600,
         )
         assert done.returncode == code, done.stdout + done.stderr
         return done.stdout + (done.stderr if code else "")
@@ -48,7 +57,9 @@ class Runs:
         return json.loads(self.hanlin("plan", "tiny", *overrides, "--json"))["stages"]
 
     def ask(self, what: str, **filters: Any) -> list[dict[str, Any]]:
-        request = urllib.request.Request(f"{self.api}/{what}/filter", json.dumps(filters).encode(), {"Content-Type": "application/json"})
+        request = urllib.request.Request(
+            f"{self.api}/{what}/filter", json.dumps(filters).encode(), {"Content-Type": "application/json"}
+        )
         return json.load(urllib.request.urlopen(request))
 
     def task_states(self, run_id: str) -> dict[str, str]:
@@ -97,7 +108,9 @@ def test_every_funnel_adds_up_and_each_stage_takes_what_the_last_one_kept(runs, 
 def test_the_second_run_reuses_everything_and_says_so(runs, first):
     second = runs.run()
     assert built(second) == []
-    assert {name: a["digest"] for name, a in second["artifacts"].items()} == {name: a["digest"] for name, a in first["artifacts"].items()}
+    assert {name: a["digest"] for name, a in second["artifacts"].items()} == {
+        name: a["digest"] for name, a in first["artifacts"].items()
+    }
     states = runs.task_states(second["run_id"])
     assert set(states.values()) == {"Cached"} and len(states) == len(second["artifacts"])
 
@@ -135,7 +148,9 @@ def test_a_killed_run_goes_on_where_it_was_with_the_same_losses(runs, first):
     straight = Runs(runs.folder / "straight", runs.api)
     log = straight.store.object(straight.run(*change)["artifacts"]["pretrain"]["key"]) / "log.jsonl"
 
-    process = subprocess.Popen([sys.executable, "-m", "flows.cli", "run", "tiny", *change], cwd=ROOT, env=runs.env, stdout=subprocess.DEVNULL)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "flows.cli", "run", "tiny", *change], cwd=ROOT, env=runs.env, stdout=subprocess.DEVNULL
+    )
     key = next(step for step in runs.plan(*change[:2]) if step["name"] == "pretrain")["key"]
     while not list((runs.store.work(key) / "scratch").glob("checkpoints/step-*")):
         assert process.poll() is None

@@ -75,6 +75,8 @@ def test_nested_fields_have_dotted_names():
     assert flatten({"a": {"b": 1, "c": [["x", "1"], ["y", "2"]]}, "d": []}) == {"a.b": 1, "a.c.x": "1", "a.c.y": "2", "d": []}
 
 
-@pytest.mark.parametrize(("seconds", "text"), [(None, "–"), (3.21, "3.2 s"), (59.9, "59.9 s"), (125, "2:05 min"), (7325, "2:02 h")])
+@pytest.mark.parametrize(
+    ("seconds", "text"), [(None, "–"), (3.21, "3.2 s"), (59.9, "59.9 s"), (125, "2:05 min"), (7325, "2:02 h")]
+)
 def test_durations_read_well(seconds, text):
     assert duration(seconds) == text

@@ -14,10 +14,17 @@ from tasks import plots
 
 
 def test_a_chart_takes_its_colours_from_the_page() -> None:
-    svg = plots.curves("<name> & co", [plots.Line("a $5 & <b>", [1, 2], [3, 4]), plots.Line("other", [1, 2], [1, 2], 2, "points")], y="y", level=2.0)
+    svg = plots.curves(
+        "<name> & co",
+        [plots.Line("a $5 & <b>", [1, 2], [3, 4]), plots.Line("other", [1, 2], [1, 2], 2, "points")],
+        y="y",
+        level=2.0,
+    )
     assert 'aria-label="&lt;name&gt; &amp; co"' in svg and "a $5 &amp; &lt;b&gt;" in svg
     assert "var(--c1)" in svg and "var(--c2)" in svg and "var(--muted)" in svg
-    assert not re.search(r"#[0-9a-f]{6}\b(?!\))", re.sub(r'"#[^"]+"|url\(#[^)]+\)|id="[^"]+"', "", svg)), "a colour that no page chose"
+    assert not re.search(r"#[0-9a-f]{6}\b(?!\))", re.sub(r'"#[^"]+"|url\(#[^)]+\)|id="[^"]+"', "", svg)), (
+        "a colour that no page chose"
+    )
     assert "<style" not in svg and "<metadata" not in svg and "xmlns" not in svg
 
 
@@ -30,7 +37,11 @@ def test_a_long_series_is_drawn_light_and_keeps_its_extremes() -> None:
     assert len(xs) <= plots.BUCKETS and max(high) == 40.0 and all(a <= b <= c for a, b, c in zip(low, mean, high, strict=True))
 
 
-@given(st.integers(1, 12).flatmap(lambda n: st.tuples(*[st.sets(st.integers(0, max(0, node - 1)), max_size=min(3, node)) for node in range(n)])))
+@given(
+    st.integers(1, 12).flatmap(
+        lambda n: st.tuples(*[st.sets(st.integers(0, max(0, node - 1)), max_size=min(3, node)) for node in range(n)])
+    )
+)
 def test_no_two_boxes_of_a_drawing_meet(graph: tuple[set[int], ...]) -> None:
     parents = {f"node-{node}": [f"node-{parent}" for parent in sorted(read) if parent < node] for node, read in enumerate(graph)}
     for drawing in (plots.across(parents), plots.down(parents)):
@@ -44,7 +55,17 @@ def test_no_two_boxes_of_a_drawing_meet(graph: tuple[set[int], ...]) -> None:
 
 @pytest.mark.parametrize(
     ("value", "said"),
-    [(0, "0"), (5, "5"), (0.00025, "2.5e-4"), (1024, "1024"), (12345, "12.3k"), (3_212_416, "3.21M"), (2e9, "2G"), (-0.5, "-0.5"), (3e-4, "3e-4")],
+    [
+        (0, "0"),
+        (5, "5"),
+        (0.00025, "2.5e-4"),
+        (1024, "1024"),
+        (12345, "12.3k"),
+        (3_212_416, "3.21M"),
+        (2e9, "2G"),
+        (-0.5, "-0.5"),
+        (3e-4, "3e-4"),
+    ],
 )
 def test_short_numbers(value: float, said: str) -> None:
     assert plots.short_number(value) == said

@@ -14,7 +14,14 @@ from tasks.stage import Job
 from tests import tiny
 
 READY = {
-    "train": [{"messages": [{"role": "user", "content": "你好"}], "chosen": "你好！有什么可以帮你？", "rejected": "走开。", "meta": "{}"}],
+    "train": [
+        {
+            "messages": [{"role": "user", "content": "你好"}],
+            "chosen": "你好！有什么可以帮你？",
+            "rejected": "走开。",
+            "meta": "{}",
+        }
+    ],
     "valid": [
         {"messages": [{"role": "user", "content": "谢谢"}], "chosen": "不客气！", "rejected": "不客气。", "meta": "{}"},
         {"messages": [{"role": "user", "content": "再见"}], "chosen": "再见！", "rejected": "嗯", "meta": "{}"},
@@ -86,7 +93,9 @@ def test_the_bias_of_lengths_is_reported(made):
     assert found["pairs"] == len(generated)
     assert found["chosen_characters"] == round(sum(len(row["chosen"]) for row in generated) / len(generated), 2)
     assert found["rejected_characters"] == round(sum(len(row["rejected"]) for row in generated) / len(generated), 2)
-    assert found["chosen_longer"] == round(sum(len(row["chosen"]) > len(row["rejected"]) for row in generated) / len(generated), 4)
+    assert found["chosen_longer"] == round(
+        sum(len(row["chosen"]) > len(row["rejected"]) for row in generated) / len(generated), 4
+    )
 
 
 def test_made_again_it_is_the_same(home, made, tmp_path):
@@ -98,7 +107,9 @@ def test_made_again_it_is_the_same(home, made, tmp_path):
 
 
 def test_a_model_that_says_what_is_chosen_makes_no_pair(home, tmp_path):
-    stats = rejected.run(job(tmp_path), rejected.Params(temperatures=(0.0,), max_new_tokens=40), model=home / "knows", rows=home / "world")
+    stats = rejected.run(
+        job(tmp_path), rejected.Params(temperatures=(0.0,), max_new_tokens=40), model=home / "knows", rows=home / "world"
+    )
     assert stats["funnel"]["world"]["dropped"] == {"near_equal": len(tiny.PLACES) + 1}
     assert "generated" not in stats["lengths"]
 
@@ -163,7 +174,8 @@ def test_likeness_ignores_width_case_and_marks(one, other, alike):
 
 
 @pytest.mark.parametrize(
-    ("text", "share"), [("水" * 20, 16 / 17), ("水" * 15, 0.0), ("石桥镇在柳河旁边，那里的人靠青江的水种田。", 0.0), ("abcdefgh" * 2, 5 / 13)]
+    ("text", "share"),
+    [("水" * 20, 16 / 17), ("水" * 15, 0.0), ("石桥镇在柳河旁边，那里的人靠青江的水种田。", 0.0), ("abcdefgh" * 2, 5 / 13)],
 )
 def test_repetition_is_the_share_of_4_grams_seen_before(text, share):
     assert repetition(text) == pytest.approx(share)

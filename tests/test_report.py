@@ -83,8 +83,14 @@ def test_the_table_of_rows_adds_up_for_every_source(rendered: Rendered) -> None:
 @pytest.mark.parametrize(
     ("break_it", "problem"),
     [
-        (lambda made: made.counts("filter")["wiki"].update(kept=320), "filter, wiki: of 353 rows 320 were kept and 25 dropped, 8 unaccounted for"),
-        (lambda made: made.counts("rejected")["belle"].update(kept=70), "rejected, belle: of 80 rows 70 were kept and 14 dropped, 4 too many"),
+        (
+            lambda made: made.counts("filter")["wiki"].update(kept=320),
+            "filter, wiki: of 353 rows 320 were kept and 25 dropped, 8 unaccounted for",
+        ),
+        (
+            lambda made: made.counts("rejected")["belle"].update(kept=70),
+            "rejected, belle: of 80 rows 70 were kept and 14 dropped, 4 too many",
+        ),
         (lambda made: made.counts("split").pop("zhihu"), "zhihu: filter kept 220 rows, and no later step counted them"),
         (
             lambda made: made.counts("dedup").update(belle={"in": 590, "kept": 544, "dropped": {"exact duplicate": 46}}),
@@ -120,11 +126,17 @@ def test_text_from_data_stays_text_and_the_page_asks_nobody_for_anything(made: R
     for model in ("pretrain", "sft"):
         found["models"][model]["questions"]["subjects"] = found["models"]["dpo"]["questions"]["subjects"]
     made.write("evaluate", "scores.json", found)
-    made.write("tokenizer", "report.json", json.loads((made.artifacts["tokenizer"] / "report.json").read_text("utf-8")) | {"longest": [EVIL]})
+    made.write(
+        "tokenizer",
+        "report.json",
+        json.loads((made.artifacts["tokenizer"] / "report.json").read_text("utf-8")) | {"longest": [EVIL]},
+    )
     page, _ = made.render(tmp_path / "out", recipe=EVIL)
     tree = html.fromstring(page)
     assert not [
-        element for element in tree.iter() if element.tag in ("script", "img", "iframe", "object", "link") and element.get("href") != "data:,"
+        element
+        for element in tree.iter()
+        if element.tag in ("script", "img", "iframe", "object", "link") and element.get("href") != "data:,"
     ]
     assert tree.text_content().count(EVIL) >= 7
     for element in tree.iter():
@@ -145,11 +157,21 @@ def test_ids_in_the_page_are_unique(rendered: Rendered) -> None:
 def test_every_reason_has_rows_to_read_without_personal_data(rendered: Rendered) -> None:
     _, page, _ = rendered
     reasons = {
-        element.find_class("name")[0].text: element.findall(".//li") for element in html.fromstring(page).get_element_by_id("dropped").iter("details")
+        element.find_class("name")[0].text: element.findall(".//li")
+        for element in html.fromstring(page).get_element_by_id("dropped").iter("details")
     }
-    assert set(reasons) >= {"redirect", "broken json", "near duplicate", "too short", "holds an evaluation question", "near_equal"}
+    assert set(reasons) >= {
+        "redirect",
+        "broken json",
+        "near duplicate",
+        "too short",
+        "holds an evaluation question",
+        "near_equal",
+    }
     assert len(reasons["redirect"]) == 4
-    assert [row.find_class("chip")[0].text for row in reasons["near duplicate"]] == ["wiki", "belle", "wiki", "belle"], "sources take turns"
+    assert [row.find_class("chip")[0].text for row in reasons["near duplicate"]] == ["wiki", "belle", "wiki", "belle"], (
+        "sources take turns"
+    )
     assert reasons["near_equal"][0].text == "No example at hand."
     assert "13812345678" not in page and "电话" in page
     assert "row 0" in reasons["redirect"][0].text_content()
@@ -162,7 +184,10 @@ def test_every_reason_has_rows_to_read_without_personal_data(rendered: Rendered)
         (["rejected", "dpo"], "There is no preference training (DPO) in this run."),
         (["tokenizer"], "This run trained no tokenizer."),
         (["pretrain", "sft", "rejected", "dpo", "evaluate"], "This run trained no model."),
-        (["extract-wiki", "ingest-belle", "ingest-zhihu", "ingest-exam", "dedup", "filter", "split"], "No stage of this run counted rows."),
+        (
+            ["extract-wiki", "ingest-belle", "ingest-zhihu", "ingest-exam", "dedup", "filter", "split"],
+            "No stage of this run counted rows.",
+        ),
     ],
 )
 def test_a_stage_that_is_missing_is_said_to_be(made: Run, tmp_path: Path, gone: list[str], said: str) -> None:
@@ -184,7 +209,9 @@ def test_an_evaluation_that_asked_nothing_is_a_page(made: Run, tmp_path: Path) -
     for model in found["models"].values():
         model |= {"questions": None, "preference": None, "bits_per_byte": None, "generation": None}
     found["reference"] = {"accuracy": None, "bits_per_byte": None, "preference": None}
-    found["comparisons"] = [{"before": "sft", "after": "dpo", "questions": None, "bits_per_byte_change": None, "preference": None}]
+    found["comparisons"] = [
+        {"before": "sft", "after": "dpo", "questions": None, "bits_per_byte_change": None, "preference": None}
+    ]
     made.write("evaluate", "scores.json", found)
     made.write("evaluate", "answers.json", [])
     page, figures = made.render(tmp_path / "out")
@@ -209,7 +236,9 @@ def test_figures_hold_the_scores_with_their_intervals(rendered: Rendered) -> Non
     assert rows["rows used", ""]["value"] == 1072
 
 
-def test_equal_inputs_give_equal_bytes_wherever_they_lie_and_whatever_matplotlib_is_set_to(rendered: Rendered, made: Run, tmp_path: Path) -> None:
+def test_equal_inputs_give_equal_bytes_wherever_they_lie_and_whatever_matplotlib_is_set_to(
+    rendered: Rendered, made: Run, tmp_path: Path
+) -> None:
     import matplotlib
 
     with matplotlib.rc_context({"font.size": 30, "axes.facecolor": "red", "svg.fonttype": "path", "lines.linewidth": 9}):
@@ -219,7 +248,13 @@ def test_equal_inputs_give_equal_bytes_wherever_they_lie_and_whatever_matplotlib
 
 
 def test_what_differs_from_run_to_run_stays_out(rendered: Rendered, made: Run, tmp_path: Path) -> None:
-    made.nodes["pretrain"]["stats"] |= {"seconds": 1.5, "seconds_per_step": 0.25, "device": "cuda", "threads": 64, "resumed_from": 3}
+    made.nodes["pretrain"]["stats"] |= {
+        "seconds": 1.5,
+        "seconds_per_step": 0.25,
+        "device": "cuda",
+        "threads": 64,
+        "resumed_from": 3,
+    }
     assert made.render(tmp_path / "out") == rendered[1:]
 
 
@@ -241,11 +276,18 @@ def test_all_curves_of_a_log_are_drawn(rendered: Rendered) -> None:
 
 
 @pytest.mark.parametrize(
-    ("share", "said"), [(0, "0.0 %"), (1, "100.0 %"), (0.61234, "61.2 %"), (0.0001, "< 0.1 %"), (0.99999, "> 99.9 %"), (0.0006, "0.1 %")]
+    ("share", "said"),
+    [(0, "0.0 %"), (1, "100.0 %"), (0.61234, "61.2 %"), (0.0001, "< 0.1 %"), (0.99999, "> 99.9 %"), (0.0006, "0.1 %")],
 )
 def test_a_share_never_looks_like_none_or_all(share: float, said: str) -> None:
     assert report.percent(share).replace("\u00a0", " ") == said
 
 
 def test_sizes() -> None:
-    assert [report.size(count) for count in (0, 999, 1234, 5_600_000, 7_890_000_000)] == ["0 B", "999 B", "1.23 kB", "5.6 MB", "7.89 GB"]
+    assert [report.size(count) for count in (0, 999, 1234, 5_600_000, 7_890_000_000)] == [
+        "0 B",
+        "999 B",
+        "1.23 kB",
+        "5.6 MB",
+        "7.89 GB",
+    ]

@@ -54,7 +54,11 @@ def test_sums_are_those_of_single_sequences(scorer):
 
 def test_choices_are_scored_as_if_each_had_its_own_question(scorer):
     encoded = scorer.encode(["柳河", "水", "青江的水种田", "沙湖旁边，那里的人", "石", "云台县在玉溪旁边"])
-    rows = [([1, *encoded[0]], encoded[1:4]), ([1, *encoded[3], *encoded[0]], encoded[:2]), ([1], [encoded[5], encoded[1], encoded[4]])]
+    rows = [
+        ([1, *encoded[0]], encoded[1:4]),
+        ([1, *encoded[3], *encoded[0]], encoded[:2]),
+        ([1], [encoded[5], encoded[1], encoded[4]]),
+    ]
     expected = [[naive(scorer, question + choice, len(question)) for choice in choices] for question, choices in rows]
     for budget in (2000, 1):
         scorer.budget = budget
@@ -71,7 +75,9 @@ def test_a_question_without_room_loses_its_beginning(scorer):
 def test_bfloat16_is_near_float32(home, scorer):
     if not generate.has_bf16(CPU):
         pytest.skip("this CPU has no bfloat16, so nothing is computed in it")
-    rows = [([1, *ids], 1) for ids in scorer.encode([tiny.ANSWER.format(place, water, water) for place, water in tiny.PLACES.items()])]
+    rows = [
+        ([1, *ids], 1) for ids in scorer.encode([tiny.ANSWER.format(place, water, water) for place, water in tiny.PLACES.items()])
+    ]
     fast = score.Scorer(*generate.load(home / "knows", CPU))
     exact, rounded = (sum(one.sums(rows, "text")) for one in (scorer, fast))
     assert exact != rounded
@@ -149,7 +155,9 @@ def test_scores_that_are_there_are_not_made_again(home, tmp_path, capsys):
     empty.write_text("")
     texts.write_text(json.dumps({"text": "水"}) + "\n")
     given = {"documents": str(texts), "questions": str(empty), "pairs": str(empty), "prompts": str(empty)}
-    asked = [{"name": name, "folder": str(home / name), "style": "base", "home": str(tmp_path / name)} for name in ("knows", "random")]
+    asked = [
+        {"name": name, "folder": str(home / name), "style": "base", "home": str(tmp_path / name)} for name in ("knows", "random")
+    ]
     job = {"models": asked, "max_new_tokens": 8, "batch": 4, "device": "cpu"} | given
     score.work(job | {"models": asked[:1]})
     kept = (tmp_path / "knows" / "stats.json").stat().st_mtime_ns

@@ -76,7 +76,9 @@ def test_rows_with_one_prompt_are_on_one_side_whatever_their_source_and_use(tmp_
         assert sides["valid"] and sides["train"]
         for each in sides:
             for row in read([out / use / f"{each}.parquet"]):
-                found = next(number for kind, original in rows if original["id"] == row["id"] for number in [_number(kind, original)])
+                found = next(
+                    number for kind, original in rows if original["id"] == row["id"] for number in [_number(kind, original)]
+                )
                 assert side.setdefault(found, each) == each
 
 
@@ -88,16 +90,29 @@ def test_the_prompt_of_a_dialogue_goes_to_its_last_question() -> None:
     def hashed(*turns: str, system: str = "") -> int:
         return split.prompt_hash(1, *dialogue(*turns, system=system))
 
-    assert hashed("你好", "您好", "天气？", "晴") == hashed("你好", "您好", "天气？", "雨") == hashed("你好！", "您好。", "天气", "晴")
-    assert len({hashed("你好"), hashed("你好", "您好", "天气？"), hashed("你好", "嗨", "天气？"), hashed("你好", system="诗人")}) == 4
+    assert (
+        hashed("你好", "您好", "天气？", "晴")
+        == hashed("你好", "您好", "天气？", "雨")
+        == hashed("你好！", "您好。", "天气", "晴")
+    )
+    assert (
+        len({hashed("你好"), hashed("你好", "您好", "天气？"), hashed("你好", "嗨", "天气？"), hashed("你好", system="诗人")})
+        == 4
+    )
     assert split.prompt_hash(1, *ranking("你好", "a", "b")) == hashed("你好", "您好")
     assert split.prompt_hash(2, *dialogue("你好")) != hashed("你好")
-    assert split.prompt_hash(1, *article("", "一")) != split.prompt_hash(1, *article("", "二")), "documents without a title are not one prompt"
+    assert split.prompt_hash(1, *article("", "一")) != split.prompt_hash(1, *article("", "二")), (
+        "documents without a title are not one prompt"
+    )
     assert hashed("？") != hashed("！"), "prompts of signs alone are what they are"
 
 
-@pytest.mark.parametrize(("count", "share", "most", "low", "high"), [(4000, 0.02, 2000, 50, 115), (4000, 0.5, 100, 100, 100), (20, 0.01, 9, 1, 1)])
-def test_the_share_and_the_most_of_validation_rows(tmp_path: Path, count: int, share: float, most: int, low: int, high: int) -> None:
+@pytest.mark.parametrize(
+    ("count", "share", "most", "low", "high"), [(4000, 0.02, 2000, 50, 115), (4000, 0.5, 100, 100, 100), (20, 0.01, 9, 1, 1)]
+)
+def test_the_share_and_the_most_of_validation_rows(
+    tmp_path: Path, count: int, share: float, most: int, low: int, high: int
+) -> None:
     out, _ = build(tmp_path, many("belle", count), use={"belle": ["sft"]}, valid_share=share, valid_max=most)
     assert low <= len(ids(out, "sft", "valid")) <= high
     assert len(ids(out, "sft", "valid")) + len(ids(out, "sft", "train")) == count
@@ -148,12 +163,19 @@ def test_a_dialogue_for_pretraining_becomes_a_text(tmp_path: Path) -> None:
     assert text["text"] == "你好\n您好。\n\n天气？\n晴。"
     assert text["id"] == ids(out, "sft", "train")[0] == rows[0][1]["id"]
     assert stats["uses"]["pretrain"]["train"] == {"zhihu": {"rows": 1, "characters": 14}}
-    assert stats["uses"]["sft"]["train"] == {"zhihu": {"rows": 1, "characters": 14}}, "the system prompt counts, the line breaks do not"
+    assert stats["uses"]["sft"]["train"] == {"zhihu": {"rows": 1, "characters": 14}}, (
+        "the system prompt counts, the line breaks do not"
+    )
     assert stats["funnel"]["zhihu"] == {"in": 1, "kept": 1, "dropped": {}}, "a row with two uses is one row"
 
 
 def test_rows_without_a_use_are_dropped_and_say_so(tmp_path: Path) -> None:
-    rows = [dialogue("你好", "您好"), article("甲", "文", source="belle"), dialogue("嗨", "好", source="exam"), dialogue("嘿", "好", source="other")]
+    rows = [
+        dialogue("你好", "您好"),
+        article("甲", "文", source="belle"),
+        dialogue("嗨", "好", source="exam"),
+        dialogue("嘿", "好", source="other"),
+    ]
     out, stats = build(tmp_path, rows, use={"belle": ["sft"], "exam": ["evaluate"]})
     assert stats["funnel"] == {
         "belle": {"in": 2, "kept": 1, "dropped": {"no use of this source's documents": 1}},
@@ -192,7 +214,12 @@ def test_a_use_without_a_training_row_is_explained(tmp_path: Path) -> None:
 
 ROWS = st.lists(
     st.one_of(
-        st.builds(article, st.text(alphabet="甲乙丙，", max_size=3), st.text(alphabet="甲乙", max_size=5), st.sampled_from(["wiki", "none"])),
+        st.builds(
+            article,
+            st.text(alphabet="甲乙丙，", max_size=3),
+            st.text(alphabet="甲乙", max_size=5),
+            st.sampled_from(["wiki", "none"]),
+        ),
         st.builds(
             lambda prompt, answer, source: dialogue(prompt, answer, source=source),
             *[st.text("甲乙丙，", max_size=3)] * 2,
@@ -243,6 +270,8 @@ def test_the_same_bytes_again(tmp_path: Path) -> None:
         *[ranking(f"比{n}", "好", "坏") for n in range(30)],
     ]
     outs = [build(tmp_path / name, rows, use=DECODER)[0] for name in ("one", "two")]
-    first, second = ({str(p.relative_to(out)): hashlib.sha256(p.read_bytes()).digest() for p in out.rglob("*.parquet")} for out in outs)
+    first, second = (
+        {str(p.relative_to(out)): hashlib.sha256(p.read_bytes()).digest() for p in out.rglob("*.parquet")} for out in outs
+    )
     assert first == second
     assert len(first) == 9

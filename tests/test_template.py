@@ -53,11 +53,15 @@ def test_encoding_is_what_the_saved_template_gives_other_programs(
 ) -> None:
     messages = [] if system is None else [{"role": "system", "content": system}]
     messages += [{"role": role, "content": content} for role, content in turns]
-    given_out = tokenizer.apply_chat_template(messages, add_generation_prompt=reply, return_dict=True, return_assistant_tokens_mask=True)
+    given_out = tokenizer.apply_chat_template(
+        messages, add_generation_prompt=reply, return_dict=True, return_assistant_tokens_mask=True
+    )
     [(ids, trained)] = template.encode(tokenizer, [messages], reply=reply)
     assert ids == given_out["input_ids"]
     assert trained == [bool(counted) for counted in given_out["assistant_masks"]]
-    assert template.render(messages, reply=reply) == tokenizer.apply_chat_template(messages, add_generation_prompt=reply, tokenize=False)
+    assert template.render(messages, reply=reply) == tokenizer.apply_chat_template(
+        messages, add_generation_prompt=reply, tokenize=False
+    )
     # nothing that a user writes opens or closes a turn
     assert ids.count(template.STOP_ID) == len(messages) and ids.count(template.START_ID) == len(messages) + reply
 

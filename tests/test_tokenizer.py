@@ -67,7 +67,9 @@ def test_bytes_are_the_same_however_it_is_run(world, made, tmp_path):
 def test_words_keep_to_what_jieba_cuts_and_to_the_pattern(tmp_path):
     text = "我们在北京大学读书，2024年 hello\n\n北京大学"
     words = tokenizer.count_words([text], tmp_path)
-    assert words == Counter({"我们": 1, "在": 1, "北京大学": 2, "读书": 1, "，": 1, "2": 2, "0": 1, "4": 1, "年": 1, " hello": 1, "\n\n": 1})
+    assert words == Counter(
+        {"我们": 1, "在": 1, "北京大学": 2, "读书": 1, "，": 1, "2": 2, "0": 1, "4": 1, "年": 1, " hello": 1, "\n\n": 1}
+    )
 
 
 def test_jieba_is_silent_and_writes_into_the_scratch_folder_alone(world, tmp_path, capfd, monkeypatch):
@@ -113,7 +115,12 @@ def test_the_report_counts_by_source(world, made):
     assert source["characters"] == sum(map(len, texts))
     encoded = [encoder(made).encode(text) for text in texts]
     assert source["tokens"] == sum(len(one.ids) for one in encoded)
-    high = [token for one in encoded for token in one.tokens if len(token) == 1 and token not in map(chr, range(0x21, 0x7F)) and token not in "ĠĊ"]
+    high = [
+        token
+        for one in encoded
+        for token in one.tokens
+        if len(token) == 1 and token not in map(chr, range(0x21, 0x7F)) and token not in "ĠĊ"
+    ]
     assert source["single_bytes"] == len(high) > 0
     assert source["characters_per_token"] == round(source["characters"] / source["tokens"], 4)
     assert len(report["longest"][0]) >= 2

@@ -30,14 +30,27 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     found["told"] = home / "told.json"
     lines: list[str] = []
     seen: list[Progress] = []
-    job = Job(out=home / "out", scratch=home / "scratch", resources=Resources(device="cpu", threads=1), log=lines.append, progress=seen.append)
-    stats = pretrain.run(job, pretrain.Params(context=64, tokens=40_000, batch_tokens=1024), packed=found["packed"], tokenizer=found["tokenizer"])
+    job = Job(
+        out=home / "out",
+        scratch=home / "scratch",
+        resources=Resources(device="cpu", threads=1),
+        log=lines.append,
+        progress=seen.append,
+    )
+    stats = pretrain.run(
+        job, pretrain.Params(context=64, tokens=40_000, batch_tokens=1024), packed=found["packed"], tokenizer=found["tokenizer"]
+    )
     found["told"].write_text(json.dumps({"stats": stats, "lines": lines, "progress": [vars(one) for one in seen]}))
     return found | {"model": job.out / "model"}
 
 
 def tuned(
-    stage: str, folders: dict[str, Path], home: Path, params: Tuning, stopping: Callable[[], bool] = lambda: False, **resources: Any
+    stage: str,
+    folders: dict[str, Path],
+    home: Path,
+    params: Tuning,
+    stopping: Callable[[], bool] = lambda: False,
+    **resources: Any,
 ) -> dict[str, Any] | None:
     """Run a stage's engine in this process."""
     (home / "out").mkdir(parents=True, exist_ok=True)
@@ -84,7 +97,9 @@ def test_the_chain_ends_in_a_model_that_answers_and_stops(folders: dict[str, Pat
     home = folders["model"].parent
     learned = sft.run(job("sft"), sft.Params(epochs=5, batch_size=16, learning_rate=5e-3), model=home, rows=folders["rows"])
     assert learned["eval_loss"] < 0.3
-    preferred = dpo.run(job("dpo"), dpo.Params(batch_size=16, learning_rate=2e-4), model=tmp_path / "sft" / "out", pairs=folders["pairs"])
+    preferred = dpo.run(
+        job("dpo"), dpo.Params(batch_size=16, learning_rate=2e-4), model=tmp_path / "sft" / "out", pairs=folders["pairs"]
+    )
     assert preferred["eval_accuracy"] > 0.9 and preferred["eval_margin"] > 0.1
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "dpo" / "out" / "model")
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "dpo" / "out" / "model")
@@ -143,13 +158,17 @@ def test_a_loss_that_is_no_number_stops_the_run(folders: dict[str, Path], tmp_pa
         model.model.layers[0].mlp.up_proj.weight[0, 0] = math.inf
     model.save_pretrained(tmp_path / "broken")
     tokenizer.save_pretrained(tmp_path / "broken")
-    with pytest.raises(ValueError, match=r"the loss became nan by step 1 \(learning rate .*\); lower learning_rate, or lengthen warmup"):
+    with pytest.raises(
+        ValueError, match=r"the loss became nan by step 1 \(learning rate .*\); lower learning_rate, or lengthen warmup"
+    ):
         tuned("sft", folders | {"model": tmp_path / "broken"}, tmp_path, sft.Params(**BASE))
     assert not list((tmp_path / "scratch").glob("checkpoints/step-*"))
 
 
 def test_what_does_not_fit_the_model_or_the_data_is_said(folders: dict[str, Path], tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match=r"max_length is 100, and the model of .* was trained with a context of 64; lower max_length"):
+    with pytest.raises(
+        ValueError, match=r"max_length is 100, and the model of .* was trained with a context of 64; lower max_length"
+    ):
         tuned("sft", folders, tmp_path, sft.Params(**BASE, max_length=100))
     with pytest.raises(ValueError, match=r"has 120 usable conversations, fewer than one batch of 1000; lower batch_size"):
         tuned("sft", folders, tmp_path, sft.Params(**BASE | {"batch_size": 1000}))
@@ -171,7 +190,9 @@ def test_the_first_dpo_loss_is_log_2_and_the_chosen_answers_mean(folders: dict[s
     model, tokenizer = AutoModelForCausalLM.from_pretrained(folders["model"]), AutoTokenizer.from_pretrained(folders["model"])
     rows, _ = data.preferences(folders["pairs"] / "preferences" / "train.parquet", tokenizer, 64)
     first = [rows[int(row)] for row in data.order(120, 48, seed=1, batch=8, lengths=data.lengths(rows))[:8]]
-    mean = -sum(log_probability(model, row["prompt_ids"], row["chosen_ids"]) for row in first) / sum(len(row["chosen_ids"]) for row in first)
+    mean = -sum(log_probability(model, row["prompt_ids"], row["chosen_ids"]) for row in first) / sum(
+        len(row["chosen_ids"]) for row in first
+    )
     assert column(whole_dpo, "loss")[0] == pytest.approx(math.log(2) + 0.5 * mean, rel=1e-4)
     margins = column(whole_dpo, "margin")
     assert abs(margins[0]) < 1e-4 < margins[-1] and column(whole_dpo, "eval_accuracy")[-1] > 0.9
@@ -206,7 +227,9 @@ def test_a_stopped_dpo_goes_on_to_the_last_digit(folders: dict[str, Path], whole
 
 @pytest.mark.parametrize("loss_type", ["ipo", "hinge", "robust", "apo_zero", "sigmoid_norm"])
 def test_every_other_loss_of_a_pair_runs(folders: dict[str, Path], tmp_path: Path, loss_type: str) -> None:
-    params = dpo.Params(**BASE, loss_type=loss_type, sft_weight=0.0, label_smoothing=0.1 * (loss_type == "robust"), epochs=0.2, learning_rate=1e-3)
+    params = dpo.Params(
+        **BASE, loss_type=loss_type, sft_weight=0.0, label_smoothing=0.1 * (loss_type == "robust"), epochs=0.2, learning_rate=1e-3
+    )
     tuned("dpo", folders, tmp_path, params)
     losses = column(tmp_path, "loss")
     assert all(map(math.isfinite, losses)) and losses[-1] != losses[0]

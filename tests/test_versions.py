@@ -1,6 +1,6 @@
 """A stage's code may not change silently: either its version is bumped, or somebody says why its meaning is the same.
 
-    python -m tests.test_versions STAGE "why the meaning is the same"      (or ALL)
+python -m tests.test_versions STAGE "why the meaning is the same"      (or ALL)
 """
 
 from __future__ import annotations
@@ -28,7 +28,9 @@ def stages() -> dict[str, Stage]:
 def test_code_changes_with_a_version_or_a_reason(name):
     stage, known = stages()[name], json.loads(KNOWN.read_text("utf-8"))
     if known.get(name, {}).get("digest") != stage.source_digest:
-        assert known.get(name, {}).get("version") == stage.version, f"{name} is new at version {stage.version}: run python -m tests.test_versions {name} 'new version'"
+        assert known.get(name, {}).get("version") == stage.version, (
+            f"{name} is new at version {stage.version}: run python -m tests.test_versions {name} 'new version'"
+        )
         pytest.fail(
             f"the code of stage {name} changed at the same version {stage.version}. If it makes other artifacts now, bump its version; "
             f"if not, run: python -m tests.test_versions {name} 'why its meaning is the same'"

@@ -42,7 +42,10 @@ def write(path: Path, kind: str, rows: list[dict[str, Any]]) -> None:
 def split(folder: Path, *, pairs: dict[str, list[dict[str, Any]]] | None = None) -> Path:
     """A split's folder: each place as a document, a conversation and a prompt; the last two places are for validation."""
     for side, places in (("train", list(PLACES)[:-2]), ("valid", list(PLACES)[-2:])):
-        documents = [{"title": place, "text": ANSWER.format("它", PLACES[place], PLACES[place]) * 3, "lang": "zh", "meta": "{}"} for place in places]
+        documents = [
+            {"title": place, "text": ANSWER.format("它", PLACES[place], PLACES[place]) * 3, "lang": "zh", "meta": "{}"}
+            for place in places
+        ]
         conversations = [{"messages": turns(place), "meta": "{}"} for place in places]
         write(folder / "pretrain" / f"{side}.parquet", "documents", documents)
         write(folder / "sft" / f"{side}.parquet", "conversations", conversations)
@@ -66,7 +69,9 @@ def questions(folder: Path) -> Path:
 
 
 def make_tokenizer(folder: Path, rows: Path, **params: int) -> Path:
-    tokenizer.run(Job(folder, folder.with_name("tokenizer.scratch"), ONE), tokenizer.Params(**({"vocab_size": 320} | params)), rows=rows)
+    tokenizer.run(
+        Job(folder, folder.with_name("tokenizer.scratch"), ONE), tokenizer.Params(**({"vocab_size": 320} | params)), rows=rows
+    )
     return folder
 
 
