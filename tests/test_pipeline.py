@@ -5,6 +5,7 @@ One run is shared by all tests here. It talks to a real Prefect server with a da
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
@@ -102,7 +103,7 @@ def test_every_funnel_adds_up_and_each_stage_takes_what_the_last_one_kept(runs, 
     for source in records["dedup"].stats["funnel"]:
         read = next(r for name, r in records.items() if name in (f"extract-{source}", f"ingest-{source}"))
         chain = [record.stats["funnel"][source] for record in (read, records["dedup"], records["filter"], records["split"])]
-        assert all(a["kept"] == b["in"] for a, b in zip(chain, chain[1:], strict=False)), source
+        assert all(a["kept"] == b["in"] for a, b in itertools.pairwise(chain)), source
 
 
 def test_the_second_run_reuses_everything_and_says_so(runs, first):

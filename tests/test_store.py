@@ -220,7 +220,7 @@ def test_a_full_disk_is_said_so(store):
     def full(job, params):
         raise OSError(28, os.strerror(28), "somewhere")
 
-    with pytest.raises(StageFailed, match="the disk is full.*finished shards and checkpoints are kept"):
+    with pytest.raises(StageFailed, match=r"the disk is full.*finished shards and checkpoints are kept"):
         make_count(store, stage=dataclasses.replace(count, run=full))
 
 
