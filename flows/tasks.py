@@ -24,7 +24,7 @@ from tasks.stage import Progress, Resources
 from tasks.store import Record, Store
 
 LOG_EVERY = 10.0  # seconds between progress lines in the run's log
-SHOW_EVERY = 1.0  # seconds between updates of the progress artifact (each is an API call of about 10 ms)
+SHOW_EVERY = 2.0  # seconds between updates of the progress artifact (each costs client and server about 50 ms of a core)
 
 watchers: list[Callable[[str, Progress], None]] = []  # told of every step, such as the terminal's live line
 

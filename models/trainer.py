@@ -82,10 +82,25 @@ class Exact:
                     f"{start} belongs to a run with other parameters or inputs; give this run a folder of its own, or empty that one"
                 )
             self.resumed = checkpoint.step_of(start)
-            self._note(f"going on from step {self.resumed} of {self.run.steps}")
+            differs = [
+                f"{name} {kept['machine'][name]} → {now}" for name, now in self._machine().items() if kept["machine"][name] != now
+            ]
+            rounding = f"; last digits may differ from now on ({', '.join(differs)})" if differs else ""
+            self._note(f"going on from step {self.resumed} of {self.run.steps}{rounding}")
         began = time.monotonic()
         self.train(resume_from_checkpoint=None if start is None else str(start))
         self.seconds = time.monotonic() - began
+
+    def _machine(self: Any) -> dict[str, Any]:
+        """What decides how sums are rounded."""
+        return {
+            "device": self.args.device.type,
+            "processes": self.accelerator.num_processes,
+            "micro_batch": self.run.micro,
+            "threads": torch.get_num_threads(),
+            "bfloat16": self.args.bf16,
+            "torch": torch.__version__,
+        }
 
     def _note(self: Any, line: str) -> None:
         if self.is_world_process_zero():
@@ -142,6 +157,7 @@ class Exact:
         self.check_finite(waiting)
         left = {
             "identity": self.run.identity,
+            "machine": self._machine(),
             # losses summed up since the last logged step, so that a checkpoint may fall between two
             "waiting": waiting,
             "logged": self._globalstep_last_logged,

@@ -12,10 +12,10 @@ import ast
 import contextlib
 import hashlib
 import importlib.metadata
-import importlib.util
 import json
 import os
 import shutil
+import sys
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
@@ -24,6 +24,7 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
+ROOT = Path(__file__).resolve().parent.parent
 Stats = dict[str, Any]
 Digest = str | list[list[str]]  # of one input, or [name, digest] pairs of several, in an order that counts
 Reproducibility = Literal["bitwise", "seeded", "external"]
@@ -202,10 +203,9 @@ def source_digest(module: str) -> str:
         current = waiting.pop()
         if current in sources or current in _INFRASTRUCTURE:
             continue
-        spec = importlib.util.find_spec(current)
-        if spec is None or spec.origin is None:
-            continue
-        sources[current], imports = _parsed(Path(spec.origin).read_text("utf-8"))
+        path = _file_of(current)
+        assert path is not None, f"{current} has no source file"
+        sources[current], imports = _parsed(path.read_text("utf-8"))
         waiting += imports
     return hashlib.sha256(canonical(sources).encode()).hexdigest()
 
@@ -232,15 +232,19 @@ def _imports(tree: ast.AST) -> list[str]:
             found += [f"{node.module}.{alias.name}" for alias in node.names]
         elif isinstance(node, ast.Constant) and isinstance(node.value, str) and node.value.startswith("models."):
             found.append(node.value)  # a module that is run as a child process
-    names = [name for name in found if name.split(".")[0] in ("tasks", "models")]
-    return [name for name in names if _is_module(name)]
+    return [name for name in found if name.split(".")[0] in ("tasks", "models") and _file_of(name)]
 
 
-def _is_module(name: str) -> bool:
-    try:
-        return importlib.util.find_spec(name) is not None
-    except (ModuleNotFoundError, AttributeError):
-        return False
+def _file_of(module: str) -> Path | None:
+    """A module's source file, found without importing anything: `find_spec` would import its parents, and torch with them."""
+    below = Path(*module.split("."))
+    for root in (ROOT, *map(Path, sys.path)):
+        for path in (root / below.with_suffix(".py"), root / below / "__init__.py"):
+            if path.is_file():
+                return path
+        if module.startswith(("tasks", "models")):
+            break  # ours are here or nowhere: what is imported from a module is usually no module itself
+    return None
 
 
 def _without_docstrings(tree: ast.AST) -> ast.AST:

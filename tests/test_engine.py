@@ -188,10 +188,8 @@ def test_the_micro_batch_changes_nothing(
     assert log(tmp_path)[-1]["eval_loss"] == pytest.approx(log(whole[0])[-1]["eval_loss"], rel=2e-4)
 
 
-def test_two_processes_learn_what_one_does(
-    folders: dict[str, Path], tmp_path: Path, whole: tuple[Path, dict[str, Any], list[dict[str, Any]]]
-) -> None:
-    job(folders, tmp_path, resources={"processes": 2})
+def spawn_two(home: Path) -> subprocess.Popen[str]:
+    (home / "out").mkdir(exist_ok=True)
     launch = [
         "-m",
         "torch.distributed.run",
@@ -200,18 +198,29 @@ def test_two_processes_learn_what_one_does(
         "2",
         "-m",
         "models.engine",
-        str(tmp_path / "job.json"),
+        str(home / "job.json"),
     ]
-    (tmp_path / "out").mkdir()
-    done = subprocess.run(
-        [sys.executable, *launch], capture_output=True, text=True, timeout=300, env=os.environ | {"OMP_NUM_THREADS": "1"}
-    )
-    assert done.returncode == 0, done.stderr
-    events = [json.loads(line) for line in done.stdout.splitlines()]
-    assert events[-1]["event"] == "result" and events[-1]["processes"] == 2
-    assert sum(event["event"] == "result" for event in events) == 1  # one of them speaks
-    assert losses(tmp_path) == pytest.approx(losses(whole[0]), rel=2e-4)
-    assert log(tmp_path)[-1]["eval_loss"] == pytest.approx(log(whole[0])[-1]["eval_loss"], rel=2e-4)
+    quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+    return subprocess.Popen([sys.executable, *launch], env=os.environ | {"OMP_NUM_THREADS": "1"}, **quiet)
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_does_and_stop_after_the_same_step(folders: dict[str, Path], tmp_path: Path) -> None:
+    settings: dict[str, Any] = {"steps": 60, "eval_steps": 30, "log_steps": 7}
+    run(job(folders, tmp_path / "one", **settings))
+    job(folders, tmp_path / "two", **settings, resources={"processes": 2, "checkpoint_steps": 1000})
+    stopped = kill_after(spawn_two(tmp_path / "two"), 3, signal.SIGTERM)
+    assert [event["event"] for event in stopped if event["event"] in ("result", "error")] == ["error"]
+    newest = checkpoint.newest(tmp_path / "two" / "scratch" / "checkpoints")
+    assert newest is not None and 3 <= checkpoint.step_of(newest) < 60
+    events = kill_after(spawn_two(tmp_path / "two"), 1 << 30, signal.SIGTERM)
+    assert [event["event"] for event in events].count("result") == 1  # one of them speaks
+    assert (events[-1]["processes"], events[-1]["resumed_from"]) == (2, checkpoint.step_of(newest))
+    one, two = log(tmp_path / "one"), log(tmp_path / "two")
+    assert [row["step"] for row in two] == [row["step"] for row in one]
+    for name in ("loss", "eval_loss"):
+        assert [row[name] for row in two if name in row] == pytest.approx([row[name] for row in one if name in row], rel=1e-2)
+    assert two[0]["loss"] == pytest.approx(one[0]["loss"], rel=1e-4)  # later, rounding has grown
 
 
 # leaving off and going on
@@ -275,6 +284,17 @@ def test_a_stop_after_any_step_leaves_no_trace(
     result, _ = run(described)
     assert result is not None and result["resumed_from"] == after
     assert (tmp_path / "out" / "log.jsonl").read_bytes() == (whole[0] / "out" / "log.jsonl").read_bytes()
+
+
+def test_a_run_goes_on_with_another_micro_batch_and_says_what_that_means(
+    folders: dict[str, Path], tmp_path: Path, whole: tuple[Path, dict[str, Any], list[dict[str, Any]]]
+) -> None:
+    asked = iter(range(1, 100))
+    run(job(folders, tmp_path), lambda: next(asked) == 4)
+    _, events = run(job(folders, tmp_path, resources={"micro_batch": 2}))
+    notes = [event["text"] for event in events if event["event"] == "log"]
+    assert notes[-1] == "going on from step 4 of 12; last digits may differ from now on (micro_batch 8 → 2)"
+    assert losses(tmp_path)[:4] == losses(whole[0])[:4] and losses(tmp_path) == pytest.approx(losses(whole[0]), rel=2e-4)
 
 
 def test_a_launcher_that_starts_too_few_processes_is_noticed(folders: dict[str, Path], tmp_path: Path) -> None:
