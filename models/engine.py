@@ -156,9 +156,6 @@ def quiet(scratch: Path) -> None:
             "TQDM_DISABLE": "1",
         }
     )
-    # Threads that wait for each other spin, by default 300,000 rounds before they sleep: where the cores are shared, that starves the one
-    # they wait for (measured on 2 busy cores: 4.7 s a step, 1.0 s with 10,000 rounds).
-    os.environ.setdefault("GOMP_SPINCOUNT", "10000")
     if "WORLD_SIZE" not in os.environ:  # one process drives one device; several would be wrapped in nn.DataParallel
         os.environ["CUDA_VISIBLE_DEVICES"] = os.environ.get("CUDA_VISIBLE_DEVICES", "0").split(",")[0]
     warnings.filterwarnings("ignore")

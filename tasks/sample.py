@@ -2,10 +2,10 @@
 
     python -m tasks.sample OUT --size 200MB --seed 7
 
-The same facts are told in all files. What each file is for decides what a training stage can learn from it: the wiki dump and Zhihu (for
-pretraining) state every fact, BELLE and the medical file (SFT) ask about one half of the entities, Alpaca and the preferences (DPO) about the
-other half, and the exam asks about all, in wordings of its own. A larger size adds further entities; the world that the exam asks about stays
-the same. Rows are streamed: memory does not grow with the size.
+The same facts are told in all files. What each file is for decides what a training stage can learn from it: the wiki dump and Zhihu
+(for pretraining) state every fact, BELLE and the medical file (SFT) ask about one half of the entities and hardly about the other, Alpaca
+and the preferences (DPO) about the other half, and the exam asks about all, in wordings of its own. A larger size adds further entities;
+the world that the exam asks about stays the same. Rows are streamed: memory does not grow with the size.
 
     wiki/*.xml.bz2  belle/*.json  zhihu/*.parquet  medical/*.csv  alpaca/*.json  preference/*.json  exam/<subject>.csv  triples/*.json
     plants.json     {<source>_<what>: how many}; what each means is `tasks.world.dirt.MEANING`

@@ -206,13 +206,13 @@ def spawn_two(home: Path) -> subprocess.Popen[str]:
 
 @pytest.mark.slow
 def test_two_processes_learn_what_one_does_and_stop_after_the_same_step(folders: dict[str, Path], tmp_path: Path) -> None:
-    settings: dict[str, Any] = {"steps": 60, "eval_steps": 30, "log_steps": 7}
+    settings: dict[str, Any] = {"steps": 24, "eval_steps": 12, "log_steps": 7}
     run(job(folders, tmp_path / "one", **settings))
     job(folders, tmp_path / "two", **settings, resources={"processes": 2, "checkpoint_steps": 1000})
     stopped = kill_after(spawn_two(tmp_path / "two"), 3, signal.SIGTERM)
     assert [event["event"] for event in stopped if event["event"] in ("result", "error")] == ["error"]
     newest = checkpoint.newest(tmp_path / "two" / "scratch" / "checkpoints")
-    assert newest is not None and 3 <= checkpoint.step_of(newest) < 60
+    assert newest is not None and 3 <= checkpoint.step_of(newest) < 24
     events = kill_after(spawn_two(tmp_path / "two"), 1 << 30, signal.SIGTERM)
     assert [event["event"] for event in events].count("result") == 1  # one of them speaks
     assert (events[-1]["processes"], events[-1]["resumed_from"]) == (2, checkpoint.step_of(newest))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Iterator
 from dataclasses import replace
+from itertools import islice
 from pathlib import Path
 from typing import IO, Any
 
@@ -15,7 +16,6 @@ from tasks.world.source import Source
 LANES = 4
 PERSONAL = ("phone_numbers", "id_numbers", "emails")
 BULKY = ("html", "ads")  # dirt of many characters, which would make short rows alike
-TAUGHT_AGAIN = 0.1  # share of the facts that SFT teaches among those of the Alpaca and preference files
 
 
 def weave(pattern: str, **streams: Iterator[Pair]) -> Iterator[Pair]:
@@ -102,6 +102,14 @@ class Pairs(Source[Pair]):
             for entity, at in asked:
                 yield self.prose.question(entity, at, turn)
 
+    def asked(self, taught: bool, first: int, aside: float) -> Iterator[Pair]:
+        """Facts of the half that SFT teaches, or of the other, in rounds from `first` on; after a share `aside` of them one of the other half."""
+        others = self.facts(self.world.half(not taught), ROUNDS // 2 + first, ROUNDS)
+        for row in self.facts(self.world.half(taught), first, ROUNDS):
+            yield row
+            if self.prose.random() < aside:
+                yield from islice(others, 1)
+
     def endless(self, tell: Callable[[Entity], Pair], entities: list[Entity]) -> Iterator[Pair]:
         while True:
             for entity in self.rng.sample(entities, len(entities)):
@@ -116,7 +124,7 @@ class Pairs(Source[Pair]):
 
 
 class JsonArray(Pairs):
-    """A source that is one JSON array, and asks above all what SFT does not teach."""
+    """A source that is one JSON array."""
 
     indent = 4
 
@@ -132,16 +140,3 @@ class JsonArray(Pairs):
         raw = self.before + "\n".join(" " * self.indent + line for line in as_json(row, self.indent).splitlines()).encode()
         self.before = b",\n"
         return self.out.write(raw)
-
-    def asked(self, first: int) -> Iterator[Pair]:
-        """Facts that SFT does not teach, in rounds from `first` on, with a few that it does."""
-        left, taught = (
-            self.facts(self.world.half(False), first, ROUNDS),
-            self.facts(self.world.half(True), ROUNDS // 2 + first, ROUNDS),
-        )
-        for row in left:
-            yield row
-            if self.prose.random() < TAUGHT_AGAIN:
-                again = next(taught, None)
-                if again:
-                    yield again

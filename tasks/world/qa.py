@@ -17,6 +17,8 @@ from tasks.world.pairs import PERSONAL, JsonArray, Pairs, as_json, weave
 from tasks.world.prose import ROUNDS, TWO, Entity, Pair
 from tasks.world.source import Source
 
+LEFT_ASIDE = 0.05  # of BELLE's questions on facts: ones that are left to DPO, or SFT would wipe out what pretraining knew of them
+TAUGHT_ASIDE = 0.1  # of Alpaca's and the preferences': ones that SFT teaches
 DIRECT = 0.3  # share of Zhihu questions that ask for one fact, and are answered at once
 
 
@@ -34,7 +36,7 @@ class Belle(Pairs):
         taught = self.world.half(True)
         return weave(
             "fftfifrf",
-            f=self.facts(taught, 0, ROUNDS),
+            f=self.asked(True, 0, LEFT_ASIDE),
             t=self.prose.small_talk(),
             i=self.endless(self.prose.introduce, taught),
             r=self.endless(self.prose.reading, taught),
@@ -245,7 +247,7 @@ class Alpaca(JsonArray):
         left = self.world.half(False)
         return weave(
             "ffifnfgf",
-            f=self.asked(0),
+            f=self.asked(False, 0, TAUGHT_ASIDE),
             i=self.endless(self.prose.introduce, left),
             n=(self.prose.filling(entity, at, turn) for turn in range(30) for at in range(4) for entity in left),
             g=self.prose.advice(),
@@ -273,7 +275,7 @@ class Preference(JsonArray):
 
     def core(self) -> Iterator[Pair]:
         left = self.world.half(False)
-        return weave("fffifff", f=self.asked(20), i=self.endless(self.prose.introduce, left))
+        return weave("fffifff", f=self.asked(False, 20, TAUGHT_ASIDE), i=self.endless(self.prose.introduce, left))
 
     def further(self) -> Iterator[Pair]:
         for turn in count():
