@@ -48,7 +48,7 @@ class Scene:
         return sorted(self.raw.glob(pattern))[0]
 
     def run(self, *arguments: str, until: str = "dedup", store: Path | None = None) -> tuple[int, str]:
-        hanlin = Hanlin(store) if store else self.hanlin
+        hanlin = Hanlin(store, PREFECT_HOME=str(self.folder / "prefect")) if store else self.hanlin
         done = hanlin("run", str(self.recipe), "--until", until, *arguments, code=None)
         return done.returncode, done.stdout + done.stderr
 

@@ -6,10 +6,11 @@ Every run must end, and the digests of all artifacts up to the tokenizer and the
 from __future__ import annotations
 
 import argparse
+import contextlib
 import hashlib
 import random
 import signal
-import time
+import subprocess
 from pathlib import Path
 from typing import Any
 
@@ -30,37 +31,40 @@ def main() -> None:
         expected = fingerprints(straight, outcome)
         print(f"uninterrupted: {seconds:.0f} s")
 
-        killed = Hanlin(folder / "killed" / "store")
         chance = random.Random(given.seed)
-        kills, places = 0, []
-        while True:
-            process = killed.start("run", given.recipe, "resources.checkpoint_steps=5", "--json")
-            if kills < given.kills:
-                # each life lasts about a share of the whole run beyond starting up, so that deaths fall on all stages
-                time.sleep(chance.uniform(3, 8 + 2.5 * seconds / given.kills))
-                if process.poll() is None:
-                    process.send_signal(signal.SIGKILL)
-                    process.wait()
-                    kills += 1
-                    places.append(working_on(killed.store))
-                    print(f"kill {kills}: while {places[-1]}", flush=True)
-                    continue
-            out, err = process.communicate()
-            if process.returncode != 0:
-                raise SystemExit(f"the restarted run failed:\n{err}")
-            if kills >= given.kills:
+        kills, stores, places = 0, 0, []
+        different: set[str] = set()
+        while kills < given.kills:
+            killed = Hanlin(folder / f"killed{stores}" / "store")
+            stores += 1
+            while True:
+                process = killed.start("run", given.recipe, "resources.checkpoint_steps=5", "--json")
+                if kills < given.kills:
+                    # each life lasts about a share of the whole run beyond starting up, so that deaths fall on all stages
+                    with contextlib.suppress(subprocess.TimeoutExpired):
+                        process.wait(chance.uniform(4, 10 + 1.5 * seconds / given.kills))
+                    if process.poll() is None:
+                        process.send_signal(signal.SIGKILL)
+                        process.wait()
+                        kills += 1
+                        places.append(working_on(killed.store))
+                        print(f"kill {kills}: while {places[-1]}", flush=True)
+                        continue
+                out, err = process.communicate()
+                if process.returncode != 0:
+                    raise SystemExit(f"the restarted run failed:\n{err}")
                 break
-            # it finished before all kills were spent: the rest fall on a new store
-            killed = Hanlin(folder / f"killed{kills}" / "store")
-        same = fingerprints(killed, last_json(out))
-        different = sorted(name for name in expected if expected[name] != same.get(name))
+            same = fingerprints(killed, last_json(out))
+            different |= {name for name in expected if expected[name] != same.get(name)}
+            print(f"a run finished after {kills} kills; different so far: {sorted(different) or 'nothing'}", flush=True)
     close(
         "kill",
         kills,
         "kills survived",
         "20, artifacts to the tokenizer and loss curves equal",
-        not different and kills >= given.kills,
-        different=different,
+        not different,
+        different=sorted(different),
+        runs_finished=stores,
         places=places,
     )
 

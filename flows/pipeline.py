@@ -18,7 +18,7 @@ from flows.graph import Made, graph
 from flows.plan import plan, rows
 from flows.recipe import Recipe
 from flows.tasks import stage_task
-from tasks.build import Drift
+from tasks.build import Drift, StageFailed, explain
 from tasks.store import Store, store_folder
 
 
@@ -59,7 +59,10 @@ def pipeline(
         record = store.record(ref.key)
         assert record is not None, f"{node.name} ended without a record"
         made[node.name] = record
-        store.note_run(run["flow_run"], recipe.name, {name: record.key for name, record in made.items()})
+        try:
+            store.note_run(run["flow_run"], recipe.name, {name: record.key for name, record in made.items()})
+        except OSError as failure:
+            raise StageFailed(explain(node.name, failure, store)) from failure
     if "report" in made:
         page = store.object(made["report"].key) / "report.html"
         figures = json.loads((page.parent / "figures.json").read_text("utf-8"))

@@ -13,7 +13,7 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from flows.graph import Made, Node
-from tasks.build import Drift
+from tasks.build import Drift, digests
 from tasks.store import Record, Store, recipe_key
 
 Status = Literal["HIT", "MISS", "RESUME"]
@@ -55,12 +55,10 @@ def _plan_node(node: Node, store: Store, made: Made, earlier: list[Record], refr
     mine = [record for record in earlier if record.stage == node.name]
     seconds = mine[-1].made.get("seconds") if mine else None
     unknown = [name for name in node.needs if name not in made]
-    inputs = {
-        role: given.resolve(store, made).digest for role, given in node.roles.items() if not set(given.needs) & set(unknown)
-    }
-    identity = node.stage.identity(node.params, inputs)
+    resolved = {role: given.resolve(store, made) for role, given in node.roles.items() if not set(given.needs) & set(unknown)}
+    identity = node.stage.identity(node.params, digests(resolved))
     if unknown:
-        pending = {role: [n for n in given.needs if n in unknown] for role, given in node.roles.items() if role not in inputs}
+        pending = {role: [n for n in given.needs if n in unknown] for role, given in node.roles.items() if role not in resolved}
         return Planned(node.name, "MISS", None, _changes(identity, mine, pending), seconds, f"after {', '.join(unknown)}")
     key = recipe_key(identity)
     damage: list[str] = []

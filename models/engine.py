@@ -1,4 +1,4 @@
-"""The training engine: `python -m models.engine job.json`, alone or under `accelerate launch`.
+"""The training engine: `python -m models.engine job.json`, alone or under torch's launcher.
 
 The job file: `stage` (pretrain, sft or dpo), `params`, `resources`, `inputs` (folders by role), `out`, `scratch`. It prints JSON lines
 (`tasks/child.py` says which); only the first of several processes prints and saves. SIGTERM ends the run after the step under way, with

@@ -33,7 +33,7 @@ class Input:
     """What a stage reads under one role: the paths it is handed, and the content digests that stand for them in the key."""
 
     value: Path | list[Path] | dict[str, Path]
-    digest: Digest
+    digest: Digest | None  # None: says nothing that the other inputs do not say, so it is not part of the key
     keys: tuple[str, ...] = ()  # the artifacts it comes from
 
 
@@ -66,7 +66,7 @@ def build(
     Raises `StageFailed`, with the stage's own error as its cause.
     """
     log = logging.getLogger(f"hanlin.{name}")
-    identity = stage.identity(params, {role: given.digest for role, given in inputs.items()})
+    identity = stage.identity(params, digests(inputs))
     key = recipe_key(identity)
     if not refresh and (record := reusable(store, stage, key, drift, log)):
         return Built(record, reused=True)
@@ -109,7 +109,12 @@ def build(
     except (AssertionError, TypeError, AttributeError, LookupError):
         raise  # our own mistake: the traceback says more than a sentence
     except Exception as failure:
-        raise StageFailed(_explain(name, failure, store)) from failure
+        raise StageFailed(explain(name, failure, store)) from failure
+
+
+def digests(inputs: dict[str, Input]) -> dict[str, Digest]:
+    """What stands for the inputs in the key."""
+    return {role: given.digest for role, given in inputs.items() if given.digest is not None}
 
 
 def reusable(store: Store, stage: Stage, key: str, drift: Drift, log: logging.Logger) -> Record | None:
@@ -141,7 +146,7 @@ def _checked(progress: Callable[[Progress], None], check: Callable[[], None]) ->
     return tell
 
 
-def _explain(name: str, failure: Exception, store: Store) -> str:
+def explain(name: str, failure: Exception, store: Store) -> str:
     """One sentence or two for a person: what happened, what is kept, what to do. DuckDB and child processes say `No space left` in words."""
     number = failure.errno if isinstance(failure, OSError) else None
     if number in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(failure):

@@ -31,16 +31,14 @@ class ChildFailed(RuntimeError):
 
 
 def run(module: str, job_file: Path, *, job: Job, processes: int = 1) -> dict[str, Any]:
-    """Run `python -m module job_file` (through `accelerate launch` for several processes) and return its result event.
+    """Run `python -m module job_file` (under torch's launcher for several processes) and return its result event.
 
     Raises `ChildFailed` where it ends without one. The child ends with this process, whatever ends this process.
     """
     command = [sys.executable, "-m", module, str(job_file)]
-    if processes > 1:
-        launch = ["-m", "accelerate.commands.launch", "--num_processes", str(processes), "--num_machines", "1"]
-        command = [sys.executable, *launch, "--mixed_precision", "no", "--dynamo_backend", "no", "-m", module, str(job_file)]
-        if job.resources.device == "cpu":
-            command.insert(command.index("--num_processes"), "--cpu")
+    if processes > 1:  # `accelerate launch --cpu` would start one, whatever it is told
+        launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes), "-m"]
+        command = [sys.executable, *launch, module, str(job_file)]
     with supervised(command, env=_environment(job)) as process:
         return _listen(process, module, job)
 
@@ -80,7 +78,7 @@ def _environment(job: Job) -> dict[str, str]:
         "PYTHONPATH": os.pathsep.join(paths),
         "PYTHONUNBUFFERED": "1",
         "OMP_NUM_THREADS": cores,
-        "OMP_WAIT_POLICY": "PASSIVE",  # spinning at barriers costs ten times its use where another process has the core
+        "GOMP_SPINCOUNT": "10000",
         "RAYON_NUM_THREADS": cores,
         "TOKENIZERS_PARALLELISM": "true",
         "HF_HUB_OFFLINE": "1",

@@ -45,7 +45,7 @@ class Resources(BaseModel):
     threads: int = Field(default=0, ge=0, le=1024, description="Threads for DuckDB and for torch; 0: one a core")
     memory_gb: float = Field(default=4.0, gt=0.1, le=4096, description="DuckDB's memory limit before it spills, in GB")
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(default="auto", description="Where tensors live; auto: cuda, else cpu")
-    processes: int = Field(default=1, ge=1, le=1024, description="Training processes (accelerate launch); one a GPU")
+    processes: int = Field(default=1, ge=1, le=1024, description="Training processes; one a GPU")
     micro_batch: int = Field(default=0, ge=0, le=65536, description="Sequences in one forward pass; 0: the whole batch of a step")
     checkpoint_steps: int = Field(default=50, ge=1, description="Steps between training checkpoints")
     keep_checkpoints: int = Field(default=2, ge=1, le=100, description="Newest checkpoints kept while a stage trains")
