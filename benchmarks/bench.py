@@ -28,6 +28,7 @@ class Hanlin:
 
     def __init__(self, store: Path, code: Path = ROOT, **env: str):
         self.store, self.code = store, code
+        store.parent.mkdir(parents=True, exist_ok=True)
         self.env = (
             os.environ
             | {"HANLIN_STORE": str(store), "PYTHONPATH": str(code), "PREFECT_HOME": str(store.parent / "prefect")}
