@@ -132,7 +132,7 @@ def _segmenter(cache_folder: Path) -> jieba.Tokenizer:
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # of jieba's age
         import jieba
-    jieba.setLogLevel(logging.WARNING)
+    jieba.setLogLevel(logging.CRITICAL)  # a dictionary that it cannot cache is no trouble of ours
     segmenter = jieba.Tokenizer()
     segmenter.tmp_dir = str(cache_folder)
     segmenter.initialize()

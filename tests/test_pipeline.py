@@ -179,6 +179,27 @@ def test_chat_answers(runs, first):
     assert runs.hanlin("chat", "dpo", "你好").strip()
 
 
+def readme_commands() -> list[str]:
+    blocks = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.S)
+    lines = [line.split("  #")[0].strip() for block in blocks for line in block.splitlines()]
+    return [line for line in lines if line.startswith("hanlin ")]
+
+
+@pytest.mark.parametrize("command", readme_commands())
+def test_the_commands_of_the_readme_work(runs, first, command):
+    """On the recipe `tiny`, whose run is there; a conversation is left at once."""
+    arguments = command.replace("sample", "tiny").split()[1:] + (["你好"] if command.startswith("hanlin chat") else [])
+    assert runs.hanlin(*arguments).strip()
+
+
+def test_the_readme_names_its_make_targets():
+    targets = re.findall(r"^make (\w+)", (ROOT / "README.md").read_text("utf-8"), re.M)
+    assert set(targets) == {"run", "test"}
+    assert {f"{name}:" for name in targets} <= {
+        line.split(" ")[0] for line in (ROOT / "Makefile").read_text("utf-8").splitlines()
+    }
+
+
 def test_a_bad_recipe_ends_with_code_2_and_no_traceback(runs):
     said = runs.hanlin("run", "tiny", "sft.epochs=-1", "dedup.threshold=7", code=2)
     assert "2 problems" in said and "Traceback" not in said
