@@ -40,9 +40,9 @@ def main() -> None:
             while True:
                 process = killed.start("run", given.recipe, "resources.checkpoint_steps=5", "--json")
                 if kills < given.kills:
-                    # each life lasts about a share of the whole run beyond starting up, so that deaths fall on all stages
+                    # a life ends at any moment of a whole run; what it leaves to the next is less, so deaths fall on all stages
                     with contextlib.suppress(subprocess.TimeoutExpired):
-                        process.wait(chance.uniform(4, 10 + 1.5 * seconds / given.kills))
+                        process.wait(chance.uniform(4, 0.7 * seconds))
                     if process.poll() is None:
                         process.send_signal(signal.SIGKILL)
                         process.wait()
