@@ -4,17 +4,12 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import Literal
 
 from pydantic import Field
 
 from tasks import child
 from tasks.stage import Identity, Job, Stats
-
-if TYPE_CHECKING:
-    import models.engine
-    import models.stages
-    import models.tuning  # noqa: F401  (the engine runs in a child process; named here, it counts as these stages' source)
 
 TOOLS = ("torch", "transformers", "trl")
 
