@@ -92,6 +92,17 @@ def prefect_server(home: Path) -> Iterator[str]:
         yield url
 
 
+def peers() -> Path:
+    """The python of an environment with the tools that benchmarks measure against (`peers.txt`), made on first use."""
+    home, wanted = ROOT / ".venv-peers", Path(__file__).with_name("peers.txt")
+    python, made = home / "bin" / "python", home / "peers.txt"
+    if not made.exists() or made.read_text("utf-8") != wanted.read_text("utf-8"):
+        subprocess.run([sys.executable, "-m", "venv", "--clear", str(home)], check=True)
+        subprocess.run([str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", str(wanted)], check=True)
+        made.write_text(wanted.read_text("utf-8"), "utf-8")
+    return python
+
+
 def timed(call: Any, *arguments: Any, **named: Any) -> tuple[float, Any]:
     """(seconds, result) of a call."""
     started = time.monotonic()
