@@ -1,7 +1,8 @@
 """Model sizes by name, and the one dial that derives batch, learning rate and horizon from a size.
 
-All are Llamas: RMSNorm, rotary positions, SwiGLU, no biases, so that every tool that loads a Llama loads these. From 16m to 1.5b the
-shapes are those of Tiny LLM zh, whose vocabulary has 64,798 entries and whose two embeddings are separate.
+Four architectures, each in the classes of transformers that every tool loads: Llama (as Qwen3 where queries and keys are normalised), the
+same with experts in place of the feed-forward (Qwen2-MoE: routed experts and a shared one), T5, and RetNet, which is ours. From 16m to
+1.5b the shapes are those of Tiny LLM zh, whose vocabulary has 64,798 entries and whose two embeddings are separate.
 """
 
 from __future__ import annotations
@@ -12,11 +13,15 @@ from typing import TYPE_CHECKING, Any
 from models.template import END_ID, PAD_ID
 
 if TYPE_CHECKING:
-    from transformers import LlamaConfig
+    from transformers import PreTrainedConfig
+
+SPECIAL = {"pad_token_id": PAD_ID, "bos_token_id": END_ID, "eos_token_id": END_ID}  # the end of one document opens the next
 
 
 @dataclass(frozen=True)
-class Preset:
+class Llama:
+    """RMSNorm, rotary positions, SwiGLU, no biases."""
+
     hidden: int
     ffn: int
     layers: int
@@ -25,7 +30,7 @@ class Preset:
 
     @property
     def body(self) -> int:
-        """Parameters without the two embeddings, which take no part in a layer's arithmetic."""
+        """Parameters that work on every token: all but the embeddings, which take no part in a layer's arithmetic."""
         layer = 4 * self.hidden**2 + 3 * self.hidden * self.ffn + 2 * self.hidden
         return self.layers * layer + self.hidden
 
@@ -33,44 +38,157 @@ class Preset:
         """All parameters, with separate embeddings for input and output."""
         return self.body + 2 * vocab_size * self.hidden
 
+    def config(self, vocab_size: int, context: int, *, kv_heads: int | None = None, qk_norm: bool = False) -> PreTrainedConfig:
+        """`kv_heads`: heads of keys and values, shared by groups of query heads; `qk_norm`: RMSNorm of each head's queries and keys."""
+        from transformers import LlamaConfig, Qwen3Config
 
-PRESETS = {
+        if kv_heads and self.heads % kv_heads:
+            raise ValueError(f"kv_heads is {kv_heads}, which does not divide the preset's {self.heads} heads")
+        settings = self._settings(vocab_size, context) | {"num_key_value_heads": kv_heads or self.heads}
+        if qk_norm:
+            return Qwen3Config(**settings, head_dim=self.hidden // self.heads)
+        return LlamaConfig(**settings)
+
+    def _settings(self, vocab_size: int, context: int) -> dict[str, Any]:
+        return SPECIAL | {
+            "vocab_size": vocab_size,
+            "hidden_size": self.hidden,
+            "intermediate_size": self.ffn,
+            "num_hidden_layers": self.layers,
+            "num_attention_heads": self.heads,
+            "num_key_value_heads": self.heads,
+            "max_position_embeddings": context,
+            "rms_norm_eps": 1e-6,
+            "initializer_range": 0.02,
+            "tie_word_embeddings": False,
+            # With a cache, transformers takes packed documents for one and lets them see each other.
+            "use_cache": False,
+        }
+
+
+@dataclass(frozen=True)
+class MoE(Llama):
+    """A Llama whose feed-forward is `experts` small ones, of which a router gives each token `active`, and one that all tokens share."""
+
+    experts: int
+    active: int
+    expert_ffn: int  # the shared expert's width is `ffn`
+
+    @property
+    def body(self) -> int:
+        """Parameters that work on one token: of the experts only the active ones."""
+        return self._body(self.active)
+
+    def _body(self, experts: int) -> int:
+        router = self.hidden * (self.experts + 1)  # and the shared expert's gate
+        layer = 4 * self.hidden**2 + 3 * self.hidden * (self.ffn + experts * self.expert_ffn) + router + 2 * self.hidden
+        return self.layers * layer + self.hidden
+
+    def parameters(self, vocab_size: int) -> int:
+        return self._body(self.experts) + 2 * vocab_size * self.hidden
+
+    def config(self, vocab_size: int, context: int, *, balance: float = 0.01) -> PreTrainedConfig:  # type: ignore[override]
+        """`balance`: weight of the loss that spreads tokens evenly over the experts."""
+        from transformers import Qwen2MoeConfig
+
+        return Qwen2MoeConfig(
+            **self._settings(vocab_size, context),
+            qkv_bias=False,
+            num_experts=self.experts,
+            num_experts_per_tok=self.active,
+            moe_intermediate_size=self.expert_ffn,
+            shared_expert_intermediate_size=self.ffn,
+            norm_topk_prob=True,
+            router_aux_loss_coef=balance,
+            output_router_logits=False,
+        )
+
+
+@dataclass(frozen=True)
+class T5:
+    """Encoder and decoder of `layers` each, relative positions, ReLU, one embedding for all three uses."""
+
+    hidden: int
+    ffn: int
+    layers: int
+    heads: int
+    context: int  # tokens of a prompt, and of a response, where none is asked for
+
+    @property
+    def body(self) -> int:
+        attention, feed = 4 * self.hidden**2, 2 * self.hidden * self.ffn
+        encoder = attention + feed + 2 * self.hidden
+        decoder = 2 * attention + feed + 3 * self.hidden
+        return self.layers * (encoder + decoder) + 2 * self.hidden + 2 * 32 * self.heads  # last norms, position buckets
+
+    def parameters(self, vocab_size: int) -> int:
+        return self.body + vocab_size * self.hidden
+
+    def config(self, vocab_size: int, context: int) -> PreTrainedConfig:
+        """The first token of a response is predicted from the padding token, as T5 has it. `context` is no part of it: T5 has no longest text."""
+        from transformers import T5Config
+
+        return T5Config(
+            vocab_size=vocab_size,
+            d_model=self.hidden,
+            d_ff=self.ffn,
+            d_kv=self.hidden // self.heads,
+            num_heads=self.heads,
+            num_layers=self.layers,
+            num_decoder_layers=self.layers,
+            dropout_rate=0.0,  # T5 1.1's practice in pretraining; and no step of ours may hang on a random mask
+            pad_token_id=PAD_ID,
+            eos_token_id=END_ID,
+            decoder_start_token_id=PAD_ID,
+            # From scratch the default, 1, makes the first loss 140 nats: embeddings of size 1 against a scaled head. Tied, at 0.05,
+            # it is ln V.
+            initializer_factor=0.05,
+            use_cache=False,
+        )
+
+
+Preset = Llama | T5
+PRESETS: dict[str, Preset] = {
     # heads of 64 numbers: on a CPU, attention with 3 such heads takes half the time of 6 with 32
-    "tiny": Preset(192, 512, 4, 3, 256),
-    "16m": Preset(120, 384, 6, 6, 512),
-    "42m": Preset(288, 768, 6, 6, 512),
-    "92m": Preset(512, 1408, 8, 8, 1024),
-    "210m": Preset(768, 2048, 16, 12, 1024),
-    "440m": Preset(1024, 2816, 24, 16, 1024),
-    "1.5b": Preset(2048, 5504, 24, 16, 1024),
+    "tiny": Llama(192, 512, 4, 3, 256),
+    "16m": Llama(120, 384, 6, 6, 512),
+    "42m": Llama(288, 768, 6, 6, 512),
+    "92m": Llama(512, 1408, 8, 8, 1024),
+    "210m": Llama(768, 2048, 16, 12, 1024),
+    "440m": Llama(1024, 2816, 24, 16, 1024),
+    "1.5b": Llama(2048, 5504, 24, 16, 1024),
+    # a token passes the shared expert and two of eight: the arithmetic of the dense model of the name before the dash
+    "tiny-moe": MoE(192, 192, 4, 3, 256, experts=8, active=2, expert_ffn=160),
+    "92m-moe": MoE(512, 512, 8, 8, 1024, experts=8, active=2, expert_ffn=448),
+    # ChatLM-mini-Chinese: 187.7 million parameters with its vocabulary of 29,298
+    "t5-tiny": T5(192, 512, 3, 3, 256),
+    "t5-0.2b": T5(768, 3072, 10, 12, 256),
 }
 
 
-def build(preset: str, vocab_size: int, context: int | None = None, **overrides: Any) -> LlamaConfig:
-    """The configuration of a model to train: special ids explicit, no cache. `ValueError` for an unknown name."""
-    from transformers import LlamaConfig
+def architecture(preset: str) -> str:
+    """llama, moe, t5 or retnet."""
+    return type(_known(preset)).__name__.lower()
 
+
+def build(preset: str, vocab_size: int, context: int | None = None, **options: Any) -> PreTrainedConfig:
+    """The configuration of a model to train: special ids explicit, no cache. `ValueError` for an unknown name, and for an option that the
+    architecture does not have."""
+    size = _known(preset)
+    options = {name: value for name, value in options.items() if value not in (None, False)}
+    known = size.config.__kwdefaults__ or {}
+    if unknown := [name for name in options if name not in known]:
+        raise ValueError(
+            f"preset {preset!r} ({architecture(preset)}) has no {' or '.join(unknown)}; "
+            + (f"it has {', '.join(known)}" if known else "leave it out")
+        )
+    return size.config(vocab_size, context or size.context, **options)
+
+
+def _known(preset: str) -> Preset:
     if preset not in PRESETS:
         raise ValueError(f"no model preset {preset!r}; there are {', '.join(PRESETS)}")
-    size = PRESETS[preset]
-    settings: dict[str, Any] = {
-        "vocab_size": vocab_size,
-        "hidden_size": size.hidden,
-        "intermediate_size": size.ffn,
-        "num_hidden_layers": size.layers,
-        "num_attention_heads": size.heads,
-        "num_key_value_heads": size.heads,
-        "max_position_embeddings": context or size.context,
-        "rms_norm_eps": 1e-6,
-        "initializer_range": 0.02,
-        "tie_word_embeddings": False,
-        "pad_token_id": PAD_ID,
-        "bos_token_id": END_ID,  # the end of one document opens the next
-        "eos_token_id": END_ID,
-        # With a cache, transformers takes packed documents for one and lets them see each other.
-        "use_cache": False,
-    }
-    return LlamaConfig(**settings | overrides)
+    return PRESETS[preset]
 
 
 def compute(body: int, tokens: float) -> float:

@@ -12,8 +12,8 @@ from tasks.training import TOOLS, Training, train
 
 
 class Params(Training):
-    preset: Literal["tiny", "16m", "42m", "92m", "210m", "440m", "1.5b"] = Field(
-        default="tiny", description="Size of the model (models/presets.py)"
+    preset: Literal["tiny", "16m", "42m", "92m", "210m", "440m", "1.5b", "tiny-moe", "92m-moe", "t5-tiny", "t5-0.2b"] = Field(
+        default="tiny", description="Architecture and size of the model (models/presets.py)"
     )
     context: int | None = Field(default=None, ge=16, le=1 << 20, description="Tokens of a sequence; empty: the preset's")
     tokens: int | None = Field(

@@ -1,11 +1,11 @@
 from __future__ import annotations
 
 import math
-from typing import get_args
+from typing import Any, get_args
 
 import pytest
 import torch
-from transformers import LlamaForCausalLM
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, PreTrainedConfig, PreTrainedModel
 
 from models import presets, template
 from tasks.pretrain import Params
@@ -22,34 +22,60 @@ PARAMETERS = {
 }
 
 
-@pytest.mark.parametrize("name", PARAMETERS)
+AT = {"t5-0.2b": (29_298, 187_692_288), "92m-moe": (VOCABULARY, 125_118_976)}  # ChatLM's 187.7 million, counted once each
+AT |= {name: (VOCABULARY, count) for name, count in PARAMETERS.items()}
+
+
+def model_of(config: PreTrainedConfig) -> PreTrainedModel:
+    return (AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM).from_config(config)
+
+
+@pytest.mark.parametrize("name", AT)
 def test_a_preset_has_the_parameters_that_its_name_promises(name: str) -> None:
+    vocabulary, count = AT[name]
     with torch.device("meta"):
-        model = LlamaForCausalLM(presets.build(name, VOCABULARY))
-    assert sum(p.numel() for p in model.parameters()) == PARAMETERS[name] == presets.PRESETS[name].parameters(VOCABULARY)
+        model = model_of(presets.build(name, vocabulary))
+    assert sum(p.numel() for p in model.parameters()) == count == presets.PRESETS[name].parameters(vocabulary)
 
 
-def test_tiny_has_three_million_parameters_with_a_sample_vocabulary() -> None:
+def test_the_tiny_ones_have_about_three_million_parameters_with_a_sample_vocabulary() -> None:
     assert presets.PRESETS["tiny"].parameters(3000) == 2_923_200
+    assert presets.PRESETS["tiny-moe"].body == pytest.approx(presets.PRESETS["tiny"].body, rel=0.01)  # of what a token meets
+    assert presets.PRESETS["92m-moe"].body == pytest.approx(presets.PRESETS["92m"].body, rel=0.01)
 
 
 def test_the_stage_offers_every_preset() -> None:
     assert get_args(Params.model_fields["preset"].annotation) == tuple(presets.PRESETS)
 
 
-def test_a_new_model_knows_nothing() -> None:
+@pytest.mark.parametrize(
+    "name, options", [("tiny", {}), ("tiny", {"kv_heads": 1, "qk_norm": True}), ("tiny-moe", {}), ("t5-tiny", {})]
+)
+def test_a_new_model_knows_nothing(name: str, options: dict[str, Any]) -> None:
     torch.manual_seed(0)
-    model = LlamaForCausalLM(presets.build("tiny", 5000))
+    model = model_of(presets.build(name, 5000, 64, **options))
     ids = torch.randint(4, 5000, (4, 64))
     with torch.no_grad():
         loss = model(input_ids=ids, labels=ids).loss.item()
-    assert abs(loss - math.log(5000)) < 0.1
+    assert abs(loss - math.log(5000)) < 0.1  # T5's own start is 140
 
 
 def test_special_ids_are_explicit_and_nothing_is_cached() -> None:
-    config = presets.build("tiny", 400, 64, rope_theta=500.0)
-    assert (config.pad_token_id, config.bos_token_id, config.eos_token_id) == (template.PAD_ID, template.END_ID, template.END_ID)
-    assert config.use_cache is False and config.max_position_embeddings == 64
+    for name in presets.PRESETS:
+        config = presets.build(name, 400, 64)
+        assert (config.pad_token_id, config.eos_token_id) == (template.PAD_ID, template.END_ID)
+        assert config.use_cache is False
+    assert presets.build("tiny", 400, 64).max_position_embeddings == 64
+
+
+def test_options_are_of_the_architecture() -> None:
+    config = presets.build("92m", 400, kv_heads=2, qk_norm=True)
+    assert (type(config).__name__, config.num_key_value_heads, config.head_dim) == ("Qwen3Config", 2, 64)
+    assert presets.build("tiny-moe", 400, balance=0.02).router_aux_loss_coef == 0.02
+    with pytest.raises(ValueError, match=r"preset 't5-tiny' \(t5\) has no qk_norm; leave it out"):
+        presets.build("t5-tiny", 400, qk_norm=True)
+    with pytest.raises(ValueError, match=r"kv_heads is 3, which does not divide the preset's 8 heads"):
+        presets.build("92m", 400, kv_heads=3)
 
 
 def test_an_unknown_preset_names_those_there_are() -> None:
