@@ -1,4 +1,4 @@
-"""Cross-entropy straight from hidden states, a slice of positions at a time.
+"""What pretraining and fine-tuning minimise: cross-entropy straight from hidden states, a slice of positions at a time.
 
 A small model with a Chinese vocabulary spends its time and memory behind the last layer: 131,072 positions times 64,798 words of float32
 logits are 34 GB, and the softmax touches them again and again. Nothing after the loss needs the logits, so they are made, used and
@@ -73,19 +73,84 @@ def linear_cross_entropy(hidden: Tensor, weight: Tensor, labels: Tensor) -> Tens
 
 
 def fuse(model: PreTrainedModel) -> None:
-    """Make a decoder's forward return the summed loss of the next tokens, without ever holding its logits.
+    """Make a model's forward return the summed loss of its targets, without ever holding its logits.
 
-    Labels are the input ids with −100 where a token is no target. Call it before the model is wrapped for several devices.
+    Labels have −100 where a token is no target. A decoder's are the input ids, and position t is the target of t − 1; an encoder-decoder's
+    are the response. Experts add their balance loss once for each target. Call it before the model is wrapped for several devices.
     """
+    shape = _seq2seq if model.config.is_encoder_decoder else _experts if hasattr(model.config, "num_experts") else _decoder
+    model.forward = MethodType(shape, model)
 
-    def forward(
-        self: PreTrainedModel,
-        input_ids: Tensor,
-        labels: Tensor,
-        attention_mask: Tensor | None = None,
-        position_ids: Tensor | None = None,
-    ) -> Tensor:
-        body = self.base_model(input_ids=input_ids, attention_mask=attention_mask, position_ids=position_ids, use_cache=False)
-        return linear_cross_entropy(body.last_hidden_state[:, :-1], self.get_output_embeddings().weight, labels[:, 1:])
 
-    model.forward = MethodType(forward, model)
+def targets(model: PreTrainedModel, labels: Tensor) -> Tensor:
+    """The labels that the loss of a model looks at."""
+    return labels if model.config.is_encoder_decoder else labels[:, 1:]
+
+
+def _decoder(
+    self: PreTrainedModel,
+    input_ids: Tensor,
+    labels: Tensor,
+    attention_mask: Tensor | None = None,
+    position_ids: Tensor | None = None,
+) -> Tensor:
+    body = self.base_model(input_ids=input_ids, attention_mask=attention_mask, position_ids=position_ids, use_cache=False)
+    return linear_cross_entropy(body.last_hidden_state[:, :-1], self.get_output_embeddings().weight, labels[:, 1:])
+
+
+def _experts(
+    self: PreTrainedModel,
+    input_ids: Tensor,
+    labels: Tensor,
+    attention_mask: Tensor | None = None,
+    position_ids: Tensor | None = None,
+) -> Tensor:
+    body = self.base_model(
+        input_ids=input_ids,
+        attention_mask=attention_mask,
+        position_ids=position_ids,
+        use_cache=False,
+        output_router_logits=True,
+    )
+    loss = linear_cross_entropy(body.last_hidden_state[:, :-1], self.get_output_embeddings().weight, labels[:, 1:])
+    if not self.training:
+        self.expert_use = expert_use(body.router_logits, self.config.num_experts_per_tok, attention_mask)
+        return loss
+    even = balance(body.router_logits, self.config.num_experts_per_tok, attention_mask)
+    return loss + self.config.router_aux_loss_coef * even * (labels[:, 1:] != IGNORE).sum()
+
+
+def _seq2seq(self: PreTrainedModel, input_ids: Tensor, labels: Tensor, attention_mask: Tensor | None = None) -> Tensor:
+    read = self.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+    hidden = self.decoder(
+        input_ids=self.prepare_decoder_input_ids_from_labels(labels),
+        encoder_hidden_states=read,
+        encoder_attention_mask=attention_mask,
+        use_cache=False,
+    ).last_hidden_state
+    if self.config.scale_decoder_outputs:  # T5 ties its head to the embeddings, and makes up for their size
+        hidden = hidden * self.config.d_model**-0.5
+    return linear_cross_entropy(hidden, self.get_output_embeddings().weight, labels)
+
+
+def expert_use(router_logits: tuple[Tensor, ...], active: int, attention_mask: Tensor | None = None) -> Tensor:
+    """Share of the tokens that each expert got, (layers, experts); a layer's sum to 1. The logits of each layer are (tokens, experts)."""
+    real = slice(None) if attention_mask is None else attention_mask.reshape(-1).bool()
+    counts = [
+        torch.bincount(logits[real].topk(active, -1).indices.reshape(-1), minlength=logits.size(-1)).float()
+        for logits in router_logits
+    ]
+    return torch.stack([count / count.sum().clamp(min=1) for count in counts])
+
+
+def balance(router_logits: tuple[Tensor, ...], active: int, attention_mask: Tensor | None = None) -> Tensor:
+    """How unevenly tokens go to experts: E · Σ f·p of each layer, with f an expert's share of the tokens and p its mean probability, as a
+    mean over the layers; 1 where even, E where one expert gets all (Switch Transformer, https://arxiv.org/abs/2101.03961, equation 4).
+
+    A layer at a time: pooled over the layers, as transformers does, one layer's favourites hide another's.
+    """
+    real = slice(None) if attention_mask is None else attention_mask.reshape(-1).bool()
+    with torch.no_grad():
+        shares = expert_use(router_logits, active, attention_mask)
+    means = torch.stack([logits[real].float().softmax(-1).mean(0) for logits in router_logits])
+    return (shares * means).sum(-1).mean() * shares.size(-1)

@@ -1,4 +1,4 @@
-"""Muon for the hidden matrices and AdamW for the rest, as one optimiser; and the learning rate's schedule.
+"""Muon for the hidden matrices and AdamW for the rest, as one optimiser; Adafactor; and the learning rate's schedule.
 
 Muon (Keller Jordan, https://kellerjordan.github.io/posts/muon/) replaces the momentum of a matrix by the nearest orthogonal matrix. With
 an update scaled to AdamW's usual root mean square (Liu et al., https://arxiv.org/abs/2502.16982) one learning rate serves both halves.
@@ -15,8 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.adamw import adamw
 
-Kind = Literal["muon", "adamw"]
-Shape = Literal["wsd", "cosine", "constant"]
+Kind = Literal["muon", "adamw", "adafactor"]
+Shape = Literal["wsd", "cosine", "onecycle", "constant"]
 
 NEWTON_SCHULZ = (
     3.4445,
@@ -38,7 +38,7 @@ def orthogonalise(matrices: Tensor) -> Tensor:
 
 
 class MuonAdamW(torch.optim.Optimizer):
-    """Each group of parameters has a `kind`, "muon" (matrices only) or "adamw". Its state is tensors and numbers only."""
+    """Each group of parameters has a `kind`, "muon" (matrices, or stacks of them: experts) or "adamw". Its state is tensors and numbers only."""
 
     def __init__(self, groups: Iterable[dict[str, Any]], *, lr: float, betas: tuple[float, float] = (0.9, 0.95), momentum: float = 0.95,
                  precision: torch.dtype = torch.float32):  # fmt: skip
@@ -47,7 +47,7 @@ class MuonAdamW(torch.optim.Optimizer):
         self.precision = precision  # of the Newton–Schulz products
         for group in self.param_groups:
             assert group["kind"] in ("muon", "adamw"), group["kind"]
-            assert group["kind"] == "adamw" or all(p.ndim == 2 for p in group["params"]), "Muon takes matrices"
+            assert group["kind"] == "adamw" or all(p.ndim in (2, 3) for p in group["params"]), "Muon takes matrices"
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
@@ -64,7 +64,7 @@ class MuonAdamW(torch.optim.Optimizer):
         by_shape: dict[torch.Size, list[Tensor]] = {}
         for p in parameters:
             by_shape.setdefault(p.shape, []).append(p)
-        for (rows, columns), alike in by_shape.items():
+        for (*stacked, rows, columns), alike in by_shape.items():
             updates = []
             for p in alike:
                 assert p.grad is not None
@@ -75,7 +75,8 @@ class MuonAdamW(torch.optim.Optimizer):
                 updates.append(p.grad.lerp(state["momentum"], group["momentum"]))  # Nesterov
             # an orthogonal matrix has a root mean square of 1/√longest; AdamW's updates have about 0.2
             scale = 0.2 * math.sqrt(max(rows, columns))
-            for p, update in zip(alike, orthogonalise(torch.stack(updates).to(self.precision)), strict=True):
+            flat = torch.stack(updates).to(self.precision).view(-1, rows, columns)
+            for p, update in zip(alike, orthogonalise(flat).view(-1, *stacked, rows, columns), strict=True):
                 p.mul_(1 - group["lr"] * group["weight_decay"])
                 p.add_(update.to(p.dtype), alpha=-group["lr"] * scale)
 
@@ -110,14 +111,16 @@ class MuonAdamW(torch.optim.Optimizer):
 def groups(model: nn.Module, kind: Kind, weight_decay: float) -> list[dict[str, Any]]:
     """Every trained parameter in exactly one group: the matrices inside the layers, which decay and which Muon takes, and the rest.
 
+    Experts are stacks of matrices, (experts, rows, columns), each of which is orthogonalised by itself.
+
     Embeddings do not decay: a rare word's row would shrink at every step between two sightings.
     """
     tables = {id(p) for module in model.modules() if isinstance(module, nn.Embedding) for p in module.parameters()}
     head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
     tables |= {id(p) for p in head.parameters()} if head is not None else set()
     trained = [p for p in model.parameters() if p.requires_grad]
-    hidden = [p for p in trained if p.ndim == 2 and id(p) not in tables]
-    rest = [p for p in trained if p.ndim != 2 or id(p) in tables]
+    hidden = [p for p in trained if p.ndim in (2, 3) and id(p) not in tables]
+    rest = [p for p in trained if p.ndim not in (2, 3) or id(p) in tables]
     assert sorted(map(id, hidden + rest)) == sorted({id(p) for p in trained}), "a parameter is in no group, or in two"
     found: list[dict[str, Any]] = [
         {"params": hidden, "kind": kind, "weight_decay": weight_decay},
@@ -126,11 +129,26 @@ def groups(model: nn.Module, kind: Kind, weight_decay: float) -> list[dict[str, 
     return [group for group in found if group["params"]]
 
 
+def make(model: nn.Module, kind: Kind, *, lr: float, weight_decay: float, precision: torch.dtype) -> torch.optim.Optimizer:
+    """The optimiser of a model's trained parameters. `precision` is that of Muon's matrix products.
+
+    Adafactor (https://arxiv.org/abs/1804.04235) keeps a row and a column of second moments for a matrix instead of all of them: what T5
+    was trained with. Its rate is relative to a matrix's own size.
+    """
+    if kind == "adafactor":
+        found = [
+            {"params": group["params"], "weight_decay": group["weight_decay"]} for group in groups(model, "adamw", weight_decay)
+        ]
+        return torch.optim.Adafactor(found, lr=lr)
+    return MuonAdamW(groups(model, kind, weight_decay), lr=lr, precision=precision)
+
+
 def schedule(shape: Shape, steps: int, warmup: float, decay: float) -> Callable[[int], float]:
     """Factor of the peak learning rate at a step (from 0): up over the first `warmup` share of the steps, then by shape.
 
     wsd (warm-up, stable, decay; Hu et al., https://arxiv.org/abs/2404.06395): flat, then a line to zero over the last `decay` share;
-    cosine: half a cosine to a tenth; constant: flat. The last step still learns: the line would reach zero one step later.
+    cosine: half a cosine to a tenth; onecycle: half a cosine up from a fiftieth, and half a cosine down to a five-thousandth (Smith and
+    Topin, https://arxiv.org/abs/1708.07120; the shares are ChatLM-mini-Chinese's); constant: flat. The last step still learns: the line would reach zero one step later.
     """
     rising = max(1, round(warmup * steps))
     falling = max(1, round(decay * steps))
@@ -139,6 +157,9 @@ def schedule(shape: Shape, steps: int, warmup: float, decay: float) -> Callable[
         up = min(1.0, (step + 1) / rising)
         if shape == "wsd":
             return min(up, max(0, steps - step) / falling)
+        if shape == "onecycle":
+            low, share = (0.02, step / rising) if step < rising else (0.0002, (steps - step) / max(1, steps - rising))
+            return low + (1 - low) * 0.5 * (1 - math.cos(math.pi * share))
         if shape == "cosine" and step >= rising:
             share = min(1.0, (step - rising) / max(1, steps - rising))
             return 0.1 + 0.9 * 0.5 * (1 + math.cos(math.pi * share))

@@ -22,7 +22,7 @@ from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 from transformers import TrainerCallback
 
-from models import checkpoint, optim
+from models import checkpoint, losses, optim
 from models.data import Order
 
 PROGRESS_SECONDS = 0.5  # at least, between two reports
@@ -63,6 +63,7 @@ class Exact:
     stopped = False  # by a signal, with a checkpoint saved
     resumed = 0  # step this process began at
     seconds = 0.0
+    expert_use: Tensor | None = None  # of the last validation, (layers, experts)
     loss_is_scaled_for_ga = True
 
     def go(self: Any) -> None:
@@ -113,9 +114,13 @@ class Exact:
 
     def create_optimizer(self: Any, model: Any = None) -> torch.optim.Optimizer:
         if self.optimizer is None:
-            groups = optim.groups(self.model, self.run.optimizer, self.run.weight_decay)
-            precision = torch.bfloat16 if self.args.bf16 else torch.float32
-            self.optimizer = optim.MuonAdamW(groups, lr=self.run.learning_rate, precision=precision)
+            self.optimizer = optim.make(
+                self.model,
+                self.run.optimizer,
+                lr=self.run.learning_rate,
+                weight_decay=self.run.weight_decay,
+                precision=torch.bfloat16 if self.args.bf16 else torch.float32,
+            )
         return self.optimizer
 
     def create_scheduler(self: Any, num_training_steps: int, optimizer: Any = None) -> LambdaLR:
@@ -145,8 +150,18 @@ class Exact:
         return metrics
 
     def _measure(self: Any, batches: list[dict[str, Tensor]]) -> dict[str, float]:
-        total = sum(self.model(**batch).item() for batch in batches)
-        return {"eval_loss": total / sum(int((batch["labels"][:, 1:] >= 0).sum()) for batch in batches)}
+        total = 0.0
+        used = []
+        for batch in batches:
+            total += self.model(**batch).item()
+            used.append(getattr(self.model, "expert_use", None))
+        counted = sum(int((losses.targets(self.model, batch["labels"]) >= 0).sum()) for batch in batches)
+        metrics = {"eval_loss": total / counted}
+        if used[0] is not None:
+            self.expert_use = torch.stack(used).mean(0)
+            # 1 where all experts of a layer get as many tokens; the worst layer counts
+            metrics["eval_busiest_expert"] = self.expert_use.max().item() * self.expert_use.size(1)
+        return metrics
 
     # leaving off and going on
 
@@ -197,7 +212,18 @@ class Exact:
     def history(self: Any) -> list[dict[str, float]]:
         """Logged steps and validations, in order, without anything that differs between two runs of the same."""
         renamed = {"rewards/accuracies": "accuracy", "rewards/margins": "margin"}
-        kept = ("step", "loss", "eval_loss", "learning_rate", "grad_norm", "accuracy", "margin", "eval_accuracy", "eval_margin")
+        kept = (
+            "step",
+            "loss",
+            "eval_loss",
+            "learning_rate",
+            "grad_norm",
+            "accuracy",
+            "margin",
+            "eval_accuracy",
+            "eval_margin",
+            "eval_busiest_expert",
+        )
         rows = [{renamed.get(name, name): value for name, value in row.items()} for row in self.state.log_history]
         return [{name: row[name] for name in kept if name in row} for row in rows if "loss" in row or "eval_loss" in row]
 

@@ -5,7 +5,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch.nn import functional
-from transformers import LlamaForCausalLM
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 from models import losses, presets
 
@@ -61,13 +61,49 @@ def test_a_bfloat16_product_stays_close() -> None:
     assert rough.item() == pytest.approx(exact.item(), rel=0.01)
 
 
-def test_a_fused_model_returns_the_sum_of_its_own_loss() -> None:
+@pytest.mark.parametrize("name", ["tiny", "t5-tiny"])
+def test_a_fused_model_returns_the_sum_of_its_own_loss(name: str) -> None:
     torch.manual_seed(0)
-    model = LlamaForCausalLM(presets.build("tiny", 300, 32))
+    config = presets.build(name, 300, 32)
+    model = (AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM).from_config(config)
     ids = torch.randint(4, 300, (2, 32))
     labels = ids.clone()
     labels[0, :20] = losses.IGNORE
     mean = model(input_ids=ids, labels=labels).loss
     losses.fuse(model)
-    targets = (labels[:, 1:] != losses.IGNORE).sum()
-    torch.testing.assert_close(model(input_ids=ids, labels=labels) / targets, mean)
+    counted = (losses.targets(model, labels) != losses.IGNORE).sum()
+    torch.testing.assert_close(model(input_ids=ids, labels=labels) / counted, mean)
+
+
+def test_experts_add_their_balance_in_training_alone() -> None:
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(presets.build("tiny-moe", 300, 32, balance=0.5))
+    ids = torch.randint(4, 300, (2, 32))
+    mean = model(input_ids=ids, labels=ids).loss
+    losses.fuse(model)
+    even = (model(input_ids=ids, labels=ids) / (2 * 31) - mean) / 0.5
+    assert 1.0 < even.item() < 1.6  # a new router is nearly even
+    model.eval()
+    torch.testing.assert_close(model(input_ids=ids, labels=ids) / (2 * 31), mean)
+    assert model.expert_use.shape == (4, 8)
+    torch.testing.assert_close(model.expert_use.sum(1), torch.ones(4))
+
+
+def test_balance_is_one_where_even_and_the_number_of_experts_where_not() -> None:
+    even = torch.eye(4).repeat(3, 1) * 20
+    one = torch.zeros(12, 4).index_fill(1, torch.tensor([2]), 20.0)
+    assert losses.balance((even,), 1).item() == pytest.approx(1.0)
+    assert losses.balance((one,), 1).item() == pytest.approx(4.0)
+    # layers that favour different experts do not make up for one another
+    other = torch.zeros(12, 4).index_fill(1, torch.tensor([0]), 20.0)
+    assert losses.balance((one, other), 1).item() == pytest.approx(4.0)
+    # padding has no say
+    mask = torch.tensor([[1] * 4 + [0] * 8])
+    mixed = torch.cat([even[:4], one[:8]])
+    assert losses.balance((mixed,), 1, mask).item() == pytest.approx(1.0)
+
+
+def test_balance_pulls_tokens_from_the_favourite() -> None:
+    logits = torch.zeros(64, 4).index_fill(1, torch.tensor([1]), 2.0).requires_grad_()
+    losses.balance((logits,), 1).backward()
+    assert logits.grad is not None and (logits.grad[:, 1] > 0).all() and (logits.grad[:, 0] < 0).all()

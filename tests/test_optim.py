@@ -7,14 +7,16 @@ import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
-from transformers import LlamaForCausalLM
+from transformers import AutoModelForCausalLM, LlamaForCausalLM
 
 from models import optim, presets
 
 
 def model(tied: bool = False) -> LlamaForCausalLM:
     torch.manual_seed(0)
-    return LlamaForCausalLM(presets.build("tiny", 300, 32, num_hidden_layers=2, tie_word_embeddings=tied))
+    config = presets.build("tiny", 300, 32)
+    config.num_hidden_layers, config.tie_word_embeddings = 2, tied
+    return LlamaForCausalLM(config)
 
 
 def learn(trained: LlamaForCausalLM, optimizer: torch.optim.Optimizer, steps: range) -> None:
@@ -60,6 +62,35 @@ def test_a_step_is_that_of_torchs_muon_and_adamw(precision: torch.dtype, toleran
         torch.testing.assert_close(mine, other, rtol=1e-5, atol=max(tolerance, 1e-6))
 
 
+def test_experts_are_orthogonalised_each_by_itself() -> None:
+    torch.manual_seed(0)
+    experts = AutoModelForCausalLM.from_config(presets.build("tiny-moe", 300, 32))
+    stacks = {name: p for name, p in experts.named_parameters() if p.ndim == 3}
+    assert {name.rpartition(".")[2] for name in stacks} == {"gate_up_proj", "down_proj"} and len(stacks) == 2 * 4
+    before = {name: p.detach().clone() for name, p in stacks.items()}
+    learn(experts, optim.make(experts, "muon", lr=0.02, weight_decay=0.0, precision=torch.float32), range(1))
+    for name, p in stacks.items():
+        step = (before[name] - p.detach()) / (0.02 * 0.2 * math.sqrt(max(p.shape[1:])))
+        values = torch.linalg.svdvals(step)  # (experts, values)
+        assert values.shape[0] == 8 and values.min() > 0.3 and values.max() < 1.4, name
+
+
+def test_adafactor_learns_and_keeps_no_second_moment_of_a_matrix() -> None:
+    trained = model()
+    optimizer = optim.make(trained, "adafactor", lr=1e-2, weight_decay=0.0, precision=torch.float32)
+    ids = torch.randint(4, 300, (4, 32), generator=torch.Generator().manual_seed(0))
+    found = []
+    for _ in range(20):
+        loss = trained(input_ids=ids, labels=ids).loss
+        loss.backward()
+        optimizer.step()
+        optimizer.zero_grad()
+        found.append(loss.item())
+    assert found[-1] < found[0] - 0.5
+    state = sum(t.numel() for kept in optimizer.state.values() for t in kept.values() if torch.is_tensor(t))
+    assert state < 0.05 * sum(p.numel() for p in trained.parameters())
+
+
 def test_the_state_comes_back_from_disk_to_the_last_bit() -> None:
     straight, broken = model(), model()
     learn(straight, optim.MuonAdamW(optim.groups(straight, "muon", 0.1), lr=0.02), range(6))
@@ -93,6 +124,20 @@ def test_a_warm_up_stable_decay_rate() -> None:
     assert rates[90] == 0.5 and rates[99] == 0.05 and rates[100] == 0.0
 
 
+def test_a_one_cycle_rate_is_torchs() -> None:
+    optimizer = torch.optim.SGD([torch.nn.Parameter(torch.zeros(1))], lr=1.0)
+    theirs = torch.optim.lr_scheduler.OneCycleLR(
+        optimizer, 1.0, total_steps=101, pct_start=0.3, div_factor=50, final_div_factor=100, cycle_momentum=False
+    )
+    ours = optim.schedule("onecycle", steps=100, warmup=0.3, decay=0.2)
+    for step in range(100):
+        assert ours(step) == pytest.approx(
+            optimizer.param_groups[0]["lr"], abs=0.05
+        )  # torch puts the peak and the end a step earlier
+        optimizer.step()
+        theirs.step()
+
+
 def test_a_cosine_rate_ends_at_a_tenth_and_a_constant_one_stays() -> None:
     cosine = optim.schedule("cosine", steps=100, warmup=0.1, decay=0.2)
     assert cosine(0) == 0.1 and cosine(10) == 1.0 and cosine(55) == pytest.approx(0.55) and cosine(100) == pytest.approx(0.1)
@@ -101,7 +146,7 @@ def test_a_cosine_rate_ends_at_a_tenth_and_a_constant_one_stays() -> None:
 
 
 @given(
-    shape=st.sampled_from(["wsd", "cosine", "constant"]),
+    shape=st.sampled_from(["wsd", "cosine", "onecycle", "constant"]),
     steps=st.integers(1, 50),
     warmup=st.floats(0, 0.5),
     decay=st.floats(0, 1),
