@@ -2,16 +2,21 @@
 
 `<split>.bin` holds the ids of every document, each followed by the end-of-document token; `<split>.offsets.npy` says where each document
 starts, and last where the run ends. Ids take two bytes where the vocabulary allows, else four.
+
+Without weights every document is there once, in the order of the split. With weights the training run is mixed by them (`tasks/mix.py`).
 """
 
 from __future__ import annotations
 
+import hashlib
 import shutil
 from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from tasks import shards
+from pydantic import Field
+
+from tasks import mix, shards
 from tasks.stage import Identity, Job, Stats, canonical, stage
 
 if TYPE_CHECKING:
@@ -23,7 +28,15 @@ GULP = 1 << 20  # characters tokenised in one call: enough for every core, and s
 
 
 class Params(Identity):
-    """Packing has nothing to set: the tokenizer decides."""
+    weights: dict[str, Annotated[float, Field(gt=0, le=1e6)]] = Field(
+        default_factory=dict,
+        description="Source → its share of the tokens, in proportion to the others (7 and 3 are 70 % and 30 %); `a+b: 7` lets two sources "
+        "share a weight. Every source with the use `pretrain` needs one. Empty: every document once",
+    )
+    max_repeats: int = Field(
+        default=4, ge=1, le=100, description="Times a document of a source that is short of its share is read at most, in passes"
+    )
+    seed: int = Field(default=23333, ge=0, lt=2**63, description="Seed of the order that weights mix the documents in")
 
 
 def text_of(row: dict[str, Any]) -> str:
@@ -71,7 +84,7 @@ def encoder(folder: Path) -> Tokenizer:
     return tokenizer
 
 
-@stage("pack", version=1, title="Documents as one memory-mapped run of tokens", params=Params, tools=("tokenizers",))
+@stage("pack", version=2, title="Documents as one memory-mapped run of tokens", params=Params, tools=("tokenizers",))
 def run(job: Job, params: Params, *, rows: Path, tokenizer: Path) -> Stats:
     """Write `train.bin`, `valid.bin`, their offsets and `pack.json`. `ValueError` where there is no document to train on."""
     import pyarrow.parquet as pq
@@ -93,36 +106,56 @@ def run(job: Job, params: Params, *, rows: Path, tokenizer: Path) -> Stats:
         raise ValueError(f"{rows / 'pretrain' / 'train.parquet'} has no document; give a source the use `pretrain` in the recipe")
     # pieces of no bytes are done in this process: the tokenizer uses every core by itself
     found = iter(shards.do(job, _pack, [piece for split in SPLITS for piece in pieces[split]], "documents"))
-    totals = {}
+    described: Stats = {"dtype": dtype, "vocab_size": vocab_size, "end_id": END_ID, "splits": {}}
     for split in SPLITS:
-        _join(job, [piece.key for piece in pieces[split]], split)
-        totals[split] = _sum([next(found) for _ in pieces[split]])
-    described = {"dtype": dtype, "vocab_size": vocab_size, "end_id": END_ID, "splits": totals}
+        keys = [piece.key for piece in pieces[split]]
+        parts = [next(found) for _ in keys]
+        if split == "train" and params.weights:
+            homes = [mix.Piece(job.shard_home(key), sorted(part["sources"])) for key, part in zip(keys, parts, strict=True)]
+            itemsize = 2 if dtype == "uint16" else 4
+            done = mix.mixed(
+                homes, params.weights, params.max_repeats, params.seed, itemsize, job.out / split, job.scratch / "buckets"
+            )
+            described |= {"mix": done["groups"]}
+            parts = [done["totals"]]
+            for line in mix.told(done["groups"], params.max_repeats):
+                job.log(line)
+        else:
+            _join(job, keys, split)
+        described["splits"][split] = _sum(parts)
+    totals = described["splits"]
     (job.out / "pack.json").write_text(canonical(described) + "\n", "utf-8")
     return described | {"characters_per_token": totals["train"]["characters_per_token"]}
 
 
 def _pack(draft: Path, path: Path, group: int, tokenizer: Path, dtype: str) -> Stats:
-    """One row group as `tokens.bin` and the length of each of its documents in `lengths.npy`."""
+    """One row group as `tokens.bin`, with what mixing must know of each of its documents in `documents.npy`."""
     import numpy as np
+    import pyarrow.parquet as pq
 
     from models.template import END_ID
 
     encode = encoder(tokenizer).encode_batch_fast
-    lengths: list[int] = []
+    row_ids = pq.ParquetFile(path).read_row_group(group, columns=["id"])["id"].to_pylist()
+    hashes = [int.from_bytes(hashlib.blake2b(id.encode(), digest_size=8).digest(), "little") for id in row_ids]
+    found: list[tuple[int, int, int, int]] = []
+    names: list[str] = []
     sources: dict[str, int] = {}
-    characters = size = 0
     with (draft / "tokens.bin").open("wb") as target:
         for batch in gulps(texts_of(path, "pretrain", [group])):
             for (source, text), encoded in zip(batch, encode([text for _, text in batch], add_special_tokens=False), strict=True):
                 ids = np.array([*encoded.ids, END_ID], dtype=np.dtype(dtype).newbyteorder("<"))
                 target.write(ids.tobytes())
-                lengths.append(len(ids))
+                found.append((len(ids), hashes[len(found)], len(text), len(text.encode("utf-8"))))
+                names.append(source)
                 sources[source] = sources.get(source, 0) + len(ids)
-                characters += len(text)
-                size += len(text.encode("utf-8"))
-    np.save(draft / "lengths.npy", np.array(lengths, dtype="<i8"))
-    return {"tokens": sum(lengths), "documents": len(lengths), "characters": characters, "bytes_utf8": size, "sources": sources}
+    assert len(found) == len(hashes), "a document is a text"
+    number = {source: place for place, source in enumerate(sorted(sources))}
+    rows = [(tokens, number[name], *rest) for name, (tokens, *rest) in zip(names, found, strict=True)]
+    documents = np.array(rows, mix.FIELDS)
+    np.save(draft / mix.DOCUMENTS, documents)
+    totals = {name: int(documents[name].sum()) for name in ("tokens", "characters")}
+    return {**totals, "documents": len(documents), "bytes_utf8": int(documents["bytes"].sum()), "sources": sources}
 
 
 def _join(job: Job, keys: list[str], split: str) -> None:
@@ -133,7 +166,7 @@ def _join(job: Job, keys: list[str], split: str) -> None:
         for key in keys:
             with (job.shard_home(key) / "tokens.bin").open("rb") as source:
                 shutil.copyfileobj(source, target, 1 << 20)
-            lengths.append(np.load(job.shard_home(key) / "lengths.npy"))
+            lengths.append(np.load(job.shard_home(key) / mix.DOCUMENTS)["tokens"])
     np.save(job.out / f"{split}.offsets.npy", np.cumsum(np.concatenate(lengths)))
 
 

@@ -6,13 +6,13 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from tokenizers import Tokenizer
 from tokenizers import models as tokenizer_models
 
 from models.template import END_ID, SPECIAL_TOKENS
-from tasks import pack, rows
+from tasks import mix, pack, rows
 from tasks.stage import Job, Resources
 from tests import tiny
 
@@ -138,3 +138,147 @@ def test_without_documents_there_is_nothing_to_pack(made, tmp_path):
 def test_a_folder_without_a_tokenizer_is_named(made, tmp_path):
     with pytest.raises(ValueError, match=r"tokenizer\.json is missing"):
         packed(tmp_path, made[0], tmp_path)
+
+
+# -- mixing -------------------------------------------------------------------------------------------------------------
+
+SIZES = {"zh": 60, "en": 20, "code": 4}  # documents of each source, of very different lengths
+
+
+@pytest.fixture(scope="module")
+def sources(made, tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A split whose documents come source after source."""
+    folder = tmp_path_factory.mktemp("mix") / "rows"
+    for side, times in (("train", 1), ("valid", 0)):
+        with rows.Writer(folder / "pretrain" / f"{side}.parquet", "documents") as out:
+            for source, count in SIZES.items():
+                for number in range(count * times):
+                    text = f"{source}{number}。" + "河水流过石桥。" * (1 + number % 7)
+                    out.add({"id": rows.row_id(text), "source": source, "title": "", "text": text, "lang": "zh", "meta": "{}"})
+    return folder
+
+
+def mixed(folder: Path, world: Path, tokenizer: Path, **params) -> tuple[dict, list[str]]:
+    """The statistics and the documents' texts, in the order of the run of tokens; what was logged is in `folder / "log"`."""
+    said: list[str] = []
+    job = Job(folder / "out", folder / "scratch", tiny.ONE, log=said.append)
+    stats = pack.run(job, pack.Params(**params), rows=world, tokenizer=tokenizer)
+    (folder / "log").write_text("\n".join(said))
+    raw = pack.encoder(tokenizer)
+    return stats, [raw.decode(ids[:-1]) for ids in documents(folder / "out", "train")]
+
+
+def source_of(text: str) -> str:
+    return next(source for source in SIZES if text.startswith(source))
+
+
+def test_weights_are_shares_of_the_tokens(made, sources, tmp_path):
+    stats, found = mixed(tmp_path, sources, made[1], weights={"zh": 7, "en": 3, "code": 0.5})
+    tokens = stats["splits"]["train"]["sources"]
+    lengths = np.diff(np.load(tmp_path / "out" / "train.offsets.npy"))
+    counted = {source: sum(n for n, text in zip(lengths, found, strict=True) if source_of(text) == source) for source in SIZES}
+    assert tokens == counted and sum(tokens.values()) == stats["splits"]["train"]["tokens"] == lengths.sum()
+    longest = lengths.max()
+    for source, weight in {"zh": 7, "en": 3, "code": 0.5}.items():
+        assert abs(tokens[source] - weight / 10.5 * lengths.sum()) <= longest, "exact to a document"
+    assert stats["splits"]["train"]["documents"] == len(found)
+    assert stats["splits"]["train"]["characters"] == sum(map(len, found))
+    assert stats["splits"]["train"]["bytes_utf8"] == sum(len(text.encode()) for text in found)
+    assert json.loads((tmp_path / "out" / "pack.json").read_text())["mix"] == stats["mix"]
+
+
+def test_the_largest_source_is_there_once_and_the_others_are_repeated_to_match_it(made, sources, tmp_path):
+    stats, found = mixed(tmp_path, sources, made[1], weights={"zh": 3, "en": 2, "code": 0.3})
+    of = {row["group"]: row for row in stats["mix"]}
+    assert of["zh"]["passes"] == 1 and 1 < of["en"]["passes"] <= 4 and of["en"]["left_out"] == 0
+    copies = {text: found.count(text) for text in found}
+    assert {n for text, n in copies.items() if source_of(text) == "zh"} == {1}
+    en = [n for text, n in copies.items() if source_of(text) == "en"]
+    assert max(en) - min(en) <= 1 and len(en) == SIZES["en"], "no document is read twice more often than another"
+    assert of["en"]["repeated"] == sum(n > 1 for n in en)
+    assert "mix: en is" in (tmp_path / "log").read_text()
+
+
+def test_a_source_that_may_not_be_repeated_further_cuts_the_others(made, sources, tmp_path):
+    stats, found = mixed(tmp_path, sources, made[1], weights={"zh": 1, "en": 1, "code": 1}, max_repeats=2)
+    of = {row["group"]: row for row in stats["mix"]}
+    assert of["code"]["passes"] == 2 and of["zh"]["passes"] < 1 and of["zh"]["left_out"] > 0
+    assert of["zh"]["left_out"] == SIZES["zh"] - len({text for text in found if source_of(text) == "zh"})
+    said = (tmp_path / "log").read_text()
+    assert "code would have to be repeated more than 2 times" in said and "documents left out" in said
+
+
+def test_sources_may_share_a_weight_in_the_proportions_they_have(made, sources, tmp_path):
+    plain = packed(tmp_path / "plain", sources, made[1])["splits"]["train"]["sources"]
+    stats, _ = mixed(tmp_path / "mixed", sources, made[1], weights={"zh+code": 7, "en": 3})
+    tokens = stats["splits"]["train"]["sources"]
+    assert tokens["code"] / tokens["zh"] == pytest.approx(plain["code"] / plain["zh"], rel=0.35)
+    assert (tokens["zh"] + tokens["code"]) / tokens["en"] == pytest.approx(7 / 3, rel=0.02)
+
+
+def test_a_mixed_run_is_not_source_after_source(made, sources, tmp_path):
+    _, found = mixed(tmp_path, sources, made[1], weights={"zh": 1, "en": 1, "code": 0.2})
+    names = [source_of(text) for text in found]
+    changes = sum(a != b for a, b in pairwise(names))
+    assert changes > len(names) / 4 and set(names[: len(names) // 4]) >= {"zh", "en"}
+
+
+def test_row_groups_and_buckets_change_no_byte_of_a_mix_and_the_seed_does(made, sources, tmp_path, monkeypatch):
+    weights = {"zh": 2, "en": 2, "code": 0.3}
+
+    def bytes_of(name: str, world: Path = sources, **params) -> tuple[bytes, bytes]:
+        mixed(tmp_path / name, world, made[1], weights=weights, **params)
+        out = tmp_path / name / "out"
+        return (out / "train.bin").read_bytes(), (out / "train.offsets.npy").read_bytes()
+
+    first = bytes_of("first")
+    assert bytes_of("again") == first != bytes_of("other", seed=1)
+    monkeypatch.setattr(mix, "BUCKET", 100)
+    assert bytes_of("buckets") == first
+    monkeypatch.setattr(rows, "ROW_GROUP", 7)
+    with rows.Writer(tmp_path / "cut" / "pretrain" / "train.parquet", "documents") as out:
+        for row in rows.read([sources / "pretrain" / "train.parquet"]):
+            out.add(row)
+    rows.Writer(tmp_path / "cut" / "pretrain" / "valid.parquet", "documents").close()
+    assert bytes_of("groups", tmp_path / "cut") == first
+    assert not (tmp_path / "groups" / "scratch" / "buckets").exists()
+
+
+def test_without_weights_every_document_is_there_once_in_the_order_of_the_split(made, sources, tmp_path):
+    stats, found = mixed(tmp_path, sources, made[1])
+    assert found == [pack.text_of(row) for row in rows.read([sources / "pretrain" / "train.parquet"])]
+    assert "mix" not in stats
+
+
+def test_all_that_is_wrong_with_weights_is_said_at_once(made, sources, tmp_path):
+    with pytest.raises(ValueError) as told:
+        mixed(tmp_path, sources, made[1], weights={"zh": 1, "zh+fr": 2})
+    message = str(told.value)
+    assert "'fr' has a weight, but no source of that name" in message and "'zh' is named 2 times" in message
+    assert "'en' has no weight" in message and "'code' has no weight" in message
+
+
+@settings(max_examples=200)
+@given(
+    st.lists(st.tuples(st.floats(0.01, 100), st.lists(st.integers(1, 900), min_size=1, max_size=40)), min_size=1, max_size=5),
+    st.integers(1, 5),
+)
+def test_a_plan_keeps_to_the_weights_and_to_the_most_repeats(sources, most):
+    weights = {str(number): weight for number, (weight, _) in enumerate(sources)}
+    tokens = {}
+    for number, (_, sizes) in enumerate(sources):
+        tokens[str(number)] = np.zeros(1 << mix.BINS, np.int64)
+        for place, size in enumerate(sizes):
+            tokens[str(number)][place * 997 % (1 << mix.BINS)] += size
+    portions = mix.plan(weights, tokens, most)
+    whole = sum(portion.taken for portion in portions.values())
+    slack = 900 * len(sources)
+    for name, portion in portions.items():
+        assert 0 <= portion.taken <= most * portion.available
+        assert abs(portion.taken - weights[name] / sum(weights.values()) * whole) <= slack
+    once = [portion for portion in portions.values() if portion.taken >= portion.available]
+    assert once, "some source is there whole"
+    if all(portion.passes < most for portion in portions.values()):
+        assert min(portion.taken - portion.available for portion in portions.values()) >= -900, (
+            "and where nothing stops it, all are"
+        )
