@@ -13,8 +13,13 @@ import os
 import shutil
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import nn
 
 MANIFEST = "whole.json"
+WEIGHTS = "weights.safetensors"
 
 
 def place(folder: Path, step: int) -> Path:
@@ -46,6 +51,27 @@ def writing(folder: Path, step: int, *, keep: int) -> Iterator[Path]:
     _flush(folder)
     for old in sorted(folder.glob("step-*"))[:-keep]:
         _remove(old)
+
+
+def save_weights(model: nn.Module, home: Path) -> None:
+    """The trained parameters under their own names: transformers' names of experts on disk are others, which its trainer does not read
+    back. What is frozen comes from where the run began."""
+    from safetensors.torch import save_file
+
+    save_file({name: p.detach().contiguous() for name, p in model.named_parameters() if p.requires_grad}, home / WEIGHTS)
+
+
+def load_weights(model: nn.Module, home: Path) -> None:
+    """Give a model the trained parameters of a checkpoint, all of them and no others."""
+    import torch
+    from safetensors.torch import load_file
+
+    kept = load_file(home / WEIGHTS)
+    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
+    assert kept.keys() == trained.keys(), f"{home / WEIGHTS} holds other parameters: {sorted(kept.keys() ^ trained.keys())[:3]}"
+    with torch.no_grad():
+        for name, p in trained.items():
+            p.copy_(kept[name])
 
 
 def newest(folder: Path, note: Callable[[str], None] = lambda line: None) -> Path | None:

@@ -88,6 +88,7 @@ def run(job: dict[str, Any], emit: Callable[..., None], stopping: Callable[[], b
         **{name: value for name, value in (checked[-1] if checked else {}).items() if name != "step"},
         "best_eval_loss": best.get("eval_loss"),
         "best_step": best.get("step"),
+        **({} if trainer.expert_use is None else {"expert_use": trainer.expert_use.tolist()}),
         "precision": "bfloat16" if trainer.args.bf16 else "float32",
         "device": trainer.args.device.type,
         "processes": trainer.accelerator.num_processes,

@@ -147,8 +147,9 @@ def schedule(shape: Shape, steps: int, warmup: float, decay: float) -> Callable[
     """Factor of the peak learning rate at a step (from 0): up over the first `warmup` share of the steps, then by shape.
 
     wsd (warm-up, stable, decay; Hu et al., https://arxiv.org/abs/2404.06395): flat, then a line to zero over the last `decay` share;
-    cosine: half a cosine to a tenth; onecycle: half a cosine up from a fiftieth, and half a cosine down to a five-thousandth (Smith and
-    Topin, https://arxiv.org/abs/1708.07120; the shares are ChatLM-mini-Chinese's); constant: flat. The last step still learns: the line would reach zero one step later.
+    cosine: half a cosine to a tenth; onecycle: half a cosine up from a fiftieth, then half a cosine down to a five-thousandth (Smith and
+    Topin, https://arxiv.org/abs/1708.07120, with ChatLM-mini-Chinese's shares); constant: flat. The last step still learns: the line would
+    reach zero one step later.
     """
     rising = max(1, round(warmup * steps))
     falling = max(1, round(decay * steps))

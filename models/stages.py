@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from transformers import AutoTokenizer, LlamaForCausalLM, Trainer, TrainingArguments
+from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer, TrainingArguments
 
 from models import data, losses, presets
 from models.generate import context_of, device_of, has_bf16, load
@@ -21,7 +21,7 @@ from models.trainer import Exact, Run
 
 if TYPE_CHECKING:
     import datasets
-    from transformers import PreTrainedTokenizerBase
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 Emit = Callable[..., None]
 Job = dict[str, Any]
@@ -35,6 +35,7 @@ def pretrain(job: Job, emit: Emit, stopping: Callable[[], bool]) -> tuple[Pretra
     """A new model. What `params` leaves empty follows from the preset; the formulas are logged."""
     params, packed, home = job["params"], Path(job["inputs"]["packed"]), Path(job["inputs"]["tokenizer"])
     size = presets.PRESETS[params["preset"]]
+    options = {name: params[name] for name in ("kv_heads", "qk_norm", "balance")}
     context = params["context"] or size.context
     train, valid = data.Windows(packed, "train", context), data.Windows(packed, "valid", context)
     if not (home / "tokenizer.json").is_file():
@@ -61,7 +62,7 @@ def pretrain(job: Job, emit: Emit, stopping: Callable[[], bool]) -> tuple[Pretra
     _enough(len(train), batch, f"{packed} has {len(train)} training windows of {context} tokens", "batch_tokens or context")
     settings = _settings(job, steps, batch)
     trainer = Pretrainer(
-        model=LlamaForCausalLM(presets.build(params["preset"], train.vocab_size, context)),
+        model=AutoModelForCausalLM.from_config(presets.build(params["preset"], train.vocab_size, context, **options)),
         args=TrainingArguments(**settings),
         train_dataset=train,
         eval_dataset=valid,
@@ -142,7 +143,7 @@ def dpo(job: Job, emit: Emit, stopping: Callable[[], bool]) -> tuple[Any, dict[s
     return trainer, {"rows": vars(taken)}
 
 
-def _start(job: Job) -> tuple[LlamaForCausalLM, PreTrainedTokenizerBase, int]:
+def _start(job: Job) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, int]:
     """The model to go on from, its tokenizer, and the longest row it takes."""
     home = Path(job["inputs"]["model"])
     model, tokenizer = load(home, torch.device("cpu"))
@@ -156,7 +157,7 @@ def _start(job: Job) -> tuple[LlamaForCausalLM, PreTrainedTokenizerBase, int]:
 
 def _tuning(
     job: Job,
-    model: LlamaForCausalLM,
+    model: PreTrainedModel,
     train: datasets.Dataset,
     valid: datasets.Dataset,
     found: str,
@@ -199,6 +200,7 @@ def _run(job: Job, settings: dict[str, Any], *, identity: dict[str, Any], **fiel
         micro=settings["per_device_train_batch_size"],
         checkpoint_steps=resources["checkpoint_steps"],
         keep_checkpoints=resources["keep_checkpoints"],
+        compile=resources["compile"],
         checkpoints=Path(job["scratch"]) / "checkpoints",
         **{name: params[name] for name in ("optimizer", "weight_decay", "schedule", "warmup", "decay", "eval_steps")},
         **fields,
@@ -235,7 +237,8 @@ def _settings(job: Job, steps: int, batch: int) -> dict[str, Any]:
         "logging_nan_inf_filter": False,  # a loss that is not a number must be seen
         "save_strategy": "no",  # we decide when to save and to validate
         "eval_strategy": "no",
-        "gradient_checkpointing": False,
+        "gradient_checkpointing": resources["gradient_checkpointing"],
+        "gradient_checkpointing_kwargs": {"use_reentrant": False},
         "remove_unused_columns": False,
         "disable_tqdm": True,
         "report_to": [],

@@ -21,6 +21,7 @@ from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
 from transformers import TrainerCallback
+from transformers.modeling_layers import GradientCheckpointingLayer
 
 from models import checkpoint, losses, optim
 from models.data import Order
@@ -46,6 +47,7 @@ class Run:
     eval_steps: int
     checkpoint_steps: int
     keep_checkpoints: int
+    compile: bool
     checkpoints: Path
     emit: Callable[..., None] = lambda event, **fields: None
     stopping: Callable[[], bool] = lambda: False  # asked after each step
@@ -88,6 +90,8 @@ class Exact:
             ]
             rounding = f"; last digits may differ from now on ({', '.join(differs)})" if differs else ""
             self._note(f"going on from step {self.resumed} of {self.run.steps}{rounding}")
+        if self.run.compile:
+            compile_layers(self.model)
         began = time.monotonic()
         self.train(resume_from_checkpoint=None if start is None else str(start))
         self.seconds = time.monotonic() - began
@@ -100,6 +104,7 @@ class Exact:
             "micro_batch": self.run.micro,
             "threads": torch.get_num_threads(),
             "bfloat16": self.args.bf16,
+            "compile": self.run.compile,
             "torch": torch.__version__,
         }
 
@@ -186,12 +191,15 @@ class Exact:
             self.accelerator.wait_for_everyone()
             self._save_rng_state(str(draft))
             if first:
-                self.model.save_pretrained(draft)
+                checkpoint.save_weights(self.model, draft)
                 self._save_optimizer_and_scheduler(str(draft))
                 self.state.save_to_json(str(draft / "trainer_state.json"))
                 (draft / "run.json").write_text(json.dumps(left), "utf-8")
             self.accelerator.wait_for_everyone()
         self.accelerator.wait_for_everyone()
+
+    def _load_from_checkpoint(self: Any, resume_from_checkpoint: str, model: Any = None) -> None:
+        checkpoint.load_weights(self.model, Path(resume_from_checkpoint))
 
     def restore(self: Any) -> None:
         """What the trainers forget between two logged steps."""
@@ -226,6 +234,15 @@ class Exact:
         )
         rows = [{renamed.get(name, name): value for name, value in row.items()} for row in self.state.log_history]
         return [{name: row[name] for name in kept if name in row} for row in rows if "loss" in row or "eval_loss" in row]
+
+
+def compile_layers(model: torch.nn.Module) -> None:
+    """Compile each layer of a model by itself: they are alike, so the compiler works once, in seconds, where a whole model takes it minutes."""
+    for stack in model.modules():
+        if isinstance(stack, torch.nn.ModuleList):
+            for layer in stack:
+                if isinstance(layer, GradientCheckpointingLayer):
+                    layer.compile()
 
 
 class _Conduct(TrainerCallback):

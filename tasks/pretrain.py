@@ -15,6 +15,16 @@ class Params(Training):
     preset: Literal["tiny", "16m", "42m", "92m", "210m", "440m", "1.5b", "tiny-moe", "92m-moe", "t5-tiny", "t5-0.2b"] = Field(
         default="tiny", description="Architecture and size of the model (models/presets.py)"
     )
+    kv_heads: int | None = Field(
+        default=None,
+        ge=1,
+        le=1024,
+        description="Heads of keys and values, each shared by a group of query heads (Llama); empty: as many",
+    )
+    qk_norm: bool = Field(default=False, description="Normalise each head's queries and keys (Llama, which then is a Qwen3)")
+    balance: float | None = Field(
+        default=None, ge=0, le=1, description="Weight of the loss that spreads tokens evenly over the experts (MoE); empty: 0.01"
+    )
     context: int | None = Field(default=None, ge=16, le=1 << 20, description="Tokens of a sequence; empty: the preset's")
     tokens: int | None = Field(
         default=None, ge=1, le=10**14, description="Tokens to train on; empty: 20 a parameter, at most 4 passes over the corpus"

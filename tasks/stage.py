@@ -47,6 +47,13 @@ class Resources(BaseModel):
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(default="auto", description="Where tensors live; auto: cuda, else cpu")
     processes: int = Field(default=1, ge=1, le=1024, description="Training processes; one a GPU")
     micro_batch: int = Field(default=0, ge=0, le=65536, description="Sequences in one forward pass; 0: the whole batch of a step")
+    compile: bool = Field(
+        default=False,
+        description="Compile the model's layers (torch.compile): half a minute at the start, then up to a third faster",
+    )
+    gradient_checkpointing: bool = Field(
+        default=False, description="Compute the layers again on the way back instead of keeping them: less memory, a third slower"
+    )
     checkpoint_steps: int = Field(default=50, ge=1, description="Steps between training checkpoints")
     keep_checkpoints: int = Field(default=2, ge=1, le=100, description="Newest checkpoints kept while a stage trains")
 

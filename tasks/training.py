@@ -20,16 +20,18 @@ class Training(Identity):
     learning_rate: float | None = Field(
         default=None, gt=0, le=1, description="Peak rate of both optimisers; empty: from the model's size"
     )
-    optimizer: Literal["muon", "adamw"] = Field(
-        default="muon", description="muon: Muon for the layers' matrices, AdamW for the rest; adamw: AdamW alone"
+    optimizer: Literal["muon", "adamw", "adafactor"] = Field(
+        default="muon",
+        description="muon: Muon for the layers' matrices, AdamW for the rest; adamw; adafactor: as T5 was trained, least memory",
     )
     weight_decay: float = Field(
         default=0.1, ge=0, le=1, description="Decay of the layers' matrices a step, times the learning rate"
     )
     clip: float = Field(default=1.0, gt=0, le=1000, description="Largest gradient norm; a larger gradient is scaled down to it")
-    schedule: Literal["wsd", "cosine", "constant"] = Field(
+    schedule: Literal["wsd", "cosine", "onecycle", "constant"] = Field(
         default="wsd",
-        description="wsd: up, flat, down to zero; cosine: up, then half a cosine to a tenth; constant: up, then flat",
+        description="wsd: up, flat, down to zero; cosine: up, then half a cosine to a tenth; onecycle: half a cosine up and one down; "
+        "constant: up, then flat",
     )
     warmup: float = Field(default=0.02, ge=0, le=0.5, description="Share of the steps in which the rate rises from zero")
     decay: float = Field(default=0.4, ge=0, le=1, description="Share of the steps in which a wsd rate falls to zero")

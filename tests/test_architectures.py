@@ -1,0 +1,98 @@
+"""Every architecture through the engine: it learns, stops and goes on exactly, keeps packed documents apart, and loads from disk."""
+
+from __future__ import annotations
+
+import json
+import math
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM
+
+from models import data, losses, presets
+from tests import corpus
+from tests.test_engine import job, log, run
+
+DECODERS: dict[str, dict[str, Any]] = {
+    "llama": {"preset": "tiny"},
+    "grouped heads, normalised": {"preset": "tiny", "kv_heads": 1, "qk_norm": True},
+    "moe": {"preset": "tiny-moe"},
+}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return corpus.build(tmp_path_factory.mktemp("corpus"))
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_a_stopped_run_goes_on_to_the_last_digit(folders: dict[str, Path], tmp_path: Path, name: str) -> None:
+    settings = DECODERS[name] | {"steps": 6, "eval_steps": 3}
+    resources = {"micro_batch": 4}  # two pieces a step
+    asked = iter(range(1, 100))
+    stopped = job(folders, tmp_path / "stopped", resources=resources, **settings)
+    assert run(stopped, lambda: next(asked) == 4)[0] is None
+    result, _ = run(stopped)
+    run(job(folders, tmp_path / "straight", resources=resources, **settings))
+    assert result is not None and result["resumed_from"] == 4
+    for path in ("log.jsonl", "model/model.safetensors", "model/config.json"):
+        assert (tmp_path / "stopped" / "out" / path).read_bytes() == (tmp_path / "straight" / "out" / path).read_bytes()
+    found = [row["loss"] for row in log(tmp_path / "straight") if "loss" in row]
+    assert found[-1] < found[0] - 0.3
+
+
+@pytest.mark.parametrize("name", DECODERS)
+def test_packed_documents_do_not_see_each_other(name: str) -> None:
+    """The loss of two documents in one window is the sum of their losses alone."""
+    torch.manual_seed(0)
+    options = {key: value for key, value in DECODERS[name].items() if key != "preset"}
+    model = AutoModelForCausalLM.from_config(presets.build(DECODERS[name]["preset"], 300, 64, **options)).eval()
+    losses.fuse(model)
+    ids = torch.randint(4, 300, (1, 40))
+    first, second = ids[:, :17], ids[:, 17:]
+    places = torch.cat([torch.arange(17), torch.arange(23)])[None]
+    labels = ids.clone()
+    labels[0, 17] = losses.IGNORE  # no document foretells the next one's beginning
+    with torch.no_grad():
+        alone = sum(model(input_ids=part, labels=part).item() for part in (first, second))
+        packed = model(input_ids=ids, labels=labels, position_ids=places).item()
+        leaking = model(input_ids=ids, labels=labels).item()
+    assert packed == pytest.approx(alone, rel=2e-6)
+    assert abs(leaking - alone) > 1e-4 * alone, "the test sees a leak where there is one"
+
+
+def test_experts_share_the_work_and_the_log_says_so(folders: dict[str, Path], tmp_path: Path) -> None:
+    result, _ = run(job(folders, tmp_path, steps=12, preset="tiny-moe"))
+    assert result is not None
+    rows = [row for row in log(tmp_path) if "eval_loss" in row]
+    assert all(1.0 <= row["eval_busiest_expert"] < 4.0 for row in rows)  # eight experts: 8 would be one that does it all
+    use = torch.tensor(result["expert_use"])
+    assert use.shape == (4, 8)
+    torch.testing.assert_close(use.sum(1), torch.ones(4))
+    assert rows[-1]["eval_busiest_expert"] == pytest.approx(use.max().item() * 8)
+    model = AutoModelForCausalLM.from_pretrained(tmp_path / "out" / "model").eval()
+    windows = data.Windows(folders["packed"], "valid", 32)
+    batch = data.stack([windows[number] for number in range(512 // 32)])
+    with torch.no_grad():
+        loss = model(**batch, use_cache=False).loss.item()
+    assert loss == pytest.approx(result["eval_loss"], rel=1e-4)
+
+
+def test_checkpointing_the_gradient_changes_nothing(folders: dict[str, Path], tmp_path: Path) -> None:
+    for name, asked in (("kept", False), ("again", True)):
+        run(job(folders, tmp_path / name, steps=3, resources={"gradient_checkpointing": asked}))
+    assert log(tmp_path / "again") == log(tmp_path / "kept")
+
+
+@pytest.mark.slow
+def test_a_compiled_model_learns_the_same(folders: dict[str, Path], tmp_path: Path) -> None:
+    plain, _ = run(job(folders, tmp_path / "plain", steps=3))
+    fast, _ = run(job(folders, tmp_path / "fast", steps=3, resources={"compile": True}))
+    assert plain is not None and fast is not None
+    assert fast["loss"] == pytest.approx(plain["loss"], rel=1e-4)
+    names = [json.loads((tmp_path / run / "out" / "model" / "config.json").read_text()) for run in ("plain", "fast")]
+    assert names[0] == names[1] and math.isfinite(fast["loss"])
+    one, two = (AutoModelForCausalLM.from_pretrained(tmp_path / run / "out" / "model") for run in ("plain", "fast"))
+    assert one.state_dict().keys() == two.state_dict().keys()
