@@ -2,7 +2,10 @@
 
 A row's side is decided by its prompt, through a hash: all rows with one prompt are on one side, in every source and for every use. So no
 model is trained, at any stage, on a question that it is validated with at another. The smallest hashes are held out, so rows that come later
-never move a row from training to validation, as long as the share is the same.
+never move a row from training to validation, as long as the share is the same. The largest may be set aside as a test side that no stage reads.
+
+An article answers a request for its title where a text-to-text model (T5) pretrains on it; its prompt is still its title, and so is that of
+every dialogue that asks with the same template.
 """
 
 from __future__ import annotations
@@ -20,27 +23,36 @@ from pydantic import Field
 
 from tasks.rows import EXCERPT, Writer, content, files
 from tasks.stage import Identity, Job, Progress, Stats, stage
-from tasks.text import normalise
+from tasks.text import normalise, privacy, prompts
 
-Use = Literal["pretrain", "sft", "prompts", "pairs", "evaluate"]
+Use = Literal["pretrain", "text2text", "sft", "prompts", "pairs", "evaluate"]
 
 MAKES = {
     "pretrain": "documents",
+    "text2text": "conversations",
     "sft": "conversations",
     "prompts": "conversations",
     "pairs": "preferences",
 }  # use → kind written
 SERVES = {
-    "documents": {"pretrain"},
-    "conversations": {"pretrain", "sft", "prompts"},
+    "documents": {"pretrain", "text2text"},
+    "conversations": {"pretrain", "text2text", "sft", "prompts"},
     "preferences": {"pairs"},
 }  # kind read → uses
 FEW = 20  # rows of a use from which at least one is held out, and below which none is
 BATCH = 2_000  # rows in memory at a time
+PROMPTS = {  # columns that say what a row's prompt is
+    "documents": ["id", "source", "title"],
+    "conversations": ["source", "messages"],
+    "preferences": ["source", "messages"],
+}
+UNTITLED = "no title to ask about"
 
 
 class Params(Identity):
-    seed: int = Field(23333, ge=0, lt=2**63, description="Seed of the hash that draws the validation prompts")
+    seed: int = Field(
+        23333, ge=0, lt=2**63, description="Seed of the hash that draws the validation prompts, and of the title prompts"
+    )
     use: dict[str, list[Use]] = Field(
         default_factory=dict, description="Source name → what its rows are for; `evaluate` is not this stage's business"
     )
@@ -48,11 +60,20 @@ class Params(Identity):
     valid_max: int = Field(
         2000, ge=1, le=10_000_000, description="Most validation rows of one use that are drawn for it, in rows"
     )
+    test_share: float = Field(
+        0.0, ge=0, le=0.4, description="Share of prompts set aside in test.parquet, which no stage reads; 0: no such file"
+    )
+    answer_characters: int = Field(
+        512,
+        ge=16,
+        le=1_000_000,
+        description="Characters of an article that answer its title (text2text); cut where a sentence ends",
+    )
 
 
-@stage("split", version=1, title="Split into training and validation", params=Params)
+@stage("split", version=2, title="Split into training and validation", params=Params)
 def run(job: Job, params: Params, *, rows: Path) -> Stats:
-    """Write `<use>/{train,valid}.parquet` for every use that a source has, and `dropped/` for rows without one.
+    """Write `<use>/{train,valid}.parquet` (and `test.parquet`) for every use that a source has, and `dropped/` for rows without one.
 
     Raises `ValueError` for a source whose rows are not of a kind that its use takes, and for a use left without a training row.
     """
@@ -60,42 +81,44 @@ def run(job: Job, params: Params, *, rows: Path) -> Stats:
     _check(params, sources)
     total = sum(sum(counts.values()) for counts in sources.values())
     draws: dict[str, Draw] = {}
-    for kind, row in _told(job, rows, 0, 2 * total):
-        if uses := _uses(params, kind, row["source"]):
+    for kind, row in _told(job, rows, 0, 2 * total, PROMPTS):
+        if uses := _uses(params, kind, row):
             hashed = prompt_hash(params.seed, kind, row)
             for use in uses:
                 draws.setdefault(use, Draw(params.valid_share, params.valid_max)).add(hashed)
     valid = set().union(*(draw.held_out() for draw in draws.values()))
+    sides = ("train", "valid", "test") if params.test_share else ("train", "valid")
 
     funnel: dict[str, Any] = {source: {"in": 0, "kept": 0, "dropped": {}} for counts in sources.values() for source in counts}
-    amounts: dict[str, Any] = {use: {"train": {}, "valid": {}} for use in MAKES if use in draws}
+    amounts: dict[str, Any] = {use: {side: {} for side in sides} for use in MAKES if use in draws}
     with ExitStack() as stack:
         out = {
             (use, side): stack.enter_context(Writer(job.out / use / f"{side}.parquet", MAKES[use]))
-            for use, sides in amounts.items()
+            for use in amounts
             for side in sides
         }
         dropped = stack.enter_context(Writer(job.out / "dropped" / "00000.parquet", "dropped"))
         for kind, row in _told(job, rows, total, 2 * total):
             count = funnel[row["source"]]
             count["in"] += 1
-            uses = _uses(params, kind, row["source"])
+            uses = _uses(params, kind, row)
             if not uses:
-                reason = f"no use of this source's {kind}" if _trains(params, row["source"]) else "no use of this source"
+                reason = _useless(params, kind, row)
                 count["dropped"][reason] = count["dropped"].get(reason, 0) + 1
-                excerpt = "\n".join(content(kind, row))[:EXCERPT]
+                excerpt = privacy.mask("\n".join(content(kind, row))[: 4 * EXCERPT])[0][:EXCERPT]
                 dropped.add({"id": row["id"], "source": row["source"], "reason": reason, "detail": "", "excerpt": excerpt})
                 continue
             count["kept"] += 1
-            side = "valid" if prompt_hash(params.seed, kind, row) in valid else "train"
+            hashed = prompt_hash(params.seed, kind, row)
+            side = "valid" if hashed in valid else "test" if hashed >= (1 - params.test_share) * 2**64 else "train"
             for use in uses:
-                made = as_document(row) if use == "pretrain" and kind == "conversations" else row
+                made = _made(params, use, kind, row)
                 out[use, side].add(made)
                 amount = amounts[use][side].setdefault(row["source"], {"rows": 0, "characters": 0})
                 amount["rows"] += 1
                 amount["characters"] += _characters(MAKES[use], made)
-    for use, sides in amounts.items():
-        if not sides["train"]:
+    for use, written in amounts.items():
+        if not written["train"]:
             named = ", ".join(source for source, uses in params.use.items() if use in uses)
             raise ValueError(
                 f"use `{use}` has no training row: all rows of {named} are held out for validation; give it more rows"
@@ -104,15 +127,34 @@ def run(job: Job, params: Params, *, rows: Path) -> Stats:
 
 
 def prompt_hash(seed: int, kind: str, row: dict[str, Any]) -> int:
-    """64 bits that only depend on the prompt: a document's title, a dialogue up to its last user turn. Blind to punctuation, case and width."""
+    """64 bits that only depend on the prompt: a document's title, a dialogue up to its last user turn. Blind to punctuation, case and width.
+
+    A document without a title is a prompt of its own.
+    """
     if kind == "documents":
-        parts = [row["title"] or row["text"]]
+        parts = [(row["title"] or "").strip() or row["id"]]
     else:
         last = max((place for place, turn in enumerate(row["messages"]) if turn["role"] == "user"), default=-1)
         parts = [turn["content"] for turn in row["messages"][: last + 1]]
     keys = [normalise.dedup_key(part) or part for part in parts]
+    if kind != "documents" and len(keys) == 1:
+        keys = [_asked(keys[0])]
     text = "\x1f".join([str(seed), *keys])
     return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+
+
+_TEMPLATES = sorted(
+    (tuple(normalise.dedup_key(part) for part in template.split("{}")) for template in prompts.TEMPLATES),
+    key=lambda ends: -len("".join(ends)),
+)
+
+
+def _asked(key: str) -> str:
+    """What a prompt asks about, if it is one that a title template makes; else the prompt itself. All are keys of `normalise.dedup_key`."""
+    for before, after in _TEMPLATES:
+        if key.startswith(before) and key.endswith(after) and len(key) > len(before) + len(after):
+            return key[len(before) : len(key) - len(after)]
+    return key
 
 
 @dataclass
@@ -160,19 +202,35 @@ def as_document(row: dict[str, Any]) -> dict[str, Any]:
     return {"id": row["id"], "source": row["source"], "title": "", "text": text, "lang": "zh", "meta": row["meta"]}
 
 
+def as_answer(row: dict[str, Any], seed: int, longest: int) -> dict[str, Any]:
+    """An article as the answer to a request for its title, of at most `longest` characters."""
+    said = (("user", prompts.prompt(row["title"], seed)), ("assistant", prompts.cut(row["text"], longest)))
+    messages = [{"role": role, "content": text} for role, text in said]
+    return {"id": row["id"], "source": row["source"], "messages": messages, "meta": row["meta"]}
+
+
+def _made(params: Params, use: str, kind: str, row: dict[str, Any]) -> dict[str, Any]:
+    """A row as its use takes it."""
+    if kind == "documents":
+        return as_answer(row, params.seed, params.answer_characters) if use == "text2text" else row
+    return as_document(row) if use == "pretrain" else row
+
+
 def _characters(kind: str, row: dict[str, Any]) -> int:
     if kind == "documents":
         return len(row["text"])
     return sum(len(turn["content"]) for turn in row["messages"]) + len(row.get("chosen", "")) + len(row.get("rejected", ""))
 
 
-def _told(job: Job, folder: Path, done: int, total: int) -> Iterator[tuple[str, dict[str, Any]]]:
+def _told(
+    job: Job, folder: Path, done: int, total: int, columns: dict[str, list[str]] | None = None
+) -> Iterator[tuple[str, dict[str, Any]]]:
     """Every row with its kind; progress is told from `done` on."""
     import pyarrow.parquet as pq
 
     for kind in SERVES:
         for path in files(folder, kind=kind):
-            for batch in pq.ParquetFile(path).iter_batches(BATCH):
+            for batch in pq.ParquetFile(path).iter_batches(BATCH, columns=columns[kind] if columns else None):
                 job.progress(Progress(done, total, "row"))
                 for row in batch.to_pylist():
                     yield kind, row
@@ -195,8 +253,18 @@ def _trains(params: Params, source: str) -> list[str]:
     return [use for use in MAKES if use in params.use.get(source, ())]
 
 
-def _uses(params: Params, kind: str, source: str) -> list[str]:
-    return [use for use in _trains(params, source) if use in SERVES[kind]]
+def _uses(params: Params, kind: str, row: dict[str, Any]) -> list[str]:
+    """What a row is written for. A title asks for an article, so one without a title answers nothing."""
+    uses = [use for use in _trains(params, row["source"]) if use in SERVES[kind]]
+    return [use for use in uses if use != "text2text" or kind != "documents" or (row["title"] or "").strip()]
+
+
+def _useless(params: Params, kind: str, row: dict[str, Any]) -> str:
+    """Why a row is written for nothing."""
+    uses = _trains(params, row["source"])
+    if any(use in SERVES[kind] for use in uses):
+        return UNTITLED
+    return f"no use of this source's {kind}" if uses else "no use of this source"
 
 
 def _check(params: Params, sources: dict[str, Counter[str]]) -> None:

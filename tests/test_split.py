@@ -14,6 +14,7 @@ from hypothesis import strategies as st
 from tasks import split
 from tasks.rows import Writer, files, read, row_id
 from tasks.stage import Job, Resources
+from tasks.text import normalise, prompts
 
 DECODER = {"wiki": ["pretrain"], "zhihu": ["pretrain", "sft"], "belle": ["sft", "prompts"], "ranked": ["pairs"]}
 
@@ -208,6 +209,53 @@ def test_a_use_without_a_training_row_is_explained(tmp_path: Path) -> None:
     rows.append(ranking(held["messages"][0]["content"], "好", "坏"))
     with pytest.raises(ValueError, match="use `pairs` has no training row: all rows of ranked are held out"):
         build(tmp_path / "second", rows, use={"belle": ["sft"], "ranked": ["pairs"]})
+
+
+def test_an_article_answers_its_title_for_a_text_to_text_model(tmp_path: Path) -> None:
+    long = "青江流过石桥镇。" * 20
+    rows = [article("青江", long), article("", "无题的文字。"), dialogue("你好", "您好", "天气？", "晴")]
+    use = {"wiki": ["pretrain", "text2text"], "belle": ["text2text"]}
+    out, stats = build(tmp_path, rows, use=use, answer_characters=50)
+    asked, chat = read([out / "text2text" / "train.parquet"])
+    assert [turn["role"] for turn in asked["messages"]] == ["user", "assistant"]
+    assert asked["messages"][0]["content"] == prompts.prompt("青江", 23333)
+    assert asked["messages"][1]["content"] == "青江流过石桥镇。" * 6, "cut at the end of a sentence"
+    assert chat["messages"] == rows[2][1]["messages"], "a dialogue goes as it is"
+    assert len(ids(out, "pretrain", "train")) == 2, "an article without a title is still a text"
+    assert stats["funnel"]["wiki"] == {"in": 2, "kept": 2, "dropped": {}}
+
+
+def test_an_article_that_could_only_answer_its_title_and_has_none_is_dropped(tmp_path: Path) -> None:
+    out, stats = build(tmp_path, [article("甲", "文"), article(" ", "无题")], use={"wiki": ["text2text"]})
+    assert stats["funnel"]["wiki"] == {"in": 2, "kept": 1, "dropped": {split.UNTITLED: 1}}
+    assert [row["reason"] for row in read(files(out, kind="dropped"))] == [split.UNTITLED]
+
+
+@given(st.text(min_size=1, max_size=12).filter(str.strip), st.integers(0, 40))
+@example("介绍一下青江", 3)
+@example("李白 (唐代)", 1)
+def test_a_title_and_every_request_for_it_are_one_prompt(title: str, seed: int) -> None:
+    if not normalise.dedup_key(title):
+        return  # a title of signs alone is what it is
+    said = split.prompt_hash(5, *dialogue(prompts.prompt(title, seed)))
+    assert split.prompt_hash(5, *article(title, "文")) == said
+
+
+def test_a_test_side_is_apart_from_training_and_validation(tmp_path: Path) -> None:
+    rows = many("belle", 4000) + many("zhihu", 4000, "问")
+    use = {"belle": ["sft"], "zhihu": ["sft", "pretrain"]}
+    out, stats = build(tmp_path / "with", rows, use=use, valid_share=0.0025, test_share=0.0875)
+    sides = {side: ids(out, "sft", side) for side in ("train", "valid", "test")}
+    assert sum(map(len, sides.values())) == len(rows) and len(set().union(*sides.values())) == len(rows)
+    prompts_of = {
+        side: {row["messages"][0]["content"] for row in read([out / "sft" / f"{side}.parquet"])} for side in ("train", "test")
+    }
+    assert not prompts_of["train"] & prompts_of["test"]
+    assert 0.07 < len(sides["test"]) / len(rows) < 0.105 and 0.001 < len(sides["valid"]) / len(rows) < 0.005
+    assert stats["uses"]["pretrain"]["test"]["zhihu"]["rows"] == len(ids(out, "pretrain", "test"))
+    without, _ = build(tmp_path / "without", rows, use=use, valid_share=0.0025)
+    assert not (without / "sft" / "test.parquet").exists()
+    assert ids(without, "sft", "valid") == sides["valid"], "a test side moves no row of the validation"
 
 
 # -- sums and bytes -----------------------------------------------------------------------------------------------------
