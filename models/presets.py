@@ -147,7 +147,42 @@ class T5:
         )
 
 
-Preset = Llama | T5
+@dataclass(frozen=True)
+class RetNet:
+    """Retention, values and their gate twice as wide as the rest, GELU in a feed-forward of two matrices, no biases."""
+
+    hidden: int
+    ffn: int
+    layers: int
+    heads: int
+    context: int  # tokens a sequence where none is asked for
+
+    @property
+    def body(self) -> int:
+        """Parameters that work on every token: queries and keys, then values, gate and output, then the feed-forward and two norms."""
+        layer = 2 * self.hidden**2 + 3 * self.hidden * 2 * self.hidden + 2 * self.hidden * self.ffn + 2 * self.hidden
+        return self.layers * layer + self.hidden
+
+    def parameters(self, vocab_size: int) -> int:
+        """All parameters, with separate embeddings for input and output."""
+        return self.body + 2 * vocab_size * self.hidden
+
+    def config(self, vocab_size: int, context: int) -> PreTrainedConfig:
+        from models.retnet import RetNetConfig
+
+        return RetNetConfig(
+            **SPECIAL,
+            vocab_size=vocab_size,
+            hidden_size=self.hidden,
+            intermediate_size=self.ffn,
+            num_hidden_layers=self.layers,
+            num_attention_heads=self.heads,
+            max_position_embeddings=context,
+            use_cache=False,
+        )
+
+
+Preset = Llama | T5 | RetNet
 PRESETS: dict[str, Preset] = {
     # heads of 64 numbers: on a CPU, attention with 3 such heads takes half the time of 6 with 32
     "tiny": Llama(192, 512, 4, 3, 256),
@@ -163,6 +198,11 @@ PRESETS: dict[str, Preset] = {
     # ChatLM-mini-Chinese: 187.7 million parameters with its vocabulary of 29,298
     "t5-tiny": T5(192, 512, 3, 3, 256),
     "t5-0.2b": T5(768, 3072, 10, 12, 256),
+    # retnet-1.3B-toy's shapes, whose vocabulary has 64,000 entries: with it and separate embeddings 400, 1,470 and 2,845 million
+    "retnet-tiny": RetNet(192, 384, 4, 3, 256),
+    "retnet-300m": RetNet(1280, 2560, 12, 8, 1024),
+    "retnet-1.3b": RetNet(2048, 4096, 24, 8, 1024),
+    "retnet-2.7b": RetNet(2560, 5120, 32, 10, 1024),
 }
 
 

@@ -12,9 +12,23 @@ from tasks.training import TOOLS, Training, train
 
 
 class Params(Training):
-    preset: Literal["tiny", "16m", "42m", "92m", "210m", "440m", "1.5b", "tiny-moe", "92m-moe", "t5-tiny", "t5-0.2b"] = Field(
-        default="tiny", description="Architecture and size of the model (models/presets.py)"
-    )
+    preset: Literal[
+        "tiny",
+        "16m",
+        "42m",
+        "92m",
+        "210m",
+        "440m",
+        "1.5b",
+        "tiny-moe",
+        "92m-moe",
+        "t5-tiny",
+        "t5-0.2b",
+        "retnet-tiny",
+        "retnet-300m",
+        "retnet-1.3b",
+        "retnet-2.7b",
+    ] = Field(default="tiny", description="Architecture and size of the model (models/presets.py)")
     kv_heads: int | None = Field(
         default=None,
         ge=1,
