@@ -56,6 +56,10 @@ class Resources(BaseModel):
     )
     checkpoint_steps: int = Field(default=50, ge=1, description="Steps between training checkpoints")
     keep_checkpoints: int = Field(default=2, ge=1, le=100, description="Newest checkpoints kept while a stage trains")
+    download_connections: int = Field(default=4, ge=1, le=64, description="Files fetched at once; a Wikimedia dump: at most 2")
+    download_retries: int = Field(default=8, ge=0, le=1000, description="Attempts in a row that bring nothing, before giving up")
+    download_backoff: float = Field(default=1.0, ge=0, le=60, description="Seconds before the second attempt; doubles from there")
+    download_silence: float = Field(default=30.0, gt=0, le=3600, description="Seconds without a byte: the transfer has stalled")
 
     @property
     def cores(self) -> int:

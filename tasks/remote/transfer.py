@@ -1,0 +1,404 @@
+"""One file over HTTP, whole and verified, whatever the network does on the way.
+
+What has arrived stays in a partial file, with a note of the state it belongs to (its ETag or Last-Modified). Another attempt, or another
+process after a kill, asks for the rest of that state only (`Range` with `If-Range`, RFC 9110 section 13.1.5); where the server has another state by
+now, or knows no ranges, the file starts again. A failure that may pass is tried again, later each time, or when the server says so.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import email.utils
+import functools
+import hashlib
+import importlib.metadata
+import json
+import os
+import random
+import threading
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+from typing import TYPE_CHECKING, Any, TypeVar
+from urllib.parse import urlsplit
+
+if TYPE_CHECKING:
+    import httpx
+
+T = TypeVar("T")
+
+SLOWEST = 60.0  # seconds between two attempts, at most
+PATIENCE = 600.0  # seconds of `Retry-After` that are waited; a server that asks for more is asked another day
+ADVANCE = 64 << 10  # bytes an attempt must bring for the count of failures to start again
+TRICKLE = 1000  # bytes/s below which a transfer counts as stalled, over as long as silence is borne
+ANSWER = 64 << 20  # bytes of a listing, at most
+PASSING = {408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524}  # statuses that another attempt may mend
+
+
+@dataclass(frozen=True)
+class Rules:
+    """How patient a client is, in seconds. `retries` are attempts in a row that bring nothing new."""
+
+    retries: int = 8
+    backoff: float = 1.0  # before the second attempt; doubles from there
+    connect: float = 10.0
+    silence: float = 30.0  # without a byte, a transfer is stalled
+
+
+@dataclass(frozen=True)
+class File:
+    """A file upstream."""
+
+    path: str  # relative, the name it is kept under
+    url: str
+    size: int | None = None  # bytes, where upstream lists them
+    checksum: str = ""  # algorithm:hexadecimal; `git` is the hash of a git blob
+    state: str = ""  # of what the URL served when it was looked up, as `state_of` spells it
+
+
+class Unavailable(ValueError):
+    """Upstream does not give what was asked. Says what, where, why and what to do."""
+
+
+class Unreachable(Unavailable):
+    """Nobody answers, so there is no use in asking for the next file."""
+
+
+class Stopped(RuntimeError):
+    """Somebody else's failure ended this transfer."""
+
+
+class _Again(Exception):
+    """Another attempt may mend it. `wait`: seconds the server asked for."""
+
+    def __init__(self, what: str, wait: float | None = None, *, reached: bool = True):
+        super().__init__(what)
+        self.wait, self.reached = wait, reached
+
+
+class Remote:
+    """An HTTP client for several threads that says who it is, waits when it is told to, and tries again."""
+
+    def __init__(self, rules: Rules, log: Callable[[str], None] = lambda text: None):
+        import httpx
+
+        self.rules, self.log = rules, log
+        self.stop = threading.Event()  # set: every transfer ends with `Stopped`
+        self._not_before: dict[str, float] = {}  # by host: a server that asks one connection to wait means all of them
+        agent = f"Hanlin/{importlib.metadata.version('hanlin')} (Chinese corpus pipeline) httpx/{httpx.__version__}"
+        self._http = httpx.Client(
+            headers={"User-Agent": agent, "Accept-Encoding": "identity"},  # lengths and ranges then count the file's own bytes
+            follow_redirects=True,
+            timeout=httpx.Timeout(rules.silence, connect=rules.connect),
+        )
+
+    def __enter__(self) -> Remote:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        self.stop.set()
+        self._http.close()
+
+    def text(self, url: str, headers: dict[str, str] | None = None) -> tuple[str, httpx.Headers]:
+        """A small answer and its headers. Raises `Unavailable`; a status that will not pass is in its `status`."""
+
+        def attempt() -> tuple[str, httpx.Headers]:
+            body = bytearray()
+            with self._answer("GET", url, headers or {}) as response:
+                for chunk in response.iter_bytes():
+                    body += chunk
+                    if len(body) > ANSWER:
+                        raise Unavailable(f"{url}: the answer is longer than {ANSWER >> 20} MB; is this the right address?")
+            return body.decode("utf-8", "replace"), response.headers
+
+        return self._persist(url, attempt)
+
+    def state(self, url: str) -> str:
+        """What a URL serves now, without its bytes; see `state_of`."""
+
+        def attempt() -> str:
+            with contextlib.suppress(Refused), self._answer("HEAD", url, {}) as response:
+                return state_of(response.headers)
+            with self._answer("GET", url, {}) as response:  # some servers refuse HEAD; the body is never read
+                return state_of(response.headers)
+
+        return self._persist(url, attempt)
+
+    def fetch(
+        self,
+        file: File,
+        part: Path,
+        headers: dict[str, str] | None = None,
+        at: Callable[[int, int | None], None] = lambda have, total: None,
+    ) -> dict[str, Any]:
+        """Bring a file to `part`, going on where an earlier attempt left off, and verify it. `at` is told of (bytes there, bytes in all or None).
+
+        Returns size, sha256 and state. Raises `Unavailable` (`Unreachable` where nobody answers), or OSError for the disk.
+        """
+        best = spoiled = 0
+        mark = _size(part)
+
+        def advanced() -> bool:
+            nonlocal best, mark
+            best = max(best, _size(part))
+            if best < mark + ADVANCE:
+                return False
+            mark = best
+            return True
+
+        def attempt() -> dict[str, Any]:
+            nonlocal spoiled
+            self._transfer(file, part, headers or {}, at)
+            sums = _sums(part, file.checksum)
+            if file.checksum and sums[0] != file.checksum:
+                spoiled += 1
+                _forget(part)
+                if spoiled > 1:
+                    raise Unavailable(
+                        f"{file.url}: the file hashes to {sums[0]} where {file.checksum} was expected, twice in a row; the file or its "
+                        "checksum was changed: correct the checksum in the recipe, or wait until upstream has mended it"
+                    )
+                raise _Again(f"hashes to {sums[0]} where {file.checksum} was expected; starting again")
+            return {"size": part.stat().st_size, "sha256": sums[1], "state": _note(part).get("state", "")}
+
+        return self._persist(file.url, attempt, advanced, lambda: _size(part))
+
+    # -- one request --------------------------------------------------------------------------------------------------
+
+    @contextlib.contextmanager
+    def _answer(self, method: str, url: str, headers: dict[str, str]) -> Iterator[httpx.Response]:
+        """An open response with a good status. Everything that goes wrong is `_Again` or `Unavailable`, while it is read too."""
+        import httpx
+
+        self._hold(url)
+        try:
+            with self._http.stream(method, url, headers=headers) as response:
+                status = response.status_code
+                if status in PASSING:
+                    wait = _retry_after(response.headers.get("retry-after"))
+                    raise _Again(f"the server answers {status} {response.reason_phrase}", wait)
+                if status >= 400 and not (status == 416 and "Range" in headers):
+                    raise Refused(url, status, response.reason_phrase)
+                yield response
+        except httpx.ConnectTimeout:
+            raise _Again(f"no connection within {self.rules.connect:g} s", reached=False) from None
+        except httpx.TimeoutException:
+            raise _Again(f"stalled: not a byte for {self.rules.silence:g} s") from None
+        except httpx.ConnectError as error:
+            if "CERTIFICATE_VERIFY_FAILED" in str(error):
+                raise Unreachable(f"{url}: {error}; if a proxy stands between, name its certificate in SSL_CERT_FILE") from None
+            raise _Again(f"no connection ({error})", reached=False) from None
+        except httpx.TransportError as error:
+            raise _Again(f"broken off ({error or type(error).__name__})") from None
+        except (httpx.HTTPError, httpx.InvalidURL) as error:
+            raise Unavailable(f"{url}: {error}; check the address") from None
+
+    def _transfer(self, file: File, part: Path, headers: dict[str, str], at: Callable[[int, int | None], None]) -> None:
+        """One attempt: what is missing of the file goes to the end of `part`. Returns once it is as long as it should be."""
+        note, have = _note(part), _size(part)
+        sealed = note.get("seal", "") if note.get("url") == file.url else ""  # what another mirror sent is judged by its checksum
+        if not (sealed or file.checksum) or (file.size is not None and have > file.size):
+            _forget(part)
+            have, note = 0, {}
+        length = file.size if file.size is not None else note.get("length")
+        if have and have == length:
+            return
+        ranged = {"Range": f"bytes={have}-"} | ({"If-Range": sealed} if sealed else {}) if have else {}
+        with self._answer("GET", file.url, headers | ranged) as response:
+            if response.status_code != 200 and not (have and _continues(response, have, note)):
+                _forget(part)
+                raise _Again(f"the answer ({response.status_code}) does not go on where the {have:,} bytes end; starting again")
+            if have and response.status_code == 200:
+                self.log(f"{file.path}: the server starts it again ({have / 1e6:,.1f} MB were there)")
+                have = 0
+            total = _total(response, have)
+            self._check(file, response, total)
+            if not have:
+                _forget(part)
+                _remember(
+                    part, {"url": file.url, "state": state_of(response.headers), "seal": _seal(response.headers), "length": total}
+                )
+            self._receive(response, part, have, total, at)
+        if total is not None and _size(part) != total:
+            raise _Again(f"ends after {_size(part):,} of {total:,} bytes")
+        if file.size is not None and _size(part) != file.size:
+            raise _Again(f"has {_size(part):,} bytes where upstream lists {file.size:,}")
+
+    def _receive(
+        self, response: httpx.Response, part: Path, have: int, total: int | None, at: Callable[[int, int | None], None]
+    ) -> None:
+        since, came = time.monotonic(), 0
+        with part.open("ab", buffering=0) as out:
+            at(have, total)
+            try:
+                for chunk in response.iter_raw():
+                    if self.stop.is_set():
+                        raise Stopped
+                    out.write(chunk)
+                    have, came = have + len(chunk), came + len(chunk)
+                    at(have, total)
+                    if (taken := time.monotonic() - since) >= self.rules.silence:
+                        if came < TRICKLE * taken:
+                            raise _Again(f"stalled: {came:,} bytes in {taken:.0f} s")
+                        since, came = time.monotonic(), 0
+            finally:
+                os.fsync(out.fileno())
+
+    def _check(self, file: File, response: httpx.Response, total: int | None) -> None:
+        """What the headers already give away."""
+        packed = response.headers.get("content-encoding", "identity").lower()
+        if packed not in ("identity", "") and PurePosixPath(file.path).suffix not in (".gz", ".tgz"):
+            raise Unavailable(
+                f"{file.url}: sent compressed ({packed}) although it was asked for as it is; fetch it by hand and use path:"
+            )
+        web = response.headers.get("content-type", "").startswith("text/html")
+        if web and not file.checksum and PurePosixPath(file.path).suffix not in (".html", ".htm"):
+            raise Unavailable(f"{file.url}: gives a web page, not a file; use the address that the download itself has")
+        if file.size is not None and total is not None and total != file.size:
+            raise _Again(f"the server announces {total:,} bytes where upstream lists {file.size:,}")
+
+    # -- patience -----------------------------------------------------------------------------------------------------
+
+    def _hold(self, url: str) -> None:
+        while (left := self._not_before.get(urlsplit(url).netloc, 0.0) - time.monotonic()) > 0 and not self.stop.is_set():
+            self.stop.wait(left)
+        if self.stop.is_set():
+            raise Stopped
+
+    def _persist(
+        self,
+        url: str,
+        attempt: Callable[[], T],
+        advanced: Callable[[], bool] = lambda: False,
+        have: Callable[[], int] = lambda: 0,
+    ) -> T:
+        """Attempt it until it is done, or until it has failed too often in a row without bringing anything new."""
+        failures = 0
+        while True:
+            try:
+                return attempt()
+            except _Again as trouble:
+                failures = 1 if advanced() else failures + 1
+                kept = f"; {have() / 1e6:,.1f} MB are kept, and the next run goes on from there" if have() else ""
+                if trouble.wait is not None and trouble.wait > PATIENCE:
+                    raise Unavailable(
+                        f"{url}: {trouble} and asks to come back in {trouble.wait / 60:,.0f} min; run again then{kept}"
+                    ) from None
+                if failures > self.rules.retries:
+                    kind = Unavailable if trouble.reached else Unreachable
+                    raise kind(
+                        f"{url}: {trouble}; gave up after {failures} attempts{kept}. Check the network, or run again later"
+                    ) from None
+                delay = min(SLOWEST, self.rules.backoff * 2 ** (failures - 1)) * random.uniform(0.5, 1.0)
+                if trouble.wait is not None:
+                    delay += trouble.wait
+                    self._not_before[urlsplit(url).netloc] = time.monotonic() + delay
+                self.log(f"{_short(url)}: {trouble}; attempt {failures + 1} in {delay:.1f} s")
+                if self.stop.wait(delay):
+                    raise Stopped from None
+
+
+class Refused(Unavailable):
+    """A status that waiting does not mend."""
+
+    def __init__(self, url: str, status: int, reason: str):
+        then = {
+            401: "it wants a token (HF_TOKEN for the hub)",
+            403: "not everybody may read it (HF_TOKEN for the hub, once its terms are accepted there)",
+            404: "there is no such thing; check the name",
+            410: "it was taken away",
+        }.get(status, "check the address")
+        super().__init__(f"{url}: the server answers {status} {reason}: {then}")
+        self.url, self.status = url, status
+
+
+def state_of(headers: Any) -> str:
+    """What tells one state of a URL from the next: its ETag, else its date and size, else its size; empty where the server says nothing."""
+    if etag := headers.get("etag"):
+        return f"etag {etag.removeprefix('W/')}"
+    size = headers.get("content-range", "").rpartition("/")[2] or headers.get("content-length", "")
+    return " ".join(
+        [*(["modified", headers["last-modified"]] if "last-modified" in headers else []), *(["size", size] if size else [])]
+    )
+
+
+def _seal(headers: Any) -> str:
+    """What `If-Range` may say: a strong ETag, else a date; empty where neither is given (a weak ETag promises no equal bytes)."""
+    etag = headers.get("etag", "")
+    return etag if etag and not etag.startswith("W/") else headers.get("last-modified", "") if not etag else ""
+
+
+def _continues(response: Any, have: int, note: dict[str, Any]) -> bool:
+    """Whether a 206 goes on exactly where the partial file ends, in the same state of the file."""
+    begin = response.headers.get("content-range", "").removeprefix("bytes ").partition("-")[0]
+    if response.status_code != 206 or begin != str(have):
+        return False
+    total = response.headers["content-range"].rpartition("/")[2]
+    same_length = total == "*" or note.get("length") in (None, int(total))
+    etag = response.headers.get("etag")
+    return same_length and (
+        etag is None or not note.get("state", "").startswith("etag ") or state_of(response.headers) == note["state"]
+    )
+
+
+def _total(response: Any, have: int) -> int | None:
+    ranged = response.headers.get("content-range", "").rpartition("/")[2]
+    if have and ranged.isdigit():
+        return int(ranged)
+    length = response.headers.get("content-length", "")
+    return have + int(length) if length.isdigit() else None
+
+
+def _retry_after(value: str | None) -> float | None:
+    """Seconds, or an HTTP date. None where it says neither."""
+    if not value:
+        return None
+    if value.strip().isdigit():
+        return float(value)
+    with contextlib.suppress(ValueError):
+        return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
+    return None
+
+
+def _sums(path: Path, checksum: str) -> tuple[str, str]:
+    """(the file's checksum by the algorithm of `checksum`, its sha256), in one pass."""
+    name = checksum.partition(":")[0] or "sha256"
+    asked = hashlib.new("sha1" if name == "git" else name, usedforsecurity=False)
+    if name == "git":
+        asked.update(b"blob %d\0" % path.stat().st_size)
+    sha256 = hashlib.sha256()
+    with path.open("rb") as file:
+        for chunk in iter(functools.partial(file.read, 1 << 20), b""):
+            asked.update(chunk)
+            sha256.update(chunk)
+    return f"{name}:{asked.hexdigest()}", sha256.hexdigest()
+
+
+def _size(part: Path) -> int:
+    return part.stat().st_size if part.exists() else 0
+
+
+def _note(part: Path) -> dict[str, Any]:
+    """Which state of which URL the partial file belongs to; empty where that is not known."""
+    try:
+        return json.loads(part.with_name(f"{part.name}.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
+
+
+def _remember(part: Path, note: dict[str, Any]) -> None:
+    path = part.with_name(f"{part.name}.json")
+    draft = path.with_name(f"{path.name}.draft")
+    draft.write_text(json.dumps(note), "utf-8")
+    os.replace(draft, path)
+
+
+def _forget(part: Path) -> None:
+    """The bytes first: a note without bytes is harmless, bytes with another state's note are not."""
+    part.unlink(missing_ok=True)
+    part.with_name(f"{part.name}.json").unlink(missing_ok=True)
+
+
+def _short(url: str) -> str:
+    return PurePosixPath(urlsplit(url).path).name or url

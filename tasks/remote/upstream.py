@@ -1,0 +1,317 @@
+"""What there is upstream: the pin of what was asked for, and the files at a pin.
+
+dumps.wikimedia.org     /<wiki>/ lists dates; /<wiki>/<date>/dumpstatus.json says which jobs are done, with sizes and SHA-1; mirrors without it have
+                        <wiki>-<date>-sha1sums.txt. HANLIN_DUMPS_URL names a mirror.
+the hub                 /api/datasets/<name>/revision/<revision> gives the commit, …/tree/<commit> the files with their hashes.
+                        HF_ENDPOINT names a mirror, HF_TOKEN opens what is not public.
+"""
+
+from __future__ import annotations
+
+import difflib
+import json
+import os
+import re
+import threading
+from collections.abc import Callable, Iterable, Sequence
+from fnmatch import fnmatchcase
+from pathlib import PurePosixPath
+from typing import Any, TypeVar
+from urllib.parse import quote, urljoin, urlsplit
+
+from tasks.remote.asked import Asked, Dump, Hub, Pin, Urls
+from tasks.remote.transfer import File, Refused, Remote, Stopped, Unavailable
+
+T = TypeVar("T")
+
+WIKIS = (  # to suggest a name from
+    "zhwiki zh_yuewiki zh_classicalwiki zh_min_nanwiki wuuwiki zhwiktionary zhwikisource zhwikinews zhwikiquote zhwikibooks zhwikivoyage "
+    "enwiki jawiki"
+).split()
+PAGES = re.compile(r"\.xml(-p\d+p\d+)?\.(bz2|gz|xz|zst)$")  # a job's page files; its indexes end in .txt.bz2
+PART = re.compile(r"-p\d+p\d+\.\w+$")
+NO_DATA = ("README*", "LICENSE*", "*.md", "*.py", "dataset_infos.json")  # of a hub dataset
+LOOK_BACK = 6  # dates to try: a dump takes days to be done, and older ones are taken away
+
+
+def dumps_url() -> str:
+    return (os.environ.get("HANLIN_DUMPS_URL") or "https://dumps.wikimedia.org").rstrip("/")
+
+
+def hub_url() -> str:
+    return (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
+
+
+def hub_headers(asked: Asked) -> dict[str, str]:
+    """The token, for the hub alone; the client drops it where the hub sends it elsewhere."""
+    token = os.environ.get("HF_TOKEN", "").strip()
+    return {"Authorization": f"Bearer {token}"} if token and isinstance(asked, Hub) else {}
+
+
+def pin(remote: Remote, asked: Asked) -> Pin:
+    """What the moving part of a request is now. Raises `Unavailable`."""
+    if (known := asked.pinned()) is not None:
+        return known
+    if isinstance(asked, Dump):
+        return {"date": _newest(remote, asked)}
+    if isinstance(asked, Hub):
+        return {"commit": _commit(remote, asked)}
+    return _states(remote, asked)
+
+
+def listing(remote: Remote, asked: Asked, at: Pin) -> list[File]:
+    """The files that are asked for at a pin, sorted by name; never none. Raises `Unavailable`."""
+    if isinstance(asked, Urls):
+        found = [
+            File(link.file, link.url, checksum=state if (state := at[link.file]).startswith("sha256:") else "", state=state)
+            for link in asked.urls
+        ]
+        return sorted(found, key=lambda file: file.path)
+    found = _dump_files(remote, asked, at["date"]) if isinstance(asked, Dump) else _hub_files(remote, asked, at["commit"])
+    for file in found:
+        parts = PurePosixPath(file.path).parts
+        if not parts or file.path.startswith("/") or ".." in parts or "\\" in file.path:
+            raise Unavailable(f"{file.url}: upstream lists a file named {file.path!r}, outside its folder; nothing was fetched")
+    chosen = [file for file in found if not asked.files or any(fnmatchcase(file.path, pattern) for pattern in asked.files)]
+    if not chosen:
+        names = [file.path for file in found]
+        near = difflib.get_close_matches(asked.files[0], names, 3, cutoff=0.3) if asked.files else []
+        there = ", ".join(near or names[:8]) or "no file of pages"
+        raise Unavailable(
+            f"{asked} has no file named {' or '.join(asked.files) or 'as pages are'}; it has {there}; correct files:"
+        )
+    return sorted(chosen, key=lambda file: file.path)
+
+
+# -- Wikimedia dumps --------------------------------------------------------------------------------------------------
+
+
+def _newest(remote: Remote, asked: Dump) -> str:
+    """The newest date whose job is done."""
+    dates = _dates(remote, asked.dump)
+    told = []
+    for date in dates[:LOOK_BACK]:
+        status, files = _job(remote, asked, date)
+        if status == "done" and files:
+            return date
+        told.append(f"{date}: {status}")
+    latest = f"{dumps_url()}/{asked.dump}/latest/{asked.dump}-latest-sha1sums.txt"
+    if not told:  # a mirror that lists no dates
+        named = re.findall(rf"\b{asked.dump}-(20\d{{6}})-{_stem(asked.job)}", _optional(remote, latest) or "")
+        if named:
+            return max(named)
+    what = f"none of its dates has the job {asked.job} done ({'; '.join(told)})" if told else "it lists no dates"
+    raise Unavailable(f"{dumps_url()}/{asked.dump}/: {what}; wait for the dump, or choose another job: or date:")
+
+
+def _dates(remote: Remote, wiki: str) -> list[str]:
+    """Newest first."""
+    try:
+        page, _ = remote.text(f"{dumps_url()}/{wiki}/")
+    except Refused as refused:
+        if refused.status != 404:
+            raise
+        near = difflib.get_close_matches(wiki, WIKIS, 1)
+        hint = f"did you mean {near[0]}?" if near and near[0] != wiki else "see backup-index.html there for the names"
+        raise Unavailable(f"{refused.url}: there is no wiki {wiki}; {hint}") from None
+    return sorted(set(re.findall(r"""href=["'][^"']*?\b(20\d{6})/?["']""", page)), reverse=True)
+
+
+def _job(remote: Remote, asked: Dump, date: str) -> tuple[str, dict[str, dict[str, Any]]]:
+    """A job's status and its page files: name → {size, sha1}."""
+    base = f"{dumps_url()}/{asked.dump}/{date}"
+    told = _optional(remote, f"{base}/dumpstatus.json")
+    if told is None:  # older dates and some mirrors: what is in the list of checksums was finished
+        sums = _sums(remote, asked.dump, date)
+        mine = re.compile(rf"^{asked.dump}-{date}-{_stem(asked.job)}")
+        files = {name: {"sha1": sha1} for name, sha1 in sums.items() if mine.match(name) and PAGES.search(name)}
+        return "done" if files else "not there", _one_of_each(asked.job, files)
+    try:
+        job = json.loads(told)["jobs"][asked.job]
+        status, files = str(job["status"]), dict(job.get("files") or {})
+    except KeyError:
+        known = ", ".join(sorted(name for name in json.loads(told).get("jobs", {}) if name.endswith(("dump", "dumprecombine"))))
+        raise Unavailable(
+            f"{base}/dumpstatus.json: it has no job {asked.job}; jobs there: {known or 'none'}; correct job:"
+        ) from None
+    except ValueError:
+        raise Unavailable(f"{base}/dumpstatus.json: not JSON; check HANLIN_DUMPS_URL") from None
+    return status, _one_of_each(asked.job, {name: about for name, about in files.items() if PAGES.search(name)})
+
+
+def _stem(job: str) -> str:
+    """How the names of a job's files go on after wiki and date."""
+    about = {
+        "articles": "pages-articles",
+        "articlesmultistream": "pages-articles-multistream",
+        "metacurrent": "pages-meta-current",
+    }
+    what = job.removesuffix("recombine").removesuffix("dump")
+    return rf"{about.get(what, re.escape(what))}\d*\.xml"
+
+
+def _one_of_each(job: str, files: dict[str, dict[str, Any]]) -> dict[str, dict[str, Any]]:
+    """The same pages come as parts and as one file, and where both are listed one of the two has to do."""
+    parts = {name: about for name, about in files.items() if PART.search(name)}
+    whole = {name: about for name, about in files.items() if name not in parts}
+    return (whole or parts) if job.endswith("recombine") else (parts or whole)
+
+
+def _dump_files(remote: Remote, asked: Dump, date: str) -> list[File]:
+    try:
+        status, files = _job(remote, asked, date)
+    except Refused as refused:
+        raise Unavailable(
+            f"{refused}; Wikimedia keeps the last few dates, so a copy of an older one has to come from path:"
+        ) from None
+    base = f"{dumps_url()}/{asked.dump}/{date}"
+    if status == "not there":
+        there = _dates(remote, asked.dump)
+        raise Unavailable(
+            f"{base}/: there is no such dump; dates there: {', '.join(there[:8]) or 'none'}; correct date:, write latest, or give "
+            "a copy of your own as path:"
+        )
+    if status != "done":
+        raise Unavailable(f"{base}/: the job {asked.job} is {status}; wait for it, or take an earlier date: or latest")
+    sums = _sums(remote, asked.dump, date) if any("sha1" not in about for about in files.values()) else {}
+    return [
+        File(
+            name,
+            f"{base}/{quote(name)}",
+            about.get("size"),
+            f"sha1:{sha1}" if (sha1 := about.get("sha1") or sums.get(name)) else "",
+        )
+        for name, about in files.items()
+    ]
+
+
+def _sums(remote: Remote, wiki: str, date: str) -> dict[str, str]:
+    """name → SHA-1, as the dump's list of checksums states it; empty where there is none."""
+    text = _optional(remote, f"{dumps_url()}/{wiki}/{date}/{wiki}-{date}-sha1sums.txt") or ""
+    return {name: sha1 for sha1, name in re.findall(r"^([0-9a-f]{40})\s+\*?(\S+)$", text, re.MULTILINE)}
+
+
+def _optional(remote: Remote, url: str) -> str | None:
+    try:
+        return remote.text(url)[0]
+    except Refused as refused:
+        if refused.status in (404, 410):
+            return None
+        raise
+
+
+# -- the hub ----------------------------------------------------------------------------------------------------------
+
+
+def _hub(remote: Remote, asked: Hub, url: str) -> tuple[Any, Any]:
+    """A JSON answer of the hub's API, and its headers."""
+    try:
+        text, headers = remote.text(url, hub_headers(asked))
+        return json.loads(text), headers
+    except Refused as refused:
+        if refused.status not in (401, 403, 404):
+            raise
+        token = "HF_TOKEN is set, but may not be valid for it" if hub_headers(asked) else "a private or gated one needs HF_TOKEN"
+        raise Unavailable(
+            f"{url}: no dataset {asked.hub} at revision {asked.revision} ({refused.status}); check both names at {hub_url()}/datasets ({token})"
+        ) from None
+    except ValueError as error:
+        if isinstance(error, Unavailable):
+            raise
+        raise Unavailable(f"{url}: the answer is not JSON; check HF_ENDPOINT") from None
+
+
+def _commit(remote: Remote, asked: Hub) -> str:
+    about, _ = _hub(remote, asked, f"{hub_url()}/api/datasets/{asked.hub}/revision/{quote(asked.revision, safe='')}")
+    commit = about.get("sha") if isinstance(about, dict) else None
+    if not isinstance(commit, str) or not commit:
+        raise Unavailable(f"{hub_url()}: it names no commit for {asked.hub} at {asked.revision}; check HF_ENDPOINT")
+    return commit
+
+
+def _hub_files(remote: Remote, asked: Hub, commit: str) -> list[File]:
+    at = asked.model_copy(update={"revision": commit})
+    url = f"{hub_url()}/api/datasets/{asked.hub}/tree/{commit}?recursive=true"
+    entries: list[Any] = []
+    while url:
+        page, headers = _hub(remote, at, url)
+        entries += page
+        following = re.search(r'<([^>]+)>;\s*rel="next"', headers.get("link", ""))
+        # a mirror repeats the hub's own links, which would lead away from it
+        url = (
+            f"{hub_url()}/api/{urlsplit(urljoin(url, following[1])).path.partition('/api/')[2]}?{urlsplit(following[1]).query}"
+            if following
+            else ""
+        )
+    found = []
+    for entry in entries:
+        if entry.get("type") != "file":
+            continue
+        path, stored = entry["path"], entry.get("lfs") or {}
+        checksum = (
+            f"sha256:{stored['oid'].removeprefix('sha256:')}"
+            if stored.get("oid")
+            else f"git:{entry['oid']}"
+            if entry.get("oid")
+            else ""
+        )
+        address = f"{hub_url()}/datasets/{asked.hub}/resolve/{commit}/{quote(path)}"
+        hidden = any(part.startswith(".") for part in PurePosixPath(path).parts)
+        dull = not asked.files and (hidden or any(fnmatchcase(PurePosixPath(path).name, pattern) for pattern in NO_DATA))
+        if not dull:
+            found.append(File(path, address, stored.get("size", entry.get("size")), checksum))
+    return found
+
+
+# -- plain URLs -------------------------------------------------------------------------------------------------------
+
+
+def _states(remote: Remote, asked: Urls) -> Pin:
+    def look(url: str, sha256: str) -> str:
+        return f"sha256:{sha256.lower()}" if sha256 else remote.state(url)
+
+    calls = [lambda link=link: look(link.url, link.sha256) for link in asked.urls]
+    found = in_threads(calls, 4)
+    if wrong := [result for result in found if isinstance(result, Exception)]:
+        raise wrong[0] if len(wrong) == 1 else Unavailable("\n".join(map(str, wrong)))
+    for link, state in zip(asked.urls, found, strict=True):
+        if not state:
+            remote.log(
+                f"{link.url}: the server tells neither ETag nor date nor size, so a change goes unnoticed; give its sha256"
+            )
+    return {link.file: str(state) for link, state in zip(asked.urls, found, strict=True)}
+
+
+def in_threads(calls: Sequence[Callable[[], T]], count: int, tick: Callable[[], None] = lambda: None) -> list[T | Exception]:
+    """Every call's result or error, in order, from `count` threads; `tick` is called here twice a second.
+
+    Threads that are waited for at exit would hold up Ctrl-C for as long as a silent server is borne, so these are daemons.
+    """
+    results: dict[int, T | Exception] = {}
+    waiting = iter(enumerate(calls))
+    lock = threading.Lock()
+
+    def work() -> None:
+        while True:
+            with lock:
+                number, call = next(waiting, (-1, None))
+            if call is None:
+                return
+            try:
+                results[number] = call()
+            except Exception as error:
+                results[number] = error
+
+    threads = [threading.Thread(target=work, name=f"remote {n}", daemon=True) for n in range(min(count, len(calls)))]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        while thread.is_alive():
+            thread.join(0.5)
+            tick()
+    return [results[number] for number in range(len(calls))]
+
+
+def failures(results: Iterable[Any]) -> list[Exception]:
+    """The errors among results, without those of transfers that were only told to stop."""
+    return [result for result in results if isinstance(result, Exception) and not isinstance(result, Stopped)]
