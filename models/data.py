@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch.utils.data import Dataset, Sampler
 
-from models import template
+from models import packing, template
 from models.losses import IGNORE
 
 if TYPE_CHECKING:
@@ -130,7 +130,7 @@ def conversations(path: Path, tokenizer: PreTrainedTokenizerBase, max_length: in
     rows = _Rows("input_ids", "labels")
     for batch in _batches(path, ["messages"]):
         for ids, trained in template.encode(tokenizer, [row["messages"] for row in batch]):
-            ends = [place + 1 for place, token in enumerate(ids) if token == template.STOP_ID and trained[place]]
+            ends = [end for end, counted in enumerate(trained, 1) if counted and not any(trained[end : end + 1])]  # of answers
             fitting = [end for end in ends if end <= max_length]
             if not fitting:
                 taken.too_long += bool(ends)
@@ -144,6 +144,74 @@ def conversations(path: Path, tokenizer: PreTrainedTokenizerBase, max_length: in
     return rows.dataset(path.stem), taken
 
 
+def exchanges(path: Path, tokenizer: PreTrainedTokenizerBase, max_length: int) -> tuple[datasets.Dataset, Taken]:
+    """Every answer of the conversations, for a model that reads a prompt and writes a response: `prompt_ids` (the conversation up to it) and
+    `answer_ids` (with its end of turn), each of at most `max_length` tokens.
+
+    A conversation ends where one side no longer fits: an answer that is cut off would teach the model not to end.
+    """
+    taken = Taken()
+    rows = _Rows("prompt_ids", "answer_ids")
+    for batch in _batches(path, ["messages"]):
+        for ids, trained in template.encode(tokenizer, [row["messages"] for row in batch]):
+            turns = [place for place in range(1, len(ids)) if trained[place] and not trained[place - 1]]
+            fitting = 0
+            for start in turns:
+                end = next((place for place in range(start, len(ids)) if not trained[place]), len(ids))
+                if max(start, end - start) > max_length:
+                    break
+                rows.add(ids[:start], ids[start:end])
+                fitting += 1
+            taken.kept += fitting
+            taken.cut += bool(fitting) and fitting < len(turns)
+            taken.too_long += bool(turns) and not fitting
+            taken.empty += not turns
+    return rows.dataset(path.stem), taken
+
+
+def pairs(samples: list[dict[str, list[int]]], pad_id: int) -> dict[str, torch.Tensor]:
+    """Rows of `exchanges` as a batch: `input_ids` and `attention_mask` (rows, longest prompt), `labels` (rows, longest answer)."""
+    prompts = [torch.tensor(sample["prompt_ids"]) for sample in samples]
+    answers = [torch.tensor(sample["answer_ids"]) for sample in samples]
+    pad = torch.nn.utils.rnn.pad_sequence
+    return {
+        "input_ids": pad(prompts, batch_first=True, padding_value=pad_id),
+        "attention_mask": pad([torch.ones_like(prompt) for prompt in prompts], batch_first=True),
+        "labels": pad(answers, batch_first=True, padding_value=IGNORE),
+    }
+
+
+class Packed(Dataset[dict[str, torch.Tensor]]):
+    """Rows of `input_ids` and `labels` put together, `room` tokens at most; (room,) each. Positions start again with each row, and none
+    foretells the next one's first token, so they do not see each other."""
+
+    def __init__(self, rows: datasets.Dataset, room: int, pad_id: int):
+        self.rows, self.room, self.pad_id = rows, room, pad_id
+        sizes = lengths(rows)
+        self.windows = packing.best_fit(sizes, room)
+        self.waste = packing.waste(sizes, len(self.windows), room)
+
+    def __len__(self) -> int:
+        return len(self.windows)
+
+    def __getitem__(self, number: int) -> dict[str, torch.Tensor]:
+        ids: list[int] = []
+        labels: list[int] = []
+        places: list[int] = []
+        for row in self.windows[number].tolist():
+            found = self.rows[row]
+            ids += found["input_ids"]
+            labels += [IGNORE, *found["labels"][1:]]
+            places += range(len(found["input_ids"]))
+        rest = self.room - len(ids)  # a document of its own, of which nothing is learned
+        filled = {
+            "input_ids": ids + [self.pad_id] * rest,
+            "labels": labels + [IGNORE] * rest,
+            "position_ids": places + list(range(rest)),
+        }
+        return {name: torch.tensor(column) for name, column in filled.items()}
+
+
 def preferences(path: Path, tokenizer: PreTrainedTokenizerBase, max_length: int) -> tuple[datasets.Dataset, Taken]:
     """Pairs as `prompt_ids`, `chosen_ids` and `rejected_ids`, the answers with their end of turn. A pair with a side that is too long is
     left out: what is compared would no longer be two whole answers."""
@@ -151,7 +219,7 @@ def preferences(path: Path, tokenizer: PreTrainedTokenizerBase, max_length: int)
     rows = _Rows("prompt_ids", "chosen_ids", "rejected_ids")
     for batch in _batches(path, ["messages", "chosen", "rejected"]):
         prompts = [ids for ids, _ in template.encode(tokenizer, [row["messages"] for row in batch], reply=True)]
-        sides = [template.answer(row[side]) for side in ("chosen", "rejected") for row in batch]
+        sides = [template.answer(tokenizer, row[side]) for side in ("chosen", "rejected") for row in batch]
         answers = tokenizer(sides, add_special_tokens=False)["input_ids"]
         for prompt, chosen, rejected in zip(prompts, answers[: len(batch)], answers[len(batch) :], strict=True):
             if len(prompt) + max(len(chosen), len(rejected)) > max_length:
@@ -175,6 +243,8 @@ def lengths(rows: datasets.Dataset) -> np.ndarray:
     }
     if "input_ids" in each:
         return each["input_ids"]
+    if "answer_ids" in each:
+        return each["prompt_ids"] + each["answer_ids"]
     return 2 * each["prompt_ids"] + each["chosen_ids"] + each["rejected_ids"]
 
 

@@ -73,7 +73,7 @@ def run(job: dict[str, Any], emit: Callable[..., None], stopping: Callable[[], b
         return None
     history = trainer.history()
     if trainer.is_world_process_zero():
-        _publish(job, trainer.model, history)
+        _publish(job, trainer.model, trainer.processing_class, history)
     checked = [row for row in history if "eval_loss" in row]
     best: dict[str, float] = min(checked, key=lambda row: row["eval_loss"], default={})
     here = trainer.run.steps - trainer.resumed
@@ -100,24 +100,48 @@ def run(job: dict[str, Any], emit: Callable[..., None], stopping: Callable[[], b
     }
 
 
-def _publish(job: dict[str, Any], model: Any, history: list[dict[str, float]]) -> None:
+def _publish(job: dict[str, Any], model: Any, tokenizer: Any, history: list[dict[str, float]]) -> None:
     """The model as `AutoModelForCausalLM` loads it, its tokenizer, and the log. Nothing in it tells one run of the same from another."""
     from transformers import GenerationConfig
 
-    from models.template import END_ID, PAD_ID, STOP_ID
+    from models import template
 
     home = Path(job["out"]) / "model"
+    lora = job["params"].get("lora")
+    if lora:
+        model = _adapted(job, model, home.with_name("adapter"))
     model.config.use_cache = True  # training is over
-    model.config.update({"pad_token_id": PAD_ID, "bos_token_id": END_ID, "eos_token_id": END_ID})
-    stops = END_ID if job["stage"] == "pretrain" else [STOP_ID, END_ID]
-    model.generation_config = GenerationConfig(pad_token_id=PAD_ID, bos_token_id=END_ID, eos_token_id=stops)
+    ids = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id}
+    model.config.update(ids if model.config.is_encoder_decoder else ids | {"bos_token_id": tokenizer.eos_token_id})
+    stops = template.stops(tokenizer) if job["stage"] != "pretrain" else tokenizer.eos_token_id
+    model.generation_config = GenerationConfig.from_model_config(model.config)
+    model.generation_config.eos_token_id = stops
     model.save_pretrained(home)
     for path in home.iterdir():
         path.chmod(0o644)  # safetensors writes for the owner alone
     source = Path(job["inputs"].get("tokenizer") or job["inputs"]["model"])
+    if job["params"].get("template"):
+        tokenizer.save_pretrained(home)
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
-        shutil.copyfile(source / name, home / name)
+        if not (home / name).exists() and (source / name).exists():
+            shutil.copyfile(source / name, home / name)
     (home.parent / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in history), "utf-8")
+
+
+def _adapted(job: dict[str, Any], model: Any, folder: Path) -> Any:
+    """Write the adapters by themselves, as peft loads them; then the whole model with them added, on a base in full precision."""
+    import torch
+
+    from models import adapters
+    from models.generate import load
+
+    model.save_pretrained(folder)
+    (folder / "generation_config.json").unlink(missing_ok=True)
+    if job["params"]["lora"]["bits"] != 32:  # what was rounded for training is not what they are added to
+        model, _ = load(Path(job["inputs"]["model"]), torch.device("cpu"))
+        adapters.go_on(model, folder)
+    adapters.merge(model)
+    return model
 
 
 @contextlib.contextmanager

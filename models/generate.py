@@ -23,10 +23,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, GenerationConfig, PreTrainedModel, PreTrainedTokenizerBase
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
 from transformers.utils import logging
 
-from models import template
+import models.retnet  # noqa: F401  # so that AutoModelForCausalLM knows it
+from models import retnet, template  # noqa: F401  retnet: its classes must be known when a model is loaded
 
 SHARED = 1e9  # arithmetic of one step (operations) from which several threads are worth it
 
@@ -75,16 +84,18 @@ def has_bf16(device: torch.device) -> bool:
     return device.type == "cuda"
 
 
-def load(folder: Path, device: torch.device) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A model in float32, for reading only, and its tokenizer. `ValueError` where the folder holds none."""
+def load(folder: Path, device: torch.device, **options: Any) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A model in float32, for reading only, and its tokenizer. `options` are `from_pretrained`'s. `ValueError` where the folder holds none."""
     home = folder / "model" if (folder / "model" / "config.json").exists() else folder
     if not (home / "config.json").exists():
         raise ValueError(
             f"{folder} holds no model (no config.json); name the artifact of a training stage, or a folder with a model's files"
         )
     logging.disable_progress_bar()
-    model = AutoModelForCausalLM.from_pretrained(home, dtype=torch.float32).to(device).eval()
-    return model, AutoTokenizer.from_pretrained(home)
+    config = AutoConfig.from_pretrained(home)
+    kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+    model = kind.from_pretrained(home, **{"dtype": torch.float32} | options)
+    return (model if "quantization_config" in options else model.to(device)).eval(), AutoTokenizer.from_pretrained(home)
 
 
 def context_of(model: PreTrainedModel) -> int:
@@ -92,15 +103,8 @@ def context_of(model: PreTrainedModel) -> int:
     return getattr(model.config, "max_position_embeddings", None) or 1 << 30
 
 
-def stops_of(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """Ids that end an answer: the end of a turn, the end of a document, and the tokenizer's own end where it is another."""
-    vocabulary = tokenizer.get_vocab()
-    found = {vocabulary[token] for token in (template.STOP, template.END) if token in vocabulary} | {tokenizer.eos_token_id}
-    return sorted(found - {None})
-
-
 def decoding(tokenizer: PreTrainedTokenizerBase, sampling: Sampling) -> GenerationConfig:
-    stops = stops_of(tokenizer)
+    stops = template.stops(tokenizer)
     sampled: dict[str, Any] = (
         {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0} if sampling.temperature > 0 else {}
     )

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +16,7 @@ import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer, TrainingArguments
 
-from models import data, losses, presets
+from models import adapters, data, losses, presets, template
 from models.generate import context_of, device_of, has_bf16, load
 from models.trainer import Exact, Run
 
@@ -23,15 +24,16 @@ if TYPE_CHECKING:
     import datasets
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+FALLBACK = 512  # tokens of a prompt and of a response, for a model without a longest text (T5) where none is asked for
 Emit = Callable[..., None]
 Job = dict[str, Any]
 
 
-class Pretrainer(Exact, Trainer):
-    """From nothing, on windows of packed documents."""
+class Plain(Exact, Trainer):
+    """transformers' own trainer, which every architecture and layout of rows goes through where TRL adds nothing."""
 
 
-def pretrain(job: Job, emit: Emit, stopping: Callable[[], bool]) -> tuple[Pretrainer, dict[str, Any]]:
+def pretrain(job: Job, emit: Emit, stopping: Callable[[], bool]) -> tuple[Plain, dict[str, Any]]:
     """A new model. What `params` leaves empty follows from the preset; the formulas are logged."""
     params, packed, home = job["params"], Path(job["inputs"]["packed"]), Path(job["inputs"]["tokenizer"])
     size = presets.PRESETS[params["preset"]]
@@ -61,7 +63,7 @@ def pretrain(job: Job, emit: Emit, stopping: Callable[[], bool]) -> tuple[Pretra
     )
     _enough(len(train), batch, f"{packed} has {len(train)} training windows of {context} tokens", "batch_tokens or context")
     settings = _settings(job, steps, batch)
-    trainer = Pretrainer(
+    trainer = Plain(
         model=AutoModelForCausalLM.from_config(presets.build(params["preset"], train.vocab_size, context, **options)),
         args=TrainingArguments(**settings),
         train_dataset=train,
@@ -87,25 +89,43 @@ def pretrain(job: Job, emit: Emit, stopping: Callable[[], bool]) -> tuple[Pretra
 
 def sft(job: Job, emit: Emit, stopping: Callable[[], bool]) -> tuple[Any, dict[str, Any]]:
     """A model that goes on with conversations."""
-    from trl import SFTConfig
-
-    from models.tuning import Tuner
-
-    home = Path(job["inputs"]["rows"]) / "sft"
-    model, tokenizer, longest = _start(job)
-    train, taken = data.conversations(home / "train.parquet", tokenizer, longest)
-    valid, _ = data.conversations(home / "valid.parquet", tokenizer, longest)
+    home, params = Path(job["inputs"]["rows"]) / "sft", job["params"]
+    model, tokenizer, longest = _start(job, emit)
+    text2text = model.config.is_encoder_decoder
+    read = data.exchanges if text2text else data.conversations
+    train, taken = read(home / "train.parquet", tokenizer, longest)
+    valid, _ = read(home / "valid.parquet", tokenizer, longest)
     emit("log", text=f"{home}: {taken.told('conversations', longest)}")
-    run, settings = _tuning(
-        job, model, train, valid, f"{home / 'train.parquet'} has {len(train)} usable conversations", 5, emit, stopping
-    )
-    arguments = SFTConfig(**settings, max_length=None, dataset_kwargs={"skip_prepare_dataset": True})
-    trainer = Tuner(
-        model=model, args=arguments, train_dataset=train, eval_dataset=valid if len(valid) else None, processing_class=tokenizer
-    )
+    if params["packing"] and text2text:
+        raise ValueError("packing is for decoders; this model reads its prompt by itself: leave sft.packing out")
+    pack = (lambda rows: data.Packed(rows, longest, tokenizer.pad_token_id)) if params["packing"] else (lambda rows: rows)
+    train, valid = pack(train), pack(valid)
+    found = f"{home / 'train.parquet'} has {len(train)} usable conversations"
+    if params["packing"]:
+        found += " packed"
+        emit("log", text=f"{len(train):,} rows of {longest} tokens, {train.waste:.1%} of their places empty")
+    run, settings = _tuning(job, model, train, valid, found, 5, emit, stopping)
+    shared = {
+        "model": model,
+        "train_dataset": train,
+        "eval_dataset": valid if len(valid) else None,
+        "processing_class": tokenizer,
+    }
+    if text2text:
+        collate = partial(data.pairs, pad_id=tokenizer.pad_token_id)
+        trainer: Any = Plain(args=TrainingArguments(**settings), data_collator=collate, **shared)
+    elif params["packing"]:
+        trainer = Plain(args=TrainingArguments(**settings), data_collator=data.stack, **shared)
+    else:
+        from trl import SFTConfig
+
+        from models.tuning import Tuner
+
+        arguments = SFTConfig(**settings, max_length=None, dataset_kwargs={"skip_prepare_dataset": True})
+        trainer = Tuner(args=arguments, **shared)
     trainer.run = run
     losses.fuse(trainer.model)  # after TRL, which changes the forward too
-    return trainer, {"rows": vars(taken)}
+    return trainer, {"rows": vars(taken), **({"waste": train.waste} if params["packing"] else {})}
 
 
 def dpo(job: Job, emit: Emit, stopping: Callable[[], bool]) -> tuple[Any, dict[str, Any]]:
@@ -115,7 +135,7 @@ def dpo(job: Job, emit: Emit, stopping: Callable[[], bool]) -> tuple[Any, dict[s
     from models.tuning import Preferrer
 
     params, home, scratch = job["params"], Path(job["inputs"]["pairs"]) / "preferences", Path(job["scratch"])
-    model, tokenizer, longest = _start(job)
+    model, tokenizer, longest = _start(job, emit)
     train, taken = data.preferences(home / "train.parquet", tokenizer, longest)
     valid, _ = data.preferences(home / "valid.parquet", tokenizer, longest)
     emit("log", text=f"{home}: {taken.told('pairs', longest)}")
@@ -143,23 +163,39 @@ def dpo(job: Job, emit: Emit, stopping: Callable[[], bool]) -> tuple[Any, dict[s
     return trainer, {"rows": vars(taken)}
 
 
-def _start(job: Job) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, int]:
-    """The model to go on from, its tokenizer, and the longest row it takes."""
-    home = Path(job["inputs"]["model"])
-    model, tokenizer = load(home, torch.device("cpu"))
-    context, asked = context_of(model), job["params"]["max_length"]
+def _start(job: Job, emit: Emit) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, int]:
+    """The model to go on from, with what of it is trained, its tokenizer, and the longest row it takes."""
+    home, params = Path(job["inputs"]["model"]), job["params"]
+    lora = params["lora"] or {"bits": 32}
+    device = device_of(job["resources"]["device"])
+    model, tokenizer = load(home, torch.device("cpu"), **({} if lora["bits"] == 32 else adapters.quantised(lora["bits"], device)))
+    if params["template"]:
+        template.use(tokenizer, params["template"])
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
+        # an outside base may have no padding of its own; what stands there is masked, and must only not be an end
+        tokenizer.pad_token = tokenizer.unk_token or next(t for t in tokenizer.get_vocab() if t != tokenizer.eos_token)
+    context, asked = context_of(model), params["max_length"]
     if asked and asked > context:
         raise ValueError(
             f"max_length is {asked}, and the model of {home} was trained with a context of {context}; lower max_length"
         )
-    return model, tokenizer, asked or context
+    total = model.num_parameters()
+    if params["lora"]:
+        modules = adapters.add(model, params["lora"])
+        emit("log", text=f"adapters of rank {lora['rank']} beside {', '.join(modules)}")
+    if params["freeze"]:
+        adapters.freeze(model, params["freeze"])
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    if trained < total:
+        emit("log", text=f"{trained:,} of {total:,} parameters are trained ({trained / total:.2%})")
+    return model, tokenizer, asked or (context if context < 1 << 30 else FALLBACK)
 
 
 def _tuning(
     job: Job,
     model: PreTrainedModel,
-    train: datasets.Dataset,
-    valid: datasets.Dataset,
+    train: datasets.Dataset | data.Packed,
+    valid: datasets.Dataset | data.Packed,
     found: str,
     gentler: int,
     emit: Emit,
@@ -170,12 +206,14 @@ def _tuning(
     _enough(len(train), batch, found, "batch_size")
     steps = max(1, round(params["epochs"] * len(train) / batch))
     embeddings = {id(model.get_input_embeddings().weight), id(model.get_output_embeddings().weight)}
-    body = sum(p.numel() for p in model.parameters() if id(p) not in embeddings)
+    tables = sum(p.numel() for p in model.parameters() if id(p) in embeddings)
+    body = model.num_parameters() - tables  # which knows that a number in 4 bits is one number
     rate = params["learning_rate"] or float(f"{presets.learning_rate(presets.compute(body, 20 * body)) / gentler:.1e}")
     why = "" if params["learning_rate"] else f" (0.3118·C^-0.125 / {gentler}, C = 120·N², N = {body:,})"
     emit("log", text=f"batch {batch}, {steps} steps; learning rate {rate:g}{why}")
-    sizes, checked = data.lengths(train), data.lengths(valid)
-    samples = data.order(len(train), steps * batch, params["seed"], batch=batch, lengths=sizes)
+    alike = isinstance(train, data.Packed)  # all rows of one length
+    sizes, checked = (np.full(len(rows), rows.room) if alike else data.lengths(rows) for rows in (train, valid))
+    samples = data.order(len(train), steps * batch, params["seed"], batch=batch, lengths=None if alike else sizes)
     seen = int((np.cumsum(checked) <= params["eval_tokens"]).sum()) or min(1, len(checked))
     settings = _settings(job, steps, batch)
     run = _run(

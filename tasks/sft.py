@@ -4,12 +4,19 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from pydantic import Field
+
 from tasks.stage import Job, Stats, stage
 from tasks.training import TOOLS, Tuning, train
 
 
 class Params(Tuning):
     """The loss counts the assistant's turns alone, with the token that ends them."""
+
+    packing: bool = Field(
+        default=False,
+        description="Fill each row with as many conversations as fit (best fit, without leaks between them); batch_size then counts full rows",
+    )
 
 
 @stage("sft", version=1, title="Supervised fine-tuning", params=Params, tools=TOOLS, reproducibility="seeded")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tasks import child
 from tasks.stage import Identity, Job, Stats
@@ -49,14 +49,46 @@ class Training(Identity):
     )
 
 
+class Lora(Identity):
+    """Low-rank adapters (https://arxiv.org/abs/2106.09685) beside the frozen matrices of a model."""
+
+    rank: int = Field(default=8, ge=1, le=1024, description="Columns of an adapter's first matrix, rows of its second")
+    alpha: float = Field(default=16.0, gt=0, le=4096, description="An adapter's product is scaled by alpha / rank")
+    dropout: float = Field(default=0.05, ge=0, lt=1, description="Share of an adapter's input set to zero in training")
+    modules: Literal["all"] | tuple[str, ...] = Field(
+        default="all",
+        description="Names of the linear layers that get one, such as [q_proj, v_proj]; all: every one inside the layers",
+    )
+    bits: Literal[32, 8, 4] = Field(
+        default=32, description="Bits of the frozen base: 8 (LLM.int8) or 4 (NF4, QLoRA) save memory; needs bitsandbytes"
+    )
+    merge: bool = Field(
+        default=True, description="Add the adapters to a full-precision base at the end, besides writing them by themselves"
+    )
+
+
 class Tuning(Training):
     """Parameters of the stages that go on from a model."""
 
+    template: Literal["chatml", "alpaca", "roles", "vicuna", "plain"] | None = Field(
+        default=None,
+        description="Chat template (models/template.py); empty: the one that the model's tokenizer names, else chatml",
+    )
+    lora: Lora | None = Field(default=None, description="Train adapters instead of the model; empty: the model itself")
+    freeze: tuple[str, ...] = Field(
+        default=(), description="Parameters that stay as they are, by name, with * (T5's encoder: encoder.*, shared.*)"
+    )
     epochs: float = Field(default=2.0, gt=0, le=100, description="Passes over the rows")
     batch_size: int = Field(default=32, ge=1, le=65536, description="Rows a step, over all processes")
     max_length: int | None = Field(
         default=None, ge=8, le=1 << 20, description="Longest row in tokens; empty: the model's context"
     )
+
+    @model_validator(mode="after")
+    def _one_way(self) -> Self:
+        if self.lora and self.freeze:
+            raise ValueError("lora freezes all but its adapters, so freeze has nothing to say; give one of the two")
+        return self
 
 
 def train(stage: str, job: Job, params: Training, **inputs: Path) -> Stats:

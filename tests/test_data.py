@@ -138,7 +138,7 @@ def test_labels_are_the_answers_with_their_ends(folders: dict[str, Path], tokeni
             token if label == losses.IGNORE else label for token, label in zip(rows[number]["input_ids"], labels, strict=True)
         ]
         assert read == rows[number]["input_ids"]
-        assert tokenizer.decode(read) == template.render(messages).removesuffix("\n")
+        assert tokenizer.decode(read) == template.render(tokenizer, messages).removesuffix("\n")
 
 
 def test_a_conversation_that_is_too_long_keeps_whole_exchanges(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
@@ -160,7 +160,7 @@ def test_pairs_are_prompt_and_whole_answers(folders: dict[str, Path], tokenizer:
     rows, taken = data.preferences(folders["pairs"] / "preferences" / "train.parquet", tokenizer, 1000)
     assert taken.kept == len(rows) == 120
     pair, row = corpus.pair(7), rows[7]
-    assert tokenizer.decode(row["prompt_ids"]) == template.render(pair["messages"], reply=True)
+    assert tokenizer.decode(row["prompt_ids"]) == template.render(tokenizer, pair["messages"], reply=True)
     assert tokenizer.decode(row["chosen_ids"]) == pair["chosen"] + template.STOP
     assert tokenizer.decode(row["rejected_ids"]) == pair["rejected"] + template.STOP
     sizes = data.lengths(rows)

@@ -1,11 +1,14 @@
 from __future__ import annotations
 
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from transformers import AutoTokenizer, PreTrainedTokenizerBase
+from tokenizers import Tokenizer
+from tokenizers.models import WordLevel
+from transformers import AutoTokenizer, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
 from models import template
 from tests import corpus
@@ -46,6 +49,63 @@ TEXT = st.text(st.sampled_from("金草。 \n\tab1<|im_startend>用户ſ\u3000\u0
 TURNS = st.lists(st.tuples(st.sampled_from(["user", "assistant"]), TEXT), min_size=1, max_size=5)
 
 
+@pytest.fixture
+def named(tokenizer: PreTrainedTokenizerBase, name: str) -> Iterator[PreTrainedTokenizerBase]:
+    """The tokenizer with another template, for one test."""
+    before = tokenizer.chat_template, dict(tokenizer.init_kwargs)
+    template.use(tokenizer, name)
+    yield tokenizer
+    tokenizer.chat_template, tokenizer.init_kwargs = before
+
+
+SEEN = {
+    "alpaca": "你是一个助手。\n\n### Instruction:\n金草生长在哪里?\n\n### Response:\n它生长在青山。<|endoftext|>\n\n### Instruction:\n谢谢\n\n"
+    "### Response:\n不用谢。<|endoftext|>\n\n",
+    "roles": "<|system|>\n你是一个助手。\n<|user|>\n金草生长在哪里?\n<|assistant|>\n它生长在青山。<|endoftext|>\n<|user|>\n谢谢\n<|assistant|>\n"
+    "不用谢。<|endoftext|>\n",
+    "vicuna": "你是一个助手。\n\nUser:金草生长在哪里?\n\nAssistant:它生长在青山。<|endoftext|>\n\nUser:谢谢\n\nAssistant:不用谢。<|endoftext|>\n\n",
+    "plain": "你是一个助手。\n金草生长在哪里?\n它生长在青山。<|endoftext|>\n谢谢\n不用谢。<|endoftext|>\n",
+}
+
+
+@pytest.mark.parametrize("name", SEEN)
+def test_every_template_trains_the_answers_and_their_ends(named: PreTrainedTokenizerBase, name: str) -> None:
+    [(ids, trained)] = template.encode(named, [CHAT])
+    assert named.decode(ids) == template.render(named, CHAT) == SEEN[name]
+    said = named.decode([token for token, counted in zip(ids, trained, strict=True) if counted])
+    assert said == "它生长在青山。<|endoftext|>不用谢。<|endoftext|>"
+    assert template.stops(named) == [template.END_ID]
+    assert named.apply_chat_template(CHAT, tokenize=False) == SEEN[name]
+    reply = template.render(named, CHAT[:2], reply=True)
+    assert (
+        SEEN[name].startswith(reply) and named.apply_chat_template(CHAT[:2], tokenize=False, add_generation_prompt=True) == reply
+    )
+    assert template.render(named, CHAT[1:2]).startswith(
+        template.TEMPLATES[name].preamble + template.TEMPLATES[name].user[0] + "金草"
+    )
+    forged = template.encode(named, [[{"role": "user", "content": "你好<|endoftext|>"}]])
+    assert template.END_ID not in forged[0][0]
+
+
+@pytest.mark.parametrize("name", ["roles"])
+def test_a_template_is_kept_with_the_tokenizer(named: PreTrainedTokenizerBase, tmp_path: Path, name: str) -> None:
+    named.save_pretrained(tmp_path)
+    loaded = AutoTokenizer.from_pretrained(tmp_path)
+    assert template.of(loaded) is template.TEMPLATES[name]
+    assert loaded.apply_chat_template(CHAT, tokenize=False) == SEEN[name]
+
+
+def test_a_template_whose_end_the_tokenizer_lacks_is_refused() -> None:
+    tokenizer = PreTrainedTokenizerFast(
+        tokenizer_object=Tokenizer(WordLevel({"好": 0, "</s>": 1}, unk_token="好")), eos_token="</s>"
+    )
+    with pytest.raises(ValueError, match=r"chatml ends a turn with <\|im_end\|>, which this tokenizer lacks"):
+        template.use(tokenizer, "chatml")
+    template.use(tokenizer, "alpaca")
+    assert template.render(tokenizer, [{"role": "user", "content": "好</s>"}]).endswith("### Instruction:\n好< /s>\n\n")
+    assert "< /s>" in tokenizer.apply_chat_template([{"role": "user", "content": "好</s>"}], tokenize=False)
+
+
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(system=st.none() | TEXT, turns=TURNS, reply=st.booleans())
 def test_encoding_is_what_the_saved_template_gives_other_programs(
@@ -59,7 +119,7 @@ def test_encoding_is_what_the_saved_template_gives_other_programs(
     [(ids, trained)] = template.encode(tokenizer, [messages], reply=reply)
     assert ids == given_out["input_ids"]
     assert trained == [bool(counted) for counted in given_out["assistant_masks"]]
-    assert template.render(messages, reply=reply) == tokenizer.apply_chat_template(
+    assert template.render(tokenizer, messages, reply=reply) == tokenizer.apply_chat_template(
         messages, add_generation_prompt=reply, tokenize=False
     )
     # nothing that a user writes opens or closes a turn
@@ -71,7 +131,9 @@ def test_encoding_is_what_the_saved_template_gives_other_programs(
 def test_a_prompt_and_an_answer_are_the_conversation(tokenizer: PreTrainedTokenizerBase, question: str, answer: str) -> None:
     asked = [{"role": "user", "content": question}]
     [(whole, _)] = template.encode(tokenizer, [[*asked, {"role": "assistant", "content": answer}]])
-    apart = template.prompt(tokenizer, asked) + tokenizer(template.answer(answer), add_special_tokens=False)["input_ids"]
+    apart = (
+        template.prompt(tokenizer, asked) + tokenizer(template.answer(tokenizer, answer), add_special_tokens=False)["input_ids"]
+    )
     assert whole[: len(apart)] == apart
     assert tokenizer.decode(whole[len(apart) :]) == "\n"
 

@@ -103,7 +103,7 @@ def test_the_chain_ends_in_a_model_that_answers_and_stops(folders: dict[str, Pat
     assert preferred["eval_accuracy"] > 0.9 and preferred["eval_margin"] > 0.1
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "dpo" / "out" / "model")
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "dpo" / "out" / "model")
-    assert model.generation_config.eos_token_id == [template.STOP_ID, template.END_ID] and model.config.use_cache
+    assert model.generation_config.eos_token_id == [template.END_ID, template.STOP_ID] and model.config.use_cache
     prompt = template.prompt(tokenizer, [{"role": "user", "content": "金草生长在哪里?"}])
     said = model.generate(torch.tensor([prompt]), max_new_tokens=30, do_sample=False)[0, len(prompt) :].tolist()
     assert said[-1] == template.STOP_ID and tokenizer.decode(said).startswith("它")

@@ -1,0 +1,125 @@
+"""What of a model is trained: all of it, low-rank adapters beside its frozen matrices (LoRA, QLoRA), or what no pattern freezes.
+
+Adapters are put into the model in place (https://arxiv.org/abs/2106.09685), so that everything else takes it for the model it was.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from fnmatch import fnmatch
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import nn
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel
+
+NAME = "default"  # transformers' and peft's name for the one adapter of a model
+
+
+def quantised(bits: int, device: torch.device) -> dict[str, Any]:
+    """Arguments of `from_pretrained` for a base in 8 bits (LLM.int8, https://arxiv.org/abs/2208.07339) or in 4 (NF4 with its constants
+    quantised again, QLoRA, https://arxiv.org/abs/2305.14314). `ValueError` where bitsandbytes is not installed."""
+    try:
+        import bitsandbytes  # noqa: F401
+    except ImportError:
+        raise ValueError(
+            f"lora.bits is {bits}, which needs the package bitsandbytes; install it with pip install 'hanlin[quant]'"
+        ) from None
+    from transformers import BitsAndBytesConfig
+
+    from models.generate import has_bf16
+
+    logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # a warning a matrix product
+    if bits == 8:
+        config = BitsAndBytesConfig(load_in_8bit=True)
+    else:
+        config = BitsAndBytesConfig(
+            load_in_4bit=True,
+            bnb_4bit_quant_type="nf4",
+            bnb_4bit_use_double_quant=True,
+            bnb_4bit_compute_dtype=torch.bfloat16 if has_bf16(device) else torch.float32,
+        )
+    return {"quantization_config": config, "device_map": {"": device}}
+
+
+def add(model: PreTrainedModel, lora: dict[str, Any]) -> list[str]:
+    """Put new adapters in, and freeze all else. Returns the modules that have one.
+
+    `lora`: rank, alpha, dropout, modules (names of linear layers, or `all` of the layers'). `ValueError` for a module that is not there.
+    """
+    from peft import LoraConfig
+
+    names = linears(model)
+    wanted = names if lora["modules"] == "all" else list(lora["modules"])
+    if missing := [name for name in wanted if name not in names]:
+        raise ValueError(f"lora.modules: the model has no linear layer {', '.join(missing)}; it has {', '.join(names)}")
+    model.add_adapter(
+        LoraConfig(
+            r=lora["rank"],
+            lora_alpha=lora["alpha"],
+            lora_dropout=lora["dropout"],
+            target_modules=wanted,
+            bias="none",
+            task_type="SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM",
+        )
+    )
+    for name, p in model.named_parameters():
+        p.requires_grad_("lora_" in name)
+        if p.requires_grad:
+            p.data = p.data.float()  # an adapter is small, and learns in full precision whatever its base is stored in
+    return wanted
+
+
+def go_on(model: PreTrainedModel, folder: Path) -> None:
+    """Put in the adapters of a folder (`adapter_config.json` and its weights, as peft saves them), to be trained further."""
+    if not (folder / "adapter_config.json").is_file():
+        raise ValueError(f"{folder} holds no adapter (no adapter_config.json); name the `adapter` folder of an earlier run")
+    from peft import LoraConfig, set_peft_model_state_dict
+    from safetensors.torch import load_file
+
+    model.add_adapter(LoraConfig.from_pretrained(str(folder)))
+    kept = load_file(folder / "adapter_model.safetensors")
+    set_peft_model_state_dict(model, {name.removeprefix("base_model.model."): p for name, p in kept.items()}, NAME)
+    for name, p in model.named_parameters():
+        p.requires_grad_("lora_" in name)
+
+
+def linears(model: nn.Module) -> list[str]:
+    """Names of the linear layers inside the layers (q_proj, …), without the head, in the order of the model."""
+    head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
+    found = [name.rpartition(".")[2] for name, part in model.named_modules() if isinstance(part, nn.Linear) and part is not head]
+    return list(dict.fromkeys(found))
+
+
+def freeze(model: nn.Module, patterns: Sequence[str]) -> int:
+    """Freeze the parameters whose names a pattern with * matches. Returns how many numbers that are; `ValueError` for a pattern that
+    matches none, or where nothing is left to train."""
+    frozen = 0
+    for pattern in patterns:
+        found = [p for name, p in model.named_parameters() if fnmatch(name, pattern)]
+        if not found:
+            some = ", ".join(list(dict(model.named_parameters()))[:4])
+            raise ValueError(f"freeze: no parameter is called {pattern!r}; the model's are {some}, …")
+        for p in found:
+            frozen += p.numel() * p.requires_grad
+            p.requires_grad_(False)
+    if not any(p.requires_grad for p in model.parameters()):
+        raise ValueError(f"freeze: {', '.join(patterns)} leave nothing to train; freeze less")
+    return frozen
+
+
+def merge(model: PreTrainedModel) -> None:
+    """Add each adapter to its matrix and take it out: the model is then one of its own kind again. Its base must be in full precision."""
+    from peft.tuners.lora import LoraLayer
+
+    for name, part in list(model.named_modules()):
+        if isinstance(part, LoraLayer):
+            part.merge()
+            above, _, last = name.rpartition(".")
+            setattr(model.get_submodule(above), last, part.get_base_layer())
+    model._hf_peft_config_loaded = False
+    model.peft_config = {}
