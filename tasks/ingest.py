@@ -32,7 +32,7 @@ class Params(Identity):
     )
 
 
-@stage("ingest", version=1, title="Read, check and normalise rows", params=Params, tools=("opencc",))
+@stage("ingest", version=2, title="Read, check and normalise rows", params=Params, tools=("opencc",))
 def run(job: Job, params: Params, *, files: list[Path]) -> Stats:
     """`files` in the given order → `<kind>/*.parquet`, `dropped/*.parquet`."""
     source = reader(params.format)
@@ -53,6 +53,8 @@ def _row(kind: str, clean: Callable[[str], str], row: Row) -> Row | Drop:
     row = _cleaned(kind, clean, row)
     if kind == "documents":
         row["lang"] = row["lang"] or script.language(row["text"])
+    if kind == "conversations" and row["messages"][-1]["role"] != "assistant":  # an evaluation question without a reference
+        return Drop("no answer", "", row["messages"][0]["content"])
     needed = [row["text"]] if kind == "documents" else content(kind, row)
     if not all(part.strip() for part in needed):
         return Drop("empty once normalised", "", " ".join(needed))

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
@@ -64,7 +64,10 @@ SCHEMAS: dict[str, pa.Schema] = {
 }
 
 EXCERPT = 120  # characters of a dropped row kept for a person to read
+_LONGEST = 500  # characters of a Drop's detail and excerpt
 ROW_GROUP = 20_000  # rows: large enough for DuckDB to scan well, small enough to hold in memory
+GROUP_CHARACTERS = 4_000_000  # of text in a row group at most, as long as a row has fewer
+BATCH_ROWS, BATCH_BYTES = 2_000, 4_000_000  # of a batch that is read: the second is about, by the average of its row group
 
 
 @dataclass(frozen=True)
@@ -75,13 +78,22 @@ class Drop:
     detail: str = ""
     excerpt: str = ""
 
+    def __post_init__(self) -> None:
+        """What is kept of a long row is short, since many Drops are in memory at a time."""
+        object.__setattr__(self, "detail", self.detail[:_LONGEST])
+        object.__setattr__(self, "excerpt", self.excerpt[:_LONGEST])
+
 
 class BrokenFile(ValueError):
     """A file that is not what its reader expects, or that ends too early. Names the file, and what to do."""
 
     def __init__(self, path: Path, what: str, then: str = "replace the file, or take it out of the recipe's sources"):
         super().__init__(f"{path}: {what}; {then}")
-        self.path = path
+        self.path, self.what, self.then = path, what, then
+
+    def __reduce__(self) -> tuple[type[BrokenFile], tuple[Path, str, str]]:
+        """A worker's error has to reach its parent as it is."""
+        return BrokenFile, (self.path, self.what, self.then)
 
 
 def row_id(*parts: str) -> str:
@@ -112,18 +124,21 @@ class Writer:
     path: Path
     kind: str
     rows: int = 0
+    _characters: int = 0  # of the buffer
     _buffer: list[dict[str, Any]] = field(default_factory=list)
     _file: pq.ParquetWriter | None = None
 
     def add(self, row: dict[str, Any]) -> None:
         self._buffer.append(row)
         self.rows += 1
-        if len(self._buffer) >= ROW_GROUP:
+        self._characters += _characters(row)
+        if len(self._buffer) >= ROW_GROUP or self._characters >= GROUP_CHARACTERS:
             self._flush()
 
     def _flush(self) -> None:
         self.write(pa.Table.from_pylist(self._buffer, schema=SCHEMAS[self.kind]))
         self._buffer.clear()
+        self._characters = 0
 
     def write(self, table: pa.Table) -> None:
         """Append a table that already has the kind's schema."""
@@ -145,13 +160,28 @@ class Writer:
         self.close()
 
 
+def _characters(row: dict[str, Any]) -> int:
+    """About how long a row is."""
+    turns = row.get("messages", ())
+    return sum(len(value) for value in row.values() if isinstance(value, str)) + sum(len(turn["content"]) for turn in turns)
+
+
+def batches(path: Path, columns: list[str] | None = None, groups: range | None = None) -> Iterator[pa.RecordBatch]:
+    """A Parquet file in batches of bounded size, however large its row groups are (`groups`: only these)."""
+    with pq.ParquetFile(path, buffer_size=1 << 20) as file:  # a column chunk streams through the buffer
+        for group in groups if groups is not None else range(file.num_row_groups):
+            about = file.metadata.row_group(group)
+            fit = BATCH_BYTES * about.num_rows // max(1, about.total_byte_size)
+            yield from file.iter_batches(max(1, min(BATCH_ROWS, fit)), [group], columns)
+
+
 def files(*folders: Path, kind: str) -> list[Path]:
     """The Parquet files of one kind in data artifacts, in a fixed order."""
     return [path for folder in folders for path in sorted((folder / kind).glob("*.parquet"))]
 
 
 def read(paths: Iterable[Path], columns: list[str] | None = None) -> Iterable[dict[str, Any]]:
-    """Rows as dicts, a row group in memory at a time."""
+    """Rows as dicts, a batch in memory at a time."""
     for path in paths:
-        for batch in pq.ParquetFile(path).iter_batches(columns=columns):
+        for batch in batches(path, columns):
             yield from batch.to_pylist()

@@ -3,6 +3,8 @@
 A reader has `KIND`, the kind of row it yields (see `tasks.rows`), and `read(path)`, which yields rows without `id` and `source`, in file order,
 holding a few rows in memory at a time. A row that is no good is a `Drop` with its reason; a file that is no good raises `BrokenFile`.
 `NAMED` says that rows depend on the file's name, not only on its bytes.
+
+All but the reader of wiki dumps make one row of one record: `row(record)`, out of the `CONTAINERS` that they read.
 """
 
 from __future__ import annotations
@@ -15,18 +17,19 @@ from typing import Any, Protocol, cast
 from tasks.rows import Drop, Kind
 
 FORMATS = {
-    "wiki": "a MediaWiki XML export (.xml, .bz2, .gz, .xz)",
-    "belle": "BELLE instructions and dialogues, JSON Lines: instruction/input/output, conversations, input/target",
+    "wiki": "a MediaWiki XML export (.xml, .bz2, .gz, .xz, .zst)",
+    "belle": "instructions and dialogues, laid out as in BELLE, Firefly, ShareGPT, MOSS, guanaco, TigerBot, Chinese-Vicuna or Huatuo",
     "zhihu": "Zhihu-KOL Parquet: INSTRUCTION, RESPONSE, METADATA",
-    "webtext": "webtext2019zh and baike_qa questions with answers, JSON Lines: title/desc/content or title/desc/answer",
-    "medical": "Chinese medical dialogue, CSV in GB18030 or UTF-8: department, title, ask, answer",
-    "alpaca": "Alpaca instructions, JSON array or JSON Lines: instruction/input/output",
-    "preference": "better and worse answers, JSON, Parquet or TSV: prompt/chosen/rejected and their kin, or ranked answers",
+    "webtext": "webtext2019zh and baike_qa questions with answers: title/desc/content or title/desc/answer",
+    "medical": "Chinese medical dialogue, CSV in GB18030 or UTF-8: department, title, ask, answer; or title, prompt, reply, is_best",
+    "alpaca": "Alpaca and its translations: instruction/input/output",
+    "preference": "better and worse answers: prompt/chosen/rejected and their kin, or ranked answers",
     "exam": "multiple choice, one CSV a subject, as in CMMLU and C-Eval: question, A, B, C, D, answer",
-    "triples": "DuIE, JSON Lines: text, spo_list",
-    "baike": "Baidu Baike articles, JSON Lines: title, summary, sections",
-    "text": "plain text, one document a file, or JSON, JSON Lines and Parquet with a text column, one a row",
+    "triples": "DuIE: text, spo_list",
+    "baike": "Baidu Baike articles: title, summary, sections",
+    "text": "plain text, or rows with a text column, as in wiki2019zh: text, content or completion",
 }
+TABLES = ("json", "parquet", "csv", "tsv")  # JSON is an array, JSON Lines or objects over several lines
 
 
 class Reader(Protocol):
@@ -34,6 +37,12 @@ class Reader(Protocol):
     NAMED: bool
 
     def read(self, path: Path) -> Iterator[dict[str, Any] | Drop]: ...
+
+
+class RowReader(Reader, Protocol):
+    CONTAINERS: tuple[str, ...]
+
+    def row(self, record: dict[str, Any]) -> dict[str, Any] | Drop: ...
 
 
 def reader(name: str) -> Reader:

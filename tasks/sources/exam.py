@@ -6,11 +6,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tasks.rows import BrokenFile, Drop, Kind
-from tasks.sources.opening import csv_rows
+from tasks.rows import Drop, Kind
+from tasks.sources.sniff import read as rows_of
+from tasks.sources.turns import unknown
 
 KIND: Kind = "questions"
 NAMED = True  # the subject is the file's name
+CONTAINERS = ("csv", "tsv")
 
 _LETTERS = "abcdefgh"
 _SPLITS = ("_val", "_dev", "_test", "_train")
@@ -21,26 +23,20 @@ def read(path: Path) -> Iterator[dict[str, Any] | Drop]:
     subject = path.name.split(".")[0]
     for split in _SPLITS:
         subject = subject.removesuffix(split)
-    for row in csv_rows(path):
-        if isinstance(row, Drop):
-            yield row
-            continue
-        missing = [name for name in ("question", "a", "b", "answer") if name not in row]
-        if missing:
-            raise BrokenFile(
-                path,
-                f"it lacks the columns {', '.join(missing)}; it has {', '.join(row)[:200]}",
-                "give the source another format",
-            )
-        yield _question(subject, row)
+    for one in rows_of(
+        path, "exam", "a table (CSV) with question, A, B and answer (test sets without answers are of no use here)"
+    ):
+        yield one if isinstance(one, Drop) else {**one, "subject": subject}
 
 
-def _question(subject: str, row: dict[str, str]) -> dict[str, Any] | Drop:
-    question = row["question"].strip()
-    choices = [row[letter].strip() for letter in _LETTERS if letter in row]
+def row(record: dict[str, Any]) -> dict[str, Any] | Drop:
+    if not {"question", "a", "b", "answer"} <= set(record):
+        return unknown(record)
+    question = record["question"].strip()
+    choices = [record[letter].strip() for letter in _LETTERS if letter in record]
     while choices and not choices[-1]:  # three choices in a table of four columns
         choices.pop()
-    answer = row["answer"].strip().lower()
+    answer = record["answer"].strip().lower()
     if not question:
         return Drop("no question")
     if len(choices) < 2 or not all(choices):
@@ -48,5 +44,5 @@ def _question(subject: str, row: dict[str, str]) -> dict[str, Any] | Drop:
     if not answer:
         return Drop("no answer", "", question)
     if len(answer) != 1 or answer not in _LETTERS[: len(choices)]:
-        return Drop("answer is no choice", row["answer"].strip(), question)
-    return {"subject": subject, "question": question, "choices": choices, "answer": _LETTERS.index(answer)}
+        return Drop("answer is no choice", record["answer"].strip(), question)
+    return {"subject": "", "question": question, "choices": choices, "answer": _LETTERS.index(answer)}

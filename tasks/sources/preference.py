@@ -7,38 +7,37 @@ from pathlib import Path
 from typing import Any
 
 from tasks.rows import Drop, Kind
-from tasks.sources import turns
-from tasks.sources.opening import table_rows
+from tasks.sources import TABLES, packed, turns
+from tasks.sources.sniff import read as rows_of
 
 KIND: Kind = "preferences"
 NAMED = False
+CONTAINERS = TABLES
 
 _CHOSEN = ("chosen", "response_chosen", "pos_resp", "accepted")
 _REJECTED = ("rejected", "reject", "response_rejected", "neg_resp")
+_PROMPT = ("conversations", "messages", "conversation", "instruction", "prompt", "question", "query", "input")
 
 
 def read(path: Path) -> Iterator[dict[str, Any] | Drop]:
-    """Pairs from a JSON array, JSON Lines, Parquet, CSV or TSV. Of ranked answers (`output`, best first) the first and the last are taken."""
-    rows = (row if isinstance(row, Drop) else _row(row) for row in table_rows(path))
-    yield from turns.known(path, rows, "a prompt, chosen and rejected, or output as a list")
+    """Pairs. Of ranked answers (`output`, best first) the first is taken, and the last that differs from it."""
+    yield from rows_of(
+        path, "preference", "a file with a prompt, chosen and rejected, or with output as a list of ranked answers"
+    )
 
 
-def _row(record: dict[str, Any]) -> dict[str, Any] | Drop:
+def row(record: dict[str, Any]) -> dict[str, Any] | Drop:
     chosen, rejected = turns.first_of(record, _CHOSEN), turns.first_of(record, _REJECTED)
-    ranked = record.get("output")
-    if chosen is None and rejected is None:
-        if not isinstance(ranked, list):
-            return Drop("unknown schema", f"it has the fields {', '.join(map(str, record))}")
-        if len(ranked) < 2:
-            return Drop("no rejected", f"{len(ranked)} ranked answers")
-        chosen, rejected = ranked[0], ranked[-1]
-    if (
-        isinstance(chosen, list)
-        and len(chosen) > 1
-        and not any(name in record for name in ("prompt", "conversations", "question", "instruction"))
-    ):
-        record = {**record, "messages": chosen[:-1]}
-    prompt = turns.prompt_of({name: value for name, value in record.items() if name != "output"})
+    if chosen is None and rejected is None and not any(name in record for name in (*_CHOSEN, *_REJECTED)):
+        ranked = record.get("output")
+        if not isinstance(ranked, list) or isinstance(record.get("input"), list):
+            return turns.unknown(record)
+        answers = [answer for answer in map(_answer, ranked) if answer]
+        if len(answers) < 2:
+            return Drop("no rejected", f"{len(answers)} ranked answers")
+        chosen = answers[0]
+        rejected = next((answer for answer in reversed(answers) if answer != chosen), chosen)
+    prompt = _prompt(record, chosen)
     if isinstance(prompt, Drop):
         return prompt
     better, worse = _answer(chosen), _answer(rejected)
@@ -52,10 +51,21 @@ def _row(record: dict[str, Any]) -> dict[str, Any] | Drop:
     return {"messages": good[:-1], "chosen": better, "rejected": worse, "meta": turns.meta_of(record)}
 
 
+def _prompt(record: dict[str, Any], chosen: Any) -> list[turns.Turn] | Drop:
+    """The prompt that the record has, or, where the better answer is written with all of the dialogue before it, that."""
+    given = turns.first_of(record, _PROMPT)
+    if isinstance(chosen, list) and len(chosen) > 1 and not isinstance(given, list):
+        return turns.listed(chosen[:-1])
+    if given is None and isinstance(chosen, str) and packed.is_packed(chosen):
+        return packed.unpack(chosen)[:-1]
+    return turns.prompt_of({name: value for name, value in record.items() if name != "output"})
+
+
 def _answer(value: Any) -> str:
-    """An answer as a string, as {from, value} or {role, content}, or as a dialogue that ends with it."""
+    """An answer as a string, as {from, value} or {role, content}, or at the end of a dialogue."""
     if isinstance(value, list):
         value = value[-1] if value else None
     if isinstance(value, dict):
         value = turns.first_of(value, ("value", "content", "text"))
-    return turns.text_of(value).strip()
+    text = turns.text_of(value).strip()
+    return packed.unpack(text)[-1]["content"] if packed.is_packed(text) else text

@@ -1,56 +1,80 @@
-"""Documents that are plain text already: a text file is one document; JSON, JSON Lines and Parquet hold one a row."""
+"""Documents that are plain text already: a text file is one document, or several if it is long; JSON, Parquet and tables hold one a row."""
 
 from __future__ import annotations
 
-import io
 import json
+import re
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
 from tasks.rows import BrokenFile, Drop, Kind
-from tasks.sources.opening import cut_is_broken, decompressed, encoding_of, head_of, json_rows, parquet_rows, what_is
-from tasks.sources.turns import first_of, known, text_of
+from tasks.sources import TABLES
+from tasks.sources.charset import charset, lines, not_decoded, undecoded
+from tasks.sources.opening import head_of, inside, what_is
+from tasks.sources.sniff import misfit, sniff
+from tasks.sources.sniff import read as rows_of
+from tasks.sources.tables import suffix
+from tasks.sources.turns import first_of, meta_of, text_of, unknown
 
 KIND: Kind = "documents"
 NAMED = True  # a text file's title is its name
+CONTAINERS = TABLES
 
-_TEXT = ("text", "content", "completion", "raw_content")
+_TEXT = ("text", "content", "completion", "raw_content", "paragraphs")
+_TITLE = ("title", "rhythmic", "chapter")
 _META = ("path", "book", "chapter", "url", "date", "author")
-_LONGEST = 256 << 20  # characters: a longer text file is a corpus, not a document
+_ROWS = (".json", ".jsonl", ".ndjson", ".csv", ".tsv")
+_JSON = re.compile(rb'\s*(?:\[\s*)?\{\s*"')
+_WHOLE = 1 << 20  # characters of one document; a longer file is cut where a paragraph ends
 
 
 def read(path: Path) -> Iterator[dict[str, Any] | Drop]:
-    """Documents, from files that may be compressed. JSON is known by its name (.json, .jsonl, with .gz and the like), Parquet by its content."""
-    suffixes = [suffix.lower() for suffix in path.suffixes]
-    if head_of(path).startswith(b"PAR1"):
-        yield from known(path, map(_row, parquet_rows(path)), "text or content")
-    elif any(suffix in (".json", ".jsonl", ".ndjson") for suffix in suffixes):
-        rows = (row if isinstance(row, Drop) else _row(row) for row in json_rows(path))
-        yield from known(path, rows, "text or content")
-    else:
-        yield _file(path)
+    """Documents, from files that may be compressed. Rows are known by their content, or by the file's name (.json, .csv and the like)."""
+    start = inside(path)
+    if head_of(path).startswith(b"PAR1") or _JSON.match(start.removeprefix(b"\xef\xbb\xbf")) or (start and suffix(path) in _ROWS):
+        yield from rows_of(path, "text", "a file with text, content or completion")
+        return
+    if what_is(start or head_of(path)) != "a text file" or sniff(path).formats not in ((), ("text",)):
+        raise misfit(path, "plain text", "text")
+    yield from _file(path)
 
 
-def _row(record: dict[str, Any]) -> dict[str, Any] | Drop:
+def row(record: dict[str, Any]) -> dict[str, Any] | Drop:
     text = first_of(record, _TEXT)
     if text is None:
-        empty = any(name in record for name in _TEXT)
-        return Drop("no text") if empty else Drop("unknown schema", f"it has the fields {', '.join(map(str, record))}")
-    title, body = text_of(record.get("title")).strip(), text_of(text)
+        return Drop("no text") if any(name in record for name in _TEXT) else unknown(record)
+    title = text_of(first_of(record, _TITLE)).strip()
+    body = "\n".join(map(text_of, text)) if isinstance(text, list) else text_of(text)  # poems come line by line
+    first, _, rest = body.lstrip().partition("\n")
+    if title and first.strip() == title:  # wiki2019zh begins its texts with the title
+        body = rest
     if not body.strip():
         return Drop("no text", "", title)
-    meta = {name: record[name] for name in _META if isinstance(record.get(name), str | int | float)}
-    return {"title": title, "text": body, "lang": "", "meta": json.dumps(meta, ensure_ascii=False)}
+    return {"title": title, "text": body, "lang": "", "meta": meta_of(record, names=_META, length=1000)}
 
 
-def _file(path: Path) -> dict[str, Any] | Drop:
-    encoding = encoding_of(path)
-    with cut_is_broken(path), decompressed(path) as file, io.TextIOWrapper(file, encoding, "strict") as opened:
-        text = opened.read(_LONGEST + 1)
-    if len(text) > _LONGEST:
-        raise BrokenFile(path, "it is one text of more than 256 million characters", "write one document a line, as JSON Lines")
-    if "\0" in text:
-        raise BrokenFile(path, f"text was expected, but it is {what_is(head_of(path))}")
-    title = path.name.split(".")[0]
-    return {"title": title, "text": text, "lang": "", "meta": "{}"} if text.strip() else Drop("no text", "", title)
+def _file(path: Path) -> Iterator[dict[str, Any] | Drop]:
+    found, title = charset(path), path.name.split(".")[0]
+    kept: list[str] = []
+    size = part = 0
+    for line in lines(path):
+        text = found.decode(line).replace("\r\n", "\n").replace("\r", "\n")
+        if "\0" in text:
+            raise BrokenFile(path, "plain text was expected, but there are NUL bytes in it", "give the source another format")
+        kept.append(text)
+        size += len(text)
+        if size > _WHOLE and (not text.strip() or size > 2 * _WHOLE):
+            part += 1
+            yield _document(title, "".join(kept), found.name, part)
+            kept, size = [], 0
+    if size or not part:
+        yield _document(title, "".join(kept), found.name, part and part + 1)
+
+
+def _document(title: str, text: str, encoding: str, part: int) -> dict[str, Any] | Drop:
+    if not text.strip():
+        return Drop("no text", "", title)
+    if undecoded(text):
+        return not_decoded(f"part {part or 1} is not in {encoding.upper()}", text)
+    return {"title": title, "text": text, "lang": "", "meta": json.dumps({"part": part} if part else {})}

@@ -7,23 +7,24 @@ from pathlib import Path
 from typing import Any
 
 from tasks.rows import Drop, Kind
-from tasks.sources.opening import json_rows
-from tasks.sources.turns import first_of, known, text_of
+from tasks.sources import TABLES
+from tasks.sources.sniff import read as rows_of
+from tasks.sources.turns import first_of, text_of, unknown
 
 KIND: Kind = "triples"
 NAMED = False
+CONTAINERS = TABLES
 
 
 def read(path: Path) -> Iterator[dict[str, Any] | Drop]:
     """Texts with at least one triple. Of an object with several slots (DuIE 2.0: @value, inWork, onDate …) the value is taken."""
-    rows = (row if isinstance(row, Drop) else _row(row) for row in json_rows(path))
-    yield from known(path, rows, "text and spo_list")
+    yield from rows_of(path, "triples", "a file with text and spo_list")
 
 
-def _row(record: dict[str, Any]) -> dict[str, Any] | Drop:
+def row(record: dict[str, Any]) -> dict[str, Any] | Drop:
     text, given = record.get("text"), first_of(record, ("spo_list", "triples"))
     if text is None or not isinstance(given, list):
-        return Drop("unknown schema", f"it has the fields {', '.join(map(str, record))}")
+        return unknown(record)
     triples = [_triple(one) for one in given]
     if not text_of(text).strip():
         return Drop("no text")

@@ -3,38 +3,46 @@
 from __future__ import annotations
 
 import json
+import math
 import re
-from collections.abc import Iterable, Iterator
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any
 
-from tasks.rows import BrokenFile, Drop
+from tasks.rows import Drop
+from tasks.sources import packed
+from tasks.sources.charset import undecoded
 
 Turn = dict[str, str]  # role (system, user or assistant), content
 
 _ROLES = {
     **dict.fromkeys(("human", "user", "prompter", "question", "用户", "问"), "user"),
-    **dict.fromkeys(("gpt", "assistant", "bot", "chatgpt", "model", "moss", "助手", "答"), "assistant"),
+    **dict.fromkeys(("gpt", "assistant", "bot", "chatgpt", "model", "moss", "ai", "助手", "答"), "assistant"),
     "system": "system",
 }
+_TOOLS = ("function_call", "observation", "tool", "tool_call", "tool_response", "function", "ipython")
 _QUESTION = ("instruction", "prompt", "question", "query")
 _ANSWER = ("output", "response", "answer", "target", "std_answer")
 _LISTS = ("conversations", "messages", "conversation")
 _META = ("id", "category", "kind", "class", "dataset", "lang", "name", "department")
+_META_LENGTH = 200  # characters: what is longer describes nothing
 
-# a whole history in one string, each turn behind its speaker: `Human: … \nAssistant: …`, `<s>Human: …</s>`, `<user>: … <bot>: …`
-_SPEAKERS = (
-    re.compile(r"(?:^|</?s>)[ \t]*(Human|Assistant)[ \t]*[:：]", re.MULTILINE),
-    re.compile(r"(?:^|\s)<(user|bot)>[ \t]*[:：]"),
+# rows that belong to another reader, although they have a question and perhaps an answer
+_PAIRED = ("chosen", "rejected", "reject", "response_chosen", "response_rejected", "pos_resp", "neg_resp", "spo_list")
+_NOTHING = re.compile(
+    r"[<（(\[【]?\s*(?:无输入|没有输入|无需输入|无需输入内容|不需要输入|没有提供输入|不适用|无|空|no\s*input|none|n/?a|nan|null)\s*[>）)\]】]?\s*[。.]?",
+    re.IGNORECASE,
 )
-_SENTINEL = re.compile(r"</?s>")
 
 
 def text_of(value: Any) -> str:
-    """A cell as text: null is empty, numbers are written out, anything nested is no text and counts as empty."""
+    """A cell as text: null and NaN are empty, numbers are written out, anything nested is no text and counts as empty."""
     if isinstance(value, str):
         return value
-    return str(value) if isinstance(value, int | float) and not isinstance(value, bool) else ""
+    if isinstance(value, bytes):
+        return "" if undecoded(text := value.decode("utf-8", "surrogateescape")) else text
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return ""
+    return str(value)
 
 
 def first_of(record: dict[str, Any], names: Iterable[str]) -> Any:
@@ -42,19 +50,14 @@ def first_of(record: dict[str, Any], names: Iterable[str]) -> Any:
     return next((record[name] for name in names if record.get(name) is not None), None)
 
 
-def unpack(text: str) -> list[Turn]:
-    """The turns of a packed history, or the text as one user turn where it is not one. An empty last turn (`Assistant:`) is left out."""
-    for speaker in _SPEAKERS:
-        marks = list(speaker.finditer(text))
-        if not marks or text[: marks[0].start()].strip() or marks[0].group(1).lower() not in ("human", "user"):
-            continue
-        ends = [mark.start() for mark in marks[1:]] + [len(text)]
-        turns = [
-            {"role": _ROLES[mark.group(1).lower()], "content": _SENTINEL.sub("", text[mark.end() : end]).strip()}
-            for mark, end in zip(marks, ends, strict=True)
-        ]
-        return turns if turns[-1]["content"] else turns[:-1]
-    return [{"role": "user", "content": text}]
+def unknown(record: dict[str, Any]) -> Drop:
+    return Drop("unknown schema", f"it has the fields {', '.join(map(str, record))}")
+
+
+def without_placeholder(record: dict[str, Any]) -> dict[str, Any]:
+    """A record of which the input says something, and not that there is none (无输入)."""
+    given = record.get("input")
+    return {**record, "input": ""} if isinstance(given, str) and _NOTHING.fullmatch(packed.line_ends(given).strip()) else record
 
 
 def listed(items: list[Any]) -> list[Turn] | Drop:
@@ -64,56 +67,86 @@ def listed(items: list[Any]) -> list[Turn] | Drop:
         if not isinstance(item, dict):
             return Drop("unknown schema", f"a turn is a JSON {type(item).__name__}")
         if "human" in item and "assistant" in item:
-            turns += [
-                {"role": role, "content": text_of(item[name])} for name, role in (("human", "user"), ("assistant", "assistant"))
-            ]
+            turns += _pair(item["human"], item["assistant"])
             continue
-        speaker = text_of(first_of(item, ("from", "role"))).strip().lower()
+        speaker = text_of(first_of(item, ("from", "role", "speaker"))).strip().lower()
+        if speaker in _TOOLS or item.get("tool_calls"):
+            return Drop("tool calls", speaker)
         if speaker not in _ROLES:
             return Drop("unknown role", speaker)
-        turns.append({"role": _ROLES[speaker], "content": text_of(first_of(item, ("value", "content")))})
+        turns.append({"role": _ROLES[speaker], "content": _said(first_of(item, ("value", "content", "text")))})
     return turns
+
+
+def _said(value: Any) -> str:
+    """What a turn says: a string, or a list of parts {type: text, text}."""
+    if isinstance(value, list) and all(isinstance(part, dict) and "text" in part for part in value):
+        return "\n".join(text_of(part["text"]) for part in value)
+    return text_of(value)
+
+
+def _pair(question: Any, answer: Any) -> list[Turn]:
+    return [{"role": "user", "content": text_of(question)}, {"role": "assistant", "content": text_of(answer)}]
 
 
 def prompt_of(record: dict[str, Any]) -> list[Turn] | Drop:
     """System text, history and question, up to and with the last user turn (or with more turns, where the record lists a whole dialogue).
 
-    `input` belongs to the instruction and is joined to it by a line break.
+    `input` belongs to the instruction and is joined to it by a line break; where the instruction is a history that ends with an answer, it is
+    the next question. MOSS's `meta_instruction` is left out: it tells of tools whose calls are left out too.
     """
-    items = first_of(record, _LISTS)
-    prompt = first_of(record, _QUESTION)
-    turns: list[Turn] | Drop
-    if isinstance(items, list):
-        turns = listed(items)
-    elif isinstance(prompt, list):
-        turns = listed(prompt)
-    elif isinstance(record.get("input"), list) and isinstance(record.get("output"), list):
-        if len(record["input"]) != len(record["output"]):
-            return Drop("roles do not alternate", f"{len(record['input'])} inputs, {len(record['output'])} outputs")
-        turns = [
-            {"role": role, "content": text_of(text)}
-            for pair in zip(record["input"], record["output"], strict=True)
-            for role, text in zip(("user", "assistant"), pair, strict=True)
-        ]
-    elif prompt is not None or record.get("input") is not None:
-        parts = (text_of(prompt).strip(), text_of(record.get("input")).strip())
-        turns = unpack("\n".join(part for part in parts if part))
-    elif isinstance(record.get("text"), str):
-        turns = unpack(record["text"])
-    else:
-        return Drop("unknown schema", f"it has the fields {', '.join(map(str, record))}")
+    turns = _asked(record)
     if isinstance(turns, Drop):
         return turns
-    history = record.get("history") or []
+    before = _history(record.get("history"))
+    if isinstance(before, Drop):
+        return before
+    system = packed.line_ends(text_of(record.get("system"))).strip()
+    return [*([{"role": "system", "content": system}] if system else []), *before, *turns]
+
+
+def _asked(record: dict[str, Any]) -> list[Turn] | Drop:
+    items = first_of(record, _LISTS)
+    prompt, more = first_of(record, _QUESTION), record.get("input")
+    chat = record.get("chat")
+    if isinstance(items, list):
+        return listed(items)
+    if isinstance(prompt, list):
+        return listed(prompt)
+    if isinstance(more, list) and isinstance(record.get("output"), list):
+        if len(more) != len(record["output"]):
+            return Drop("roles do not alternate", f"{len(more)} inputs, {len(record['output'])} outputs")
+        return [turn for pair in zip(more, record["output"], strict=True) for turn in _pair(*pair)]
+    if isinstance(chat, dict | list):
+        return _moss(chat)
+    if isinstance(record.get("plain_text"), str):
+        return packed.unpack_moss(record["plain_text"])
+    if prompt is not None or more is not None:
+        return packed.joined(text_of(prompt), text_of(more))
+    if isinstance(record.get("text"), str) and packed.is_packed(record["text"]):
+        return packed.unpack(record["text"])
+    return unknown(record)
+
+
+def _moss(chat: dict[str, Any] | list[Any]) -> list[Turn] | Drop:
+    """MOSS's {turn_1: {Human, MOSS}, turn_2: …}, in the order of the numbers; thoughts, commands and results are left out."""
+    items = chat if isinstance(chat, list) else [chat[name] for name in sorted(chat, key=packed.natural)]
+    turns: list[Turn] = []
+    for item in items:
+        if not isinstance(item, dict) or "Human" not in item or "MOSS" not in item:
+            return Drop("unknown schema", "a turn of its chat lacks Human or MOSS")
+        turns += _pair(packed.without_marks(text_of(item["Human"])), packed.without_marks(text_of(item["MOSS"])))
+    return turns
+
+
+def _history(history: Any) -> list[Turn] | Drop:
+    if not history:
+        return []
+    if isinstance(history, list) and all(isinstance(item, dict) for item in history):
+        return listed(history)
     if not isinstance(history, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in history):
         return Drop("unknown schema", "history is no list of pairs")
-    before = [
-        {"role": role, "content": text_of(text)}
-        for pair in history
-        for role, text in zip(("user", "assistant"), pair, strict=True)
-    ]
-    system = text_of(record.get("system") or record.get("meta_instruction")).strip()
-    return [*([{"role": "system", "content": system}] if system else []), *before, *turns]
+    return [turn for pair in history for turn in _pair(*pair)]
 
 
 def checked(turns: list[Turn]) -> list[Turn] | Drop:
@@ -140,33 +173,38 @@ def checked(turns: list[Turn]) -> list[Turn] | Drop:
 
 
 def conversation(record: dict[str, Any]) -> dict[str, Any] | Drop:
-    """A record of any known layout → a row of `conversations` without id and source."""
+    """A record of any known layout → a row of `conversations` without id and source.
+
+    A question of an evaluation set (`std_answer`) may have no reference answer: then the row is that one turn.
+    """
+    if any(name in record for name in _PAIRED) or {"a", "b", "answer"} <= {str(name).lower() for name in record}:
+        return unknown(record)
+    instances = record.get("instances")
+    if isinstance(instances, list) and len(instances) == 1 and isinstance(instances[0], dict):  # BELLE's seed tasks
+        record = {**record, **instances[0]}
     turns = prompt_of(record)
     if isinstance(turns, Drop):
         return turns
     answer = first_of(record, _ANSWER)
+    if isinstance(answer, list) and not isinstance(record.get("input"), list):
+        return unknown(record)  # a ranking of answers
     if answer is not None and not isinstance(answer, list):
-        turns = [*turns, {"role": "assistant", "content": text_of(answer)}]
-    good = checked(turns)
+        turns = [*turns, *packed.replies(text_of(answer), history=len(turns) > 1)]
+    if "std_answer" in record and not text_of(record["std_answer"]).strip() and turns and turns[0]["content"].strip():
+        good: list[Turn] | Drop = [{"role": "user", "content": turns[0]["content"].strip()}]
+    else:
+        good = checked(turns)
     return good if isinstance(good, Drop) else {"messages": good, "meta": meta_of(record)}
 
 
-def meta_of(record: dict[str, Any], **more: Any) -> str:
-    """What else is worth keeping of a record, as JSON."""
-    kept = {name: record[name] for name in _META if isinstance(record.get(name), str | int | float) and record[name] != ""}
-    return json.dumps({**kept, **more}, ensure_ascii=False)
-
-
-def known(path: Path, rows: Iterable[dict[str, Any] | Drop], needs: str) -> Iterator[dict[str, Any] | Drop]:
-    """The same rows; BrokenFile at the end if not one of them had a layout that the reader knows."""
-    good, unknown = 0, ""
-    for row in rows:
-        if not isinstance(row, Drop):
-            good += 1
-        elif row.reason == "unknown schema":
-            unknown = unknown or row.detail
-        yield row
-    if unknown and not good:
-        raise BrokenFile(
-            path, f"no row has the fields that this format needs ({needs}): {unknown}", "give the source another format"
-        )
+def meta_of(
+    record: dict[str, Any], more: dict[str, Any] | None = None, names: Iterable[str] = _META, length: int = _META_LENGTH
+) -> str:
+    """What else is worth keeping of a record, as JSON: these fields, where they are numbers or not too long."""
+    kept = {name: text_of(record.get(name)) for name in names}
+    values = {
+        name: text if isinstance(record[name], str | bytes) else record[name]
+        for name, text in kept.items()
+        if 0 < len(text) <= length
+    }
+    return json.dumps({**values, **(more or {})}, ensure_ascii=False)

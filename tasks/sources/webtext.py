@@ -8,31 +8,39 @@ from pathlib import Path
 from typing import Any
 
 from tasks.rows import Drop, Kind
-from tasks.sources import turns
-from tasks.sources.opening import json_rows
+from tasks.sources import TABLES, turns
+from tasks.sources.sniff import read as rows_of
 
 KIND: Kind = "conversations"
 NAMED = False
+CONTAINERS = TABLES
 
 _BREAK = re.compile(r"<br\s*/?>|</?p>", re.IGNORECASE)
+_OVERLAP = 6  # characters
+_ASKED = (
+    "qid",
+    "desc",
+    "star",
+    "answer_id",
+)  # what a row with `content` needs to be a question: articles have a title and content too
 
 
 def read(path: Path) -> Iterator[dict[str, Any] | Drop]:
     """Dialogues of one turn: title and description, then the answer; meta: star (up-votes), category."""
-    rows = (row if isinstance(row, Drop) else _row(row) for row in json_rows(path))
-    yield from turns.known(path, rows, "title, and content or answer")
+    yield from rows_of(path, "webtext", "a file with title and answer, or qid, title, star and content")
 
 
-def _row(record: dict[str, Any]) -> dict[str, Any] | Drop:
-    answer = turns.first_of(record, ("content", "answer"))
-    if "title" not in record or answer is None:
-        return Drop("unknown schema", f"it has the fields {', '.join(map(str, record))}")
+def row(record: dict[str, Any]) -> dict[str, Any] | Drop:
+    answer = turns.first_of(record, ("answer", "content") if any(name in record for name in _ASKED) else ("answer",))
+    if "title" not in record or "ask" in record or (answer is None and not {"answer", "content"} & set(record)):
+        return turns.unknown(record)
     asked = question(_lines(record["title"]), _lines(record.get("desc")))
     good = turns.checked([{"role": "user", "content": asked}, {"role": "assistant", "content": _lines(answer)}])
     if isinstance(good, Drop):
         return good
-    more = {"star": record["star"]} if isinstance(record.get("star"), int) else {}
-    return {"messages": good, "meta": turns.meta_of(record, **more)}
+    star = turns.text_of(record.get("star")).strip()
+    more = {"star": int(star)} if re.fullmatch(r"[0-9]{1,9}", star) else {}
+    return {"messages": good, "meta": turns.meta_of(record, more)}
 
 
 def _lines(value: Any) -> str:
@@ -40,8 +48,15 @@ def _lines(value: Any) -> str:
 
 
 def question(title: str, more: str) -> str:
-    """A title and what the asker wrote below it, which often says nothing, or the title again."""
+    """A title and what the asker wrote below it, which often says nothing, or the title again, or goes on where the title was cut."""
     title, more = title.strip(), more.strip()
     if not more or more in ("无", "如题", "如题。", "rt", "RT") or more in title:
         return title
-    return more if title in more else f"{title}\n{more}"
+    if title in more:
+        return more
+    start = (
+        next((place for place in range(len(title) - _OVERLAP) if more.startswith(title[place:])), len(title))
+        if len(title) < 300
+        else None
+    )
+    return f"{title[:start].rstrip()}\n{more}"

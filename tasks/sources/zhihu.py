@@ -9,40 +9,48 @@ from pathlib import Path
 from typing import Any
 
 from tasks.rows import Drop, Kind
-from tasks.sources.opening import parquet_rows
-from tasks.sources.turns import checked, text_of
+from tasks.sources.sniff import read as rows_of
+from tasks.sources.turns import checked, text_of, unknown
 
 KIND: Kind = "conversations"
 NAMED = False
+CONTAINERS = ("parquet",)
 
-_UPVOTES = re.compile(r"(\d[\d,]*(?:\.\d+)?)\s*(万|[Kk])?")
+_UPVOTES = re.compile(r"([0-9][0-9,]{0,11}(?:\.[0-9]{1,6})?)\s*(万|[Kk])?")
+_ID = re.compile(r"[0-9]{1,18}")
 
 
 def read(path: Path) -> Iterator[dict[str, Any] | Drop]:
     """Dialogues of one turn; meta: question, answer (numbers on zhihu.com), upvotes."""
-    for row in parquet_rows(path, ("INSTRUCTION", "RESPONSE")):
-        turns = checked([
-            {"role": "user", "content": text_of(row["INSTRUCTION"])},
-            {"role": "assistant", "content": text_of(row["RESPONSE"])},
-        ])  # fmt: skip
-        yield (
-            turns
-            if isinstance(turns, Drop)
-            else {"messages": turns, "meta": json.dumps(_meta(row.get("METADATA")), ensure_ascii=False)}
-        )
+    yield from rows_of(path, "zhihu", "Parquet with INSTRUCTION and RESPONSE")
+
+
+def row(record: dict[str, Any]) -> dict[str, Any] | Drop:
+    if "INSTRUCTION" not in record or "RESPONSE" not in record:
+        return unknown(record)
+    turns = checked([
+        {"role": "user", "content": text_of(record["INSTRUCTION"])},
+        {"role": "assistant", "content": text_of(record["RESPONSE"])},
+    ])  # fmt: skip
+    if isinstance(turns, Drop):
+        return turns
+    return {"messages": turns, "meta": json.dumps(_meta(record.get("METADATA")), ensure_ascii=False)}
 
 
 def _meta(text: Any) -> dict[str, int]:
     """The numbers of METADATA, such as {"question_id": 357137111.0, "upvotes": "赞同 1.2 万"}; what is not there is left out."""
     try:
         given = json.loads(text_of(text) or "{}")
-    except json.JSONDecodeError:
+    except (ValueError, RecursionError):
+        return {}
+    if not isinstance(given, dict):
         return {}
     found = {}
     for name, key in (("question", "question_id"), ("answer", "answer_id")):
-        if isinstance(given, dict) and isinstance(given.get(key), int | float):
-            found[name] = int(given[key])
-    votes = _UPVOTES.search(text_of(given.get("upvotes"))) if isinstance(given, dict) else None
+        number = text_of(given.get(key)).removesuffix(".0")
+        if _ID.fullmatch(number):
+            found[name] = int(number)
+    votes = _UPVOTES.search(text_of(given.get("upvotes")))
     if votes:
         unit = {"万": 10_000, "K": 1000, "k": 1000}.get(votes.group(2) or "", 1)
         found["upvotes"] = round(float(votes.group(1).replace(",", "")) * unit)

@@ -1,0 +1,121 @@
+"""The encoding of a Chinese text file: UTF-8 or GB18030 (which holds GBK and GB2312), found out line by line and strict.
+
+A byte that its line's encoding does not have becomes a lone surrogate (U+DC80 to U+DCFF), so that a reader can drop the row and keep the rest.
+"""
+
+from __future__ import annotations
+
+import codecs
+import io
+from collections.abc import Iterator
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks.rows import BrokenFile, Drop
+from tasks.sources.opening import CHUNK, LONGEST, cut_is_broken, decompressed, head_of, inside, what_is
+
+_SURE = 2  # characters of UTF-8 in a row before a bad byte: text in GBK has so many by chance once in some thousand lines
+_TOLERATED = 0.1  # share of lines in neither encoding: above, the file is not what we think
+_MIXED = 0.01  # share of lines in the other encoding: above, files of both were joined
+
+
+@dataclass(frozen=True)
+class Charset:
+    """The encoding of most lines, and whether the rest is in the other one."""
+
+    name: str
+    mixed: bool = False
+
+    def decode(self, line: bytes) -> str:
+        """A line as text. In a mixed file a line is taken for what it surely is."""
+        if line.isascii():
+            return line.decode("ascii")
+        name = self.name
+        if self.mixed:
+            name = _kind(line) or name
+        return line.decode(name, "surrogateescape")
+
+
+def undecoded(text: str) -> bool:
+    """Whether the text holds bytes that are in no encoding we know."""
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        return True
+    return False
+
+
+def not_decoded(place: str, text: str) -> Drop:
+    """The Drop of a row with such bytes."""
+    return Drop("broken encoding", place, text[:1000].encode("utf-8", "surrogateescape").decode("utf-8", "replace"))
+
+
+def _kind(line: bytes) -> str | None:
+    """utf-8 or gb18030, if the line is surely that, else None."""
+    try:
+        text = line.decode("utf-8")
+    except UnicodeDecodeError as error:
+        before = line[: error.start].decode("utf-8")
+        if sum(not character.isascii() for character in before) > _SURE:
+            return None  # UTF-8 with a damaged byte
+        try:
+            line.decode("gb18030")
+        except UnicodeDecodeError:
+            return None
+        return "gb18030"
+    return "utf-8" if sum(not character.isascii() for character in text) > _SURE else None
+
+
+def charset(path: Path) -> Charset:
+    """The encoding of a whole file; BrokenFile where too many lines are in none."""
+    if head_of(path, 2) in (codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE):
+        raise BrokenFile(path, f"it is {what_is(head_of(path))}", "convert it to UTF-8")
+    if _is_utf8(path):
+        return Charset("utf-8")
+    counts: dict[str | None, int] = {"utf-8": 0, "gb18030": 0, None: 0}
+    first = ""
+    for number, line in enumerate(lines(path), start=1):
+        if line.isascii():
+            continue
+        kind = _kind(line)
+        if kind is None and _decodes(line, "utf-8"):
+            continue  # too short to tell
+        counts[kind] += 1
+        first = first or (f"line {number:,} is in neither UTF-8 nor GB18030" if kind is None else "")
+    name = "utf-8" if counts["utf-8"] >= counts["gb18030"] else "gb18030"
+    other = counts["gb18030" if name == "utf-8" else "utf-8"]
+    if counts[None] > _TOLERATED * sum(counts.values()):
+        raise BrokenFile(path, f"{what_is(inside(path))} in no encoding we know: {first}", "convert it to UTF-8")
+    return Charset(name, other > _MIXED * counts[str(name)])
+
+
+def _is_utf8(path: Path) -> bool:
+    decoder = codecs.getincrementaldecoder("utf-8")("strict")
+    with cut_is_broken(path), decompressed(path) as file:
+        try:
+            while chunk := file.read(CHUNK):
+                decoder.decode(chunk)
+            decoder.decode(b"", final=True)
+        except UnicodeDecodeError:
+            return False
+    return True
+
+
+def _decodes(line: bytes, name: str) -> bool:
+    try:
+        line.decode(name)
+    except UnicodeDecodeError:
+        return False
+    return True
+
+
+def lines(path: Path) -> Iterator[bytes]:
+    r"""The lines of a file with their ends (\n, \r\n or \r, none of which is part of a character in either encoding), without a byte order mark.
+
+    A line of more than `LONGEST` bytes comes in pieces.
+    """
+    with cut_is_broken(path), decompressed(path) as file, io.TextIOWrapper(file, "latin-1", newline="") as text:
+        start = codecs.BOM_UTF8
+        while line := text.readline(LONGEST):
+            yield line.encode("latin-1").removeprefix(start)
+            start = b""

@@ -1,0 +1,204 @@
+"""JSON as data sets come in it: one object a line, one array of objects, or objects written over several lines; a piece at a time."""
+
+from __future__ import annotations
+
+import codecs
+import io
+import json
+import re
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tasks.rows import BrokenFile, Drop
+from tasks.sources.charset import not_decoded, undecoded
+from tasks.sources.opening import CHUNK, LONGEST, cut_is_broken, decompressed, what_is
+
+_PEEK = 1 << 16  # bytes that tell the three layouts apart
+_BAD = (ValueError, RecursionError)  # not JSON, a number of too many digits, nested too deep
+
+
+def json_rows(path: Path) -> Iterator[dict[str, Any] | Drop]:
+    """The objects of a JSON array, of JSON Lines or of pretty-printed objects, compressed or not. A row that is no JSON object is a Drop."""
+    good, bad, why = 0, 0, ""
+    with cut_is_broken(path), decompressed(path) as file:
+        start = file.read(_PEEK)
+        first = start.removeprefix(codecs.BOM_UTF8).lstrip()[:1]
+        if first not in (b"{", b"["):
+            raise BrokenFile(path, f"JSON was expected, but it is {what_is(start)}")
+        rest = io.BufferedReader(_Rest(start, file), CHUNK)
+        for value in _lines(rest) if first == b"{" and not _printed(start) else _Values(path, rest, first == b"["):
+            if isinstance(value, dict):
+                good += 1
+                yield value
+                continue
+            row = value if isinstance(value, Drop) else Drop("not an object", f"a JSON {type(value).__name__}", str(value)[:200])
+            bad, why = bad + 1, why or f"{row.reason}, {row.detail}"
+            yield row
+    if bad and not good:
+        raise BrokenFile(
+            path,
+            f"none of its {bad:,} rows is a JSON object (the first: {why})",
+            "write one object a line, or one JSON array of objects",
+        )
+
+
+class _Rest(io.RawIOBase):
+    """A stream of which the beginning was read already."""
+
+    def __init__(self, start: bytes, file: io.BufferedReader):
+        self.start, self.file = start, file
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        data = self.start[: len(buffer)] or self.file.read(len(buffer))
+        self.start = self.start[len(data) :] if self.start else b""
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def _printed(start: bytes) -> bool:
+    """Whether an object goes over several lines: the first line is none, and the second goes on with a name or ends it."""
+    lines = [line.strip() for line in start.removeprefix(codecs.BOM_UTF8).split(b"\n") if line.strip()]
+    if len(lines) < 2 or lines[1][:1] not in (b'"', b"}"):
+        return False
+    try:
+        json.loads(lines[0])
+    except _BAD:
+        return True
+    return False
+
+
+def _lines(rest: io.BufferedReader[Any]) -> Iterator[Any]:
+    number = 0
+    while raw := rest.readline(LONGEST):
+        number += 1
+        if len(raw) == LONGEST and not raw.endswith(b"\n"):
+            yield Drop("row too long", f"line {number} has more than {LONGEST >> 20} MB", raw[:1000].decode("utf-8", "replace"))
+            while (raw := rest.readline(CHUNK)) and not raw.endswith(b"\n"):
+                pass
+            continue
+        line = raw.decode("utf-8", "surrogateescape").lstrip("\ufeff")
+        if undecoded(line):
+            yield not_decoded(f"line {number} is not UTF-8", line)
+            continue
+        if not line.strip():
+            continue
+        try:
+            yield json.loads(line, strict=False)
+        except _BAD as error:
+            end = "" if raw.endswith(b"\n") else "; the file ends inside this line"
+            yield Drop("broken JSON", f"line {number}: {error}{end}", line.strip()[:1000])
+
+
+_BETWEEN = re.compile(r"[\s,\ufeff]*")
+_FIRST = re.compile(r'\{\s*("(?:[^"\\\n]|\\.)*")\s*:')
+_ELEMENT = re.compile(r"[\]}\"]\s*,\s*(?=[{\[])")
+
+
+class _Values:
+    """The elements of a JSON array, or JSON values one after the other.
+
+    After a broken one reading goes on where the next row seems to start: at an object whose first name is that of the rows before, since an
+    object inside a row has other names.
+    """
+
+    def __init__(self, path: Path, rest: io.BufferedReader[Any], array: bool):
+        self.path, self.rest, self.array = path, rest, array
+        self.decoder = codecs.getincrementaldecoder("utf-8-sig")("surrogateescape")
+        self.decode = json.JSONDecoder(strict=False).raw_decode
+        self.buffer, self.at, self.ended = "", 0, False
+        self.want, self.number = CHUNK, 0
+        self.first = ""  # the first name of a row, as it is written
+        self.comma = False  # whether one stood before the next character
+        self.closed: bool | None = None  # whether a bracket ends the file after a broken last row; None without such a row
+
+    def __iter__(self) -> Iterator[Any]:
+        if self.array:
+            self.peek()
+            self.at += 1
+        while character := self.peek():
+            if not (self.array and character == "]"):
+                yield from self.value()
+                continue
+            self.at += 1
+            after, comma = self.peek(), self.comma
+            if not after:
+                return
+            if comma:  # the end of a list inside a broken row
+                self.resync(self.at)
+            elif after == "[":  # arrays that were joined
+                self.at += 1
+            else:
+                more = self.buffer[self.at : self.at + 1000]
+                yield Drop("broken JSON", f"after row {self.number}: there is more after the end of the array", more)
+                return
+        if self.array and not self.closed:
+            where = f"after {self.number:,} rows" if self.closed is None else f"inside row {self.number:,}"
+            raise BrokenFile(self.path, f"its JSON array is cut {where}", "download it again")
+
+    def more(self) -> None:
+        chunk = self.rest.read(self.want)
+        self.buffer = self.buffer[self.at :] + self.decoder.decode(chunk, final=not chunk)
+        self.at, self.ended = 0, not chunk
+
+    def peek(self) -> str:
+        """The next character that is neither white space nor a comma, or "" at the end."""
+        self.comma = False
+        while True:
+            match = _BETWEEN.match(self.buffer, self.at)
+            assert match
+            self.at, self.comma = match.end(), self.comma or "," in match.group()
+            if self.at < len(self.buffer):
+                return self.buffer[self.at]
+            if self.ended:
+                return ""
+            self.more()
+
+    def value(self) -> Iterator[Any]:
+        """The value at hand, a Drop where it is none, or nothing yet where more has to be read."""
+        try:
+            value, end = self.decode(self.buffer, self.at)
+        except _BAD as error:
+            place = error.pos if isinstance(error, json.JSONDecodeError) else self.at + 1
+            unfinished = isinstance(error, json.JSONDecodeError) and (
+                "Unterminated" in error.msg or error.pos >= len(self.buffer) - 16
+            )
+            length = len(self.buffer) - self.at
+            if unfinished and not self.ended and length < LONGEST:
+                self.want = max(CHUNK, 2 * length)  # doubling keeps a long row linear
+                self.more()
+                return
+            self.number += 1
+            what = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+            yield Drop("broken JSON", f"row {self.number}: {what}", self.buffer[self.at : self.at + 1000])
+            self.want = CHUNK
+            self.resync(max(place - 2, self.at + 1))
+            return
+        if end == len(self.buffer) and not self.ended:  # a number may go on in the next chunk
+            self.more()
+            return
+        start, self.at, self.want, self.number = self.at, end, CHUNK, self.number + 1
+        if undecoded(text := self.buffer[start:end]):
+            yield not_decoded(f"row {self.number} is not UTF-8", text)
+            return
+        if not self.first and (name := _FIRST.match(text)):
+            self.first = name.group(1)
+        yield value
+
+    def resync(self, start: int) -> None:
+        """Go to the next row at or after `start`, or to the end of the file if there is none."""
+        broken = _FIRST.match(self.buffer, self.at)
+        first = self.first or (broken.group(1) if broken else "")
+        begins = re.compile(r"\{\s*" + re.escape(first) + r"\s*:") if first else _ELEMENT
+        self.at = min(start, len(self.buffer))
+        while not (found := begins.search(self.buffer, self.at)):
+            if self.ended:
+                self.closed = self.buffer.rstrip().endswith("]")
+                self.at = len(self.buffer)
+                return
+            self.at = max(self.at, len(self.buffer) - len(first) - 64)
+            self.more()
+        self.at = found.start() if first else found.end()

@@ -1,0 +1,123 @@
+r"""Dialogues inside one string, each turn behind its speaker (`Human: …\nAssistant: …`, `<s>Human: …</s>`, `<user>: … <bot>: …`, MOSS's
+`<|Human|>: …<eoh>`), and the marks that such strings leave in a text."""
+
+from __future__ import annotations
+
+import re
+
+Turn = dict[str, str]  # role (system, user or assistant), content
+
+_ROLES = {"human": "user", "user": "user", "assistant": "assistant", "bot": "assistant", "moss": "assistant", "system": "system"}
+_SPEAKERS = (
+    re.compile(r"(?:^|</?s>)[ \t]*(Human|User|Assistant|System)[ \t]*[:：]", re.MULTILINE),
+    re.compile(r"(?:^|\s)<(user|bot)>[ \t]*[:：]"),
+)
+_SENTINEL = re.compile(r"</?s>")
+_MOSS = re.compile(r"(?:\[|<\|)(Human|MOSS|Inner Thoughts|Commands|Results|Tool Responses)(?:\]|\|>)[ \t]*[:：]?")
+_MOSS_MARKS = re.compile(r"<sup>(?:<\|\d+\|>[,，\s]*)+</sup>|<\|[^|<>\n]{1,20}\|>[ \t]*[:：]?|<eo[a-z]{1,2}>")
+_NUMBER = re.compile(r"\d{1,9}")
+
+# a line end written out as a backslash and an n: at a line's end or beginning, or after Chinese in a line without quotes. Code and formulas
+# have it too: between quotes, or before letters (\nabla)
+_AT_END = re.compile(r"[ \t]*(?:\\n)+[ \t]*(?=\n|\Z)")
+_AT_START = re.compile(r"(?:(?<=\n)|\A)[ \t]*(?:\\n)+(?![A-Za-z])")
+_AFTER_CHINESE = re.compile(r"(?<=[\u3400-\u9fff。！？；：，、…）》])(?:\\n)+(?![A-Za-z])")
+_LAST = re.compile(r"(?:(?<!\\)\\n|\s)+\Z")
+_CODE = re.compile(r"\\(?!n)|`")
+_QUOTED = re.compile("[\"']")
+_BLANK = re.compile(r"\n{3,}")
+
+
+def line_ends(text: str) -> str:
+    r"""The text with the \n that somebody escaped once too often as line ends; in code, or what may be code, only those that end it go."""
+    if "\\n" not in text:
+        return text
+    text = _LAST.sub("", text)
+    if _CODE.search(text):
+        return text
+    text = _AT_START.sub("\n", _AT_END.sub("\n", text))
+    lines = [line if _QUOTED.search(line) else _AFTER_CHINESE.sub("\n", line) for line in text.split("\n")]
+    return _BLANK.sub("\n\n", "\n".join(lines)).strip()
+
+
+def is_packed(text: str) -> bool:
+    return _speaker(text) is not None
+
+
+def _speaker(text: str) -> re.Pattern[str] | None:
+    """The way in which this text names its speakers: it begins with one who asks or sets the scene."""
+    for speaker in _SPEAKERS:
+        first = speaker.search(text)
+        if first and not text[: first.start()].strip() and _ROLES[first.group(1).lower()] != "assistant":
+            return speaker
+    return None
+
+
+def unpack(text: str) -> list[Turn]:
+    """The turns of a packed history, or the text as one user turn where it is not one. An empty last turn (`Assistant:`) is left out, and what
+    the system says later on belongs to the question that follows."""
+    speaker = _speaker(text)
+    return _turns(text, speaker) if speaker else [{"role": "user", "content": text}]
+
+
+def _turns(text: str, speaker: re.Pattern[str]) -> list[Turn]:
+    marks = list(speaker.finditer(text))
+    ends = [mark.start() for mark in marks[1:]] + [len(text)]
+    turns: list[Turn] = []
+    for mark, end in zip(marks, ends, strict=True):
+        role, content = _ROLES[mark.group(1).lower()], _SENTINEL.sub("", text[mark.end() : end]).strip()
+        if role == "user" and len(turns) > 1 and turns[-1]["role"] == "system":
+            content = "\n".join(part for part in (turns.pop()["content"], content) if part)
+        turns.append({"role": role, "content": content})
+    return turns if turns[-1]["content"] else turns[:-1]
+
+
+def joined(instruction: str, more: str) -> list[Turn]:
+    """The turns of an instruction, which may be a packed history, and its input, which may be packed as well."""
+    instruction, more = line_ends(instruction).strip(), line_ends(more).strip()
+    if not more or not instruction:
+        return unpack(instruction or more)
+    if not is_packed(instruction):
+        return [{"role": "user", "content": f"{instruction}\n{more}"}]
+    turns = unpack(instruction)
+    last = unpack(more)
+    if not turns:
+        return last
+    if turns[-1]["role"] == "user" and not is_packed(more):
+        return [*turns[:-1], {"role": "user", "content": f"{turns[-1]['content']}\n{more}"}]
+    if last[0]["role"] == "system" and len(last) > 1:  # knowledge for the question
+        last = [{"role": "user", "content": f"{last[0]['content']}\n{last[1]['content']}"}, *last[2:]]
+    return [*turns, *last]
+
+
+def replies(answer: str, history: bool) -> list[Turn]:
+    """The turn of an answer, or the turns, where it goes on with the packed history before it. A dialogue written on request is one answer."""
+    answer = line_ends(answer)
+    speaker = _SPEAKERS[0].search(answer)
+    if not history or not speaker:
+        return [{"role": "assistant", "content": answer}]
+    if answer[: speaker.start()].strip():
+        answer = f"Assistant: {answer}"
+    return _turns(answer, _SPEAKERS[0])
+
+
+def unpack_moss(text: str) -> list[Turn]:
+    """The turns of MOSS's `plain_text`: what stands before the first of them, and thoughts, commands and results, are left out."""
+    marks = list(_MOSS.finditer(text))
+    ends = [mark.start() for mark in marks[1:]] + [len(text)]
+    return [
+        {"role": _ROLES[mark.group(1).lower()], "content": without_marks(text[mark.end() : end])}
+        for mark, end in zip(marks, ends, strict=True)
+        if mark.group(1).lower() in _ROLES
+    ]
+
+
+def without_marks(text: str) -> str:
+    """A turn of MOSS without `<|MOSS|>:`, `<eom>` and the marks of search results."""
+    return _MOSS_MARKS.sub("", text).strip()
+
+
+def natural(name: str) -> tuple[int, str]:
+    """turn_2 before turn_10."""
+    number = _NUMBER.search(str(name))
+    return (int(number.group()) if number else 0, str(name))

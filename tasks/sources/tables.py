@@ -1,0 +1,186 @@
+"""Tables: CSV and TSV by header name, Parquet by column, and rows of whichever container a file turns out to be."""
+
+from __future__ import annotations
+
+import csv
+import sys
+from collections import deque
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from tasks.rows import BrokenFile, Drop
+from tasks.sources.charset import Charset, charset, lines, not_decoded, undecoded
+from tasks.sources.jsons import json_rows
+from tasks.sources.opening import head_of, inside, what_is
+
+_PACKED = (".gz", ".bz2", ".xz", ".zst")
+_BATCH = 16 << 20  # bytes of Parquet rows in memory at a time
+_OPEN = 1 << 24  # characters: a quoted cell that is still open after so many is taken for a stray quote
+
+
+def container(path: Path) -> str:
+    """parquet, json, csv or tsv by the first bytes, then by the name, then by the first line; else "" for a file of no rows."""
+    head = head_of(path)
+    if head.startswith(b"PAR1"):
+        return "parquet"
+    start = inside(path)
+    if what_is(start) == "a JSON file":
+        return "json"
+    if what_is(start) != "a text file":
+        return ""
+    if suffix(path) in (".csv", ".tsv"):
+        return suffix(path)[1:]
+    line = start.split(b"\n", 1)[0]
+    return "tsv" if b"\t" in line else "csv" if b"," in line else ""
+
+
+def suffix(path: Path) -> str:
+    """The end of the name in lower case, without that of a compression: .csv of a.csv.gz."""
+    names = [name.lower() for name in path.suffixes if name.lower() not in _PACKED]
+    return names[-1] if names else ""
+
+
+def table_rows(path: Path, kind: str = "") -> Iterator[dict[str, Any] | Drop]:
+    """Rows of a Parquet, JSON, CSV or TSV file, told apart by `container` where `kind` does not say it."""
+    kind = kind or container(path)
+    if kind == "parquet":
+        yield from parquet_rows(path)
+    elif kind in ("csv", "tsv"):
+        yield from csv_rows(path, "\t" if kind == "tsv" else ",")
+    else:
+        yield from json_rows(path)
+
+
+def csv_rows(path: Path, delimiter: str = ",", found: Charset | None = None) -> Iterator[dict[str, str] | Drop]:
+    """Rows by header name, the names lower-case and trimmed; GB18030 or UTF-8, found out; quoted cells may hold line breaks.
+
+    A broken row is its first line alone: after a stray quote the lines below it are read again.
+    """
+    csv.field_size_limit(sys.maxsize)  # the default, 131,072 characters, is shorter than some answers
+    start = inside(path)
+    if start and what_is(start) != "a text file":
+        raise BrokenFile(path, f"a table (CSV) was expected, but it is {what_is(start)}", "give the source another format")
+    text = _Lines(path, found or charset(path))
+    header: list[str] = []
+    while True:
+        text.begin()
+        try:
+            row = next(csv.reader(text, delimiter=delimiter, strict=True))
+        except StopIteration:
+            break
+        except (csv.Error, _OpenTooLong) as error:
+            if not header:
+                raise BrokenFile(
+                    path, f"a table with a header line was expected, but line {text.number} is broken ({error})"
+                ) from None
+            line = text.back()
+            yield Drop("broken CSV", f"line {text.number}: {error}", line[:1000])
+            continue
+        if not row:  # a blank line
+            continue
+        where = f"line {text.number}"
+        if not header:
+            header = _header(path, row)
+            continue
+        while len(row) > len(header) and not row[-1]:  # a comma at the end of the line
+            row.pop()
+        if any(map(undecoded, row)):
+            yield not_decoded(f"{where} is not in {text.charset.name.upper()}", delimiter.join(row))
+        elif len(row) == len(header):
+            yield dict(zip(header, row, strict=True))
+        else:
+            yield Drop("wrong number of columns", f"{where}: {len(row)}, not {len(header)}", delimiter.join(row)[:1000])
+    if not header:
+        raise BrokenFile(path, f"a table with a header line was expected, but it is {what_is(start)}")
+
+
+def _header(path: Path, row: list[str]) -> list[str]:
+    if not any(row) or any(map(undecoded, row)):
+        raise BrokenFile(path, f"a table with a header line was expected, but its first line is {row!r:.200}")
+    return [name.strip().lower() for name in row]
+
+
+class _OpenTooLong(Exception):
+    """A quoted cell goes on for more than `_OPEN` characters."""
+
+
+class _Lines:
+    """The lines of a text file, which can be given back from the second line of the current row on."""
+
+    def __init__(self, path: Path, found: Charset):
+        self.raw, self.charset = lines(path), found
+        self.again: deque[str] = deque()
+        self.row: list[str] = []  # the lines of the row at hand
+        self.size = 0
+        self.number = 0  # of the first line of the row at hand
+
+    def begin(self) -> None:
+        self.number += len(self.row) or (not self.number)
+        self.row, self.size = [], 0
+
+    def __iter__(self) -> _Lines:
+        return self
+
+    def __next__(self) -> str:
+        if self.size > _OPEN:
+            raise _OpenTooLong("a quoted cell is never closed")
+        line = self.again.popleft() if self.again else self.charset.decode(next(self.raw))
+        self.row.append(line)
+        self.size += len(line)
+        return line
+
+    def back(self) -> str:
+        """Give all lines but the first back, and return that."""
+        self.again.extendleft(reversed(self.row[1:]))
+        del self.row[1:]
+        return self.row[0]
+
+
+def parquet_rows(path: Path) -> Iterator[dict[str, Any] | Drop]:
+    """Rows as dicts, some 16 MB in memory at a time."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    head = head_of(path)
+    if not head.startswith(b"PAR1"):
+        raise BrokenFile(path, f"Parquet was expected, but it is {what_is(head)}")
+    unreadable = (pa.ArrowException, ValueError, OverflowError)  # no UTF-8, a time beyond the calendar
+    bad = (*unreadable, OSError, MemoryError)
+    try:
+        file = pq.ParquetFile(path, pre_buffer=False)
+        about = file.metadata
+        size = sum(about.row_group(group).total_byte_size for group in range(about.num_row_groups))
+        step = max(1, min(1000, _BATCH * about.num_rows // max(1, size)))
+    except bad as error:
+        raise BrokenFile(
+            path, f"its Parquet footer cannot be read ({_said(error)}), as when a download was cut", "download it again"
+        ) from None
+    with file:
+        number = 0
+        batches = file.iter_batches(batch_size=step)
+        while True:
+            try:
+                batch = next(batches, None)
+            except bad as error:
+                raise BrokenFile(
+                    path, f"after {number:,} rows its data is damaged ({_said(error)})", "download it again"
+                ) from None
+            if batch is None:
+                return
+            try:
+                yield from batch.to_pylist()
+            except unreadable:
+                yield from (_one(batch, place, f"row {number + place + 1:,}", unreadable) for place in range(batch.num_rows))
+            number += batch.num_rows
+
+
+def _one(batch: Any, place: int, where: str, unreadable: tuple[type[BaseException], ...]) -> dict[str, Any] | Drop:
+    try:
+        return dict(batch.slice(place, 1).to_pylist()[0])
+    except unreadable as error:
+        return Drop("broken row", f"{where}: {_said(error)}")
+
+
+def _said(error: BaseException) -> str:
+    return " ".join(str(error).split())[:200] or type(error).__name__
