@@ -197,7 +197,9 @@ class Remote:
     def _transfer(self, file: File, part: Path, headers: dict[str, str], at: Callable[[int, int | None], None]) -> None:
         """One attempt: what is missing of the file goes to the end of `part`. Returns once it is as long as it should be."""
         note, have = _note(part), _size(part)
-        sealed = note.get("seal", "") if note.get("url") == file.url else ""  # what another mirror sent is judged by its checksum
+        if note.get("url") != file.url:  # what another mirror sent is judged by its checksum alone
+            note = {"length": note.get("length")}
+        sealed = note.get("seal", "")
         if not (sealed or file.checksum) or (file.size is not None and have > file.size):
             _forget(part)
             have, note = 0, {}
@@ -216,9 +218,8 @@ class Remote:
             self._check(file, response, total)
             if not have:
                 _forget(part)
-                _remember(
-                    part, {"url": file.url, "state": state_of(response.headers), "seal": _seal(response.headers), "length": total}
-                )
+            about = {"state": state_of(response.headers), "seal": _seal(response.headers), "length": total}
+            _remember(part, {"url": file.url, **about})
             self._receive(response, part, have, total, at)
         if total is not None and _size(part) != total:
             raise _Again(f"ends after {_size(part):,} of {total:,} bytes")
@@ -229,21 +230,20 @@ class Remote:
         self, response: httpx.Response, part: Path, have: int, total: int | None, at: Callable[[int, int | None], None]
     ) -> None:
         since, came = time.monotonic(), 0
-        with part.open("ab", buffering=0) as out:
+        with part.open("ab") as out:
             at(have, total)
-            try:
-                for chunk in response.iter_raw():
-                    if self.stop.is_set():
-                        raise Stopped
-                    out.write(chunk)
-                    have, came = have + len(chunk), came + len(chunk)
-                    at(have, total)
-                    if (taken := time.monotonic() - since) >= self.rules.silence:
-                        if came < TRICKLE * taken:
-                            raise _Again(f"stalled: {came:,} bytes in {taken:.0f} s")
-                        since, came = time.monotonic(), 0
-            finally:
-                os.fsync(out.fileno())
+            for chunk in response.iter_raw():
+                if self.stop.is_set():
+                    raise Stopped
+                out.write(chunk)
+                out.flush()  # what a kill must not lose
+                have, came = have + len(chunk), came + len(chunk)
+                at(have, total)
+                if (taken := time.monotonic() - since) >= self.rules.silence:
+                    if came < TRICKLE * taken:
+                        raise _Again(f"stalled: {came:,} bytes in {taken:.0f} s")
+                    since, came = time.monotonic(), 0
+            os.fsync(out.fileno())
 
     def _check(self, file: File, response: httpx.Response, total: int | None) -> None:
         """What the headers already give away."""
