@@ -6,13 +6,14 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 
 from flows.artifacts import artifacts
 
 if TYPE_CHECKING:
+    from flows.recipe import Flow as FlowName
     from tasks.store import Store
 
 app = typer.Typer(
@@ -32,6 +33,10 @@ Overrides = Annotated[
 Refresh = Annotated[list[str] | None, typer.Option(help="Build this stage again even if its artifact is there; repeatable")]
 Until = Annotated[str, typer.Option(help="Last stage to run")]
 Drift = Annotated[str, typer.Option(help="Artifacts made by other code of the same stage version: warn, rebuild or fail")]
+Flow = Annotated[str, typer.Option(help="pipeline: raw files → evaluated model; corpus: the data half alone, up to its report")]
+Accept = Annotated[
+    list[str] | None, typer.Option(help="Data stage whose result may break its contract (recipe: contract) this time; repeatable")
+]
 AsJson = Annotated[bool, typer.Option("--json", help="For machines: JSON on standard output")]
 
 
@@ -42,30 +47,63 @@ def run(
     refresh: Refresh = None,
     until: Until = "",
     drift: Drift = "warn",
+    flow: Flow = "pipeline",
+    accept: Accept = None,
     as_json: AsJson = False,
 ) -> None:
     """Run a recipe as a Prefect flow run; every finished stage is reused."""
     from flows import recipe as recipes
     from flows.terminal import run_in_terminal
 
-    parsed = recipes.load(recipe, overrides or [])
-    sys.exit(run_in_terminal(parsed, refresh or [], until, drift, as_json))
+    parsed = recipes.load(recipe, overrides or [], known(flow))
+    options = {"refresh": refresh or [], "until": until, "drift": drift, "accept": accept or []}
+    sys.exit(run_in_terminal(parsed, known(flow), options, as_json))
 
 
 @app.command()
 def plan(
-    recipe: RecipeName, overrides: Overrides = None, refresh: Refresh = None, drift: Drift = "warn", as_json: AsJson = False
+    recipe: RecipeName,
+    overrides: Overrides = None,
+    refresh: Refresh = None,
+    drift: Drift = "warn",
+    flow: Flow = "pipeline",
+    as_json: AsJson = False,
 ) -> None:
     """Show what a run would do: HIT, MISS or RESUME for each stage, and which field changed."""
     from flows import plan as plans
     from flows import recipe as recipes
     from flows.graph import graph
 
-    steps = plans.plan(graph(recipes.load(recipe, overrides or [])), store(), refresh=refresh or [], drift=drift)  # type: ignore[arg-type]
+    nodes = graph(recipes.load(recipe, overrides or [], known(flow)), known(flow))
+    steps = plans.plan(nodes, store(), refresh=refresh or [], drift=drift)  # type: ignore[arg-type]
     if as_json:
         print(json.dumps({"stages": [step.to_json() for step in steps]}, ensure_ascii=False))
     else:
         table(plans.rows(steps))
+
+
+@app.command()
+def sources(recipe: RecipeName, overrides: Overrides = None, flow: Flow = "pipeline", as_json: AsJson = False) -> None:
+    """Show where a recipe's rows come from, in which state, and what is new since they were last read."""
+    from flows import recipe as recipes
+    from flows.sources import origins
+
+    found = origins(recipes.load(recipe, overrides or [], known(flow)), store())
+    rows = [
+        {
+            "source": origin.source,
+            "format": origin.format,
+            "kind": origin.kind,
+            "now": origin.now,
+            "in the store": origin.stored or "–",
+            "new": "yes" if origin.new else "",
+        }
+        for origin in found
+    ]
+    if as_json:
+        print(json.dumps({"sources": [vars(origin) | {"new": origin.new} for origin in found]}, ensure_ascii=False))
+    else:
+        table(rows)
 
 
 @app.command()
@@ -95,6 +133,15 @@ def chat(
     from models.chat import chat as talk
 
     talk(folder, message)
+
+
+def known(flow: str) -> FlowName:
+    """A flow by its name. Raises `ValueError` with the names that there are."""
+    from flows import recipe as recipes
+
+    if flow not in (there := get_args(recipes.Flow)):
+        raise ValueError(f"no flow {flow!r}; flows: {', '.join(there)}")
+    return cast("FlowName", flow)
 
 
 def store() -> Store:

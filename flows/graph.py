@@ -2,14 +2,33 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
-from flows.recipe import Recipe, matches
-from tasks import dedup, dpo, evaluate, extract, ingest, pack, pretrain, rejected, report, sample, sft, split, tokenizer
+from flows.pins import Pins
+from flows.recipe import Flow, Recipe, matches
+from tasks import (
+    contract,
+    counts,
+    dedup,
+    download,
+    dpo,
+    evaluate,
+    extract,
+    ingest,
+    pack,
+    pretrain,
+    rejected,
+    report,
+    sample,
+    sft,
+    split,
+    tokenizer,
+)
 from tasks import filter as filters
 from tasks.build import Input, files_input, text_digest
 from tasks.stage import Identity, Stage
@@ -41,19 +60,24 @@ class Node:
         return list(dict.fromkeys(name for role in self.roles.values() for name in role.needs))
 
 
-def graph(recipe: Recipe) -> list[Node]:
-    """The nodes of a run, in an order in which each comes after all it needs."""
+def graph(recipe: Recipe, flow: Flow = "pipeline") -> list[Node]:
+    """The nodes of a run, in an order in which each comes after all it needs. A corpus ends with the split and a report about it."""
     nodes: list[Node] = []
 
     def add(name: str, stage: Stage, params: Identity, **roles: Role) -> str:
         nodes.append(Node(name, stage, params, roles))
         return name
 
-    if not recipe.raw:
+    if any(recipe.sampled(source) for source in recipe.sources.values()):
         add("sample", sample.run, recipe.sample)
+    pins = Pins({name: source.download for name, source in recipe.sources.items() if source.download})
     rows: dict[str, str] = {}
     for name, source in recipe.sources.items():
-        files = _sample_files(source.path) if not recipe.raw else _raw_files(recipe, source.path)
+        if source.download:
+            asked = download.Params(asked=source.download.moving())
+            files = _downloaded(add(f"download-{name}", download.run, asked, upstream=_pin(pins, name)))
+        else:
+            files = _sample_files(source.path) if recipe.sampled(source) else _raw_files(recipe, source.path)
         if source.format == "wiki":
             params: Identity = extract.Params(
                 source=name, simplify=source.simplify, tolerate_truncation=source.tolerate_truncation
@@ -71,8 +95,28 @@ def graph(recipe: Recipe) -> list[Node]:
     add("dedup", dedup.run, recipe.dedup, sources=_folders(texts))
     add("filter", filters.run, recipe.filter, rows=_folder("dedup"), questions=_folders(questions))
     add("split", split.run, recipe.split.model_copy(update={"use": uses}), rows=_folder("filter"))
-    add("tokenizer", tokenizer.run, recipe.tokenizer, rows=_folder("split"))
-    add("pack", pack.run, pack.Params(), rows=_folder("split"), tokenizer=_folder("tokenizer"))
+    if flow == "pipeline":
+        _models(recipe, add, questions)
+    before = [node.name for node in nodes]
+    titled = recipe.report.model_copy(update={"recipe": recipe.name})
+    add(
+        "report",
+        report.run,
+        titled,
+        artifacts=_folders({n: n for n in before}),
+        statistics=_statistics(before),
+        contracts=_contracts(recipe, before),
+    )
+    return nodes
+
+
+def _models(recipe: Recipe, add: Callable[..., str], questions: dict[str, str]) -> None:
+    """From the split's rows to evaluated models."""
+    add("counts", counts.run, counts.Params(), rows=_folder("split"))
+    base = {"base": _outside(recipe.tokenizer.base)} if recipe.tokenizer.base else {}
+    learned = recipe.tokenizer.model_copy(update={"base": ""})  # what it holds is in the key, not where it lies
+    add("tokenizer", tokenizer.run, learned, counts=_folder("counts"), rows=_folder("split"), **base)
+    add("pack", pack.run, recipe.pack, rows=_folder("split"), tokenizer=_folder("tokenizer"))
     add("pretrain", pretrain.run, recipe.pretrain, packed=_folder("pack"), tokenizer=_folder("tokenizer"))
     add("sft", sft.run, recipe.sft, model=_folder("pretrain"), rows=_folder("split"))
     add("rejected", rejected.run, recipe.rejected, model=_folder("sft"), rows=_folder("split"))
@@ -87,10 +131,6 @@ def graph(recipe: Recipe) -> list[Node]:
         pairs=_folder("rejected"),
         questions=_folders(questions),
     )
-    before = [node.name for node in nodes]
-    titled = recipe.report.model_copy(update={"recipe": recipe.name})
-    add("report", report.run, titled, artifacts=_folders({n: n for n in before}), statistics=_statistics(before))
-    return nodes
 
 
 def _folder(node: str) -> Role:
@@ -111,21 +151,29 @@ def _folders(nodes: dict[str, str]) -> Role:
 
 
 def _raw_files(recipe: Recipe, pattern: str) -> Role:
-    """Files on disk. Named in the key by their path below `raw`, so that the folder can move."""
+    """Files on disk."""
 
     def resolve(store: Store, made: Made) -> Input:
         root = recipe.raw_folder()
         digest = store.digests(Path("/"), f"raw-{text_digest(str(root.absolute()))[:16]}")
-        found = matches(root, pattern)
+        found = [path.absolute() for path in matches(root, pattern)]
         if not found:
             raise ValueError(f"no file {root / pattern}; correct sources.*.path or fetch the file")
-        return files_input({_below(root, path): (path, digest(path.absolute())) for path in found})
+        return _files({path: digest(path) for path in found})
 
     return Role((), resolve)
 
 
-def _below(root: Path, path: Path) -> str:
-    return str(path.relative_to(root)) if path.is_relative_to(root) else path.name
+def _outside(folder: str) -> Role:
+    """The `tokenizer.json` of an outside tokenizer."""
+
+    def resolve(store: Store, made: Made) -> Input:
+        path = Path(os.path.expandvars(folder)).expanduser().absolute() / "tokenizer.json"
+        if not path.is_file():
+            raise ValueError(f"no file {path}; correct tokenizer.base, or put the tokenizer there")
+        return _files({path: store.digests(Path("/"), f"outside-{text_digest(str(path))[:16]}")(path)})
+
+    return Role((), resolve)
 
 
 def _sample_files(pattern: str) -> Role:
@@ -133,33 +181,81 @@ def _sample_files(pattern: str) -> Role:
 
     def resolve(store: Store, made: Made) -> Input:
         record = made["sample"]
-        found = {f["path"]: f["sha256"] for f in record.files if fnmatch(f["path"], pattern)}
+        home = store.object(record.key)
+        found = {home / f["path"]: f["sha256"] for f in record.files if fnmatch(f["path"], pattern)}
         if not found:
             raise ValueError(f"the sample corpus has no file {pattern}; it has {', '.join(f['path'] for f in record.files)}")
-        home = store.object(record.key)
-        return files_input({path: (home / path, sha256) for path, sha256 in found.items()}, (record.key,))
+        return _files(found, (record.key,))
 
     return Role(("sample",), resolve)
+
+
+def _downloaded(node: str) -> Role:
+    """The files of a download."""
+
+    def resolve(store: Store, made: Made) -> Input:
+        home = store.object(made[node].key)
+        return _files({home / file["path"]: file["sha256"] for file in made[node].files}, (made[node].key,))
+
+    return Role((node,), resolve)
+
+
+def _pin(pins: Pins, name: str) -> Role:
+    """The state that a download is of."""
+
+    def resolve(store: Store, made: Made) -> Input:
+        pin = pins(name, store)
+        return Input(store.note(pin), [[what, pin[what]] for what in sorted(pin)])
+
+    return Role((), resolve)
+
+
+def _files(found: dict[Path, str], keys: tuple[str, ...] = ()) -> Input:
+    """Files and their digests as an input. Named in the key by their path below the folder they share, so that the same files are the
+    same input wherever they lie: on disk, in the sample corpus, in a download."""
+    shared = os.path.commonpath([path.parent for path in found])
+    return files_input({str(path.relative_to(shared)): (path, digest) for path, digest in found.items()}, keys)
 
 
 def _statistics(nodes: list[str]) -> Role:
     """What the records say of the run so far, written where the report can read it."""
 
     def resolve(store: Store, made: Made) -> Input:
-        facts: dict[str, Any] = {
-            name: {
-                "stage": made[name].identity["stage"],
-                "title": made[name].title,
-                "key": made[name].key,
-                "digest": made[name].digest,
-                "version": made[name].identity["version"],
-                "bytes": made[name].bytes,
-                "lineage": made[name].lineage,
-                "reproducibility": made[name].reproducibility,
-                "stats": {key: value for key, value in made[name].stats.items() if key != "timing"},
-            }
-            for name in nodes
-        }
+        facts = entries({name: made[name] for name in nodes})
         return Input(store.note(facts), None)  # all of it follows from the artifacts, which are in the key
 
     return Role(tuple(nodes), resolve)
+
+
+def entries(made: Made) -> dict[str, dict[str, Any]]:
+    """What records say of their artifacts that does not differ from machine to machine."""
+    return {
+        name: {
+            "stage": record.identity["stage"],
+            "title": record.title,
+            "key": record.key,
+            "digest": record.digest,
+            "version": record.identity["version"],
+            "bytes": record.bytes,
+            "lineage": record.lineage,
+            "reproducibility": record.reproducibility,
+            "stats": {key: value for key, value in record.stats.items() if key != "timing"},
+        }
+        for name, record in made.items()
+    }
+
+
+def _contracts(recipe: Recipe, nodes: list[str]) -> Role:
+    """How the data stages differ from the last run that made something else. Part of the report's key: it does not follow from the artifacts."""
+    data = [name for name in nodes if contract.applies(name)]
+
+    def resolve(store: Store, made: Made) -> Input:
+        notes = store.runs()
+        facts = {}
+        for name in data:
+            last, _ = contract.last_run(store, notes, recipe.name, made[name])
+            verdict = contract.judge(name, made[name].stats, store.object(made[name].key), recipe.contract, last)
+            facts[name] = verdict.to_json()
+        return Input(store.note(facts), text_digest(facts))
+
+    return Role(tuple(data), resolve)

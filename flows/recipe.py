@@ -12,20 +12,25 @@ import types
 import typing
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
+from tasks.contract import Contract
 from tasks.dedup import Params as DedupParams
 from tasks.dpo import Params as DPOParams
 from tasks.evaluate import Params as EvaluateParams
 from tasks.filter import Params as FilterParams
+from tasks.mix import problems as weight_problems
+from tasks.pack import Params as PackParams
 from tasks.pretrain import Params as PretrainParams
 from tasks.rejected import Params as RejectedParams
+from tasks.remote.asked import KINDS, Dump, Hub, Urls, kind
 from tasks.report import Params as ReportParams
 from tasks.sample import Params as SampleParams
 from tasks.sft import Params as SFTParams
+from tasks.split import MAKES, Use
 from tasks.split import Params as SplitParams
 from tasks.stage import Resources
 from tasks.tokenizer import Params as TokenizerParams
@@ -33,25 +38,52 @@ from tasks.tokenizer import Params as TokenizerParams
 RECIPES = Path(__file__).parent / "recipes"
 
 Format = Literal["wiki", "belle", "zhihu", "webtext", "baike", "medical", "alpaca", "preference", "exam", "triples", "text"]
-Use = Literal["pretrain", "sft", "prompts", "pairs", "evaluate"]
+Flow = Literal["pipeline", "corpus"]
 
 
 class Section(BaseModel):
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
+Download = Annotated[
+    Annotated[Dump, Tag("dump")] | Annotated[Hub, Tag("hub")] | Annotated[Urls, Tag("urls")],
+    Discriminator(
+        kind,
+        custom_error_type="download",
+        custom_error_message="needs one of dump: (a Wikimedia dump), hub: (a dataset of the hub), urls: (plain files)",
+    ),
+]
+
+
 class Source(Section):
     """Files of one format, and what their rows are for."""
 
     format: Format = Field(description="Which reader: the files' true format, not their suffix")
-    path: str = Field(min_length=1, description="Files below `raw`, with * and ** as wildcards, or an absolute path")
+    path: str = Field(default="", description="Files below `raw`, with * and ** as wildcards, or an absolute path")
+    download: Download | None = Field(
+        default=None, description="In place of `path`: a Wikimedia dump, a dataset of the hub, or URLs; kept in the store"
+    )
     use: list[Use] = Field(
-        description="pretrain, sft, prompts (of DPO; the answer becomes `chosen`), pairs (ready for DPO), evaluate"
+        description="pretrain, text2text (pretraining of T5; an article answers its title), sft, prompts (of DPO; the answer becomes "
+        "`chosen`), pairs (ready for DPO), evaluate"
     )
     simplify: bool = Field(default=True, description="Convert Traditional to Simplified Chinese")
     tolerate_truncation: bool = Field(
         default=False, description="Keep the whole pages of a dump that was cut off, instead of failing"
     )
+
+    @model_validator(mode="after")
+    def _one_origin(self) -> Source:
+        if problem := _origin(self.path, self.download):
+            raise ValueError(problem)
+        return self
+
+
+def _origin(path: object, download: object) -> str | None:
+    """What is wrong with where a source's files come from."""
+    if path and download:
+        return "has both path: and download:; keep one"
+    return None if path or download else "needs path: (files that you have) or download: (files to fetch)"
 
 
 class Recipe(Section):
@@ -74,8 +106,16 @@ class Recipe(Section):
         default_factory=FilterParams, title="Filter", description="Rules that drop rows, each with a reason"
     )
     split: SplitParams = Field(default_factory=SplitParams, title="Split", description="Training and validation rows")
+    contract: Contract = Field(
+        default_factory=Contract,
+        title="Contract",
+        description="How data stages may differ from the last run; never part of what is made",
+    )
     tokenizer: TokenizerParams = Field(
         default_factory=TokenizerParams, title="Tokenizer", description="Byte-level BPE trained on word counts"
+    )
+    pack: PackParams = Field(
+        default_factory=PackParams, title="Mix", description="Sources by weight, in tokens; without weights everything once"
     )
     pretrain: PretrainParams = Field(default_factory=PretrainParams, title="Pretraining", description="A new model on plain text")
     sft: SFTParams = Field(default_factory=SFTParams, title="Supervised fine-tuning", description="The model learns to answer")
@@ -95,6 +135,10 @@ class Recipe(Section):
         """The folder that source paths are relative to, environment variables filled in."""
         return Path(os.path.expandvars(self.raw)).expanduser()
 
+    def sampled(self, source: Source) -> bool:
+        """Whether a source reads the sample corpus."""
+        return not self.raw and not source.download and not Path(source.path).expanduser().is_absolute()
+
 
 class BadRecipe(ValueError):
     """A recipe that cannot run. `problems` has a line for each thing that is wrong."""
@@ -106,8 +150,11 @@ class BadRecipe(ValueError):
         self.problems = problems
 
 
-def load(name: str, overrides: Iterable[str] = ()) -> Recipe:
-    """A recipe by name (one that ships) or by the path of a YAML file, with `key.path=value` overrides. Raises `BadRecipe`."""
+def load(name: str, overrides: Iterable[str] = (), flow: Flow = "pipeline") -> Recipe:
+    """A recipe by name (one that ships) or by the path of a YAML file, with `key.path=value` overrides. Raises `BadRecipe`.
+
+    `flow` says what it is to run, which decides what its sources must serve.
+    """
     path = find(name)
     try:
         data = yaml.safe_load(path.read_text("utf-8"))
@@ -116,7 +163,7 @@ def load(name: str, overrides: Iterable[str] = ()) -> Recipe:
     if not isinstance(data, dict):
         raise BadRecipe(name, [f"{path} holds {type(data).__name__}, not a mapping of fields"])
     problems = [problem for override in overrides if (problem := _override(data, override))]
-    problems += check(data)
+    problems += check(data, flow)
     if problems:
         raise BadRecipe(name, problems)
     return Recipe.model_validate(data)
@@ -137,14 +184,14 @@ def names() -> list[str]:
     return sorted(path.stem for path in RECIPES.glob("*.yaml"))
 
 
-def check(data: dict[str, Any]) -> list[str]:
+def check(data: dict[str, Any], flow: Flow = "pipeline") -> list[str]:
     """Everything wrong with a recipe's data, a line each, beginning with the field's full path."""
     try:
         Recipe.model_validate(data)
         problems = []
     except ValidationError as failure:
         problems = [_problem(error, data) for error in failure.errors()]
-    return problems + _cross_checks(data)
+    return list(dict.fromkeys(problems + _cross_checks(data, flow)))
 
 
 def _override(data: dict[str, Any], override: str) -> str | None:
@@ -168,7 +215,8 @@ def _override(data: dict[str, Any], override: str) -> str | None:
 
 def _problem(error: Any, data: dict[str, Any]) -> str:
     location = [str(part) for part in error["loc"]]
-    path = ".".join(location)
+    shown_at = location[:3] + location[4:] if location[2:3] == ["download"] else location  # pydantic names the kind as well
+    path = ".".join(shown_at)
     if error["type"] == "extra_forbidden":
         known = _fields_at(location[:-1])
         near = difflib.get_close_matches(location[-1], known, 1, cutoff=0.5)
@@ -185,8 +233,10 @@ def _problem(error: Any, data: dict[str, Any]) -> str:
 def _fields_at(location: list[str]) -> list[str]:
     """The names of the fields of the section at a path of the recipe."""
     model: Any = Recipe
-    for part in location:
-        if isinstance(model, type) and issubclass(model, BaseModel) and part in model.model_fields:
+    for place, part in enumerate(location):
+        if location[2:3] == ["download"] and place == 3:
+            model = KINDS.get(part, model)
+        elif isinstance(model, type) and issubclass(model, BaseModel) and part in model.model_fields:
             model = _section(model.model_fields[part].annotation)
     return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
 
@@ -201,7 +251,7 @@ def _section(annotation: Any) -> Any:
     return None
 
 
-def _cross_checks(data: dict[str, Any]) -> list[str]:
+def _cross_checks(data: dict[str, Any], flow: Flow) -> list[str]:
     """What no single field can know: files that must exist, settings that another field decides."""
     problems = []
     raw = data.get("raw") or ""
@@ -223,21 +273,39 @@ def _cross_checks(data: dict[str, Any]) -> list[str]:
                 f"sources.{name}: a source's name is lower-case letters, digits and dashes (it names a stage and a file)"
             )
         path = source.get("path")
-        if root is not None and isinstance(path, str) and not any(matches(root, path)):
+        if problem := _origin(path, source.get("download")):
+            problems.append(f"sources.{name}: {problem}")
+        if isinstance(path, str) and Path(path).expanduser().is_absolute() and not any(matches(Path(), path)):
+            problems.append(f"sources.{name}.path: no file {path}; correct the path or fetch the file")
+        elif root is not None and isinstance(path, str) and path and not any(matches(root, path)):
             problems.append(f"sources.{name}.path: no file {root.absolute() / path}; correct the path or fetch the file")
-    used = {
-        use for source in sources.values() if isinstance(source.get("use"), list) for use in source["use"] if isinstance(use, str)
-    }
-    if sources:
-        problems += [
-            f"sources: none has use: [{use}], which {why}; add it to a source"
-            for use, why in (("pretrain", "pretraining reads"), ("sft", "fine-tuning reads"), ("evaluate", "the evaluation asks"))
-            if use not in used
-        ]
-        if not used & {"prompts", "pairs"}:
-            problems.append("sources: none has use: [prompts] or use: [pairs], one of which DPO reads; add it to a source")
+    problems += _unserved(sources, flow)
+    weights = data["pack"].get("weights") if isinstance(data.get("pack"), dict) else None
+    if isinstance(weights, dict) and weights:
+        pretrained = [name for name, source in sources.items() if "pretrain" in _uses(source)]
+        problems += [f"pack.weights: {problem}" for problem in weight_problems({str(name): 1.0 for name in weights}, pretrained)]
     if isinstance(data.get("split"), dict) and "use" in data["split"]:
         problems.append("split.use: decided by sources.<name>.use; remove it here")
+    return problems
+
+
+def _uses(source: dict[str, Any]) -> list[str]:
+    return [use for use in source["use"] if isinstance(use, str)] if isinstance(source.get("use"), list) else []
+
+
+def _unserved(sources: dict[str, dict[str, Any]], flow: Flow) -> list[str]:
+    """What a flow reads that no source is for."""
+    used = {use for source in sources.values() for use in _uses(source)}
+    if not sources:
+        return []
+    if flow == "corpus":
+        return [] if used & set(MAKES) else [f"sources: none has a use for training; give one of {', '.join(MAKES)} to a source"]
+    needs = (("pretrain", "pretraining reads"), ("sft", "fine-tuning reads"), ("evaluate", "the evaluation asks"))
+    problems = [f"sources: none has use: [{use}], which {why}; add it to a source" for use, why in needs if use not in used]
+    if not used & {"prompts", "pairs"}:
+        problems.append("sources: none has use: [prompts] or use: [pairs], one of which DPO reads; add it to a source")
+    if problems:
+        problems[-1] += " (the data half alone needs none of this: --flow corpus)"
     return problems
 
 

@@ -20,6 +20,7 @@ from tasks.child import supervised
 
 DEFAULT = "http://127.0.0.1:4200/api"  # where `prefect server start` listens
 PATIENCE = 90.0  # seconds for a new server to answer; a first start migrates its database
+_own: list[str] = []  # API address of our own server, while there is one
 
 
 @contextlib.contextmanager
@@ -35,10 +36,19 @@ def api() -> Iterator[str]:
     else:
         # nobody watches a server that ends with the run, and stopping the heartbeat costs a second
         with own_server() as url, temporary_settings({PREFECT_API_URL: url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+            _own.append(url)
             try:
                 yield url
             finally:
+                _own.remove(url)
                 _deliver()
+
+
+def watched() -> bool:
+    """Whether the server that Prefect talks to has a UI in which somebody could answer: ours has none, and ends with the run."""
+    from prefect.settings import PREFECT_API_URL
+
+    return PREFECT_API_URL.value() is not None and PREFECT_API_URL.value() not in _own
 
 
 def _deliver() -> None:

@@ -13,7 +13,7 @@ from tasks.stage import Progress
 from tasks.store import Store, store_folder
 
 if TYPE_CHECKING:
-    from flows.recipe import Recipe
+    from flows.recipe import Flow, Recipe
 
 MARKS = {"cached": "=", "built": "+"}
 
@@ -50,8 +50,11 @@ class Terminal(logging.Handler):
         self.stream.flush()
 
 
-def run_in_terminal(recipe: Recipe, refresh: list[str], until: str, drift: str, as_json: bool) -> int:
-    """Run the pipeline flow here, show it, and return the exit code: 0, or 1 where a stage failed, 130 where it was interrupted."""
+def run_in_terminal(recipe: Recipe, flow: Flow, options: dict[str, Any], as_json: bool) -> int:
+    """Run a flow here with its options (`refresh`, `until`, `drift`, `accept`) and show it.
+
+    Returns the exit code: 0, or 1 where a stage failed, 130 where it was interrupted.
+    """
     os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "hanlin")
     os.environ.setdefault(
         "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL"
@@ -63,6 +66,7 @@ def run_in_terminal(recipe: Recipe, refresh: list[str], until: str, drift: str, 
     outcome: dict[str, Any] = {"status": "failed", "run_id": None, "report": None, "artifacts": {}}
     try:
         with api() as url:
+            from flows.corpus import corpus
             from flows.pipeline import pipeline
             from flows.tasks import watchers
 
@@ -70,7 +74,7 @@ def run_in_terminal(recipe: Recipe, refresh: list[str], until: str, drift: str, 
             logging.getLogger("hanlin").setLevel(logging.INFO)
             watchers.append(terminal.watch)
             terminal.say("run", f"recipe {recipe.name}, store {store_folder()}, Prefect at {url}")
-            state = pipeline(recipe, refresh, until, drift, return_state=True)
+            state = {"pipeline": pipeline, "corpus": corpus}[flow](recipe, **options, return_state=True)
             outcome["run_id"] = str(state.state_details.flow_run_id)
             outcome["artifacts"] = state.result()
             outcome["status"] = "completed"
@@ -82,10 +86,14 @@ def run_in_terminal(recipe: Recipe, refresh: list[str], until: str, drift: str, 
 
         if not isinstance(failure, StageFailed | ValueError | OSError | RuntimeError):
             raise
-        print(
-            f"\nhanlin: {failure}\nhanlin: run the same command again to go on from here; finished stages are kept",
-            file=sys.stderr,
+        from flows.gate import Refused
+
+        again = (
+            ""
+            if isinstance(failure, Refused)
+            else "\nhanlin: run the same command again to go on from here; finished stages are kept"
         )
+        print(f"\nhanlin: {failure}{again}", file=sys.stderr)
         outcome["error"] = str(failure)
     if "report" in outcome["artifacts"]:
         _show_result(terminal.stream, outcome)
@@ -95,7 +103,7 @@ def run_in_terminal(recipe: Recipe, refresh: list[str], until: str, drift: str, 
 
 
 def _show_result(stream: TextIO, outcome: dict[str, Any]) -> None:
-    """The key figures, a short chat, and where the report is."""
+    """The key figures, a short chat where there is a model, and where the report is."""
     store = Store(store_folder())
     artifacts = outcome["artifacts"]
     report = store.object(artifacts["report"]["key"]) / "report.html"
@@ -106,8 +114,13 @@ def _show_result(stream: TextIO, outcome: dict[str, Any]) -> None:
         interval = f"  ({row['low']:.3f} to {row['high']:.3f}, n = {row['n']:,})" if row["n"] else ""
         value = f"{row['value']:,}" if isinstance(row["value"], int) else f"{row['value']:.3f}"
         stream.write(f"  {row['figure']:<22} {row['model']:<10} {value:>8}{interval}\n")
-    answers = json.loads((store.object(artifacts["evaluate"]["key"]) / "answers.json").read_text("utf-8"))
-    stream.write("\nA short chat with the aligned model:\n")
-    for answer in answers[:3]:
-        stream.write(f"  问 {answer['prompt']}\n  答 {answer['answers']['dpo']}\n")
-    stream.write(f"\nreport   {report}\nchat     hanlin chat {artifacts['dpo']['key'][:12]}\n")
+    if "evaluate" in artifacts:
+        answers = json.loads((store.object(artifacts["evaluate"]["key"]) / "answers.json").read_text("utf-8"))
+        stream.write("\nA short chat with the aligned model:\n")
+        for answer in answers[:3]:
+            stream.write(f"  问 {answer['prompt']}\n  答 {answer['answers']['dpo']}\n")
+    stream.write(f"\nreport   {report}\n")
+    if "dpo" in artifacts:
+        stream.write(f"chat     hanlin chat {artifacts['dpo']['key'][:12]}\n")
+    else:
+        stream.write(f"rows     {store.object(artifacts['split']['key'])}\n")

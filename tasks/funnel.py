@@ -154,13 +154,23 @@ def _gaps(way: Way, leaving: int) -> list[str]:
 
 
 @dataclass(frozen=True)
+class Group:
+    """The rows of one source that one reason dropped at one stage, and a few of them to read."""
+
+    source: str
+    count: int
+    share: float  # of the source's rows at that stage
+    examples: list[dict[str, str]]
+
+
+@dataclass(frozen=True)
 class Reason:
-    """Why rows were dropped at one stage: how many, and a few of them to read."""
+    """Why rows were dropped at one stage, the source that lost the most first."""
 
     name: str
     count: int
     share: float  # of the stage's rows
-    examples: list[dict[str, str]]
+    groups: list[Group]
 
 
 @dataclass(frozen=True)
@@ -172,7 +182,7 @@ class Drops:
 
 
 def drops(nodes: Nodes, artifacts: dict[str, Path], examples: int) -> list[Drops]:
-    """Every stage that dropped rows, its reasons from the most common to the rarest."""
+    """Every stage that dropped rows, its reasons from the most common to the rarest, each with so many examples of every source."""
     found = []
     for node, entry in nodes.items():
         counts = entry["stats"].get("funnel", {})
@@ -183,22 +193,27 @@ def drops(nodes: Nodes, artifacts: dict[str, Path], examples: int) -> list[Drops
                     by_reason.setdefault(reason, {})[source] = count
         if not by_reason:
             continue
-        texts = _examples(
-            sorted((artifacts[node] / "dropped").glob("*.parquet")) if node in artifacts else [], by_reason, examples
-        )
+        paths = sorted((artifacts[node] / "dropped").glob("*.parquet")) if node in artifacts else []
+        texts = _examples(paths, by_reason, examples)
         taken = sum(row["in"] for row in counts.values())
-        totals = {name: sum(sources.values()) for name, sources in by_reason.items()}
-        ordered = sorted(totals, key=lambda name: (-totals[name], name))
-        reasons = [Reason(name, totals[name], totals[name] / max(1, taken), texts[name]) for name in ordered]
-        found.append(Drops(node, taken, sum(totals.values()), reasons))
+        reasons = []
+        for name, sources in by_reason.items():
+            groups = [
+                Group(source, count, count / max(1, counts[source]["in"]), texts[name, source])
+                for source, count in sorted(sources.items(), key=lambda each: (-each[1], each[0]))
+            ]
+            total = sum(sources.values())
+            reasons.append(Reason(name, total, total / max(1, taken), groups))
+        reasons.sort(key=lambda reason: (-reason.count, reason.name))
+        found.append(Drops(node, taken, sum(reason.count for reason in reasons), reasons))
     return found
 
 
 SCANNED = 200_000  # dropped rows looked at for examples: a rare reason of a huge stage may go without one, a page never waits
 
 
-def _examples(paths: list[Path], wanted: dict[str, dict[str, int]], each: int) -> dict[str, list[dict[str, str]]]:
-    """The first `each` dropped rows of every reason, taking turns among its sources. Personal data is masked: people read this."""
+def _examples(paths: list[Path], wanted: dict[str, dict[str, int]], each: int) -> dict[tuple[str, str], list[dict[str, str]]]:
+    """The first `each` dropped rows of every (reason, source). Personal data is masked: people read this."""
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
@@ -222,9 +237,9 @@ def _examples(paths: list[Path], wanted: dict[str, dict[str, int]], each: int) -
         seen += len(batch)
         if not short or seen >= SCANNED:
             break
-    return {reason: _in_turns([found[reason, source] for source in sources], each) for reason, sources in wanted.items()}
+    return found
 
 
-def _in_turns(groups: list[list[dict[str, str]]], most: int) -> list[dict[str, str]]:
-    longest = max((len(group) for group in groups), default=0)
-    return [group[turn] for turn in range(longest) for group in groups if turn < len(group)][:most]
+def said(example: dict[str, Any]) -> str:
+    """A contaminated row in one line: which question, and where it stands."""
+    return f"{example.get('question', '')} ⟵ {example.get('source', '')}: {example.get('excerpt', '')}"

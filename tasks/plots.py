@@ -74,6 +74,14 @@ BUCKETS = 150  # points a line is drawn with: more than a 380-pixel chart can sh
 
 
 @dataclass(frozen=True)
+class Chart:
+    """A drawing and what is written over it."""
+
+    title: str
+    svg: str
+
+
+@dataclass(frozen=True)
 class Line:
     """One series over steps. `colour` is 1 to 4. `points` marks every value, for a series of few."""
 

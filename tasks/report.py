@@ -1,7 +1,8 @@
 """One page about a run: what went in, what was dropped and why, how training went, how good the model is; and the same as JSON.
 
 The page is one HTML file that asks nobody for anything: drawings are inline SVG, there is no script, and a content policy in it forbids
-requests. A recipe may lack any stage; the page then says what is missing instead of showing it.
+requests. A recipe may lack any stage; the page then says what is missing instead of showing it. A run of the data half alone has a page
+about the data alone.
 """
 
 from __future__ import annotations
@@ -13,7 +14,8 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from tasks import funnel, pack, plots
+from tasks import data_page, funnel, pack, plots
+from tasks.data_page import stats_of
 from tasks.evaluate import wilson
 from tasks.funnel import Funnel, Nodes
 from tasks.stage import Identity, Job, Stats, stage
@@ -41,7 +43,7 @@ NEEDED = {
 
 class Params(Identity):
     recipe: str = Field(default="", max_length=120, description="Name of the recipe, for the page's title")
-    examples: int = Field(default=4, ge=0, le=50, description="Dropped rows to show for each reason, in rows")
+    examples: int = Field(default=3, ge=0, le=50, description="Dropped rows to show for each reason and source, in rows")
     answers: int = Field(default=8, ge=0, le=200, description="Questions whose answers are shown side by side")
 
 
@@ -60,25 +62,20 @@ class Score:
         return COLOURS.get(self.model, 4)
 
 
-@dataclass(frozen=True)
-class Chart:
-    title: str
-    svg: str
-
-
-@stage("report", version=1, title="Report of a run", params=Params, tools=("jinja2", "matplotlib"))
-def run(job: Job, params: Params, *, artifacts: dict[str, Path], statistics: Path) -> Stats:
+@stage("report", version=2, title="Report of a run", params=Params, tools=("jinja2", "matplotlib"))
+def run(job: Job, params: Params, *, artifacts: dict[str, Path], statistics: Path, contracts: Path) -> Stats:
     """Write `report.html` and `figures.json`.
 
     `artifacts` are the folders of a run's artifacts by node name; `statistics` is a JSON file with what their records say: node name →
     `{stage, title, key, digest, version, stats, bytes, reproducibility, lineage}` in pipeline order, where `lineage` maps an input's role
-    to the key of the artifact it came from. Rows that do not add up are not an error here: the page says so, at its top.
+    to the key of the artifact it came from; `contracts` is one with what became of each data stage's contract, as `contract.Verdict` has
+    it. Rows that do not add up are not an error here: the page says so, at its top.
     """
     nodes: Nodes = json.loads(statistics.read_text("utf-8"))
     rows = funnel.build(nodes, artifacts)
     if rows.problems:
         job.log(f"the data does not add up: {'; '.join(rows.problems)}")
-    page = _page(params, nodes, artifacts, rows)
+    page = _page(params, nodes, artifacts, rows) | {"contracts": data_page.contracts(json.loads(contracts.read_text("utf-8")))}
     (job.out / "report.html").write_text(_template().render(page), "utf-8")
     figures = {"rows": page["figures"], "funnel": _sums(rows), "adds_up": not rows.problems, "problems": rows.problems}
     (job.out / "figures.json").write_text(json.dumps(figures, ensure_ascii=False, indent=1) + "\n", "utf-8")
@@ -88,6 +85,8 @@ def run(job: Job, params: Params, *, artifacts: dict[str, Path], statistics: Pat
 def _page(params: Params, nodes: Nodes, artifacts: dict[str, Path], rows: Funnel) -> dict[str, Any]:
     """Everything that the template shows."""
     parents = _parents(nodes)
+    data_only = not any(family in GROUPS for family in map(funnel.family, nodes))
+    cleaned = stats_of(nodes, "filter")
     scores = _json(artifacts, "evaluate", "scores.json")
     results = _results(scores)
     answers = _json(artifacts, "evaluate", "answers.json") or []
@@ -95,13 +94,16 @@ def _page(params: Params, nodes: Nodes, artifacts: dict[str, Path], rows: Funnel
         "recipe": params.recipe,
         "nodes": {name: entry | {"group": GROUPS.get(funnel.family(name), "data")} for name, entry in nodes.items()},
         "graphs": {"across": plots.across(parents), "down": plots.down(parents)},
-        "missing": [text for name, text in NEEDED.items() if name not in nodes],
+        "data_only": data_only,
+        "missing": [text for name, text in NEEDED.items() if name not in nodes and (name == "split" or not data_only)],
         "funnel": rows,
         "drops": funnel.drops(nodes, artifacts, params.examples),
-        "clusters": _stats(nodes, "dedup").get("clusters"),
-        "uses": _uses(_stats(nodes, "split").get("uses", {})),
-        "personal": {source: counts for source, counts in _stats(nodes, "filter").get("personal_data", {}).items() if counts},
-        "pairs": _stats(nodes, "rejected").get("lengths", {}),
+        "clusters": data_page.clusters(stats_of(nodes, "dedup").get("clusters")),
+        "uses": data_page.uses(stats_of(nodes, "split").get("uses", {})),
+        "mix": stats_of(nodes, "pack").get("mix", []),
+        "personal": {source: counts for source, counts in cleaned.get("personal_data", {}).items() if counts},
+        "contamination": cleaned.get("contamination", {}),
+        "pairs": stats_of(nodes, "rejected").get("lengths", {}),
         "tokenizer": _json(artifacts, "tokenizer", "report.json"),
         "training": [_training(name, nodes[name], artifacts[name]) for name in COLOURS if name in nodes and name in artifacts],
         "scores": scores,
@@ -114,8 +116,9 @@ def _page(params: Params, nodes: Nodes, artifacts: dict[str, Path], rows: Funnel
             "seeded": "the same on the same hardware",
             "external": "what the outside gives",
         },
-        "tiles": _tiles(results, scores, rows),
-        "histograms": _histograms(_stats(nodes, "filter")),
+        "tiles": _tiles(results, scores, rows) + (data_page.tiles(nodes) if data_only else []),
+        "histograms": data_page.histograms(cleaned),
+        "scripts": data_page.scripts(cleaned),
         "answers": answers[: params.answers],
         "cut": _cut(artifacts, answers[0]["reference"]) if answers else [],
         "figures": _figures(results, rows),
@@ -135,25 +138,10 @@ def _parents(nodes: Nodes) -> dict[str, list[str]]:
     return parents
 
 
-def _stats(nodes: Nodes, name: str) -> Stats:
-    return nodes[name]["stats"] if name in nodes else {}
-
-
 def _json(artifacts: dict[str, Path], node: str, name: str) -> Any:
     """What a JSON file of an artifact holds; an empty dict where the run has no such stage or file."""
     path = artifacts[node] / name if node in artifacts else None
     return json.loads(path.read_text("utf-8")) if path and path.is_file() else {}
-
-
-def _uses(uses: dict[str, Any]) -> list[dict[str, Any]]:
-    """A line for each use and source: rows to train on, rows held out, characters of both."""
-    lines = []
-    for use, sides in uses.items():
-        for source in dict.fromkeys(source for side in sides.values() for source in side):
-            train, valid = (sides.get(side, {}).get(source, {"rows": 0, "characters": 0}) for side in ("train", "valid"))
-            characters = train["characters"] + valid["characters"]
-            lines.append({"use": use, "source": source, "train": train["rows"], "valid": valid["rows"], "characters": characters})
-    return lines
 
 
 def _cut(artifacts: dict[str, Path], text: str) -> list[tuple[str, int]]:
@@ -168,17 +156,6 @@ def _cut(artifacts: dict[str, Path], text: str) -> list[tuple[str, int]]:
             pieces.append((read, len(waiting)))
             waiting = []
     return pieces
-
-
-def _histograms(stats: Stats) -> list[Chart]:
-    """Lengths of rows before and after the filter, a chart a source, from the first length that any row has."""
-    charts = []
-    for source, found in stats.get("lengths", {}).items():
-        first = next((place for place, count in enumerate(found["before"]) if count), 0)
-        labels = [plots.short_number(bound) for bound in found["bounds"][first:]]
-        svg = plots.histogram(f"Lengths of {source}", labels, found["before"][first:], found["after"][first:], x="characters")
-        charts.append(Chart(source, svg))
-    return charts
 
 
 # -- training -----------------------------------------------------------------------------------------------------------
@@ -199,7 +176,7 @@ def _training(name: str, entry: dict[str, Any], folder: Path) -> dict[str, Any]:
     return {"node": name, "title": entry["title"], "facts": shown, "charts": _curves(name, log)}
 
 
-def _curves(name: str, log: list[dict[str, Any]]) -> list[Chart]:
+def _curves(name: str, log: list[dict[str, Any]]) -> list[plots.Chart]:
     colour = COLOURS[name]
 
     def lines(key: str) -> list[plots.Line]:
@@ -217,7 +194,7 @@ def _curves(name: str, log: list[dict[str, Any]]) -> list[Chart]:
     charts = []
     for title, key, unit, level in wanted:
         if found := lines(key):
-            charts.append(Chart(title, plots.curves(f"{title}, {name}", found, y=unit, level=level)))
+            charts.append(plots.Chart(title, plots.curves(f"{title}, {name}", found, y=unit, level=level)))
     return charts
 
 

@@ -213,10 +213,10 @@ class Store:
             for path in sorted(home.rglob("*.json"))
         }
 
-    def note_run(self, run_id: str, recipe: str, artifacts: dict[str, str]) -> None:
-        """Remember which artifacts (node name → key) a run used."""
-        note = {"run": run_id, "recipe": recipe, "at": time.time(), "artifacts": artifacts}
-        _write_whole(self.root / "runs" / f"{run_id}.json", json.dumps(note, indent=1))
+    def note_run(self, run_id: str, recipe: str, artifacts: dict[str, str], **facts: Any) -> None:
+        """Remember which artifacts (node name → key) a run used, and further `facts` of it."""
+        note = {"run": run_id, "recipe": recipe, "at": time.time(), "artifacts": artifacts, **facts}
+        _write_whole(self.root / "runs" / f"{run_id}.json", json.dumps(note, indent=1, ensure_ascii=False))
 
     def runs(self) -> list[dict[str, Any]]:
         """Every run that was noted, newest first."""

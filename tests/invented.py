@@ -35,6 +35,20 @@ LOST = {  # stage → source → reason → rows; the rest is kept
     },
 }
 MODELS = ("pretrain", "sft", "dpo")
+MIX = [
+    {"group": "wiki", "weight": 7.0, "share": 0.7, "available": 42_000, "taken": 42_000, "share_taken": 0.7001, "passes": 1.0}
+    | {"documents": 320, "repeated": 0, "left_out": 0},
+    {
+        "group": "belle+zhihu",
+        "weight": 3.0,
+        "share": 0.3,
+        "available": 9_000,
+        "taken": 17_990,
+        "share_taken": 0.2999,
+        "passes": 1.9989,
+    }
+    | {"documents": 744, "repeated": 743, "left_out": 0},
+]
 
 
 class Run:
@@ -42,6 +56,7 @@ class Run:
 
     def __init__(self, home: Path):
         self.home, self.nodes, self.artifacts = home, dict[str, dict[str, Any]](), dict[str, Path]()
+        self.contracts: dict[str, Any] = {}  # data node → what became of its contract
         self.add("sample", {"seed": 1}, [])
         rows = {source: count for source, (_, count) in SOURCES.items()}
         for source, (kind, _) in SOURCES.items():
@@ -67,7 +82,18 @@ class Run:
                 "after": [0, 0, 0, 0, 54, 190, 200, 80],
             },
         }
+        scripts = {"belle": {"bounds": [0.0, 0.25, 0.5, 0.75, 1.0], "before": [10, 20, 114, 400], "after": [0, 10, 114, 400]}}
+        leaked = {
+            "question": "青州最有名的是什么瓷器？",
+            "source": "belle",
+            "excerpt": "问：青州最有名的是什么瓷器？答：天青瓷器。",
+        }
+        contamination = {
+            "exam": {"questions": 118, "found": 5, "rows": 6, "examples": [leaked]},
+            "ceval": {"questions": 12_342, "found": 0, "rows": 0, "examples": []},
+        }
         found = {"lengths": lengths, "personal_data": {"belle": {"phone": 4, "e-mail": 2}, "wiki": {}}}
+        found |= {"scripts": scripts, "contamination": contamination}
         self.add("filter", {"funnel": self.count("filter", trained, trained), **found}, ["dedup", "ingest-exam"])
         uses = {
             "pretrain": {
@@ -99,7 +125,7 @@ class Run:
         (self.artifacts["tokenizer"] / "tokenizer.json").write_text(
             tokenizer(["瓷器", "天青", "名产", "青州", "最有名的是", "博物馆"]), "utf-8"
         )
-        self.add("pack", {"splits": {"train": {"tokens": 60000}}}, ["split", "tokenizer"])
+        self.add("pack", {"splits": {"train": {"tokens": 60000}}, "mix": MIX}, ["split", "tokenizer"])
         self.add(
             "pretrain",
             {
@@ -212,10 +238,11 @@ class Run:
     def render(self, out: Path, **params: Any) -> tuple[str, dict[str, Any]]:
         statistics = self.home / "statistics.json"
         statistics.write_text(json.dumps(self.nodes, ensure_ascii=False), "utf-8")
+        contracts = self.home / "contracts.json"
+        contracts.write_text(json.dumps(self.contracts, ensure_ascii=False), "utf-8")
         params.setdefault("recipe", "sample")
-        report.run(
-            Job(out=out, scratch=self.home / "scratch"), report.Params(**params), artifacts=self.artifacts, statistics=statistics
-        )
+        job = Job(out=out, scratch=self.home / "scratch")
+        report.run(job, report.Params(**params), artifacts=self.artifacts, statistics=statistics, contracts=contracts)
         return (out / "report.html").read_text("utf-8"), json.loads((out / "figures.json").read_text("utf-8"))
 
 

@@ -8,9 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hypothesis import given
+from hypothesis import strategies as st
 from lxml import html
 
-from tasks import report
+from tasks import data_page, report
 from tasks.evaluate import wilson
 from tasks.rows import Writer
 from tests.invented import EVIL, MODELS, Run, scores
@@ -168,10 +170,17 @@ def test_every_reason_has_rows_to_read_without_personal_data(rendered: Rendered)
         "holds an evaluation question",
         "near_equal",
     }
-    assert len(reasons["redirect"]) == 4
-    assert [row.find_class("chip")[0].text for row in reasons["near duplicate"]] == ["wiki", "belle", "wiki", "belle"], (
-        "sources take turns"
+    assert len(reasons["redirect"]) == 3
+    assert len(reasons["near duplicate"]) == 6, "as many of each source"
+    near = next(
+        element
+        for element in html.fromstring(page).get_element_by_id("dropped").iter("details")
+        if element.find_class("name")[0].text == "near duplicate"
     )
+    assert [group.text_content() for group in near.find_class("of")] == [
+        "belle 22 rows, 3.7\u00a0% of its rows, such as",
+        "wiki 7 rows, 1.9\u00a0% of its rows, such as",
+    ]
     assert reasons["near_equal"][0].text == "No example at hand."
     assert "13812345678" not in page and "电话" in page
     assert "row 0" in reasons["redirect"][0].text_content()
@@ -200,7 +209,7 @@ def test_a_stage_that_is_missing_is_said_to_be(made: Run, tmp_path: Path, gone: 
 def test_a_run_of_one_stage_is_a_page(made: Run, tmp_path: Path) -> None:
     made.remove(*[name for name in made.nodes if name != "ingest-zhihu"])
     page, figures = made.render(tmp_path / "out")
-    assert "Nothing is known yet of how good this model is" in text_of(page)
+    assert "240 rows of 1 source were read." in text_of(page) and "This run split no data" in text_of(page)
     assert [row["figure"] for row in figures["rows"]] == ["rows read", "rows used"] and figures["adds_up"]
 
 
@@ -291,3 +300,96 @@ def test_sizes() -> None:
         "5.6 MB",
         "7.89 GB",
     ]
+
+
+DATA = ("sample", "extract-wiki", "ingest-belle", "ingest-zhihu", "ingest-exam", "dedup", "filter", "split")
+
+
+def test_a_page_about_data_alone_speaks_of_nothing_else(made: Run, tmp_path: Path) -> None:
+    made.remove(*[name for name in made.nodes if name not in DATA])
+    page, figures = made.render(tmp_path / "out")
+    said, tree = text_of(page), html.fromstring(page)
+    assert "1,372 rows of 4 sources were read and 1,072 are left to learn from; every other row has a reason." in said
+    assert "From raw Chinese text to a curated corpus" in said
+    for word in ("this model", "There is no", "Tokenizer", "Evaluation", "chat model"):
+        assert word not in said.partition("footer")[0], word
+    links = [link.get("href").removeprefix("#") for link in tree.find(".//nav").iter("a")]
+    assert links == ["pipeline", "data", "contract", "dropped", "duplicates", "lineage"]
+    assert [section.get("id") for section in tree.iter("section")] == links
+    tiles = {tile.find_class("what")[0].text: tile.find_class("big")[0].text for tile in tree.find_class("tile")}
+    assert tiles["Duplicates removed"] == "60" and tiles["Contaminated rows removed"] == "6"
+    assert tiles["Characters to train on"] == "91.2k"
+    assert figures["adds_up"] is True
+
+
+def test_what_is_found_in_the_rows_can_be_read(rendered: Rendered) -> None:
+    _, page, _ = rendered
+    found = {d.find_class("name")[0].text: d for d in html.fromstring(page).get_element_by_id("data").iter("details")}
+    assert "5 of 118 questions" in found["exam"].text_content() and "6 rows dropped" in found["exam"].text_content()
+    assert "问：青州最有名的是什么瓷器？" in found["exam"].text_content()
+    assert "None was found." in found["ceval"].text_content()
+
+
+def test_the_mix_shows_shares_passes_and_what_was_left_out(rendered: Rendered) -> None:
+    _, page, _ = rendered
+    [table] = [t for t in html.fromstring(page).iter("table") if "tokens taken" in t.text_content()]
+    rows = [[cell.text for cell in row] for row in table.findall(".//tbody/tr")]
+    assert rows[1] == ["belle + zhihu", "3", "30.0\u00a0%", "9,000", "17,990", "2.00", "744", "743", "0"]
+
+
+def test_a_test_side_has_a_column_where_there_is_one(made: Run, tmp_path: Path) -> None:
+    assert "rows for a test" not in made.render(tmp_path / "without")[0]
+    made.nodes["split"]["stats"]["uses"]["pretrain"]["test"] = {"wiki": {"rows": 31, "characters": 999}}
+    page, _ = made.render(tmp_path / "with")
+    [table] = [t for t in html.fromstring(page).iter("table") if "rows for a test" in t.text_content()]
+    assert [cell.text for cell in table.find(".//tbody/tr")] == ["pretrain", "wiki", "320", "8", "31", "94,443"]
+
+
+def test_scripts_are_drawn_beside_lengths(rendered: Rendered) -> None:
+    assert 'aria-label="Scripts of belle"' in rendered[1] and "% Han characters" in rendered[1]
+
+
+def test_what_differs_from_the_kept_row_is_marked(rendered: Rendered) -> None:
+    [mark] = html.fromstring(rendered[1]).get_element_by_id("duplicates").iter("mark")
+    assert mark.text == "边" and "丹江在青州的北边，长三百里。" in mark.getparent().text_content()
+
+
+@given(st.text("甲乙丙丁", max_size=20), st.text("甲乙丙丁", max_size=20))
+def test_the_pieces_of_a_text_are_the_text(kept: str, dropped: str) -> None:
+    pieces = data_page.differing(kept, dropped)
+    assert "".join(piece for piece, _ in pieces) == dropped
+    assert all(same for _, same in pieces) == (kept == dropped)
+
+
+def test_a_broken_contract_is_at_the_top_and_every_change_is_in_its_section(made: Run, tmp_path: Path) -> None:
+    breach = {"source": "belle", "what": "kept", "last": "96.0 %", "now": "61.0 %", "change": "-35.0 points", "reason": ""}
+    breach |= {"limit": "it may fall by 10 points (contract.kept_points)", "breach": True}
+    calm = breach | {"source": "wiki", "what": "rows read", "breach": False}
+    made.contracts = {
+        "dedup": {
+            "node": "dedup",
+            "against": None,
+            "changes": [],
+            "broken": ["documents/00000.parquet: its columns are id string"],
+        },
+        "filter": {"node": "filter", "against": "a" * 64, "changes": [breach, calm], "broken": []},
+    }
+    page, _ = made.render(tmp_path / "out")
+    [alarm] = html.fromstring(page).find_class("alarm")
+    assert alarm.text_content().startswith("2 figures break the data contract.")
+    section = html.fromstring(page).get_element_by_id("contract")
+    assert "documents/00000.parquet: its columns are id string" in section.text_content()
+    first, folded = section.findall(".//table")
+    cells = [cell.text_content() for cell in first.find(".//tbody/tr")]
+    assert cells[:6] == ["filter", "belle", "kept", "96.0 %", "61.0 %", "-35.0 points"] and cells[6].startswith("✗ it may fall")
+    assert folded.getparent().getparent().tag == "details" and "rows read" in folded.text_content()
+
+
+def test_a_kept_contract_says_what_it_was_compared_with(made: Run, tmp_path: Path) -> None:
+    kept = {"node": "filter", "against": None, "changes": [], "broken": []}
+    made.contracts = {"filter": kept}
+    assert "There is no earlier run to compare with." in text_of(made.render(tmp_path / "first")[0])
+    made.contracts = {"filter": kept | {"against": "a" * 64}}
+    page, _ = made.render(tmp_path / "second")
+    assert "last run of this recipe that made something else (filter)" in text_of(page) and "Nothing breaks the contract" in page
+    assert not html.fromstring(page).find_class("alarm")

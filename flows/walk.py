@@ -1,0 +1,91 @@
+"""What every flow over a graph shares: its nodes one after the other as task runs, from the plan to the key figures."""
+
+from __future__ import annotations
+
+import json
+import logging
+from collections.abc import Sequence
+from typing import Any
+
+from prefect import runtime
+from prefect.artifacts import create_link_artifact, create_table_artifact
+from prefect.client.schemas.objects import State
+
+from flows.gate import Gate, Refused
+from flows.graph import Made, Node, entries
+from flows.plan import plan, rows
+from flows.recipe import Recipe
+from flows.tasks import stage_task
+from tasks import contract, tables
+from tasks.build import Drift, StageFailed, explain
+from tasks.store import Store, store_folder
+
+Outcome = dict[str, dict[str, Any]]  # node → {key, digest, reused}
+
+
+def walk(
+    recipe: Recipe, nodes: list[Node], *, refresh: Sequence[str], until: str, drift: Drift, accept: Sequence[str]
+) -> Outcome:
+    """Each node as one task run of this flow run, in order. A task whose artifact is in the store ends as *Cached*.
+
+    The run's first artifact is the plan, its last the key figures. Data stages are held to their contract.
+    """
+    log = logging.getLogger(f"hanlin.{runtime.flow_run.flow_name}")
+    nodes = _until(nodes, until, [*refresh, *accept], recipe)
+    store = Store(store_folder())
+    planned = rows(plan(nodes, store, refresh=refresh, drift=drift))
+    create_table_artifact(planned, key="plan", description=f"# Plan of {recipe.name}\nStore: `{store.root}`")
+
+    made: Made = {}
+    states: dict[str, State[Any]] = {}
+    run = {"flow_run": str(runtime.flow_run.id), "flow_run_name": str(runtime.flow_run.name)}
+    gate = Gate(store, recipe, accept, run["flow_run"])
+
+    def note(refused: Sequence[str] = ()) -> None:
+        artifacts = {name: record.key for name, record in made.items()}
+        try:
+            store.note_run(run["flow_run"], recipe.name, artifacts, accepted=gate.accepted, refused=list(refused))
+        except OSError as failure:
+            raise StageFailed(explain(list(made)[-1], failure, store)) from failure
+
+    for node in nodes:
+        inputs = {role: given.resolve(store, made) for role, given in node.roles.items()}
+        task = stage_task(node, store, inputs, recipe.resources, refresh=node.name in refresh, drift=drift, by=run)
+        states[node.name] = task(
+            return_state=True, wait_for=[states[name] for name in node.needs]
+        )  # the UI draws these as arrows
+        ref = states[node.name].result()  # raises what the stage raised
+        record = store.record(ref.key)
+        assert record is not None, f"{node.name} ended without a record"
+        made[node.name] = record
+        if contract.applies(node.name):
+            try:
+                gate.judge(record)
+            except Refused:
+                note(refused=[node.name])  # used by a run, so not garbage, but never compared with
+                raise
+        note()
+        for key, (about, table) in tables.tables(node.name, entries(made), _folders(store, made)).items():
+            create_table_artifact(table, key=key, description=about)
+    if "report" in made:
+        page = store.object(made["report"].key) / "report.html"
+        figures = json.loads((page.parent / "figures.json").read_text("utf-8"))
+        create_table_artifact(
+            figures["rows"], key="figures", description=f"# Key figures of {recipe.name}\nFull report: `{page}`"
+        )
+        create_link_artifact(page.as_uri(), key="report", link_text=str(page))
+    reused = {name: state.name == "Cached" for name, state in states.items()}
+    log.info("%d stages reused, %d built", sum(reused.values()), len(reused) - sum(reused.values()))
+    return {name: {"key": record.key, "digest": record.digest, "reused": reused[name]} for name, record in made.items()}
+
+
+def _until(nodes: list[Node], until: str, named: Sequence[str], recipe: Recipe) -> list[Node]:
+    names = [node.name for node in nodes]
+    for name in [*named, *([until] if until else [])]:
+        if name not in names:
+            raise ValueError(f"no stage {name!r} in recipe {recipe.name}; its stages: {', '.join(names)}")
+    return nodes[: names.index(until) + 1] if until else nodes
+
+
+def _folders(store: Store, made: Made) -> dict[str, Any]:
+    return {name: store.object(record.key) for name, record in made.items()}

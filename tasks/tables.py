@@ -1,0 +1,89 @@
+"""The data report as tables for the Prefect UI: what the report page shows at the end, there as soon as its stage is done."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+from tasks import funnel
+from tasks.funnel import Nodes
+
+Table = list[dict[str, Any]]
+READ = 2  # rows to read for each reason and source
+
+
+def tables(node: str, nodes: Nodes, artifacts: dict[str, Path]) -> dict[str, tuple[str, Table]]:
+    """Artifact key → (description, rows) of what can be shown once `node` is done; `nodes` are those done so far, itself included."""
+    stats = nodes[node]["stats"]
+    made: dict[str, tuple[str, Table]] = {}
+    if node == "dedup":
+        made["data-duplicates"] = (
+            "# Near duplicates\nGroups to judge by eye: the row that stays, and rows that went",
+            _clusters(stats),
+        )
+    if node == "filter":
+        made["data-contamination"] = ("# Evaluation questions found in the rows", _contamination(stats.get("contamination", {})))
+    if node == "split":
+        rows = funnel.build(nodes, artifacts)
+        adds_up = "Every sum holds." if not rows.problems else "**It does not add up:** " + "; ".join(rows.problems)
+        made["data-funnel"] = (f"# The way of the rows\n{adds_up}", _funnel(rows))
+        made["data-reasons"] = ("# Why rows were dropped, with rows to read", _reasons(funnel.drops(nodes, artifacts, READ)))
+    if node == "pack":
+        made["data-mix"] = ("# Sources by weight, in tokens", [dict(row) for row in stats.get("mix", ())])
+    return {key: (about, rows) for key, (about, rows) in made.items() if rows}
+
+
+def _funnel(rows: funnel.Funnel) -> Table:
+    """A row a source: what was read, and what each step kept."""
+    return [
+        {
+            "source": way.source,
+            "read": f"{way.read:,}",
+            **{f"after {step}": f"{cell.kept:,}" if cell else "–" for step, cell in zip(rows.steps, way.cells, strict=True)},
+            "left": f"{100 * way.used / way.read:.1f} %" if way.read else "–",
+            "adds up": "no" if way.problems else "yes",
+        }
+        for way in rows.ways
+    ]
+
+
+def _reasons(stages: list[funnel.Drops]) -> Table:
+    return [
+        {
+            "stage": stage.node,
+            "reason": reason.name,
+            "source": group.source,
+            "rows": f"{group.count:,}",
+            "share of its rows": f"{100 * group.share:.2f} %",
+            "to read": "\n".join(row["excerpt"] or row["detail"] for row in group.examples),
+        }
+        for stage in stages
+        for reason in stage.reasons
+        for group in reason.groups
+    ]
+
+
+def _contamination(found: dict[str, Any]) -> Table:
+    return [
+        {
+            "set": name,
+            "questions": f"{counts['questions']:,}",
+            "found": f"{counts['found']:,}",
+            "rows dropped": f"{counts['rows']:,}",
+            "to read": "\n".join(funnel.said(example) for example in counts.get("examples", ())[:READ]),
+        }
+        for name, counts in found.items()
+    ]
+
+
+def _clusters(stats: dict[str, Any]) -> Table:
+    return [
+        {
+            "kind": kind,
+            "rows": group["size"],
+            "kept": f"{group['kept']['source']}: {group['kept']['excerpt']}",
+            "dropped": "\n".join(f"{row['source']}, {row['similarity']:.3f}: {row['excerpt']}" for row in group["dropped"]),
+        }
+        for kind, groups in stats.get("clusters", {}).get("examples", {}).items()
+        for group in groups
+    ]
