@@ -14,7 +14,7 @@ from pathlib import Path
 from tasks.rows import BrokenFile, Drop
 from tasks.sources.opening import CHUNK, LONGEST, cut_is_broken, decompressed, head_of, inside, what_is
 
-_SURE = 2  # characters of UTF-8 in a row before a bad byte: text in GBK has so many by chance once in some thousand lines
+_SURE = 2  # characters of three bytes in UTF-8: text in GBK has more of them by chance, before a bad byte, once in some thousand lines
 _TOLERATED = 0.1  # share of lines in neither encoding: above, the file is not what we think
 _MIXED = 0.01  # share of lines in the other encoding: above, files of both were joined
 
@@ -53,17 +53,16 @@ def not_decoded(place: str, text: str) -> Drop:
 def _kind(line: bytes) -> str | None:
     """utf-8 or gb18030, if the line is surely that, else None."""
     try:
-        text = line.decode("utf-8")
+        return "utf-8" if _wide(line.decode("utf-8")) > _SURE else None
     except UnicodeDecodeError as error:
-        before = line[: error.start].decode("utf-8")
-        if sum(not character.isascii() for character in before) > _SURE:
+        if _wide(line[: error.start].decode("utf-8")) > _SURE:
             return None  # UTF-8 with a damaged byte
-        try:
-            line.decode("gb18030")
-        except UnicodeDecodeError:
-            return None
-        return "gb18030"
-    return "utf-8" if sum(not character.isascii() for character in text) > _SURE else None
+    return "gb18030" if _decodes(line, "gb18030") else None
+
+
+def _wide(text: str) -> int:
+    """Characters of three and four bytes. Those of two are no evidence: 头痛 in GBK is ͷʹ in UTF-8."""
+    return sum(character >= "\u0800" for character in text)
 
 
 def charset(path: Path) -> Charset:

@@ -189,7 +189,8 @@ def conversation(record: dict[str, Any]) -> dict[str, Any] | Drop:
     if isinstance(answer, list) and not isinstance(record.get("input"), list):
         return unknown(record)  # a ranking of answers
     if answer is not None and not isinstance(answer, list):
-        turns = [*turns, *packed.replies(text_of(answer), history=len(turns) > 1)]
+        goes_on = len(turns) > 1 or packed.is_packed(text_of(first_of(record, _QUESTION)))
+        turns = [*turns, *packed.replies(text_of(answer), goes_on)]
     if "std_answer" in record and not text_of(record["std_answer"]).strip() and turns and turns[0]["content"].strip():
         good: list[Turn] | Drop = [{"role": "user", "content": turns[0]["content"].strip()}]
     else:
