@@ -19,6 +19,7 @@ DECODERS: dict[str, dict[str, Any]] = {
     "llama": {"preset": "tiny"},
     "grouped heads, normalised": {"preset": "tiny", "kv_heads": 1, "qk_norm": True},
     "moe": {"preset": "tiny-moe"},
+    "retnet": {"preset": "retnet-tiny"},
 }
 
 

@@ -23,6 +23,8 @@ PARAMETERS = {
 
 
 AT = {"t5-0.2b": (29_298, 187_692_288), "92m-moe": (VOCABULARY, 125_118_976)}  # ChatLM's 187.7 million, counted once each
+# retnet-1.3B-toy counts 1.47 billion with its vocabulary of 64,000
+AT |= {"retnet-300m": (64_000, 399_801_600), "retnet-1.3b": (64_000, 1_470_203_904), "retnet-2.7b": (64_000, 2_844_428_800)}
 AT |= {name: (VOCABULARY, count) for name, count in PARAMETERS.items()}
 
 
@@ -49,7 +51,8 @@ def test_the_stage_offers_every_preset() -> None:
 
 
 @pytest.mark.parametrize(
-    "name, options", [("tiny", {}), ("tiny", {"kv_heads": 1, "qk_norm": True}), ("tiny-moe", {}), ("t5-tiny", {})]
+    "name, options",
+    [("tiny", {}), ("tiny", {"kv_heads": 1, "qk_norm": True}), ("tiny-moe", {}), ("t5-tiny", {}), ("retnet-tiny", {})],
 )
 def test_a_new_model_knows_nothing(name: str, options: dict[str, Any]) -> None:
     torch.manual_seed(0)

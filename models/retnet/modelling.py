@@ -1,6 +1,6 @@
 """RetNet as a model of transformers: `AutoModelForCausalLM`, `generate`, the trainers and peft take it as they take a Llama.
 
-A layer is (Sun et al. 2023, arXiv 2307.08621, section 2.4 and figure 4b)
+A layer is (Sun et al. 2023, arXiv 2307.08621, equations 8 and 9)
 
     y = x + W_o (swish(x̂ W_g) ⊙ GroupNorm(retention of all heads)),   x̂ = norm(x)
     z = y + FFN(norm(y))
@@ -49,7 +49,7 @@ def rotate(x: Tensor, by: Rotation) -> Tensor:
 
 
 class RetNetRetention(nn.Module):
-    """Multi-scale retention (section 2.4, equation 8)."""
+    """Gated multi-scale retention (equation 8)."""
 
     def __init__(self, config: RetNetConfig):
         super().__init__()
@@ -186,8 +186,8 @@ class RetNetModel(RetNetPreTrainedModel):
         gamma = retention.log_decay(self.config.num_attention_heads, device)
         if self.config.form == "recurrent" or length == 1:
             return retention.steps(gamma, length, real, first)
-        chunk = length if self.config.form == "parallel" else self.config.chunk_size
-        return retention.decays(gamma, length, chunk, real, first)
+        chunk = self.config.chunk_size if self.config.form == "chunkwise" else None
+        return retention.decays(gamma, length, chunk or length, real, first)
 
 
 def _real(mask: Tensor | None, seen: int, length: int) -> Tensor | None:

@@ -13,9 +13,10 @@ chunk, never once a position.
 Two things bend time. A token that is padding adds nothing and lets no time pass, so that a padded row equals the bare one wherever the
 padding stands. A token that is the first of a document sees nothing before it. Both are exact zeros: what is hidden cannot leak.
 
-The paper divides by the sum of the decays and by max(|Σ s|, 1) on top (section 2.4), for the sake of low precision. A head's output is
-normalised right after (GroupNorm), where any such factor would cancel but for its epsilon; and since the factor differs from form to
-form, that epsilon would make the forms differ (by 6e-3, measured). It is left out here, but for the 1/√d, which the caller puts on the keys.
+The paper divides by the sum of the decays and by max(|Σ s|, 1) on top (section 2.2, "retention score normalization"), for the sake of low
+precision. A head's output is normalised right after (GroupNorm), where any such factor would cancel but for the epsilon; and since the
+factor differs from form to form, the epsilon would make the forms differ (by 6e-3, measured with 1e-5). It is left out here, but for the
+1/√d, which the caller puts on the keys.
 
 Shapes: q, k (B, H, T, d); v (B, H, T, e); state (B, H, d, e), float32 whatever the rest is, like all decays.
 """
@@ -30,7 +31,7 @@ from torch.nn import functional
 
 
 def log_decay(heads: int, device: torch.device | None = None) -> Tensor:
-    """log γ of each head, (H,): γ = 1 − 2^(−5−h) (section 2.1, "multi-scale retention")."""
+    """log γ of each head, (H,): γ = 1 − 2^(−5−h) (equation 8)."""
     powers = torch.arange(heads, dtype=torch.float32, device=device) + 5
     return torch.log1p(-torch.exp2(-powers))
 
@@ -124,14 +125,20 @@ def chunkwise(
 
 
 def recurrent(q: Tensor, k: Tensor, v: Tensor, step: Step, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
-    """Outputs (B, H, T, e) and the state after the last token, a token at a time, all in float32."""
+    """Outputs (B, H, T, e) and the state after the last token, a token at a time, all in float32.
+
+    What a token reads of itself is added apart, (q · k) v, as the other forms do. At a document's first token it is all there is, and
+    GroupNorm then divides by |q · k|, however small: the direction must be exactly v's for the forms to agree there.
+    """
     q, k, v = q.float(), k.float(), v.float()
     if state is None:
         state = q.new_zeros(*q.shape[:2], q.shape[3], v.shape[3])
     out = []
     for t in range(q.shape[2]):
-        state = step.keep[:, :, t] * state + (step.add[:, :, t] * k[:, :, t, :, None]) * v[:, :, t, None, :]
-        out.append((q[:, :, t, None, :] @ state).squeeze(2))
+        state, key, value = step.keep[:, :, t] * state, step.add[:, :, t] * k[:, :, t, :, None], v[:, :, t, None, :]
+        query = q[:, :, t, None, :]
+        out.append((query @ state + (query @ key) * value).squeeze(2))
+        state = state + key * value
     return torch.stack(out, 2), state
 
 
