@@ -22,6 +22,7 @@ from tasks import (
     ingest,
     pack,
     pretrain,
+    reference,
     rejected,
     report,
     sample,
@@ -120,7 +121,8 @@ def _models(recipe: Recipe, add: Callable[..., str], questions: dict[str, str]) 
     add("pretrain", pretrain.run, recipe.pretrain, packed=_folder("pack"), tokenizer=_folder("tokenizer"))
     add("sft", sft.run, recipe.sft, model=_folder("pretrain"), rows=_folder("split"))
     add("rejected", rejected.run, recipe.rejected, model=_folder("sft"), rows=_folder("split"))
-    add("dpo", dpo.run, recipe.dpo, model=_folder("sft"), pairs=_folder("rejected"))
+    add("reference", reference.run, reference.Params.of(recipe.dpo), model=_folder("sft"), pairs=_folder("rejected"))
+    add("dpo", dpo.run, recipe.dpo, model=_folder("sft"), pairs=_folder("rejected"), reference=_folder("reference"))
     models = {name: name for name in ("pretrain", "sft", "dpo")}
     add(
         "evaluate",

@@ -1,6 +1,6 @@
 """The training engine: `python -m models.engine job.json`, alone or under torch's launcher.
 
-The job file: `stage` (pretrain, sft or dpo), `params`, `resources`, `inputs` (folders by role), `out`, `scratch`. It prints JSON lines
+The job file: `stage` (pretrain, sft, reference or dpo), `params`, `resources`, `inputs` (folders by role), `out`, `scratch`. It prints JSON lines
 (`tasks/child.py` says which); only the first of several processes prints and saves. SIGTERM ends the run after the step under way, with
 a checkpoint and exit code 75; started again with the same job file it goes on as if nothing had happened.
 """
@@ -67,6 +67,8 @@ def run(job: dict[str, Any], emit: Callable[..., None], stopping: Callable[[], b
 
     began = time.monotonic()
     set_seed(job["params"]["seed"])
+    if job["stage"] == "reference":
+        return stages.reference(job, emit) | {"seconds": time.monotonic() - began}
     trainer, stats = getattr(stages, job["stage"])(job, emit, stopping)
     trainer.go()
     if trainer.stopped:

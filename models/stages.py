@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer, TrainingArguments
 
-from models import adapters, data, losses, presets, template
+from models import adapters, data, losses, preference, presets, template
 from models.generate import context_of, device_of, has_bf16, load
 from models.trainer import Exact, Run
 
@@ -130,11 +130,26 @@ def sft(job: Job, emit: Emit, stopping: Callable[[], bool]) -> tuple[Any, dict[s
 
 def dpo(job: Job, emit: Emit, stopping: Callable[[], bool]) -> tuple[Any, dict[str, Any]]:
     """A model that goes on with pairs of answers, and is its own reference."""
-    from trl import DPOConfig
+    reference = Path(job["inputs"]["reference"])
+    trainer, stats = _preferrer(job, emit, stopping)
+    trainer.train_dataset = preference.referred(trainer.train_dataset, reference / "train.npy")
+    if trainer.eval_dataset is not None:
+        trainer.eval_dataset = preference.referred(trainer.eval_dataset, reference / "valid.npy")
+    return trainer, stats
 
-    from models.tuning import Preferrer
 
-    params, home, scratch = job["params"], Path(job["inputs"]["pairs"]) / "preferences", Path(job["scratch"])
+def reference(job: Job, emit: Emit) -> dict[str, Any]:
+    """What a model gives the answers of all pairs before it learns from them: `train.npy` and `valid.npy`, (pairs, 2): chosen, rejected."""
+    trainer, stats = _preferrer(job, emit, lambda: False)
+    for split, rows in (("train", trainer.train_dataset), ("valid", trainer.eval_dataset)):
+        found = np.zeros((0, 2), np.float32) if rows is None else trainer.refer(rows)
+        if trainer.is_world_process_zero():
+            np.save(Path(job["out"]) / f"{split}.npy", found)
+    return stats | {"pairs": {"train": len(trainer.train_dataset), "valid": len(trainer.eval_dataset or [])}}
+
+
+def _preferrer(job: Job, emit: Emit, stopping: Callable[[], bool]) -> tuple[Any, dict[str, Any]]:
+    params, home = job["params"], Path(job["inputs"]["pairs"]) / "preferences"
     model, tokenizer, longest = _start(job, emit)
     train, taken = data.preferences(home / "train.parquet", tokenizer, longest)
     valid, _ = data.preferences(home / "valid.parquet", tokenizer, longest)
@@ -142,24 +157,39 @@ def dpo(job: Job, emit: Emit, stopping: Callable[[], bool]) -> tuple[Any, dict[s
     run, settings = _tuning(
         job, model, train, valid, f"{home / 'train.parquet'} has {len(train)} usable pairs", 40, emit, stopping
     )
-    weights = {params["loss_type"]: 1.0} | ({"sft": params["sft_weight"]} if params["sft_weight"] else {})
-    arguments = DPOConfig(
-        **settings,
-        max_length=None,
-        beta=params["beta"],
-        loss_type=list(weights),
-        loss_weights=list(weights.values()),
-        label_smoothing=params["label_smoothing"],
-        precompute_ref_log_probs=True,
-    )
-    trainer = Preferrer(
-        model=model, args=arguments, train_dataset=train, eval_dataset=valid if len(valid) else None, processing_class=tokenizer
-    )
+    shared = {
+        "model": model,
+        "train_dataset": train,
+        "eval_dataset": valid if len(valid) else None,
+        "processing_class": tokenizer,
+    }
+    if model.config.is_encoder_decoder:
+        trainer: Any = preference.Text2Text(
+            args=TrainingArguments(**settings),
+            data_collator=partial(preference.stack, pad_id=tokenizer.pad_token_id),
+            beta=params["beta"],
+            loss_type=params["loss_type"],
+            smoothing=params["label_smoothing"],
+            sft_weight=params["sft_weight"],
+            **shared,
+        )
+    else:
+        from trl import DPOConfig
+
+        from models.tuning import Preferrer
+
+        weights = {params["loss_type"]: 1.0} | ({"sft": params["sft_weight"]} if params["sft_weight"] else {})
+        arguments = DPOConfig(
+            **settings,
+            max_length=None,
+            beta=params["beta"],
+            loss_type=list(weights),
+            loss_weights=list(weights.values()),
+            label_smoothing=params["label_smoothing"],
+            precompute_ref_log_probs=True,
+        )
+        trainer = Preferrer(args=arguments, **shared)
     trainer.run = run
-    emit("log", text=f"log-probabilities of the reference model for {len(train) + len(valid):,} pairs")
-    trainer.train_dataset = trainer.refer(train, scratch / "reference-train.npy")
-    if len(valid):
-        trainer.eval_dataset = trainer.refer(valid, scratch / "reference-valid.npy")
     return trainer, {"rows": vars(taken)}
 
 

@@ -219,7 +219,7 @@ class Exact:
 
     def history(self: Any) -> list[dict[str, float]]:
         """Logged steps and validations, in order, without anything that differs between two runs of the same."""
-        renamed = {"rewards/accuracies": "accuracy", "rewards/margins": "margin"}
+        renamed = {"rewards/accuracies": "accuracy", "rewards/margins": "margin", "rewards/rejected": "rejected_reward"}
         kept = (
             "step",
             "loss",
@@ -228,8 +228,10 @@ class Exact:
             "grad_norm",
             "accuracy",
             "margin",
+            "rejected_reward",
             "eval_accuracy",
             "eval_margin",
+            "eval_rejected_reward",
             "eval_busiest_expert",
         )
         rows = [{renamed.get(name, name): value for name, value in row.items()} for row in self.state.log_history]

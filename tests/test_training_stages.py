@@ -14,7 +14,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from models import data, engine, template
-from tasks import dpo, pretrain, sft
+from tasks import dpo, pretrain, reference, sft
 from tasks.stage import Job, Progress, Resources
 from tasks.training import Tuning
 from tests import corpus
@@ -54,14 +54,19 @@ def tuned(
 ) -> dict[str, Any] | None:
     """Run a stage's engine in this process."""
     (home / "out").mkdir(parents=True, exist_ok=True)
+    inputs = {role: str(folders[role]) for role in ("model", {"sft": "rows", "dpo": "pairs"}[stage])}
     described = {
         "stage": stage,
         "params": params.model_dump(mode="json"),
         "resources": Resources(**{"device": "cpu"} | resources).model_dump(mode="json"),
-        "inputs": {role: str(folders[role]) for role in ("model", {"sft": "rows", "dpo": "pairs"}[stage])},
+        "inputs": inputs,
         "out": str(home / "out"),
         "scratch": str(home / "scratch"),
     }
+    if stage == "dpo":
+        (home / "reference").mkdir(exist_ok=True)
+        engine.run(described | {"stage": "reference", "out": str(home / "reference")}, lambda event, **fields: None)
+        inputs["reference"] = str(home / "reference")
     return engine.run(described, lambda event, **fields: None, stopping)
 
 
@@ -97,9 +102,10 @@ def test_the_chain_ends_in_a_model_that_answers_and_stops(folders: dict[str, Pat
     home = folders["model"].parent
     learned = sft.run(job("sft"), sft.Params(epochs=5, batch_size=16, learning_rate=5e-3), model=home, rows=folders["rows"])
     assert learned["eval_loss"] < 0.3
-    preferred = dpo.run(
-        job("dpo"), dpo.Params(batch_size=16, learning_rate=2e-4), model=tmp_path / "sft" / "out", pairs=folders["pairs"]
-    )
+    given = {"model": tmp_path / "sft" / "out", "pairs": folders["pairs"]}
+    params = dpo.Params(batch_size=16, learning_rate=2e-4)
+    reference.run(job("reference"), reference.Params.of(params), **given)
+    preferred = dpo.run(job("dpo"), params, **given, reference=tmp_path / "reference" / "out")
     assert preferred["eval_accuracy"] > 0.9 and preferred["eval_margin"] > 0.1
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "dpo" / "out" / "model")
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "dpo" / "out" / "model")
@@ -201,7 +207,7 @@ def test_the_first_dpo_loss_is_log_2_and_the_chosen_answers_mean(folders: dict[s
 def test_the_reference_is_the_untrained_model(folders: dict[str, Path], whole_dpo: Path) -> None:
     model, tokenizer = AutoModelForCausalLM.from_pretrained(folders["model"]), AutoTokenizer.from_pretrained(folders["model"])
     rows, _ = data.preferences(folders["pairs"] / "preferences" / "train.parquet", tokenizer, 64)
-    reference = np.load(whole_dpo / "scratch" / "reference-train.npy")
+    reference = np.load(whole_dpo / "reference" / "train.npy")
     for number in (0, 50, 119):
         row = rows[number]
         expected = [log_probability(model, row["prompt_ids"], row[side]) for side in ("chosen_ids", "rejected_ids")]

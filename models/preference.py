@@ -1,0 +1,210 @@
+"""Losses of preference pairs, and the trainer that minimises them for a text-to-text model, which TRL no longer takes.
+
+Every loss is a function of four numbers a pair: what the model and its reference give the chosen and the rejected answer. A decoder's
+DPO goes through TRL (`models/tuning.py`); a test holds these to TRL's, one by one.
+"""
+
+from __future__ import annotations
+
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, NamedTuple
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn.functional import logsigmoid
+from torch.utils.data import DataLoader
+from transformers import Trainer
+
+from models.data import Order, lengths
+from models.losses import IGNORE
+from models.trainer import Exact
+
+if TYPE_CHECKING:
+    import datasets
+
+FIGURES = {
+    "accuracy": "rewards/accuracies",
+    "margin": "rewards/margins",
+    "rejected_reward": "rewards/rejected",
+}  # ours: TRL's name
+
+
+class Scores(NamedTuple):
+    """Log-probabilities, (pairs,): sums over an answer's tokens, and how many these are."""
+
+    chosen: Tensor
+    rejected: Tensor
+    reference_chosen: Tensor
+    reference_rejected: Tensor
+    chosen_tokens: Tensor
+    rejected_tokens: Tensor
+
+
+def loss(kind: str, scores: Scores, beta: float, smoothing: float = 0.0) -> Tensor:
+    """A loss a pair, (pairs,), by TRL's names: sigmoid is DPO's own (https://arxiv.org/abs/2305.18290, equation 7), ipo
+    https://arxiv.org/abs/2310.12036, hinge https://arxiv.org/abs/2305.10425, robust https://arxiv.org/abs/2403.00409, exo_pair
+    https://arxiv.org/abs/2402.00856, nca_pair https://arxiv.org/abs/2402.05369, bco_pair https://arxiv.org/abs/2404.04656, sppo_hard
+    https://arxiv.org/abs/2405.00675, aot and aot_unpaired https://arxiv.org/abs/2406.05882, apo_zero and apo_down
+    https://arxiv.org/abs/2408.06266, discopop https://arxiv.org/abs/2406.08414; sigmoid_norm compares means over tokens.
+
+    `smoothing` is the share of pairs taken to be the wrong way round; robust, exo_pair and the aots know it.
+    """
+    up, down = scores.chosen - scores.reference_chosen, scores.rejected - scores.reference_rejected
+    z = beta * (up - down)
+    if kind == "sigmoid":
+        return -logsigmoid(z)
+    if kind == "hinge":
+        return torch.relu(1 - z)
+    if kind == "robust":
+        return (-(1 - smoothing) * logsigmoid(z) + smoothing * logsigmoid(-z)) / (1 - 2 * smoothing)
+    if kind == "exo_pair":
+        log_e, log_1e = torch.tensor(smoothing).log(), torch.tensor(-smoothing).log1p()
+        return z.sigmoid() * (logsigmoid(z) - log_1e) + (-z).sigmoid() * (logsigmoid(-z) - log_e)
+    if kind == "nca_pair":
+        return -logsigmoid(beta * up) - 0.5 * logsigmoid(-beta * up) - 0.5 * logsigmoid(-beta * down)
+    if kind == "bco_pair":
+        return -logsigmoid(beta * up) - logsigmoid(-beta * down)
+    if kind == "sppo_hard":
+        return (up - 0.5 / beta) ** 2 + (down + 0.5 / beta) ** 2
+    if kind in ("aot", "aot_unpaired"):
+        if kind == "aot":
+            one, other = scores.chosen - scores.rejected, scores.reference_chosen - scores.reference_rejected
+        else:
+            one, other = up, down
+        sorted_z = beta * (one.sort(dim=0).values - other.sort(dim=0).values)
+        return -logsigmoid(sorted_z) * (1 - smoothing) - logsigmoid(-sorted_z) * smoothing
+    if kind == "apo_zero":
+        return 1 - (beta * up).sigmoid() + (beta * down).sigmoid()
+    if kind == "apo_down":
+        return (beta * up).sigmoid() + 1 - z.sigmoid()
+    if kind == "discopop":
+        share = (z / 0.05).sigmoid()  # the paper's temperature, and TRL's default
+        return -logsigmoid(z) * (1 - share) + torch.exp(-z) * share
+    mean = up / scores.chosen_tokens.clamp(min=1) - down / scores.rejected_tokens.clamp(min=1)
+    if kind == "ipo":
+        return (mean - 1 / (2 * beta)) ** 2
+    assert kind == "sigmoid_norm", f"no such loss of a pair: {kind}"
+    return -logsigmoid(beta * mean)
+
+
+def answers(model: Any, input_ids: Tensor, attention_mask: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+    """Log-probability and tokens of each answer, (2 · pairs,) each: prompts are (pairs, prompt), `labels` (2 · pairs, answer), the chosen ones
+    first, −100 where padded. The encoder reads each prompt once for both its answers."""
+    read = model.encoder(input_ids=input_ids, attention_mask=attention_mask).last_hidden_state
+    logits = model(
+        encoder_outputs=(read.repeat(2, 1, 1),),
+        attention_mask=attention_mask.repeat(2, 1),
+        decoder_input_ids=model.prepare_decoder_input_ids_from_labels(labels),
+        use_cache=False,
+    ).logits.float()
+    counted = labels != IGNORE
+    each = torch.gather(logits.log_softmax(-1), 2, labels.clamp(min=0)[..., None])[..., 0]
+    return (each * counted).sum(1), counted.sum(1)
+
+
+def stack(samples: list[dict[str, Any]], pad_id: int) -> dict[str, Tensor]:
+    """Rows of `prompt_ids`, `chosen_ids`, `rejected_ids`, and the reference's figures where they are known, as a batch for `answers`."""
+    pad = torch.nn.utils.rnn.pad_sequence
+    prompts = [torch.tensor(sample["prompt_ids"]) for sample in samples]
+    labels = [torch.tensor(sample[side]) for side in ("chosen_ids", "rejected_ids") for sample in samples]
+    batch = {
+        "input_ids": pad(prompts, batch_first=True, padding_value=pad_id),
+        "attention_mask": pad([torch.ones_like(prompt) for prompt in prompts], batch_first=True),
+        "labels": pad(labels, batch_first=True, padding_value=IGNORE),
+    }
+    for name in ("ref_chosen_logps", "ref_rejected_logps"):
+        if name in samples[0]:
+            batch[name] = torch.tensor([sample[name] for sample in samples])
+    return batch
+
+
+def referred(rows: datasets.Dataset, path: Path) -> datasets.Dataset:
+    """Rows with the reference's figures, as `Paired.refer` found them."""
+    found = np.load(path)
+    assert len(found) == len(rows), f"{path} is of other rows"
+    for number, name in enumerate(("ref_chosen_logps", "ref_rejected_logps")):
+        rows = rows.add_column(name, found[:, number], new_fingerprint=f"{path.stem}-{name}")
+    return rows
+
+
+class Paired:
+    """What trainers on pairs share, mixed in before `Exact`: the reference's figures, and means over the pairs of a whole step."""
+
+    loss_is_scaled_for_ga = False  # each piece's loss is the mean over its pairs, and all pieces have as many
+    pairs = tokens = 1.0  # of the whole step or validation: what its losses are means over
+
+    def size(self, batch: dict[str, Tensor]) -> tuple[float, float]:
+        """Pairs, and tokens of the chosen answers."""
+        raise NotImplementedError
+
+    def refer(self: Any, rows: datasets.Dataset) -> np.ndarray:
+        """What the model gives each pair's answers now, log-probability summed over their tokens: (pairs, 2), chosen and rejected."""
+        order = np.argsort(lengths(rows), kind="stable")[::-1]  # the longest first: what does not fit in memory fails at once
+        mine = np.array_split(order, self.accelerator.num_processes)[self.accelerator.process_index]
+        found = torch.zeros(len(rows), 2)
+        self.model.to(self.args.device).eval()
+        loader = DataLoader(rows, batch_size=self.run.micro, sampler=Order(mine), collate_fn=self.data_collator)
+        for number, batch in enumerate(loader):
+            sides = self.compute_ref_log_probs(self.model, self._prepare_inputs(batch))
+            at = mine[number * self.run.micro : (number + 1) * self.run.micro]
+            found[at.copy()] = torch.stack(sides, 1).float().cpu()
+            self.run.emit("progress", done=len(at) + number * self.run.micro, total=len(mine), unit="pair")
+        return self.accelerator.reduce(found.to(self.accelerator.device)).cpu().numpy()
+
+    def get_batch_samples(self: Any, epoch_iterator: Any, num_batches: int, device: Any) -> tuple[list[Any], None]:
+        batches, _ = Trainer.get_batch_samples(self, epoch_iterator, num_batches, device)
+        total = torch.tensor([self.size(batch) for batch in batches], device=device).sum(0)
+        self.pairs, self.tokens = self.accelerator.reduce(total).tolist()
+        return batches, None
+
+    def _measure(self: Any, batches: list[dict[str, Tensor]]) -> dict[str, float]:
+        sizes = np.array([self.size(batch) for batch in batches])
+        self.pairs, self.tokens = sizes.sum(0)
+        found = [self.compute_loss(self.model, batch).item() for batch in batches]
+        seen = self._metrics["eval"]
+        means = {"eval_loss": found} | {f"eval_{name}": seen[theirs] for name, theirs in FIGURES.items()}
+        metrics = {name: float(np.average(values, weights=sizes[:, 0])) for name, values in means.items()}
+        seen.clear()
+        return metrics
+
+
+class Text2Text(Paired, Exact, Trainer):
+    """Direct preference optimisation of an encoder-decoder."""
+
+    def __init__(self, *args: Any, beta: float, loss_type: str, smoothing: float, sft_weight: float, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.beta, self.loss_type, self.smoothing, self.sft_weight = beta, loss_type, smoothing, sft_weight
+        self._metrics: dict[str, Any] = {"train": defaultdict(list), "eval": defaultdict(list)}
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """With the means of what was seen since the last time, as TRL does."""
+        if self.model.training:
+            logs |= {name: float(np.mean(values)) for name, values in self._metrics["train"].items()}
+            self._metrics["train"].clear()
+        super().log(logs, start_time)
+
+    def compute_ref_log_probs(self, model: Any, batch: dict[str, Tensor]) -> tuple[Tensor, ...]:
+        with torch.no_grad(), self.compute_loss_context_manager():
+            sums, _ = answers(model, batch["input_ids"], batch["attention_mask"], batch["labels"])
+        return sums.chunk(2)
+
+    def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None) -> Tensor:
+        """Mean over this piece's pairs; the SFT part is over all chosen tokens of the step."""
+        assert not return_outputs
+        sums, tokens = answers(model, inputs["input_ids"], inputs["attention_mask"], inputs["labels"])
+        chosen, rejected = sums.chunk(2)
+        scores = Scores(chosen, rejected, inputs["ref_chosen_logps"], inputs["ref_rejected_logps"], *tokens.chunk(2))
+        found = loss(self.loss_type, scores, self.beta, self.smoothing).mean()
+        rewards = [self.beta * (side - reference).detach() for side, reference in zip(scores[:2], scores[2:4], strict=True)]
+        seen = self._metrics["train" if model.training else "eval"]
+        seen["rewards/accuracies"].append((rewards[0] > rewards[1]).float().mean().item())
+        seen["rewards/margins"].append((rewards[0] - rewards[1]).mean().item())
+        seen["rewards/rejected"].append(rewards[1].mean().item())
+        pairs = len(chosen)
+        return found - self.sft_weight * chosen.sum() / pairs / (self.tokens / self.pairs)
+
+    def size(self, batch: dict[str, Tensor]) -> tuple[float, float]:
+        pairs = len(batch["input_ids"])
+        return float(pairs), float((batch["labels"][:pairs] != IGNORE).sum())

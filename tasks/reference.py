@@ -1,0 +1,42 @@
+"""What the model that DPO begins with gives each answer of the pairs: computed once for these pairs, however often DPO is tried on them."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any, Literal
+
+from pydantic import Field
+
+from tasks.dpo import Params as DPOParams
+from tasks.stage import Identity, Job, Stats, stage
+from tasks.training import TOOLS, Lora, train
+
+
+class Params(Identity):
+    """The part of DPO's parameters that the reference depends on. Its arithmetic is DPO's, so that the first loss is ln 2."""
+
+    max_length: int | None = Field(default=None, ge=8, le=1 << 20, description="As in DPO")
+    template: str | None = Field(default=None, description="As in DPO")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(default="auto", description="As in DPO")
+    bits: Literal[32, 8, 4] = Field(default=32, description="Bits of the base, as in dpo.lora")
+    batch_size: int = Field(default=32, ge=1, le=65536, description="Pairs in a forward pass, at most resources.micro_batch")
+
+    @classmethod
+    def of(cls, dpo: DPOParams) -> Params:
+        return cls(
+            max_length=dpo.max_length,
+            template=dpo.template,
+            precision=dpo.precision,
+            bits=dpo.lora.bits if dpo.lora else 32,
+            batch_size=dpo.batch_size,
+        )
+
+
+@stage(
+    "reference", version=1, title="Log-probabilities of the reference model", params=Params, tools=TOOLS, reproducibility="seeded"
+)
+def run(job: Job, params: Params, *, model: Path, pairs: Path) -> Stats:
+    """Read `pairs/preferences/{train,valid}.parquet`; write `{train,valid}.npy`, (pairs, 2): chosen and rejected, in nats."""
+    same: dict[str, Any] = params.model_dump(include={"max_length", "template", "precision", "batch_size"})
+    bits = {"lora": Lora(bits=params.bits)} if params.bits != 32 else {}
+    return train("reference", job, DPOParams(**same, **bits), model=model / "model", pairs=pairs)

@@ -1,0 +1,144 @@
+"""Losses of pairs against TRL's, and DPO of a text-to-text model against figures worked out by hand."""
+
+from __future__ import annotations
+
+import math
+from pathlib import Path
+from typing import Any, get_args
+
+import numpy as np
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+
+from models import data, preference, presets
+from tasks import dpo, sft
+from tasks.training import Lora
+from tests import corpus
+from tests.test_training_stages import BASE, column, tuned
+
+QUICK = BASE | {"learning_rate": 3e-3, "epochs": 1.0, "optimizer": "adamw", "sft_weight": 0.0}
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """The corpus, and a small T5 that has learned to answer."""
+    found = dict(corpus.build(tmp_path_factory.mktemp("corpus")))
+    tokenizer = AutoTokenizer.from_pretrained(found["tokenizer"])
+    torch.manual_seed(0)
+    home = tmp_path_factory.mktemp("t5") / "model"
+    AutoModelForSeq2SeqLM.from_config(presets.build("t5-tiny", len(tokenizer))).save_pretrained(home)
+    tokenizer.save_pretrained(home)
+    learned = tmp_path_factory.mktemp("sft")
+    params = sft.Params(**BASE | {"batch_size": 16}, epochs=6, learning_rate=3e-3)
+    tuned("sft", found | {"model": home}, learned, params)
+    return found | {"model": learned / "out" / "model"}
+
+
+@pytest.fixture(scope="module")
+def preferred(folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("dpo")
+    tuned("dpo", folders, home, dpo.Params(**QUICK))
+    return home
+
+
+def test_the_first_text_to_text_loss_is_the_logarithm_of_2(folders: dict[str, Path], preferred: Path) -> None:
+    assert column(preferred, "loss")[0] == pytest.approx(math.log(2), abs=1e-6)
+    assert column(preferred, "margin")[0] == pytest.approx(0, abs=1e-5)
+
+
+def test_text_to_text_dpo_prefers_the_better_answer(preferred: Path) -> None:
+    margins = column(preferred, "margin")
+    assert margins[-1] > 0.1 and column(preferred, "loss")[-1] < 0.5
+    assert column(preferred, "eval_accuracy")[-1] > 0.9 and column(preferred, "eval_margin")[-1] > 0.1
+
+
+def test_the_reference_of_a_text_to_text_model_is_its_own_log_probability(folders: dict[str, Path], preferred: Path) -> None:
+    """And neither batch nor padding changes it."""
+    model, tokenizer = (
+        AutoModelForSeq2SeqLM.from_pretrained(folders["model"]).eval(),
+        AutoTokenizer.from_pretrained(folders["model"]),
+    )
+    rows, _ = data.preferences(folders["pairs"] / "preferences" / "train.parquet", tokenizer, 512)
+    reference = np.load(preferred / "reference" / "train.npy")
+    for number in (0, 50, 119):
+        for column_number, side in enumerate(("chosen_ids", "rejected_ids")):
+            labels = torch.tensor([rows[number][side]])
+            with torch.no_grad():
+                mean = model(input_ids=torch.tensor([rows[number]["prompt_ids"]]), labels=labels).loss.item()
+            assert reference[number, column_number] == pytest.approx(-mean * labels.numel(), rel=1e-5)
+
+
+def test_a_text_to_text_micro_batch_changes_nothing(folders: dict[str, Path], tmp_path: Path) -> None:
+    for name, micro in (("whole", 0), ("pieces", 2)):
+        tuned("dpo", folders, tmp_path / name, dpo.Params(**QUICK | {"epochs": 0.3, "sft_weight": 0.5}), micro_batch=micro)
+    for figure in ("loss", "margin", "eval_loss", "eval_accuracy"):
+        assert column(tmp_path / "pieces", figure) == pytest.approx(column(tmp_path / "whole", figure), rel=1e-3, abs=1e-6)
+
+
+def test_a_stopped_text_to_text_dpo_goes_on_to_the_last_digit(folders: dict[str, Path], tmp_path: Path) -> None:
+    params = dpo.Params(**QUICK | {"epochs": 0.4, "log_steps": 2, "sft_weight": 0.3}, lora=Lora(rank=4, dropout=0.1))
+    asked = iter(range(1, 100))
+    assert tuned("dpo", folders, tmp_path / "stopped", params, lambda: next(asked) == 3, micro_batch=4) is None
+    tuned("dpo", folders, tmp_path / "stopped", params, micro_batch=4)
+    tuned("dpo", folders, tmp_path / "straight", params, micro_batch=4)
+    for path in ("log.jsonl", "model/model.safetensors"):
+        assert (tmp_path / "stopped" / "out" / path).read_bytes() == (tmp_path / "straight" / "out" / path).read_bytes()
+
+
+KINDS = get_args(dpo.Params.model_fields["loss_type"].annotation)
+
+
+@pytest.fixture(scope="module")
+def trl_batch(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, dict[str, torch.Tensor], preference.Scores]:
+    """TRL's trainer on a Llama, a batch of pairs as it collates them, and the same figures worked out by ourselves."""
+    from trl import DPOConfig, DPOTrainer
+
+    home = corpus.build(tmp_path_factory.mktemp("corpus"))
+    tokenizer = AutoTokenizer.from_pretrained(home["tokenizer"])
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(presets.build("tiny", len(tokenizer), 128))
+    rows, _ = data.preferences(home["pairs"] / "preferences" / "train.parquet", tokenizer, 128)
+    chosen_ref, rejected_ref = torch.randn(2, 6, generator=torch.Generator().manual_seed(1)) * 3 - 100
+    config = DPOConfig(
+        output_dir=str(tmp_path_factory.mktemp("trl")), use_cpu=True, bf16=False, gradient_checkpointing=False, report_to=[],
+        max_length=None, beta=0.3, precompute_ref_log_probs=True, precompute_ref_batch_size=4,
+    )  # fmt: skip
+
+    class Ready(DPOTrainer):
+        def _prepare_dataset(self, dataset: Any, *args: Any) -> Any:
+            return dataset
+
+        def _precompute_ref_logps(self, dataset: Any, *args: Any) -> Any:
+            return dataset
+
+    trainer = Ready(model=model, args=config, train_dataset=rows, processing_class=tokenizer)
+    batch = trainer.data_collator([rows[number] for number in range(6)])
+    batch |= {"ref_chosen_logps": chosen_ref, "ref_rejected_logps": rejected_ref}
+    sums = {side: [] for side in ("chosen_ids", "rejected_ids")}
+    for number in range(6):
+        for side, found in sums.items():
+            prompt, answer = rows[number]["prompt_ids"], rows[number][side]
+            logits = model(input_ids=torch.tensor([prompt + answer])).logits[0, len(prompt) - 1 : -1].detach()
+            found.append(-torch.nn.functional.cross_entropy(logits, torch.tensor(answer), reduction="sum"))
+    counts = [torch.tensor([float(len(rows[number][side])) for number in range(6)]) for side in sums]
+    scores = preference.Scores(*(torch.stack(found) for found in sums.values()), chosen_ref, rejected_ref, *counts)
+    return trainer, batch, scores
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_every_loss_is_trls(trl_batch: tuple[Any, dict[str, torch.Tensor], preference.Scores], kind: str) -> None:
+    trainer, batch, scores = trl_batch
+    smoothing = 0.1 if kind in ("robust", "exo_pair", "aot", "aot_unpaired") else 0.0
+    trainer.loss_types, trainer.loss_weights, trainer.label_smoothing = [kind], [1.0], smoothing
+    trainer.model.eval()
+    with torch.no_grad():
+        theirs = trainer.compute_loss(trainer.model, dict(batch)).item()
+    assert preference.loss(kind, scores, beta=0.3, smoothing=smoothing).mean().item() == pytest.approx(theirs, rel=1e-4)
+
+
+def test_smoothing_that_would_do_nothing_is_refused() -> None:
+    with pytest.raises(ValueError, match="label_smoothing does nothing to loss_type sigmoid"):
+        dpo.Params(label_smoothing=0.1)
+    with pytest.raises(ValueError, match="exo_pair needs a label_smoothing above 0"):
+        dpo.Params(loss_type="exo_pair")
