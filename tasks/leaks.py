@@ -1,37 +1,290 @@
-"""Decontamination: evaluation questions that stand in training rows."""
+"""Decontamination: evaluation questions that stand in training rows, by character n-grams.
+
+Every row is looked through once for the n-grams of all questions, so the work is linear in the text and does not grow with the number of
+questions. A row is contaminated when it holds enough of one question's characters, in the question's order. Punctuation, spaces, case, width
+and traditional characters make no difference, and changed, missing or inserted words leave enough n-grams on either side of them.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from typing import Any
+import functools
+import unicodedata
+from collections import defaultdict
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
-from tasks.rows import Drop
-from tasks.text import normalise
+if TYPE_CHECKING:
+    import numpy as np
+
+    Array = np.ndarray[Any, Any]
+
+GRAMS = (5, 8, 13)  # lengths of n-grams
+EDITS = 16  # a question of L characters is searched for by n-grams of about L / EDITS, so that as many edits leave some
+COMMON = 20  # an n-gram of more questions than this is a phrase of exams (下列说法正确的是), not a mark of one question
+LETTERS = "ABCDEFGHIJKLMNOP"  # of choices, as exams print them
+PHRASE = 6  # characters of a question that a whole turn is compared with
+OWN = 8  # characters outside of such phrases that a question is told by, if that many are asked for at all
+CHUNK = 1_000_000  # characters looked through at a time, at about 100 bytes of memory each
+OVERLAP = 10_000  # characters that the pieces of a longer text share
+
+_BREAK = 1  # stands between rows and between questions, so that no n-gram runs from one into the next; no character folds to it
+_BASE, _SPREAD = 0x9E3779B97F4A7C15, 0xD6E8FEB86659FD93  # odd numbers with bits all over, of the polynomial that hashes n-grams
+_BITS = 22  # bits of a hash by which most n-grams of a row are told to be in no question
+_POINTS = 0x32400  # code points that may be letters here: up to the last extension of the Han characters
+
+
+@dataclass(frozen=True)
+class Leak:
+    """`share` of the characters of a question stands in a row, from the place `start` of its joined texts on."""
+
+    questions: tuple[int, ...]  # places in `Leaks.asked`; several where sets have a question in common
+    share: float
+    start: int
+
+
+@dataclass(frozen=True)
+class _Grams:
+    """The n-grams of one length: their hashes, sorted, and the places in the folded questions where each stands."""
+
+    n: int
+    hashes: Array
+    first: Array  # of each hash, and one more: where its places begin
+    places: Array
+    known: Array  # bool, by the upper bits of a hash
 
 
 class Leaks:
-    """Finds evaluation questions inside rows, blind to punctuation, case, width and spaces.
+    """Finds evaluation questions inside rows.
 
-    A question is found by its first n characters, which are looked up for every place of a row, so the work does not grow with the number
-    of questions. Questions shorter than n are too common as phrases to be looked for.
+    `characters`: a shorter question, or one whose words other questions share, is searched for together with its choices, since by itself it
+    is a phrase; without them it counts where it is a whole turn. `share`: the part of a question's characters that a contaminated row holds.
+    `n`: the longest n-gram.
     """
 
-    def __init__(self, questions: Iterable[dict[str, Any]], n: int):
-        self._n = n
-        self._starts: dict[str, list[tuple[str, str]]] = {}
-        self.counts = {"searched": 0, "too short": 0}
-        for row in questions:
-            key = normalise.dedup_key(row["question"])
-            self.counts["too short" if len(key) < n else "searched"] += 1
-            if len(key) >= n:
-                self._starts.setdefault(key[:n], []).append((key, f"question {row['id']} of {row['source']}"))
+    def __init__(self, questions: Iterable[dict[str, Any]], characters: int = 13, share: float = 0.8, n: int = 13):
+        import numpy as np
 
-    def find(self, strings: list[str]) -> Drop | None:
-        if not self._starts:
-            return None
-        text, n, starts = normalise.dedup_key("\n".join(strings)), self._n, self._starts
-        for place in [place for place in range(len(text) - n + 1) if text[place : place + n] in starts]:
-            for key, name in starts[text[place : place + n]]:
-                if text.startswith(key, place):
-                    return Drop("leaked evaluation question", name)
+        self.asked: list[tuple[str, str, str]] = []  # (id, set, question)
+        self.counts = {"searched": 0, "too short": 0}
+        self._share = share
+        self._grams: list[_Grams] = []
+        self._turns: dict[bytes, tuple[int, ...]] = {}  # short questions, to compare whole turns with
+        self._turn = 3 * characters  # characters of the longest turn that may be one, with its punctuation
+        forms: list[Array] = []  # three of each question: the stem, the stem with lettered choices, the stem with choices
+        variants: dict[bytes, set[frozenset[bytes]]] = defaultdict(set)  # stem → the choices that it comes with
+        for row in questions:
+            self.asked.append((row["id"], row["source"], row["question"]))
+            stem, choices = fold(row["question"]), [fold(choice) for choice in row.get("choices") or []]
+            lettered = [part for pair in zip(map(fold, LETTERS), choices, strict=False) for part in pair]
+            forms += [stem, np.concatenate([stem, *lettered]), np.concatenate([stem, *choices])]
+            variants[stem.tobytes()].add(frozenset(choice.tobytes() for choice in choices))
+        if not forms:
+            return
+        self._length = np.array([len(form) for form in forms])
+        self._start = np.cumsum(self._length + 1) - self._length - 1
+        self._form = np.repeat(np.arange(len(forms), dtype=np.uint32), self._length + 1)  # of each place
+        sizes = np.array(sorted({*(size for size in GRAMS if size < n), n}))
+        self._gram = sizes[np.maximum(0, np.searchsorted(sizes, self._length // EDITS, "right") - 1)]
+        codes = np.concatenate([part for form in forms for part in (form, np.array([_BREAK], np.uint32))])
+        marks = self._marks(codes, sizes)
+        self._owned = np.bincount(self._form, self._own, len(forms))
+        self._least = np.ceil(share * self._owned / self._gram)  # n-grams that the share takes at the least
+
+        can = (self._length >= characters) & (self._owned >= min(OWN, characters))
+        stands: dict[bytes, int] = {}  # text → the first form that has it, which stands for the others
+        meant: dict[int, list[int]] = defaultdict(list)  # form → questions
+        for place in range(len(self.asked)):
+            stem_form, *whole = range(3 * place, 3 * place + 3)
+            text = forms[stem_form].tobytes()
+            alone = len(variants[text]) == 1
+            if alone and PHRASE <= len(forms[stem_form]) < characters:
+                self._turns[text] = (*self._turns.get(text, ()), place)
+            used = [stem_form] * bool(alone and can[stem_form]) + [form for form in whole if can[form]]
+            self.counts["searched" if used else "too short"] += 1
+            for first in {stands.setdefault(forms[form].tobytes(), form) for form in used}:
+                meant[first].append(place)
+        self._questions = {form: tuple(places) for form, places in meant.items()}
+        chosen = np.isin(np.arange(len(forms)), list(meant))
+        for size, hashes, places in marks:
+            used_here = chosen[self._form[places]]
+            self._grams.append(_indexed(size, hashes[used_here], places[used_here]))
+
+    def _marks(self, codes: Array, sizes: Array) -> list[tuple[int, Array, Array]]:
+        """(n, hashes, places) of the n-grams that few questions have and that are not mere figures. What they cover is a question's own."""
+        import numpy as np
+
+        end, edges, found = (self._start + self._length)[self._form], np.zeros(len(codes) + 1, np.int32), []
+        words = np.cumsum(
+            np.append(0, (codes < ord("0")) | (codes > ord("9")))
+        )  # characters other than figures before each place
+        for n, hashes in _hashes(codes, sizes):
+            inside = np.flatnonzero(np.arange(len(hashes)) + n <= end[: len(hashes)])
+            form = self._form[inside]
+            counted, of = hashes[inside][form % 3 == 1], form[form % 3 == 1]
+            order = np.lexsort((of, counted))
+            counted, of = counted[order], of[order]
+            once = np.append(True, (counted[1:] != counted[:-1]) | (of[1:] != of[:-1]))[: len(order)]  # in a question
+            each, count = np.unique(counted[once], return_counts=True)
+            places = inside[(self._gram[form] == n) & (words[inside + n] > words[inside])]
+            places = places[~np.isin(hashes[places], each[count > COMMON])]
+            np.add.at(edges, places, 1)
+            np.add.at(edges, places + n, -1)
+            found.append((n, hashes[places], places))
+        self._own = np.cumsum(edges)[:-1] > 0
+        return found
+
+    def find(self, rows: Sequence[Sequence[str]]) -> list[Leak | None]:
+        """For each row, given as its texts, the question of which it holds the largest share, if that is enough to call it contaminated."""
+        found = [self._turn_of(texts) for texts in rows]
+        for pieces in _chunks(["\n".join(texts) for texts in rows]) if self._grams else ():
+            for row, leak in self._search(pieces):
+                best = found[row]
+                if best is None or (-leak.share, leak.questions) < (-best.share, best.questions):
+                    found[row] = leak
+        return found
+
+    def _turn_of(self, texts: Sequence[str]) -> Leak | None:
+        place = 0
+        for text in texts if self._turns else ():
+            if len(text) <= self._turn and (questions := self._turns.get(fold(text).tobytes())):
+                return Leak(questions, 1.0, place)
+            place += len(text) + 1
         return None
+
+    def _search(self, pieces: list[tuple[int, int, str]]) -> Iterator[tuple[int, Leak]]:
+        """Leaks in pieces of texts, (text, place of the piece in it, piece), with the text that each is in."""
+        import numpy as np
+
+        joined = "\n".join(piece for _, _, piece in pieces)
+        begins = np.cumsum([0, *(len(piece) + 1 for _, _, piece in pieces)])
+        codes = _table()[_points(joined)]
+        codes[begins[1:-1] - 1] = _BREAK
+        kept = np.flatnonzero(codes)
+        rows, forms, shifts, places, starts = [], [], [], [], []
+        for grams, (_, hashes) in zip(self._grams, _hashes(codes[kept], (each.n for each in self._grams)), strict=True):
+            found_at, found_in = _looked_up(grams, hashes)
+            starts.append(kept[found_at])
+            rows.append(np.searchsorted(begins, kept[found_at], "right") - 1)
+            forms.append(self._form[found_in])
+            shifts.append(found_at - found_in)
+            places.append(found_in)
+        hits = [np.concatenate(each) for each in (rows, forms, shifts, places, starts)]
+        order = np.lexsort((hits[2], hits[1], hits[0]))
+        row, form, shift, place, start = (each[order] for each in hits)
+        edges = np.flatnonzero(np.diff(row, prepend=-1) | np.diff(form.astype(np.int64), prepend=-1))
+        ends = np.append(edges[1:], len(row))
+        enough = ends - edges >= self._least[form[edges]]
+        for first, last in zip(edges[enough], ends[enough], strict=True):
+            share, begin = self._covered(int(form[first]), place[first:last], shift[first:last])
+            if share >= self._share:
+                text, offset, _ = pieces[int(row[first])]
+                at = int(start[first + begin : last].min()) - int(begins[row[first]])
+                yield text, Leak(self._questions[int(form[first])], share, offset + at)
+
+    def _covered(self, form: int, places: Array, shifts: Array) -> tuple[float, int]:
+        """The largest share of a question's own characters that n-grams at these places cover, among n-grams that stand about as in the question
+        (their shifts against it, by which they are sorted, differ by a third of its length at most), and the first of those n-grams."""
+        import numpy as np
+
+        n, length, owned = int(self._gram[form]), int(self._length[form]), float(self._owned[form])
+        own = self._own[self._start[form] :][:length]
+        places = places - self._start[form]
+        covered = np.zeros(length, np.int32)
+        for within in range(n):
+            covered[places + within] = 1
+        best = int(np.count_nonzero(covered[own]))
+        slack = max(4, length // 3)
+        if best < self._share * owned or shifts[-1] - shifts[0] <= slack:
+            return best / owned, 0
+        covered[:] = best = at = first = 0
+        for place, shift in zip(places.tolist(), shifts.tolist(), strict=True):
+            while shifts[first] < shift - slack:
+                gone = int(places[first])
+                covered[gone : gone + n] -= 1
+                first += 1
+            covered[place : place + n] += 1
+            count = int(np.count_nonzero(covered[own]))
+            if count > best:
+                best, at = count, first
+        return best / owned, at
+
+
+def fold(text: str) -> Array:
+    """The letters, digits and ideographs of a text as numbers, equal for what differs in case, width or traditional characters alone."""
+    codes = _table()[_points(text)]
+    return codes[codes > 0]
+
+
+def _points(text: str) -> Array:
+    """Code points; those of no letter that matters here are `_POINTS`."""
+    import numpy as np
+
+    return np.minimum(np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32), _POINTS)
+
+
+@functools.cache
+def _table() -> Array:
+    """Code point → what it is compared as, 0 for what is not compared. Of a character that stands for several (㎏), the first."""
+    import numpy as np
+    import opencc
+
+    points = [point for point in (*range(0xD800), *range(0xE000, 0x10000), *range(0x20000, _POINTS)) if chr(point).isalnum()]
+    simple = opencc.OpenCC("t2s").convert("\n".join(map(chr, points))).replace("著", "着").split("\n")
+    table = np.zeros(_POINTS + 1, np.uint32)
+    for point, character in zip(points, simple, strict=True):
+        table[point] = ord(unicodedata.normalize("NFKC", character).casefold()[0])
+    return table
+
+
+def _hashes(codes: Array, sizes: Iterable[int]) -> Iterator[tuple[int, Array]]:
+    """For each n, ascending: the hashes of the n-grams that begin at every place of `codes`, n - 1 fewer than these; 64 bits each."""
+    import numpy as np
+
+    spread = codes.astype(np.uint64) * np.uint64(_SPREAD)
+    hashes, length = spread, 1
+    for n in sizes:
+        while length < n:
+            hashes = hashes[:-1] * np.uint64(_BASE) + spread[length:]
+            length += 1
+        yield n, hashes
+
+
+def _indexed(n: int, hashes: Array, places: Array) -> _Grams:
+    import numpy as np
+
+    order = np.argsort(hashes, kind="stable")
+    unique, first = np.unique(hashes[order], return_index=True)
+    known = np.zeros(1 << _BITS, bool)
+    known[unique >> np.uint64(64 - _BITS)] = True
+    return _Grams(n, unique, np.append(first, len(hashes)), places[order], known)
+
+
+def _looked_up(grams: _Grams, hashes: Array) -> tuple[Array, Array]:
+    """(place in the rows, place in the questions) of every n-gram that both have."""
+    import numpy as np
+
+    at = np.flatnonzero(grams.known[hashes >> np.uint64(64 - _BITS)])
+    which = np.searchsorted(grams.hashes, hashes[at])
+    which[which == len(grams.hashes)] = 0
+    same = grams.hashes[which] == hashes[at] if len(grams.hashes) else np.zeros(len(at), bool)
+    at, which = at[same], which[same]
+    count = grams.first[which + 1] - grams.first[which]
+    nth = np.arange(count.sum()) - np.repeat(np.cumsum(count) - count, count)
+    return np.repeat(at, count), grams.places[np.repeat(grams.first[which], count) + nth]
+
+
+def _chunks(texts: Sequence[str]) -> Iterator[list[tuple[int, int, str]]]:
+    """(text, place of the piece in it, piece), together about `CHUNK` characters at a time. Pieces of one text overlap."""
+    chunk: list[tuple[int, int, str]] = []
+    size = 0
+    for number, text in enumerate(texts):
+        for place in range(0, max(1, len(text) - OVERLAP), CHUNK - OVERLAP):
+            piece = text[place : place + CHUNK]
+            if chunk and size + len(piece) > CHUNK:
+                yield chunk
+                chunk, size = [], 0
+            chunk.append((number, place, piece))
+            size += len(piece)
+    if chunk:
+        yield chunk

@@ -20,11 +20,9 @@ from pydantic import ValidationError
 
 from tasks import filter as filters
 from tasks import shards
-from tasks.leaks import Leaks
-from tasks.rows import Writer, files, read, row_id
+from tasks.rows import Drop, Writer, files, read, row_id
 from tasks.rules import Rules
 from tasks.stage import Job, Resources
-from tasks.text.normalise import dedup_key
 
 Row = tuple[str, dict[str, Any]]
 
@@ -89,8 +87,8 @@ def verdict(row: Row, **rules: Any) -> str:
 
 
 def judged(row: Row, **rules: Any) -> tuple[dict[str, Any], str]:
-    after, _, drop = filters.judge(*row, Rules(**rules), Leaks([], 13))
-    return after, drop.reason if drop else "kept"
+    verdict = filters.judge(*row, Rules(**rules))
+    return verdict.row, verdict.drop.reason if verdict.drop else "kept"
 
 
 # -- rules --------------------------------------------------------------------------------------------------------------
@@ -130,10 +128,16 @@ JAPANESE = "東京は日本の首都であり、世界有数の大都市です�
         (pair("长江有多长？", "六千三百公里", ""), "broken dialogue"),
         (pair("无", "六千三百公里", "不知道。"), "prompt too short"),
         (pair("把这句话翻译成英文：你好", "Hello", "Hi there"), "translation task"),
+        (talk("请介绍长江的长度和流域面积。", "请介绍长江的长度和流域面积"), "answer repeats the question"),
+        (text("浣犲ソ锛岄暱姹熸槸涓浗绗竴澶ф渤銆傝繖鏄竴涓緢闀跨殑鍙ュ瓙"), "wrong encoding"),
+        (text("长江�是中国��第一大河�，全长�六千三百公里。"), "wrong encoding"),
+        (text("长江6300黄河5464淮河1000海河1090珠江2320辽河1345"), "mostly digits"),
+        (text("哈哈哈哈" + "买它吧哈哈哈哈" * 9), "repeats itself"),
+        (text("长江发源于青藏高原的唐古拉山脉…\n流经十一个省级行政区，最后……\n在上海注入东海。"), "lines break off"),
     ],
 )
 def test_bad_rows_go_with_their_reason(row: Row, reason: str) -> None:
-    assert verdict(row) == reason
+    assert verdict(row, translations="drop", tables="drop") == reason
 
 
 @pytest.mark.parametrize(
@@ -153,6 +157,9 @@ def test_bad_rows_go_with_their_reason(row: Row, reason: str) -> None:
         talk(
             "HTML中怎样换行？", "用 `<br>` 标签，它没有结束标签，例如 `第一行<br>第二行`。写在段落里即可生效，不需要另外的样式。"
         ),
+        talk("你好", "你好！"),
+        talk("今天哈哈哈哈哈", "哈哈哈哈哈哈哈"),
+        text("Beyoncé（碧昂丝）出席了戛纳电影节，“Ça va?”她说，“très bien”。她的裙子由设计师Müller设计，全场瞩目。"),
         talk("Excel里怎么排序？", "选中要排序的表格区域，点“数据”，再点“排序”，按需要选择升序或者降序，最后点“确定”。"),
         talk("讲讲黄河", "黄河是中国第二长河。\n-----\n它发源于巴颜喀拉山。"),
         talk("考考你", "嗯", "谁写了《静夜思》？", "李白"),
@@ -163,7 +170,7 @@ def test_bad_rows_go_with_their_reason(row: Row, reason: str) -> None:
     ],
 )
 def test_good_rows_stay_as_they_are(row: Row) -> None:
-    assert judged(row) == (row[1], "kept")
+    assert judged(row, translations="drop", tables="drop") == (row[1], "kept")
 
 
 def test_each_rule_can_be_set() -> None:
@@ -174,11 +181,16 @@ def test_each_rule_can_be_set() -> None:
     assert verdict(talk("长江全长？", "6300公里"), max_dialogue=5) == "too long"
     assert verdict(talk("How long is it?", "It is long."), min_han_dialogue=0.0) == "kept"
     assert verdict(text(PROSE), min_han_document=0.99) == "not Chinese"
-    assert verdict(text(LYRICS), max_repeated_lines=1.0, max_repeated_ngrams=1.0) == "kept"
+    assert verdict(text(LYRICS), max_repeated_lines=1.0, max_repeated_ngrams=1.0, max_commonest_ngram=1.0) == "kept"
     assert verdict(text(PROSE), max_punctuation=0.05) == "mostly signs"
     assert verdict(text(f"<p>{PROSE}</p>"), max_markup=0.5) == "kept"
-    assert verdict(talk("把“我爱长江”翻译成英文。", "I love it."), translations="keep") == "kept"
-    assert verdict(talk("请把长江的资料整理成表格。", "名称：长江"), tables="keep") == "kept"
+    assert verdict(talk("把“我爱长江”翻译成英文。", "我爱长江：I love it.")) == "kept"
+    assert verdict(talk("请把长江的资料整理成表格。", "名称：长江")) == "kept"
+    assert (
+        verdict(talk("用英语说“我爱长江”。", "我爱：I love it."), translations="drop", translation_words=["英语"])
+        == "translation task"
+    )
+    assert verdict(talk("列个清单。", "长江、黄河"), tables="drop", table_words=["清单"]) == "table"
     assert verdict(talk("你去过长江吗？", "作为一个AI语言模型，我没有去过。"), refusals="keep") == "kept"
 
 
@@ -208,7 +220,7 @@ def test_personal_data_is_masked_dropped_or_kept() -> None:
         text(PROSE + called, title="联系13800001234"),
         talk(called, PROSE),
         talk("怎么联系？", called),
-        pair(called, called, called + PROSE),
+        pair(called, called + called, called + PROSE),
     ]
     for row in rows:
         after, reason = judged(row)
@@ -216,10 +228,10 @@ def test_personal_data_is_masked_dropped_or_kept() -> None:
         assert "13800001234" not in str(after)
         assert after["id"] == row[1]["id"]
         assert judged(row, privacy="keep") == (row[1], "kept")
-        after, personal, drop = filters.judge(*row, Rules(privacy="drop"), Leaks([], 13))
-        assert drop is not None
-        assert (drop.reason, drop.detail) == ("personal data", f"phone {str(row).count('13800001234')}")
-        assert personal == {"phone": str(row).count("13800001234")}
+        count = str(row).count("13800001234")
+        gone = filters.judge(*row, Rules(privacy="drop"))
+        assert gone.drop == Drop("personal data", f"phone {count}")
+        assert gone.personal == {"phone": count}
 
 
 def test_no_excerpt_shows_personal_data(tmp_path: Path) -> None:
@@ -240,26 +252,34 @@ STEM = "下列关于长江的说法，哪一项是正确的？"
 
 
 @pytest.mark.parametrize(
-    ("row", "leaks"),
+    ("row", "share"),
     [
-        (talk(f"{STEM}\nA. 它流入黄海", "选B"), True),
-        (talk("下列关于长江的说法 , 哪一项是正确的?", "流入东海的那项"), True),
-        (text(f"{PROSE}{STEM}{PROSE}"), True),
-        (text(f"哪一项才是正确的？{PROSE}", title="下列关于长江的说法"), False),
-        (text(f"哪一项是正确的？{PROSE}", title="下列关于长江的说法"), True),
-        (pair("考考你", "来吧，出题。", STEM), True),
-        (talk("下列关于黄河的说法，哪一项是正确的？", "流入渤海的那项"), False),
-        (talk("关于长江的说法，哪一项是正确的？", "流入东海的那项"), False),
-        (talk("下列关于长江的说法，哪一项是错误的？", "流入渤海的那项"), False),
+        (talk(f"{STEM}\nA. 它流入黄海", "选B"), "100%"),
+        (talk("下列关于长江的说法 , 哪一项是正确的?", "流入东海的那项"), "100%"),
+        (talk("下列關於長江的說法，哪一項是正確的？", "流入東海的那項"), "100%"),
+        (text(f"{PROSE}{STEM}{PROSE}"), "100%"),
+        (text(f"哪一项是正确的？{PROSE}", title="下列关于长江的说法"), "100%"),
+        (pair("考考你", "来吧，出题。", STEM), "100%"),
+        (talk("下列关于长江的各种说法中，哪一项是正确的？", "流入东海的那项"), "88%"),
+        (talk("关于长江的说法，哪一项是正确的？", "流入东海的那项"), "88%"),
+        (talk("下列关于长江的说法，哪一项是错误的？", "流入渤海的那项"), "81%"),
+        (text(f"哪一项才是正确的？{PROSE}", title="下列关于长江的说法"), ""),
+        (talk("下列关于黄河的说法，哪一项是正确的？", "流入渤海的那项"), ""),
+        (talk("关于长江的说法有很多，你觉得呢？", "哪一项是正确的，要看出处。"), ""),
+        (text(f"下列关于长江的说法{PROSE}哪一项是正确的？"), ""),
+        (talk("哪一项是正确的？下列关于黄河的", "流入渤海的那项"), ""),
     ],
 )
-def test_rows_with_an_evaluation_question_go(tmp_path: Path, row: Row, leaks: bool) -> None:
-    out, stats = build(tmp_path, write(tmp_path / "rows", [row]), exam(tmp_path, STEM, "长江有多长？"))
+def test_rows_with_an_evaluation_question_go(tmp_path: Path, row: Row, share: str) -> None:
+    out, stats = build(tmp_path, write(tmp_path / "rows", [row]), exam(tmp_path, STEM, "长江？"))
     assert stats["questions"] == {"searched": 1, "too short": 1}
     dropped = list(read(files(out, kind="dropped")))
-    assert [(each["reason"], each["detail"]) for each in dropped] == leaks * [
-        ("leaked evaluation question", f"question {row_id(STEM)} of ceval")
+    assert [(each["reason"], each["detail"]) for each in dropped] == bool(share) * [
+        ("leaked evaluation question", f"question {row_id(STEM)} of ceval, {share} of it")
     ]
+    found = stats["contamination"]["ceval"]
+    assert (found["questions"], found["found"], found["rows"]) == (2, bool(share), bool(share))
+    assert [example["question"] for example in found["examples"]] == bool(share) * [STEM]
 
 
 def test_short_questions_are_searched_for_on_request(tmp_path: Path) -> None:
@@ -269,17 +289,22 @@ def test_short_questions_are_searched_for_on_request(tmp_path: Path) -> None:
     assert stats["funnel"]["belle"]["dropped"] == {"leaked evaluation question": 1}
 
 
-WORDS = st.text(alphabet="东西南北a，。 ", max_size=30)
-
-
-@given(st.lists(WORDS, max_size=6), st.lists(WORDS, min_size=1, max_size=3), st.integers(5, 8))
-def test_a_leak_is_a_question_inside_a_row(stems: list[str], strings: list[str], n: int) -> None:
-    leaks = Leaks([{"id": str(place), "source": "x", "question": stem} for place, stem in enumerate(stems)], n)
-    inside = [stem for stem in map(dedup_key, stems) if len(stem) >= n and stem in dedup_key("".join(strings))]
-    drop = leaks.find(strings)
-    assert (drop is not None) == bool(inside)
-    if drop:
-        assert dedup_key(stems[int(drop.detail.split()[1])]) in inside
+def test_contamination_is_counted_by_set_and_may_stay(tmp_path: Path) -> None:
+    rows = write(
+        tmp_path / "rows", [text(f"{PROSE}{STEM}联系13800001234"), talk(STEM, "乙", source="chat"), text(PROSE)], parts=2
+    )
+    questions = exam(tmp_path, STEM, "黄河发源于哪一座山脉的北麓？") | exam(tmp_path, STEM, source="cmmlu")
+    _, stats = build(tmp_path / "a", rows, questions, sources={"chat": {"decontaminate": "keep"}}, min_answer=1)
+    assert {name: (found["questions"], found["found"], found["rows"]) for name, found in stats["contamination"].items()} == {
+        "ceval": (2, 1, 2),
+        "cmmlu": (1, 1, 2),
+    }
+    assert (stats["funnel"]["wiki"]["kept"], stats["funnel"]["chat"]["kept"]) == (1, 1)
+    examples = stats["contamination"]["ceval"]["examples"]
+    assert {(example["source"], example["share"]) for example in examples} == {("wiki", 1.0), ("chat", 1.0)}
+    assert all(example["excerpt"].startswith("下列关于长江") and "13800001234" not in str(example) for example in examples)
+    _, strict = build(tmp_path / "b", rows, questions, decontaminate_share=1.0, min_answer=1)
+    assert strict["contamination"]["ceval"]["rows"] == 2
 
 
 # -- sources with thresholds of their own -------------------------------------------------------------------------------
@@ -344,6 +369,8 @@ def test_every_row_is_kept_or_dropped_once(rows: list[Row], privacy: str, parts:
         assert counts["kept"] == sum(row["source"] == source for each in kept.values() for row in each) == sum(lengths["after"])
         assert sum(counts["dropped"].values()) == sum(row["source"] == source for row in dropped) == counts["in"] - counts["kept"]
         assert len(lengths["bounds"]) == len(lengths["before"]) + 1 == len(lengths["after"]) + 1
+        scripts = stats["scripts"][source]
+        assert (sum(scripts["before"]), sum(scripts["after"])) == (counts["in"], counts["kept"])
     for kind, each in kept.items():
         before = [row["id"] for number in range(parts) for row in [row for which, row in rows if which == kind][number::parts]]
         assert [row["id"] for row in each] == _in_order(before, [row["id"] for row in each]), "the order of the input"
@@ -403,7 +430,7 @@ def digests(folder: Path) -> dict[str, str]:
 def test_the_same_bytes_with_any_number_of_workers(mixed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     questions = exam(tmp_path, STEM)
     out, stats = build(tmp_path / "one", mixed, questions)
-    assert {"leaked evaluation question", "boilerplate", "residual HTML", "translation task"} <= set(stats["samples"])
+    assert {"leaked evaluation question", "boilerplate", "residual HTML", "answer repeats the question"} <= set(stats["samples"])
     monkeypatch.setattr(shards, "BIG", 0)
     monkeypatch.setattr(filters, "BATCH", 50)
     job = Job(tmp_path / "two" / "out", tmp_path / "two" / "scratch", Resources(workers=2))

@@ -25,6 +25,18 @@ from tasks.text import privacy
         ("卡号6222 0212 3456 7894 后", "bank_card"),
         ("4111111111111111", "bank_card"),
         ("服务器8.8.8.8:53", "ip"),
+        ("http://180.106.80.10:8082/a", "ip"),
+        ("来自61.135.169.121的访问", "ip"),
+        ("身份证号：110105491231002", "id_number"),
+        ("车牌浙A88888", "plate"),
+        ("京A·12345已停好", "plate"),
+        ("新能源粤BD12345", "plate"),
+        ("教练车沪A1234学", "plate"),
+        ("QQ：12345678", "account"),
+        ("加qq群926525970", "account"),
+        ("微信号：abc_1234", "account"),
+        ("微信: jxmt678 版权", "account"),
+        ("VX：zhang-san88", "account"),
     ],
 )
 def test_found(text: str, kind: str) -> None:
@@ -48,6 +60,15 @@ def test_found(text: str, kind: str) -> None:
         "a@b，@某人，a@b.c",
         "2019-2020年，1,000,000元",
         "哈希3f13812345678ab",
+        "1.2.3.1 总则\n3.3.2.2 重建",
+        "软件2.30.8.4新版本",
+        "ISBN 978-7-111-12345-6，ISBN 9787111123453",
+        "型号云JXY691G，粤B2-20080118，京ICP备12345678号",
+        "编号110105491231002",
+        "身份证号110105499931002",
+        "QQ2013正式版，QQ用户12亿，QQ在线20000人",
+        "微信支付，微信号称用户10亿，微信公众平台api",
+        "售价12999元，人口1380013800万",
         "",
     ],
 )
@@ -93,3 +114,20 @@ def test_a_second_pass_finds_nothing(text: str) -> None:
 def test_hostile_text_takes_linear_time(hostile: str) -> None:
     text = hostile * (200_000 // len(hostile))
     assert privacy.mask(text)[1].get("phone", 0) == text.count("13812345678")
+
+
+def test_only_the_kinds_asked_for_are_masked() -> None:
+    text = "甲13812345678，乙a@b.com，微信号：zhang_san1"
+    assert privacy.mask(text, {"email"}) == (
+        "甲13812345678，乙[邮箱]，微信号：zhang_san1",
+        {"phone": 1, "email": 1, "account": 1},
+    )
+    assert privacy.mask(text, set()) == (text, {"phone": 1, "email": 1, "account": 1})
+    assert privacy.mask(text)[0] == "甲[电话]，乙[邮箱]，微信号：[账号]"
+
+
+@settings(deadline=None)
+@given(st.text(st.sampled_from("0123456789１@.-aA电话 [](Xv版本京微信号QQ：·"), max_size=60))
+def test_the_quick_look_misses_nothing(text: str) -> None:
+    """What the patterns find, they find with the hint: text around it changes nothing."""
+    assert [one.kind for one in privacy.find(text)] == [one.kind for one in privacy.find(f"{text}\n@")]

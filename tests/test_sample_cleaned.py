@@ -86,7 +86,9 @@ def cleaned(tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, int], d
     exam = {"exam": artifacts.pop("exam")}
     del artifacts["triples"]
     deduped = dedup.run(job("dedup"), dedup.Params(), sources=artifacts)
-    filtered = filters.run(job("filter"), filters.Params(), rows=home / "dedup/out", questions=exam)
+    filtered = filters.run(
+        job("filter"), filters.Params(translations="drop", tables="drop"), rows=home / "dedup/out", questions=exam
+    )
     for stats in (deduped, filtered):
         for name, funnel in stats["funnel"].items():
             dropped[name].update(funnel["dropped"])

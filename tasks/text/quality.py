@@ -6,10 +6,13 @@ Character counts leave white space out, so that layout does not change what a th
 from __future__ import annotations
 
 import re
+from collections import Counter
+from collections.abc import Iterable
 
 from tasks.text.script import han_share as han_share
 
 _PUNCTUATION = re.compile(r"[^\w\s]|_")
+_WORDS = re.compile(r"[^\W_]+")
 
 
 def characters(text: str) -> int:
@@ -23,11 +26,14 @@ def punctuation_share(text: str) -> float:
     return len(_PUNCTUATION.findall(text)) / total if total else 0.0
 
 
-def repeated_lines(text: str) -> float:
-    """Share of the text, in characters, that stands in lines seen before in it, 0 to 1. Lines are compared without outer spaces."""
+def repeated_lines(text: str, between: str = "\n") -> float:
+    """Share of the text, in characters, that stands in lines seen before in it, 0 to 1. Lines are compared without outer spaces.
+
+    With two line ends `between` them, paragraphs.
+    """
     seen: set[str] = set()
     total = repeated = 0
-    for line in map(str.strip, text.split("\n")):
+    for line in map(str.strip, text.split(between)):
         total += len(line)
         if line in seen:
             repeated += len(line)
@@ -43,14 +49,77 @@ def repeated_ngrams(text: str, n: int = 10) -> float:
     """
     text = "".join(text.split())
     grams = [text[start : start + n] for start in range(len(text) - n + 1)]
-    seen: set[str] = set()
+    seen = set(grams)
+    if len(seen) == len(grams):
+        return 0.0
+    seen.clear()
     covered = end = 0  # `end`: the characters up to here are counted
     for start, gram in enumerate(grams):
         if gram in seen:
             covered += start + n - max(start, end)
             end = start + n
-        seen.add(gram)
-    return covered / len(text) if text else 0.0
+        else:
+            seen.add(gram)
+    return covered / len(text)
+
+
+def commonest_ngram(text: str, n: int = 4, least: float = 0.0) -> tuple[float, str]:
+    """Share of the characters that stand in the n-gram of characters that covers most of them, 0 to 1, and this n-gram; white space left out.
+
+    The character form of the top n-gram rule of Gopher. A share below `least` may be given as 0: where the characters that are common enough
+    do not make up that share, no n-gram of them does, and nothing more is counted.
+    """
+    text = "".join(text.split())
+    counts = Counter(text)
+    common = {character for character, count in counts.items() if n * count >= least * len(text)}
+    if len(text) < n or sum(counts[character] for character in common) < least * len(text):
+        return 0.0, ""
+    grams = Counter(gram for start in range(len(text) - n + 1) if common.issuperset(gram := text[start : start + n]))
+    best = (0, "")
+    for gram, count in grams.most_common():
+        if count <= best[0]:  # they overlap, so the rest cover no more
+            break
+        best = max(best, (text.count(gram), gram))
+    return best[0] * n / len(text), best[1]
+
+
+def likeness(one: str, other: str) -> float:
+    """Dice's coefficient of the pairs of neighbouring characters, 0 to 1; letters, digits and ideographs only."""
+    one, other = ("".join(_WORDS.findall(text)) for text in (one, other))
+    shorter, longer = sorted((len(one) - 1, len(other) - 1))
+    if shorter < 1:
+        return float(one == other)
+    first, second = (Counter(map(str.__add__, text, text[1:])) for text in (one, other))
+    return 2 * (first & second).total() / (shorter + longer)
+
+
+_ENDS = ("…", "...", "。。。")
+_ITEM = re.compile(r"[-*+•·●○■□◆▪]\s*\S|\d{1,3}(?:[.、)）]|\s)|[(（]\d{1,3}[)）]|[①-⑳]")
+
+
+def ellipsis_lines(text: str) -> float:
+    """Share of the lines, blank ones left out, that end in an ellipsis, 0 to 1."""
+    lines = [line for line in map(str.strip, text.split("\n")) if line] if any(end in text for end in _ENDS) else []
+    return sum(line.endswith(_ENDS) for line in lines) / len(lines) if lines else 0.0
+
+
+def list_lines(text: str) -> float:
+    """Share of the lines, blank ones left out, that are items of a list, 0 to 1."""
+    lines = [line for line in map(str.strip, text.split("\n")) if line]
+    return sum(_ITEM.match(line) is not None for line in lines) / len(lines) if lines else 0.0
+
+
+# What UTF-8 becomes when read as GBK (的 → 鐨, 。 → 銆), characters that hardly occur elsewhere; what either becomes as Latin-1 (Ã©, ÖÐ¹ú); what
+# GBK becomes when a broken character was saved (锟斤拷), and fresh memory (烫烫烫)
+_MOJIBAKE = re.compile(
+    "\ufffd|锟斤拷|烫烫烫|屯屯屯|[锛紝銆殑鐨浜鏈鍙鍏澶瀹鍒鍚鍔鍦杩鏃缁鏂鏄鎴瀛鍥鏉鈥]|(?:[À-ÖØ-öø-ÿ][¡-ÿ]){2,}|[ÂÃ][¡-¿]"
+)
+
+
+def mojibake(text: str) -> float:
+    """Share of the characters other than white space that show a wrong encoding, 0 to 1."""
+    found = _MOJIBAKE.findall(text)
+    return sum(map(len, found)) / characters(text) if found else 0.0
 
 
 _CALLS = re.compile(
@@ -69,12 +138,15 @@ def has_boilerplate(text: str) -> bool:
     return _CALLS.search(text) is not None
 
 
-_TRANSLATION = re.compile(r"翻译|(?:英|汉|中|日|法|德|俄|韩)译|译(?:成|为|英|汉|中|日|法|德|俄|韩)|\btranslat", re.IGNORECASE)
+TRANSLATION = tuple(
+    "翻译 英译 汉译 中译 日译 法译 德译 俄译 韩译 译成 译为 译英 译汉 译中 译日 译法 译德 译俄 译韩 translate translation".split()
+)
 
 
-def is_translation_task(prompt: str) -> bool:
-    """Whether a prompt asks for a translation, which a small Chinese model has no second language for."""
-    return _TRANSLATION.search(prompt) is not None
+def is_translation_task(prompt: str, words: Iterable[str] = TRANSLATION) -> bool:
+    """Whether a prompt asks for a translation, which a small Chinese model has no second language for. 编译成 is none."""
+    prompt = prompt.lower().replace("编译", "") if "译" in prompt or "trans" in prompt.lower() else prompt.lower()
+    return any(word.lower() in prompt for word in words)
 
 
 _RULE_LINE = re.compile(r"-{5,}|={5,}|[─━┄┅]{3,}|^[ \t]*+\|?(?:[ \t]*+:?-{2,}+:?[ \t]*+\|)+", re.MULTILINE)
