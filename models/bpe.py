@@ -42,13 +42,23 @@ def train(
     if vocab_size < len(tokens):
         raise ValueError(f"vocab_size {vocab_size} is below the {len(tokens)} special tokens and bytes that every tokenizer has")
     byte_ids = [ids[character] for character in alphabet]
-
     words: list[list[int]] = []
     weights: list[int] = []
     for word, count in counts:
         words.append([byte_ids[byte] for byte in word.encode("utf-8")])
         weights.append(count)
+    merges = learn(words, weights, tokens, vocab_size=vocab_size, min_frequency=min_frequency)
+    return {token: number for number, token in enumerate(tokens)}, merges
 
+
+def learn(
+    words: list[list[int]], weights: list[int], tokens: list[str], *, vocab_size: int, min_frequency: int
+) -> list[tuple[str, str]]:
+    """Go on merging in words that are already cut into ids of `tokens`, until there are `vocab_size` of them.
+
+    Returns the new merges. The new tokens are appended to `tokens`, and `words` are merged in place.
+    """
+    ids = {token: number for number, token in enumerate(tokens)}
     totals, places = _count_pairs(words, weights)
     queue = [(-total, pair) for pair, total in totals.items() if total >= min_frequency]
     heapq.heapify(queue)
@@ -78,7 +88,7 @@ def train(
         for changed in grown:
             if totals.get(changed, 0) >= min_frequency:
                 heapq.heappush(queue, (-totals[changed], changed))
-    return ids, merges
+    return merges
 
 
 def _count_pairs(words: list[list[int]], weights: list[int]) -> tuple[defaultdict[Pair, int], defaultdict[Pair, set[int]]]:

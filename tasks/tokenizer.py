@@ -1,199 +1,152 @@
-"""Text → a byte-level BPE tokenizer that any `transformers` program loads.
+"""Word counts → a tokenizer that any `transformers` program loads, and a report on it.
 
-Words are counted first, and the merges are learned from the counts (`models/bpe.py`). A word is a piece of the Qwen2 pattern, and where
-that holds Chinese, what jieba cuts it into: without the cut, merges run across word boundaries and the vocabulary fills with phrases
-of boilerplate (at equal size a small model did worse on them by 2.5 % bits per character). Text is encoded with the Qwen2 pattern alone,
-so jieba is needed in training only, and other programs that know the pattern read the tokenizer.
+The text itself is not read again for learning: another size or kind of tokenizer costs seconds. Only the report reads, and what it reads
+was held out.
 """
 
 from __future__ import annotations
 
-import hashlib
 import json
-from collections import Counter
-from collections.abc import Iterable
-from functools import lru_cache
+from collections.abc import Iterator
+from itertools import islice
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
-from tasks import shards
-from tasks.pack import encoder, gulps, texts_of
-from tasks.stage import Identity, Job, Stats, fresh, stage
+from tasks import counts as counting
+from tasks.pack import encoder, gulps
+from tasks.stage import Identity, Job, Stats, stage
 
 if TYPE_CHECKING:
-    import jieba
     from tokenizers import Tokenizer
 
-# the pattern of Qwen2's tokenizer.json: contractions, a run of letters with the mark before it, one digit, marks, line breaks, spaces
-PATTERN = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
-
-COUNTED = 1  # raised when words are cut in another way, so that older counts are not reused
 SHOWN = 24  # tokens shown in the report
+SOME = 500  # training rows that a source without validation rows is reported on
 
 
 class Params(Identity):
-    vocab_size: int = Field(default=6400, ge=300, le=1_000_000, description="Tokens, with the special tokens and the 256 bytes")
-    min_frequency: int = Field(default=2, ge=1, description="Times a pair must occur to become a token")
+    method: Literal["bpe", "words", "characters", "extend"] = Field(
+        default="bpe",
+        description="bpe: byte pairs; words: whole words and characters; characters; extend: new tokens for the tokenizer in `base`",
+    )
+    vocab_size: int = Field(
+        default=6400,
+        ge=300,
+        le=1_000_000,
+        description="Tokens at most, with the special tokens, the 256 bytes and what `base` has",
+    )
+    min_frequency: int = Field(
+        default=2, ge=1, description="Times a pair (bpe, extend) or a character (characters, extend) must occur to become a token"
+    )
     max_words: int = Field(
         default=500_000,
         ge=1000,
         description="Distinct words learned from, the most frequent first; bounds memory, about 1 kB each",
     )
+    word_threshold: int = Field(
+        default=1500, ge=1, description="words: times a word or a character must occur to become a token (1500 is SCCLM's)"
+    )
+    all_splits: bool = Field(
+        default=False, description="words: SCCLM's merges, every split of a word, instead of the likeliest words (unigram)"
+    )
+    special_tokens: list[Annotated[str, Field(pattern=r"^<\|[a-z0-9_]{1,40}\|>$")]] = Field(
+        default_factory=list,
+        description="Special tokens beside the chat template's own, such as <|tool|>; raw text never makes one",
+    )
+    base: str = Field(
+        default="", description="extend: folder with the outside tokenizer's tokenizer.json; $NAME is an environment variable"
+    )
+
+    @model_validator(mode="after")
+    def _base_for_extend(self) -> Self:
+        if (self.method == "extend") != bool(self.base):
+            raise ValueError("`base` is the folder of the tokenizer that method `extend` extends, and belongs to no other method")
+        return self
 
 
-@stage("tokenizer", version=1, title="Byte-level BPE from word counts", params=Params, tools=("tokenizers", "jieba"))
-def run(job: Job, params: Params, *, rows: Path) -> Stats:
-    """Learn from the training texts of `pretrain` and `sft`, and report on the validation texts.
+@stage("tokenizer", version=2, title="Tokenizer from word counts", params=Params, tools=("tokenizers",))
+def run(job: Job, params: Params, *, counts: Path, rows: Path, base: list[Path] | None = None) -> Stats:
+    """Learn from `counts`, report on held-out texts of the split `rows`. `base` is the `tokenizer.json` that is extended, alone in a list.
 
-    `ValueError` where there is no text. `RuntimeError` where a validation text does not come back from its tokens letter by letter.
+    Writes `tokenizer.json` with what `AutoTokenizer` reads beside it, `report.json` and `report.md`. `RuntimeError` where a text does not
+    come back from its tokens letter by letter; a tokenizer from outside may not give it back, and is only counted.
     """
-    words, counted = _words(job, rows)
-    tokenizer = _learn(words, params)
+    outside = _outside(base)
+    tokenizer = learn(params, counts, outside)
     tokenizer.save(str(job.out / "tokenizer.json"))
-    _describe(job.out)
-    report = _report(encoder(job.out), rows) | counted
-    if report["vocab_size"] < params.vocab_size:
+    _describe(job.out, params)
+    counted = json.loads((counts / "counts.json").read_text("utf-8"))
+    facts = {
+        "method": params.method,
+        "pattern": _pattern(tokenizer),
+        "words": counted["words"],
+        "distinct_words": counted["distinct_words"],
+    }
+    first = len(specials(params)) + 256 if outside is None else encoder(outside.parent).get_vocab_size()
+    report = facts | report_on(encoder(job.out), rows, first=first, strict=outside is None)
+    if params.method in ("bpe", "extend") and report["vocab_size"] < params.vocab_size:
         job.log(
             f"the text has only enough pairs for {report['vocab_size']} tokens of the {params.vocab_size} asked for; "
             "the model gets the smaller vocabulary (lower tokenizer.min_frequency or give more text for a larger one)"
         )
-    (job.out / "report.json").write_text(json.dumps(report, ensure_ascii=False, indent=1, sort_keys=True) + "\n", "utf-8")
-    return {name: report[name] for name in ("vocab_size", "distinct_words", "words", "sources", "longest")}
-
-
-def _words(job: Job, rows: Path) -> tuple[Path, Stats]:
-    """Count the words of the training texts. The table is published, and serves later artifacts of other sizes from the same text."""
-    import pyarrow.parquet as pq
-
-    files = [(kind, rows / kind / "train.parquet") for kind in ("pretrain", "sft")]
-    key = job.shard_key("words", COUNTED, [[kind, _sha256(path)] for kind, path in files])
-    if job.finished(key) is None:
-        pieces = []
-        for kind, path in files:
-            layout = pq.read_metadata(path)
-            for number in range(layout.num_row_groups):
-                group = layout.row_group(number)
-                arguments = (path, kind, number, job.scratch / "jieba")
-                pieces.append(shards.Piece(job.shard_key(key, kind, number), arguments, group.num_rows, group.total_byte_size))
-        (job.scratch / "jieba").mkdir(exist_ok=True)
-        shards.do(job, _count, pieces, "rows")
-        _segmenter.cache_clear()  # a hundred megabytes that the flow process need not keep
-        with fresh(job.shard_home(key)) as draft:
-            _merge(job, [job.shard_home(piece.key) / "words.parquet" for piece in pieces], draft)
-    job.collect([key])
-    counted = job.finished(key)
-    assert counted is not None, "what was just written is finished"
-    if not counted["words"]:
-        raise ValueError(f"{rows} has no text to learn a tokenizer from; give a source the use `pretrain` or `sft` in the recipe")
-    return job.shard_home(key) / "words.parquet", counted
-
-
-def _count(draft: Path, path: Path, kind: str, group: int, cache_folder: Path) -> Stats:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    counts = count_words((text for _, text in texts_of(path, kind, [group])), cache_folder)
-    ordered = sorted(counts.items())
-    table = pa.table(
-        {"word": pa.array([word for word, _ in ordered], pa.string()), "count": pa.array([n for _, n in ordered], pa.int64())}
-    )
-    pq.write_table(table, draft / "words.parquet", compression="zstd")
-    return {"distinct_words": len(ordered)}
-
-
-def count_words(texts: Iterable[str], cache_folder: Path) -> Counter[str]:
-    """How often each word occurs. `cache_folder` takes jieba's compiled dictionary."""
-    from tokenizers import Regex, pre_tokenizers
-
-    cut = pre_tokenizers.Split(Regex(PATTERN), "isolated").pre_tokenize_str
-    pieces: Counter[str] = Counter()
-    for text in texts:
-        pieces.update(piece for piece, _ in cut(text))
-    words: Counter[str] = Counter()
-    segmenter = _segmenter(cache_folder)
-    for piece, count in pieces.items():
-        if piece.isascii():
-            words[piece] += count
-        else:
-            # no HMM: it invents words from letter statistics, three times as many, and they split no better
-            for word in segmenter.cut(piece, HMM=False):
-                words[word] += count
-    return words
-
-
-@lru_cache(maxsize=1)
-def _segmenter(cache_folder: Path) -> jieba.Tokenizer:
-    """jieba with its own dictionary, silent, and with its cache where we say instead of the system's temporary folder."""
-    import logging
-    import warnings
-
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore")  # of jieba's age
-        import jieba
-    jieba.setLogLevel(logging.CRITICAL)  # a dictionary that it cannot cache is no trouble of ours
-    segmenter = jieba.Tokenizer()
-    segmenter.tmp_dir = str(cache_folder)
-    segmenter.initialize()
-    return segmenter
-
-
-def _merge(job: Job, parts: list[Path], draft: Path) -> None:
-    """Add up the counts of the parts, most frequent word first, in the memory that DuckDB is given."""
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    from tasks.database import opened
-
-    distinct = total = 0
-    schema = pa.schema([("word", pa.string()), ("count", pa.int64())])
-    with opened(job) as database, pq.ParquetWriter(draft / "words.parquet", schema, compression="zstd") as writer:
-        if parts:
-            database.execute(
-                "SELECT word, sum(count)::BIGINT AS count FROM read_parquet($parts) GROUP BY word ORDER BY count DESC, word",
-                {"parts": [str(part) for part in parts]},
+    for source, row in report["sources"].items():
+        if row["exact"] < row["texts"]:
+            job.log(
+                f"{row['texts'] - row['exact']} of {row['texts']} texts of {source} do not come back: {params.base or outside} changes them"
             )
-            while found := database.fetchmany(100_000):
-                words, counts = zip(*found, strict=True)
-                writer.write_table(pa.table([pa.array(words, pa.string()), pa.array(counts, pa.int64())], schema=schema))
-                distinct += len(words)
-                total += sum(counts)
-    (draft / "stats.json").write_text(json.dumps({"distinct_words": distinct, "words": total}), "utf-8")
+    (job.out / "report.json").write_text(json.dumps(report, ensure_ascii=False, indent=1, sort_keys=True) + "\n", "utf-8")
+    (job.out / "report.md").write_text(page(report), "utf-8")
+    return {name: report[name] for name in ("method", "vocab_size", "distinct_words", "words", "sources", "longest")}
 
 
-def _learn(words: Path, params: Params) -> Tokenizer:
-    from itertools import islice
-
-    from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers
-
-    from models import bpe
+def specials(params: Params) -> list[str]:
     from models.template import SPECIAL_TOKENS
-    from tasks.rows import read
 
-    counts = islice(((row["word"], row["count"]) for row in read([words])), params.max_words)
-    vocab, merges = bpe.train(
-        counts, vocab_size=params.vocab_size, min_frequency=params.min_frequency, special_tokens=SPECIAL_TOKENS
-    )
-    tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=merges))
-    # no normaliser: cleaning is the data stages' work, and text must come back as it was
-    tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [pre_tokenizers.Split(Regex(PATTERN), "isolated"), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
-    )
-    tokenizer.decoder = decoders.ByteLevel()
-    tokenizer.add_special_tokens([AddedToken(token, special=True, normalized=False) for token in SPECIAL_TOKENS])
-    return tokenizer
+    return list(dict.fromkeys([*SPECIAL_TOKENS, *params.special_tokens]))
 
 
-def _describe(folder: Path) -> None:
+def _outside(base: list[Path] | None) -> Path | None:
+    assert base is None or len(base) == 1, "one tokenizer.json"
+    return base[0] if base else None
+
+
+def learn(params: Params, counts: Path, base: Path | None) -> Tokenizer:
+    """The tokenizer of a method. `ValueError` where `vocab_size` has no room, or `base` cannot be extended."""
+    from models import bpe, extend, vocabulary
+
+    special = specials(params)
+    room = params.vocab_size - len(special) - 256
+    if params.method == "bpe":
+        words = counting.read(counts, params.max_words)
+        found = bpe.train(words, vocab_size=params.vocab_size, min_frequency=params.min_frequency, special_tokens=special)
+        return vocabulary.byte_level(*found, special)
+    if params.method == "extend":
+        assert base is not None, "extend has a base"
+        words = counting.read(counts, params.max_words)
+        return extend.extend(
+            base, words, vocab_size=params.vocab_size, min_frequency=params.min_frequency, special_tokens=special
+        )
+    alone = vocabulary.characters(counting.read(counts))
+    if params.method == "characters":
+        entries = vocabulary.frequent([], alone, params.min_frequency, room)
+        return vocabulary.of_characters(entries, special)
+    entries = vocabulary.frequent(counting.read(counts), alone, params.word_threshold, room)
+    if not entries:
+        raise ValueError(f"no word occurs {params.word_threshold} times; lower tokenizer.word_threshold or give more text")
+    return (vocabulary.of_splits if params.all_splits else vocabulary.of_words)(entries, special)
+
+
+def _describe(folder: Path, params: Params) -> None:
     """What `AutoTokenizer` reads beside `tokenizer.json`."""
     from models import template
 
+    assert template.PAD != template.END, "a model that takes its end for padding never learns to end"
     config = {
         "tokenizer_class": "PreTrainedTokenizerFast",
         "pad_token": template.PAD,
         "eos_token": template.END,
-        "extra_special_tokens": [template.START, template.STOP],
+        "extra_special_tokens": [token for token in specials(params) if token not in (template.PAD, template.END)],
         "clean_up_tokenization_spaces": False,
         "model_max_length": 1 << 30,  # the model's business, not the tokenizer's
     }
@@ -201,52 +154,116 @@ def _describe(folder: Path) -> None:
     (folder / "chat_template.jinja").write_text(template.CHAT_TEMPLATE, "utf-8")
 
 
-def _report(tokenizer: Tokenizer, rows: Path) -> Stats:
-    """How the tokenizer does on validation texts, by source, and what it learned."""
+def _pattern(tokenizer: Tokenizer) -> str:
+    """The name by which other programs know how the text is cut (GGUF's `tokenizer.ggml.pre`); empty where it is another's."""
+    from models import pattern
+
+    return pattern.NAME if json.dumps(pattern.PATTERN) in json.dumps(json.loads(tokenizer.to_str())["pre_tokenizer"]) else ""
+
+
+def report_on(tokenizer: Tokenizer, rows: Path, *, first: int, strict: bool) -> Stats:
+    """How the tokenizer does on held-out texts, by source, and what it learned: the tokens from id `first` on."""
+    from models import vocabulary
+
+    spelled = vocabulary.spellings(tokenizer)
+    parts = {number for number, raw in spelled.items() if len(raw) == 1 and raw[0] >= 0x80}
     sources: dict[str, dict[str, Any]] = {}
-    broken_bytes = _bytes_of_characters(tokenizer)
-    for kind in ("pretrain", "sft"):
-        for batch in gulps(texts_of(rows / kind / "valid.parquet", kind)):
-            encoded = [found.ids for found in tokenizer.encode_batch_fast([text for _, text in batch], add_special_tokens=False)]
-            decoded = tokenizer.decode_batch(encoded, skip_special_tokens=False)
-            for (source, text), ids, back in zip(batch, encoded, decoded, strict=True):
-                if back != text:
-                    raise RuntimeError(
-                        f"a text of source {source} does not come back from its tokens: {text[:60]!r} became {back[:60]!r}"
-                    )
-                row = sources.setdefault(source, {"texts": 0, "characters": 0, "tokens": 0, "single_bytes": 0})
-                row["texts"] += 1
-                row["characters"] += len(text)
-                row["tokens"] += len(ids)
-                row["single_bytes"] += sum(token in broken_bytes for token in ids)
+    for batch in gulps(held_out(rows)):
+        encoded = [found.ids for found in tokenizer.encode_batch_fast([text for _, text in batch], add_special_tokens=False)]
+        decoded = tokenizer.decode_batch(encoded, skip_special_tokens=False)
+        for (source, text), ids, back in zip(batch, encoded, decoded, strict=True):
+            if strict and back != text:
+                raise RuntimeError(
+                    f"a text of source {source} does not come back from its tokens: {text[:60]!r} became {back[:60]!r}"
+                )
+            row = sources.setdefault(source, {"texts": 0, "exact": 0, "characters": 0, "tokens": 0, "single_bytes": 0})
+            row["texts"] += 1
+            row["exact"] += back == text
+            row["characters"] += len(text)
+            row["tokens"] += len(ids)
+            row["single_bytes"] += sum(token in parts for token in ids)
     for row in sources.values():
         row["characters_per_token"] = round(row["characters"] / max(1, row["tokens"]), 4)
         row["single_byte_share"] = round(row["single_bytes"] / max(1, row["tokens"]), 6)
-    learned = [text for text in tokenizer.decode_batch([[token] for token in _learned(tokenizer)]) if "\ufffd" not in text]
-    step = max(1, len(learned) // SHOWN)
+    shown = {number: vocabulary.readable(raw) for number, raw in spelled.items() if number >= first}
+    incomplete = [number for number in shown if not _whole(spelled[number])]
+    whole = [shown[number] for number in shown if _whole(spelled[number])]
     return {
         "vocab_size": tokenizer.get_vocab_size(),
         "sources": dict(sorted(sources.items())),
-        "longest": sorted(learned, key=lambda text: (-len(text), text))[:SHOWN],
-        "sample": learned[step // 2 :: step][:SHOWN],  # from the most to the least frequent
+        "longest": sorted(whole, key=lambda text: (-len(text), text))[:SHOWN],
+        "sample": _spread(list(shown.values())),  # from the most to the least frequent
+        "incomplete": {"tokens": len(incomplete), "sample": _spread([shown[number] for number in incomplete])},
     }
 
 
-def _learned(tokenizer: Tokenizer) -> range:
-    """Ids of the merged tokens, in the order in which they were learned."""
-    from models.template import SPECIAL_TOKENS
-
-    return range(len(SPECIAL_TOKENS) + 256, tokenizer.get_vocab_size())
-
-
-def _bytes_of_characters(tokenizer: Tokenizer) -> set[int]:
-    """Ids that stand for one byte of a character of several: text that the vocabulary has no token for falls apart into these."""
-    from models import bpe
-
-    vocabulary = tokenizer.get_vocab()
-    return {vocabulary[character] for character in bpe.byte_alphabet()[0x80:]}
+def _whole(raw: bytes) -> bool:
+    try:
+        raw.decode("utf-8")
+    except UnicodeDecodeError:
+        return False
+    return True
 
 
-def _sha256(path: Path) -> str:
-    with path.open("rb") as source:
-        return hashlib.file_digest(source, "sha256").hexdigest()
+def _spread(tokens: list[str]) -> list[str]:
+    """`SHOWN` of them, evenly from the first to the last."""
+    step = max(1, len(tokens) // SHOWN)
+    return tokens[step // 2 :: step][:SHOWN]
+
+
+def held_out(rows: Path) -> Iterator[tuple[str, str]]:
+    """(source, text) of the split's validation rows, all uses; of a source that has none, of `SOME` training rows."""
+    seen = set[str]()
+    for use in counting.COLUMNS:
+        for source, parts in counting.texts(rows / use / "valid.parquet", use):
+            seen.add(source)
+            yield from ((source, text) for text in parts)
+    for use in counting.COLUMNS:
+        for source in sorted(_sources(rows / use / "train.parquet") - seen):
+            for _, parts in islice(counting.texts(rows / use / "train.parquet", use, source=source), SOME):
+                yield from ((source, text) for text in parts)
+
+
+def _sources(path: Path) -> set[str]:
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    found = set[str]()
+    for batch in pq.ParquetFile(path).iter_batches(columns=["source"]) if path.exists() else ():
+        found.update(pc.unique(batch["source"]).to_pylist())
+    return found
+
+
+def page(report: dict[str, Any]) -> str:
+    """The report for people, as Markdown."""
+    lines = [
+        f"# Tokenizer: {report['method']}, {report['vocab_size']:,} tokens",
+        "",
+        f"Learned from {report['words']:,} words ({report['distinct_words']:,} distinct). Text is cut by "
+        + (f"the pattern `{report['pattern']}`." if report["pattern"] else "the outside tokenizer's own rules."),
+        "",
+        "| source | texts | come back | characters | tokens | characters a token | single bytes of a character |",
+        "|---|--:|--:|--:|--:|--:|--:|",
+    ]
+    for source, row in report["sources"].items():
+        back = "all" if row["exact"] == row["texts"] else f"{row['exact']:,}"
+        lines.append(
+            f"| {source} | {row['texts']:,} | {back} | {row['characters']:,} | {row['tokens']:,} | {row['characters_per_token']:.3f} | "
+            f"{row['single_byte_share']:.2%} |"
+        )
+    incomplete = report["incomplete"]
+    for title, tokens in (
+        ("Learned tokens, from the most to the least frequent", report["sample"]),
+        ("Longest tokens", report["longest"]),
+        (f"Tokens that are no whole characters: {incomplete['tokens']:,}", incomplete["sample"]),
+    ):
+        if tokens:
+            lines += ["", f"## {title}", "", " ".join(f"`{_visible(token)}`" for token in tokens)]
+    return "\n".join(lines) + "\n"
+
+
+def _visible(token: str) -> str:
+    """A token that fits into a line of Markdown code: white space and marks as escapes, a backtick as its like."""
+    return "".join(
+        c if c.isprintable() else c.encode("unicode_escape").decode() for c in token.replace(" ", "·").replace("`", "ˋ")
+    )

@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tasks import tokenizer
+from tasks import counts, tokenizer
 from tasks.rows import Writer, content, row_id
 from tasks.stage import Job, Resources
 
@@ -68,10 +68,15 @@ def questions(folder: Path) -> Path:
     return folder
 
 
-def make_tokenizer(folder: Path, rows: Path, **params: int) -> Path:
-    tokenizer.run(
-        Job(folder, folder.with_name("tokenizer.scratch"), ONE), tokenizer.Params(**({"vocab_size": 320} | params)), rows=rows
-    )
+def make_counts(folder: Path, rows: Path) -> Path:
+    counts.run(Job(folder, folder.with_name(f"{folder.name}.scratch"), ONE), counts.Params(), rows=rows)
+    return folder
+
+
+def make_tokenizer(folder: Path, rows: Path, **params: Any) -> Path:
+    counted = make_counts(folder.with_name(f"{folder.name}.counts"), rows)
+    job = Job(folder, folder.with_name(f"{folder.name}.scratch"), ONE)
+    tokenizer.run(job, tokenizer.Params(**({"vocab_size": 320} | params)), counts=counted, rows=rows)
     return folder
 
 
