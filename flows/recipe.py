@@ -81,9 +81,9 @@ class Source(Section):
 
 def _origin(path: object, download: object) -> str | None:
     """What is wrong with where a source's files come from."""
-    if path and download:
+    if path and download is not None:
         return "has both path: and download:; keep one"
-    return None if path or download else "needs path: (files that you have) or download: (files to fetch)"
+    return None if path or download is not None else "needs path: (files that you have) or download: (files to fetch)"
 
 
 class Recipe(Section):

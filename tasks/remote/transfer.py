@@ -212,7 +212,7 @@ class Remote:
                 _forget(part)
                 raise _Again(f"the answer ({response.status_code}) does not go on where the {have:,} bytes end; starting again")
             if have and response.status_code == 200:
-                self.log(f"{file.path}: the server starts it again ({have / 1e6:,.1f} MB were there)")
+                self.log(f"{file.path}: the server starts it again ({have:,} bytes were there)")
                 have = 0
             total = _total(response, have)
             self._check(file, response, total)
@@ -280,7 +280,7 @@ class Remote:
                 return attempt()
             except _Again as trouble:
                 failures = 1 if advanced() else failures + 1
-                kept = f"; {have() / 1e6:,.1f} MB are kept, and the next run goes on from there" if have() else ""
+                kept = f"; {have():,} bytes are kept, and the next run goes on from there" if have() else ""
                 if trouble.wait is not None and trouble.wait > PATIENCE:
                     raise Unavailable(
                         f"{url}: {trouble} and asks to come back in {trouble.wait / 60:,.0f} min; run again then{kept}"

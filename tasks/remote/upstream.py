@@ -8,6 +8,7 @@ the hub                 /api/datasets/<name>/revision/<revision> gives the commi
 
 from __future__ import annotations
 
+import contextvars
 import difflib
 import json
 import os
@@ -302,7 +303,9 @@ def in_threads(calls: Sequence[Callable[[], T]], count: int, tick: Callable[[], 
             except Exception as error:
                 results[number] = error
 
-    threads = [threading.Thread(target=work, name=f"remote {n}", daemon=True) for n in range(min(count, len(calls)))]
+    # in the caller's context, which tells whose lines are logged
+    contexts = [contextvars.copy_context() for _ in range(min(count, len(calls)))]
+    threads = [threading.Thread(target=context.run, args=(work,), daemon=True) for context in contexts]
     for thread in threads:
         thread.start()
     for thread in threads:
