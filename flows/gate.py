@@ -13,9 +13,11 @@ from typing import Any
 
 from prefect import runtime
 from prefect.artifacts import create_table_artifact
+from prefect.client.orchestration import get_client
 from prefect.exceptions import FlowPauseTimeout
 from prefect.flow_runs import pause_flow_run
 from prefect.input import RunInput
+from prefect.states import Running
 from pydantic import Field
 
 from flows.recipe import Recipe
@@ -95,6 +97,10 @@ def _decided(name: str, verdict: Verdict, samples: dict[str, list[str]], rules: 
             key=f"contract-{name}",
         )
     except FlowPauseTimeout:
+        with get_client(
+            sync_client=True
+        ) as client:  # the server fails a pause that is over in words of its own, and takes none from us
+            client.set_flow_run_state(runtime.flow_run.id, Running(), force=True)
         raise Refused(f"{what}\nnobody answered within {rules.wait_hours:g} hours (contract.wait_hours); {kept}") from None
     note = f": {answer.note}" if answer.note else ""
     if not answer.accept:
