@@ -10,7 +10,7 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks import pack, tokenizer
+from tasks import counts, pack, tokenizer
 from tasks.rows import SCHEMAS, row_id
 from tasks.stage import Job
 
@@ -88,7 +88,8 @@ def build(home: Path, documents: int = 240, rows: int = 120, vocab_size: int = 4
             [pair(start + n) for n in range(int(rows * share))],
         )
     job = Job(out=home / "tokenizer", scratch=home / "scratch-tokenizer")
-    tokenizer.run(job, tokenizer.Params(vocab_size=vocab_size), rows=home / "rows")
+    counts.run(Job(out=home / "counts", scratch=home / "scratch-counts"), counts.Params(), rows=home / "rows")
+    tokenizer.run(job, tokenizer.Params(vocab_size=vocab_size), rows=home / "rows", counts=home / "counts")
     pack.run(
         Job(out=home / "packed", scratch=home / "scratch-pack"), pack.Params(), rows=home / "rows", tokenizer=home / "tokenizer"
     )
