@@ -114,6 +114,7 @@ def decoding(tokenizer: PreTrainedTokenizerBase, sampling: Sampling) -> Generati
         use_cache=True,  # a model fresh from training says no
         eos_token_id=stops,
         pad_token_id=stops[0] if tokenizer.pad_token_id is None else tokenizer.pad_token_id,
+        decoder_start_token_id=tokenizer.pad_token_id,  # read by encoder-decoders only
         **sampled,
     )
 
@@ -143,7 +144,8 @@ def answer(
         mask[row, width - len(prompts[number]) :] = 1
     torch.manual_seed(seed)
     with torch.inference_mode(), threads(model, len(fitting)):
-        made = model.generate(ids, attention_mask=mask, generation_config=config)[:, width:].tolist()
+        made = model.generate(ids, attention_mask=mask, generation_config=config)
+    made = made[:, 1 if model.config.is_encoder_decoder else width :].tolist()  # without the start, or the prompt
     for number, tokens in zip(fitting, made, strict=True):
         length = next((place for place, token in enumerate(tokens) if token in config.eos_token_id), None)
         said = tokens if length is None else tokens[:length]

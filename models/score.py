@@ -162,10 +162,42 @@ class Scorer:
         return torch.tensor(ids, device=self.model.device), torch.tensor(filled, device=self.model.device)
 
 
+class Text2TextScorer(Scorer):
+    """The same questions to an encoder-decoder: what comes before is its prompt, what is scored its response."""
+
+    def sums(self, rows: Sequence[tuple[Tokens, int]], what: str) -> list[float]:
+        found = [0.0] * len(rows)
+        done = 0
+        for batch in self._batches([(start, len(ids) - start) for ids, start in rows]):
+            prompts, read = self._padded([rows[row][0][: rows[row][1]] for row in batch])
+            answers, filled = self._padded([rows[row][0][rows[row][1] :] for row in batch])
+            each = self._sum(
+                filled.bool(),
+                answers,
+                input_ids=prompts,
+                attention_mask=read,
+                decoder_input_ids=self.model.prepare_decoder_input_ids_from_labels(answers),
+                use_cache=False,
+            )
+            for row, value in zip(batch, each.tolist(), strict=True):
+                found[row] = value
+            done += len(batch)
+            emit("progress", done=done, total=len(rows), unit=what)
+        return found
+
+    def choose(self, rows: Sequence[tuple[Tokens, list[Tokens]]]) -> list[list[float]]:
+        sums = iter(self.sums([(ids + choice, len(ids)) for ids, choices in rows for choice in choices], "choice"))
+        return [[next(sums) for _ in choices] for _, choices in rows]
+
+
+def scorer_of(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Scorer:
+    return (Text2TextScorer if model.config.is_encoder_decoder else Scorer)(model, tokenizer)
+
+
 def windows(ids: Tokens, start: Tokens, context: int) -> list[tuple[Tokens, int]]:
     """A document cut into (window, where scoring starts in it): together the windows score each of `ids` once.
 
-    `start` (the end-of-document token) comes before the document. A window holds at most `context` tokens.
+    `start` (the end-of-document token, or a prompt) comes before the document. A window holds at most `context` tokens.
     """
     ids = start + ids
     cut, scored = [], len(start)
@@ -178,10 +210,17 @@ def windows(ids: Tokens, start: Tokens, context: int) -> list[tuple[Tokens, int]
 
 
 def score_documents(scorer: Scorer, documents: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
-    """Bits, tokens and bytes of each document's text."""
+    """Bits, tokens and bytes of each document's text: after the end of another document, or as the answer to its prompt where it has one."""
     start = [scorer.tokenizer.eos_token_id]
     encoded = scorer.encode([document["text"] for document in documents])
-    cut = [(row, window) for row, ids in enumerate(encoded) for window in windows(ids, start, scorer.context)]
+    asked = [[{"role": "user", "content": document["prompt"]}] for document in documents if "prompt" in document]
+    prompts = iter([ids for ids, _ in template.encode(scorer.tokenizer, asked, reply=True)])
+    starts = [next(prompts) if "prompt" in document else start for document in documents]
+    cut = [
+        (row, window)
+        for row, (ids, before) in enumerate(zip(encoded, starts, strict=True))
+        for window in windows(ids, before, scorer.context)
+    ]
     bits = [0.0] * len(documents)
     for (row, _), nats in zip(cut, scorer.sums([window for _, window in cut], "window"), strict=True):
         bits[row] -= nats / math.log(2)
@@ -249,7 +288,7 @@ def score(job: dict[str, Any], one: dict[str, Any], given: dict[str, list[dict[s
     """All scores of one model, in its home, which appears whole or not at all."""
     device = device_of(job["device"])
     model, tokenizer = load(Path(one["folder"]), device)
-    scorer = Scorer(model, tokenizer)
+    scorer = scorer_of(model, tokenizer)
     found = {
         "documents": score_documents(scorer, given["documents"]),
         "questions": score_questions(scorer, given["questions"], one["style"]),

@@ -100,14 +100,13 @@ def run(
 
 def _given(params: Params, rows: Path, pairs: Path | None, questions: dict[str, Path]) -> dict[str, list[dict[str, Any]]]:
     """The rows that every model is scored on."""
-    from tasks.pack import text_of
     from tasks.rows import files, read
 
-    documents = pick(read([rows / "pretrain" / "valid.parquet"]), params.max_documents, params.seed)
+    documents = _documents(rows, params)
     prompts = pick(read([rows / "prompts" / "valid.parquet"]), params.max_prompts, params.seed)
     prompts = prompts or pick(read([rows / "sft" / "valid.parquet"]), params.max_prompts, params.seed)
     return {
-        "documents": [{"source": row["source"], "text": text_of(row)[: params.document_characters]} for row in documents],
+        "documents": documents,
         "questions": pick(read(files(*questions.values(), kind="questions")), params.max_questions, params.seed),
         "pairs": pick(read([pairs / "preferences" / "valid.parquet"]), params.max_pairs, params.seed) if pairs else [],
         "prompts": [
@@ -116,6 +115,28 @@ def _given(params: Params, rows: Path, pairs: Path | None, questions: dict[str, 
             if row["messages"][-1]["role"] == "assistant" and len(row["messages"]) > 1
         ],
     }
+
+
+def _documents(rows: Path, params: Params) -> list[dict[str, Any]]:
+    """Held-out texts to be foretold; of a run that only pretrains text-to-text, the answers to held-out prompts."""
+    from tasks.pack import text_of
+    from tasks.rows import read
+
+    path = rows / "pretrain" / "valid.parquet"
+    if path.exists():
+        texts = pick(read([path]), params.max_documents, params.seed)
+        return [{"source": row["source"], "text": text_of(row)[: params.document_characters]} for row in texts]
+    path = rows / "text2text" / "valid.parquet"
+    pairs = pick(read([path]), params.max_documents, params.seed) if path.exists() else []
+    return [
+        {
+            "source": row["source"],
+            "prompt": row["messages"][0]["content"],
+            "text": row["messages"][1]["content"][: params.document_characters],
+        }
+        for row in pairs
+        if len(row["messages"]) == 2
+    ]
 
 
 def pick(rows: Iterable[dict[str, Any]], limit: int, seed: int) -> list[dict[str, Any]]:
