@@ -5,18 +5,19 @@ from __future__ import annotations
 import functools
 import re
 from pathlib import Path
+from typing import Literal
 
 from pydantic import Field
 
 from tasks.ingest import summed, write_shard
-from tasks.reading import Row, by_shard
+from tasks.reading import Row, by_batch
 from tasks.rows import Drop
-from tasks.sources import wiki
+from tasks.sources import dump, wiki
 from tasks.stage import Identity, Job, Stats, stage
 from tasks.text import script
 from tasks.text.normalise import normalise
 from tasks.text.quality import characters
-from tasks.text.wikitext import plain
+from tasks.text.wikitext import Options, Page
 
 
 class Params(Identity):
@@ -29,17 +30,29 @@ class Params(Identity):
     min_characters: int = Field(
         default=50, ge=1, le=100_000, description="Articles with less text than this are dropped, in characters"
     )
+    tables: Literal["drop", "text"] = Field(
+        default="drop", description="Tables: leave them out, or a line a row, each cell with its header"
+    )
+    infoboxes: Literal["drop", "facts"] = Field(
+        default="drop", description="Infoboxes: leave them out, or a line a fact, as 名称：值, before the article's text"
+    )
     tolerate_truncation: bool = Field(
         default=False, description="Keep the whole pages of a dump that was cut, instead of refusing the file"
     )
 
+    @property
+    def options(self) -> Options:
+        """What of a page becomes text."""
+        return Options(self.tables, self.infoboxes)
 
-@stage("extract", version=1, title="Extract articles from wiki dumps", params=Params, tools=("opencc",))
+
+@stage("extract", version=2, title="Extract articles from wiki dumps", params=Params, tools=("opencc", "mwparserfromhell"))
 def run(job: Job, params: Params, *, files: list[Path]) -> Stats:
     """`files`, MediaWiki XML exports in the given order → `documents/*.parquet`, `dropped/*.parquet`."""
-    read = functools.partial(wiki.read, tolerate_truncation=params.tolerate_truncation)
+    batches = functools.partial(wiki.batches, tolerate_truncation=params.tolerate_truncation)
     work = functools.partial(write_shard, params.source, wiki.KIND, functools.partial(_article, params))
-    shards = by_shard(job, files, wiki.KIND, read, work, run.identity(params, {}))
+    sizes = [wiki.BATCH, dump.STRETCH, dump.PLAIN_STRETCH]
+    shards = by_batch(job, files, batches, work, [run.identity(params, {}), sizes])
     return summed(params.source, shards)
 
 
@@ -52,13 +65,18 @@ _DISAMBIGUATION = re.compile(
 
 
 def _article(params: Params, row: Row) -> Row | Drop:
-    """Wikitext → plain text, or why the article is not kept."""
-    wikitext, title = row["text"], normalise(row["title"])
-    if _DISAMBIGUATION.search(wikitext):
+    """Wikitext → plain text, or why the article is not kept. The language is judged by the text, not by the markup around it."""
+    title = row["title"] if _SIMPLE_TITLE.fullmatch(row["title"]) else normalise(row["title"])
+    if _DISAMBIGUATION.search(row["text"]):
         return Drop("disambiguation page", "", title)
-    convert = script.simplify if params.simplify and script.language(wikitext) != "ja" else None
-    text = normalise(plain(wikitext, convert))
+    page = Page(row["text"], params.options)
+    language = script.language(page.text)
+    convert = script.simplify if params.simplify and language != "ja" else None
+    text = normalise(page.converted(convert))
     size = characters(text)
     if size < params.min_characters:
         return Drop("too short", f"{size} characters", f"{title}: {text}")
-    return {**row, "title": convert(title) if convert else title, "text": text, "lang": script.language(text)}
+    return {**row, "title": convert(title) if convert else title, "text": text, "lang": language}
+
+
+_SIMPLE_TITLE = re.compile("[\u4e00-\u9fff]+")  # nothing to normalise in it

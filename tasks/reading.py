@@ -1,9 +1,10 @@
 """Files → shards: read in order, work in processes, finish what can be finished.
 
-A shard is a batch of consecutive rows of one file, small enough that a kill loses seconds. The reader runs here, one file after the other; the
-work on a batch runs in a process of its own where there is enough of it. Which rows make a batch depends on the rows alone, so that the
-shards are the same for any number of workers, and a shard's key is made of the file's bytes and the batch's number, so that a new file costs
-only its own shards.
+A shard is a batch of consecutive rows of one file, small enough that a kill loses seconds. Batches are found here, one file after the other; the
+work on a batch runs in a process of its own where there is enough of it. A batch is a list of rows that were read here, or anything that can
+be pickled and yields rows, as a stretch of a file that the worker opens by itself. Which rows make a batch depends on the file alone, so that
+the shards are the same for any number of workers, and a shard's key is made of the file's bytes and the batch's number, so that a new file
+costs only its own shards.
 """
 
 from __future__ import annotations
@@ -23,7 +24,8 @@ from tasks.workers import died, end_with_parent
 
 Row = dict[str, Any]
 Read = Callable[[Path], Iterator[Row | Drop]]
-Work = Callable[[list[Row | Drop], Path], Stats]  # (rows of one shard, folder to write its files into) → statistics
+Work = Callable[[Iterable[Row | Drop], Path], Stats]  # (rows of one shard, folder to write its files into) → statistics, "in" among them
+Batches = Callable[[Path], Iterator[tuple[Iterable[Row | Drop], bool]]]  # rows that can be pickled, and whether they are the file's last
 
 BATCH_CHARACTERS = 8_000_000  # about 5 s of work and 100 MB of memory
 BATCH_ROWS = 20_000
@@ -33,21 +35,27 @@ SMALL = 2 << 20  # bytes of input in all: below, starting processes (0.3 s each)
 def by_shard(
     job: Job, files: Sequence[Path], kind: str, read: Read, work: Work, identity: object, named: bool = False
 ) -> list[Stats]:
-    """Do `work` on every row of the files and publish the shards in file order; returns each shard's statistics.
+    """`by_batch` for a reader that runs here, in batches of `BATCH_ROWS` or `BATCH_CHARACTERS`."""
+    sizes = [BATCH_CHARACTERS, BATCH_ROWS]
+    return by_batch(job, files, lambda path: batches(read(path), kind), work, [identity, sizes], named)
 
-    `identity` is all that defines a shard besides the file's bytes (and its name, if `named`). A broken file does not stop the others: what
-    can be done is done and kept for the next attempt, then one ValueError names every broken file.
+
+def by_batch(
+    job: Job, files: Sequence[Path], batches: Batches, work: Work, identity: object, named: bool = False
+) -> list[Stats]:
+    """Do `work` on every batch of the files' rows and publish the shards in file order; returns each shard's statistics.
+
+    `identity` is all that defines a shard besides the file's bytes (and its name, if `named`), the sizes of batches included. A broken file
+    does not stop the others: what can be done is done and kept for the next attempt, then one ValueError names every broken file.
     """
     if not files:
         raise ValueError("no input files: name at least one in the recipe's sources")
     keys: list[str] = []
-    broken: list[str] = []
     seen: dict[object, Path] = {}
-    rows_read = 0
     with _Workers(job, files) as workers:
         for number, path in enumerate(files):
             try:
-                about = [sha256(path), path.name if named else "", BATCH_CHARACTERS, BATCH_ROWS]
+                about = [sha256(path), path.name if named else ""]
                 twin = seen.setdefault(tuple(about), path)
                 if twin is not path:
                     job.log(f"{path}: the same file as {twin}, read once")
@@ -55,23 +63,24 @@ def by_shard(
                 before = _all_finished(job, identity, about)
                 if before:
                     keys += before
-                    job.progress(Progress(number + 1, len(files), "file", {"rows": float(rows_read)}))
+                    job.progress(Progress(number + 1, len(files), "file", {"rows": float(workers.rows)}))
                     continue
-                for place, (rows, last) in enumerate(batches(read(path), kind)):
+                for place, (rows, last) in enumerate(batches(path)):
                     key = job.shard_key(identity, about, place)
                     keys.append(key)
-                    rows_read += len(rows)
                     if job.finished(key) is None:
-                        workers.submit(work, rows, job.shard_home(key), last)
-                    job.progress(Progress(number, len(files), "file", {"rows": float(rows_read)}))
+                        workers.submit(path, work, rows, job.shard_home(key), last)
+                    job.progress(Progress(number, len(files), "file", {"rows": float(workers.rows)}))
             except BrokenFile as error:
-                job.log(str(error))
-                broken.append(str(error))
+                workers.broken[path] = error
         workers.finish()
-    if broken:
-        count = f"{len(broken)} of {len(files)} files" if len(files) > 1 else "the input file"
-        raise ValueError(f"{count} cannot be read (the work on the rest is kept):\n" + "\n".join(broken))
-    job.progress(Progress(len(files), len(files), "file", {"rows": float(rows_read)}))
+    if workers.broken:
+        said = [str(workers.broken[path]) for path in files if path in workers.broken]
+        for line in said:
+            job.log(line)
+        count = f"{len(said)} of {len(files)} files" if len(files) > 1 else "the input file"
+        raise ValueError(f"{count} cannot be read (the work on the rest is kept):\n" + "\n".join(said))
+    job.progress(Progress(len(files), len(files), "file", {"rows": float(workers.rows)}))
     job.collect(keys)
     return [stats for key in keys if (stats := job.finished(key)) is not None]
 
@@ -112,20 +121,24 @@ def sha256(path: Path) -> str:
         raise BrokenFile(path, f"it cannot be read ({error.strerror})", "check the path and its permissions") from None
 
 
-def _shard(work: Work, rows: list[Row | Drop], home: Path, last: bool) -> None:
+def _shard(work: Work, rows: Iterable[Row | Drop], home: Path, last: bool) -> int:
+    """Make a shard; returns how many rows went in."""
     with fresh(home) as draft:
         stats = work(rows, draft) | {"last": last}
         (draft / "stats.json").write_text(json.dumps(stats, ensure_ascii=False, sort_keys=True), "utf-8")
+    return int(stats["in"])
 
 
 class _Workers:
-    """Processes that start when there is work for them, or none where the work is small."""
+    """Processes that start when there is work for them, or none where the work is small. `rows` counts what went through."""
 
     def __init__(self, job: Job, files: Sequence[Path]):
         total = sum(path.stat().st_size for path in files if path.is_file())
         self.count = job.resources.pool if total >= SMALL else 1
         self.executor: ProcessPoolExecutor | None = None
-        self.pending: set[Future[None]] = set()
+        self.pending: dict[Future[int], Path] = {}
+        self.broken: dict[Path, BrokenFile] = {}
+        self.rows = 0
 
     def __enter__(self) -> _Workers:
         return self
@@ -134,15 +147,19 @@ class _Workers:
         if self.executor:
             self.executor.shutdown(wait=True, cancel_futures=True)
 
-    def submit(self, work: Work, rows: list[Row | Drop], home: Path, last: bool) -> None:
+    def submit(self, path: Path, work: Work, rows: Iterable[Row | Drop], home: Path, last: bool) -> None:
+        """Work on a batch of a file's rows, here or in a process. What is broken in it is noted in `broken`."""
         if self.count == 1:
-            _shard(work, rows, home, last)
+            try:
+                self.rows += _shard(work, rows, home, last)
+            except BrokenFile as error:
+                self.broken.setdefault(path, error)
             return
         if self.executor is None:  # spawned, not forked: this process has threads
             context = multiprocessing.get_context("spawn")
             self.executor = ProcessPoolExecutor(self.count, mp_context=context, initializer=end_with_parent)
         try:
-            self.pending.add(self.executor.submit(_shard, work, rows, home, last))
+            self.pending[self.executor.submit(_shard, work, rows, home, last)] = path
         except BrokenProcessPool as error:
             raise died() from error
         while len(self.pending) > self.count + 1:  # what is read ahead is held in memory
@@ -153,9 +170,11 @@ class _Workers:
             self._settle()
 
     def _settle(self) -> None:
-        done, self.pending = wait(self.pending, return_when=FIRST_COMPLETED)
-        for future in done:
+        for future in wait(self.pending, return_when=FIRST_COMPLETED).done:
+            path = self.pending.pop(future)
             try:
-                future.result()
+                self.rows += future.result()
+            except BrokenFile as error:
+                self.broken.setdefault(path, error)
             except BrokenProcessPool as error:
                 raise died() from error

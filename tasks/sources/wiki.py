@@ -1,34 +1,35 @@
 """MediaWiki XML exports, as dumps.wikimedia.org and Special:Export write them: one document an article, in raw wikitext.
 
-A page is found by its tags, which cannot occur inside it because the export escapes them; this is several times as fast as an XML parser and
-holds one revision in memory. Of a full history only the newest revision of a page is kept. Pages outside the article namespace, redirects
-and pages that are no wikitext are Drops.
+Of a full history only the newest revision of a page is kept. Pages outside the article namespace, redirects, pages that are no wikitext and
+pages too long for an article are Drops.
 """
 
 from __future__ import annotations
 
+import itertools
 import json
 import re
 from collections.abc import Iterator
-from io import BufferedReader
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks.rows import BrokenFile, Drop, Kind
-from tasks.sources.opening import CHUNK, CUT, decompressed, what_is
+from tasks.rows import Drop, Kind
+from tasks.sources import dump
 
 KIND: Kind = "documents"
 NAMED = False
 
-_TOKEN = re.compile(rb"</?(?:page|revision)>|</mediawiki>")
-_REVISION = re.compile(r"<id>(\d+)</id>.*?<timestamp>([^<]*)</timestamp>", re.DOTALL)
-_TEXT = re.compile(r"<text([^>]*)>(.*?)</text>", re.DOTALL)
-_MODEL = re.compile(r"<model>([^<]*)</model>")
+BATCH = 16 << 20  # bytes of XML that are handed over at once where a file can only be read from its beginning
+
+_HEAD = re.compile(rb"\s*<title>([^<]*)</title>\s*<ns>([^<]*)</ns>\s*<id>([^<]*)</id>")
+_NUMBERS = re.compile(rb"<id>([0-9]{1,18})</id>.*?<timestamp>([^<]*)</timestamp>", re.DOTALL)
+_MODEL = re.compile(rb"<model>([^<]*)</model>")
 _REDIRECT = re.compile(
     r"\s*#(?:redirect|重定向|重新導向|重新导向|転送|リダイレクト|넘겨주기)\s*[:：]?\s*\[\[([^\]\n]*)\]\]", re.IGNORECASE
 )
 _TARGET = re.compile(r'<redirect title="([^"]*)"')
-_NUMBER = re.compile(r"&#(x[0-9a-fA-F]+|\d+);")
+_NUMBER = re.compile(r"&#(x[0-9a-fA-F]{1,8}|[0-9]{1,8});")
 
 
 def read(path: Path, tolerate_truncation: bool = False) -> Iterator[dict[str, Any] | Drop]:
@@ -37,100 +38,98 @@ def read(path: Path, tolerate_truncation: bool = False) -> Iterator[dict[str, An
     A file that ends in mid-page or mid-stream raises BrokenFile; with `tolerate_truncation` the whole pages before the cut are kept and a
     Drop with the reason "file cut" stands for the rest.
     """
-    pages, scan = 0, _Scan(path)
-    try:
-        with decompressed(path) as file:
-            for head, revision in scan.pages(file):
-                pages += 1
-                yield _article(head, revision)
-        cut = "" if scan.ended else "it ends without </mediawiki>"
-    except CUT as error:
-        cut = f"its compressed data ends too early ({error})"
-    except OSError as error:
-        if error.errno is not None:
-            raise
-        cut = f"its compressed data is damaged ({error})"
-    if cut:
-        where = f"{cut}, at byte {scan.position:,} of the XML, after {pages:,} whole pages"
-        if not tolerate_truncation:
-            raise BrokenFile(path, where, "download it again, or set tolerate_truncation to keep the whole pages")
-        yield Drop("file cut", where)
+    yield from map(_row, dump.pages(path, tolerate_truncation=tolerate_truncation))
 
 
-class _Scan:
-    """Pages of an XML stream; `position` counts bytes of XML, `ended` is whether the closing tag was seen."""
+@dataclass(frozen=True)
+class Stretch:
+    """The rows of a stretch of a file, read by whoever iterates."""
 
-    def __init__(self, path: Path):
-        self.path, self.position, self.ended = path, 0, False
-        self.error: Exception | None = None
+    path: Path
+    start: int
+    end: int | None
+    tolerate_truncation: bool
 
-    def pages(self, file: BufferedReader) -> Iterator[tuple[str, str]]:
-        """(what stands before the revisions, the newest revision) of each page."""
-        head: bytes | None = None
-        newest, newest_key, inside = b"", ("", 0), False
-        for before, tag in self.tags(file):
-            if tag == b"<page>":
-                head, newest, newest_key = None, b"", ("", 0)
-            elif tag == b"<revision>":
-                head = before if head is None else head
-                inside = True
-            elif tag == b"</revision>" and inside:
-                key = _age(before)
-                if not newest or key >= newest_key:
-                    newest, newest_key = before, key
-                inside = False
-            elif tag == b"</page>":
-                yield (before if head is None else head).decode("utf-8", "replace"), newest.decode("utf-8", "replace")
-                inside = False
-            elif tag == b"</mediawiki>":
-                self.ended = True
-
-    def tags(self, file: BufferedReader) -> Iterator[tuple[bytes, bytes]]:
-        """(the bytes since the last tag, the tag)."""
-        buffer = self.more(file, CHUNK)
-        if b"<mediawiki" not in buffer[:4096] and b"<page>" not in buffer:
-            raise BrokenFile(self.path, f"a MediaWiki export was expected, but inside is {what_is(buffer[:512])}")
-        start = searched = 0
-        while True:
-            match = _TOKEN.search(buffer, searched)
-            if match:
-                yield buffer[start : match.start()], match.group()
-                start = searched = match.end()
-                continue
-            self.position += start
-            rest = buffer[start:]
-            chunk = self.more(file, max(CHUNK, len(rest)))  # doubling keeps a long page linear
-            if not chunk:
-                self.position += len(rest)
-                return
-            buffer, start, searched = rest + chunk, 0, max(0, len(rest) - 16)
-
-    def more(self, file: BufferedReader, size: int) -> bytes:
-        """Up to `size` more bytes. Where the data ends early, what comes before is returned first, and the error raised by the next call."""
-        if self.error:
-            raise self.error
-        pieces: list[bytes] = []
-        try:
-            while size > 0 and (piece := file.read1(size)):
-                pieces.append(piece)
-                size -= len(piece)
-        except (*CUT, OSError) as error:
-            self.error = error
-            if not pieces:
-                raise
-        return b"".join(pieces)
+    def __iter__(self) -> Iterator[dict[str, Any] | Drop]:
+        return map(_row, dump.pages(self.path, self.start, self.end, self.tolerate_truncation))
 
 
-def _age(revision: bytes) -> tuple[str, int]:
-    """What orders revisions: the time, then the number."""
-    match = _REVISION.search(revision[:4096].decode("utf-8", "replace"))
-    return (match.group(2), int(match.group(1))) if match else ("", 0)
+@dataclass(frozen=True)
+class Held:
+    """The rows of pages that were found already, made by whoever iterates."""
+
+    pages: list[dump.Page | Drop]
+
+    def __iter__(self) -> Iterator[dict[str, Any] | Drop]:
+        return map(_row, self.pages)
 
 
-def _field(name: str, text: str) -> str | None:
-    start = text.find(f"<{name}>")
-    end = text.find(f"</{name}>", start)
-    return unescape(text[start + len(name) + 2 : end]).strip() if 0 <= start < end else None
+def batches(path: Path, tolerate_truncation: bool = False) -> Iterator[tuple[Stretch | Held, bool]]:
+    """The rows of a file in batches, each with whether it is the last: in stretches that workers read by themselves where the file can be entered in
+    its middle (plain XML, multistream bz2), else in pages found here. The batches depend on the file's bytes alone."""
+    starts: list[int | None] = [*dump.starts(path)]
+    if starts:
+        for start, end in itertools.pairwise([*starts, None]):
+            yield Stretch(path, start or 0, end, tolerate_truncation), end is None
+        return
+    held: list[dump.Page | Drop] = []
+    size = 0
+    for page in dump.pages(path, tolerate_truncation=tolerate_truncation):
+        if size >= BATCH:
+            yield Held(held), False
+            held, size = [], 0
+        held.append(page)
+        size += 0 if isinstance(page, Drop) else len(page[0]) + len(page[1] or b"")
+    yield Held(held), True
+
+
+def _row(page: dump.Page | Drop) -> dict[str, Any] | Drop:
+    """A page as a row, or why it is none. What can be told from the bytes is, before anything is decoded."""
+    if isinstance(page, Drop):
+        return page
+    head, revision, size = page
+    found = _HEAD.match(head)
+    title, space, number = (part.decode("utf-8", "replace") for part in found.groups()) if found else _fields(head)
+    title = unescape(title).strip()
+    if not title or not space:
+        return Drop("incomplete page", "it has no <title>" if not title else "it has no <ns>", title)
+    if space.strip() != "0":
+        return Drop("not an article", f"namespace {space.strip()}", title)
+    if b"<redirect" in head:
+        target = _TARGET.search(head.decode("utf-8", "replace"))
+        return Drop("redirect", unescape(target.group(1)) if target else "", title)
+    if revision is None:
+        return Drop("incomplete page", "it has no whole <revision>", title)
+    if size > dump.LONGEST:
+        return Drop("page too long", f"{size:,} bytes", title)
+    start = revision.find(b"<text")
+    inner = revision.find(b">", start) + 1
+    end = revision.find(b"</text>", inner)
+    if start < 0 or end < 0:
+        return Drop("no text", "deleted" if b'deleted="deleted"' in revision else "", title)
+    model = _MODEL.search(revision, 0, start) or _MODEL.search(revision, end)
+    if model and model.group(1) != b"wikitext":
+        return Drop("not wikitext", model.group(1).decode("utf-8", "replace"), title)
+    text = unescape(revision[inner:end].decode("utf-8", "replace"))
+    if "#" in text[:100] and (redirect := _REDIRECT.match(text)):
+        return Drop("redirect", redirect.group(1), title)
+    if not text or text.isspace():
+        return Drop("no text", "", title)
+    numbers = _NUMBERS.search(revision, 0, start)
+    meta = {
+        "page": number or None,
+        "revision": numbers and numbers.group(1).decode(),
+        "timestamp": numbers and numbers.group(2).decode("utf-8", "replace"),
+    }
+    return {"title": title, "text": text, "lang": "", "meta": json.dumps(meta, ensure_ascii=False)}
+
+
+def _fields(head: bytes) -> Iterator[str]:
+    """Title, namespace and number of a page whose head is not in the usual order; "" for what it lacks."""
+    text = head.decode("utf-8", "replace")
+    for name in ("title", "ns", "id"):
+        found = re.search(rf"<{name}>([^<]*)</{name}>", text)
+        yield found.group(1) if found else ""
 
 
 def unescape(text: str) -> str:
@@ -144,33 +143,7 @@ def unescape(text: str) -> str:
 
 
 def _character(match: re.Match[str]) -> str:
-    number = int(match.group(1)[1:], 16) if match.group(1)[0] == "x" else int(match.group(1))
+    """A numeric reference's character; the whole of it must be decimal or hexadecimal. Nothing for what Unicode lacks."""
+    digits = match.group(1)
+    number = int(digits[1:], 16) if digits[0] == "x" else int(digits)
     return chr(number) if 0 < number < 0x110000 and not 0xD800 <= number < 0xE000 else ""
-
-
-def _article(head: str, revision: str) -> dict[str, Any] | Drop:
-    title, space = _field("title", head), _field("ns", head)
-    if not title or space is None:
-        return Drop("incomplete page", "it has no <title>" if not title else "it has no <ns>", title or "")
-    if space != "0":
-        return Drop("not an article", f"namespace {space}", title)
-    if "<redirect" in head:
-        target = _TARGET.search(head)
-        return Drop("redirect", unescape(target.group(1)) if target else "", title)
-    if not revision:
-        return Drop("incomplete page", "it has no whole <revision>", title)
-    found = _TEXT.search(revision)
-    if not found:
-        return Drop("no text", "deleted" if 'deleted="deleted"' in revision else "", title)
-    model = _MODEL.search(revision)
-    if model and model.group(1) != "wikitext":
-        return Drop("not wikitext", model.group(1), title)
-    text = unescape(found.group(2))
-    redirect = _REDIRECT.match(text)
-    if redirect:
-        return Drop("redirect", redirect.group(1), title)
-    if not text.strip():
-        return Drop("no text", "", title)
-    numbers = _REVISION.search(revision)
-    meta = {"page": _field("id", head), "revision": numbers and numbers.group(1), "timestamp": numbers and numbers.group(2)}
-    return {"title": title, "text": text, "lang": "", "meta": json.dumps(meta, ensure_ascii=False)}

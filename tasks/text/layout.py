@@ -21,21 +21,30 @@ _MARK = re.compile(r"([*#:;]+)[ \t\u3000]*")
 _RULE = re.compile(r"-{4,}+")
 _RESIDUE = re.compile(r"[\s\W_]*|(?:- )?(?:https?:)?//\S+")  # a line of marks only, or one address
 
-# What is left of （英語：{{lang|…}}，1984年） when the template leaves nothing. Each pattern scans a run of separators once.
+# What is left of （英語：{{lang|…}}，1984年） when the template leaves nothing. Patterns begin with the characters they look for, which the
+# regular expression engine then skips to, and look at a run of separators once. Where a group is kept, `_keeping` does it.
+_SEPARATOR = r"[ \t\u3000，,、；;]"
 _EMPTY = re.compile(r"[（(][ \t\u3000，,、;；:：·/.。—–-]*+[）)]")
 _LABEL = re.compile(r"[（(][^（()）\n，,；;]{1,6}[：:][ \t]*+[）)]")
 _LEADING = re.compile(r"([（(])(?:[^（()）\n，,；;：:]{1,6}[：:][ \t]*+(?=[，,；;]))?[ \t]*+[，,、；;][ \t，,、；;]*+")
-_TRAILING = re.compile(r"(?<![ \t，,、；;])[ \t]*+[，,、；;][ \t，,、；;]*+([）)])")
+_TRAILING = re.compile(rf"{_SEPARATOR}(?<!{_SEPARATOR}{{2}}){_SEPARATOR}*+([）)])")
 _DOUBLE = re.compile(r"[，、](?=[，。；、])")
-_GAP = re.compile(r"(?<=[，。；：！？、])[ \t]++(?=\S)|(?<=\S)[ \t]++(?=[，。；！？、）])")  # where a note stood
+_GAP_AFTER = re.compile(r"([，。；：！？、])[ \t]++(?=\S)")  # where a note stood
+_GAP_BEFORE = re.compile(r"[ \t](?<![ \t]{2})[ \t]*+(?=[，。；！？、）])")
 
 
 def lay_out(text: str) -> str:
     """Lines → paragraphs: `== 标题 ==` becomes a line of its own, `* 项` becomes `- 项`; sections that hold nothing, or only sources, go."""
+    if "（" in text or "(" in text:
+        text = _brackets(text)
     blocks: list[tuple[int, str]] = []  # (heading level or 0, line)
     skip = 0  # inside an appendix: the level of its heading
-    for line in map(str.strip, text.split("\n")):
-        level, line = _heading(line)
+    if " " in text or "\t" in text:
+        text = _GAP_BEFORE.sub("", _keeping(_GAP_AFTER, text))
+    for line in map(str.strip, _DOUBLE.sub("", text).split("\n")):
+        level = 0
+        if line[:1] == "=":
+            level, line = _heading(line)
         if level:
             if skip and level > skip:
                 continue
@@ -43,7 +52,7 @@ def lay_out(text: str) -> str:
             if not skip:
                 blocks.append((level, line))
         elif not skip:
-            blocks.append((0, _item(line)))
+            blocks.append((0, line if line[:1].isalpha() and not line.startswith("http") else _item(line)))
     return "\n".join(_not_empty(blocks))
 
 
@@ -66,17 +75,22 @@ def _item(line: str) -> str:
         line, marks = line[mark.end() :].strip(), mark.group(1)
         if line and marks[-1] in "*#":
             line = f"{'  ' * (len(marks) - 1)}- {line}"
-    line = _brackets(line)
     return "" if _RESIDUE.fullmatch(line) and "\x02" not in line else line
 
 
-def _brackets(line: str) -> str:
+def _brackets(text: str) -> str:
     """Close the gaps that removed templates left, twice, since one gap may lie in another."""
     for _ in range(2):
-        if "（" in line or "(" in line:
-            line = _LABEL.sub("", _EMPTY.sub("", line))
-            line = _TRAILING.sub(r"\1", _LEADING.sub(r"\1", line))
-    return _GAP.sub("", _DOUBLE.sub("", line))
+        before = text
+        text = _keeping(_TRAILING, _keeping(_LEADING, _LABEL.sub("", _EMPTY.sub("", text))))
+        if text == before:
+            break
+    return text
+
+
+def _keeping(pattern: re.Pattern[str], text: str) -> str:
+    """`pattern.sub(r"\1", text)`, without a call for every match."""
+    return "".join(pattern.split(text))
 
 
 def _not_empty(blocks: list[tuple[int, str]]) -> list[str]:

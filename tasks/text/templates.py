@@ -25,7 +25,9 @@ _LANGUAGES = dict(
     for pair in names(
         "en 英语, ja 日语, jp 日语, ko 韩语, de 德语, fr 法语, ru 俄语, es 西班牙语, it 意大利语, la 拉丁语, pt 葡萄牙语, el 希腊语, "
         "grc 古希腊语, ar 阿拉伯语, nl 荷兰语, vi 越南语, th 泰语, sv 瑞典语, pl 波兰语, cs 捷克语, hu 匈牙利语, fi 芬兰语, da 丹麦语, "
-        "no 挪威语, tr 土耳其语, uk 乌克兰语, he 希伯来语, hi 印地语, fa 波斯语, mn 蒙古语, bo 藏语, sa 梵语, ms 马来语, id 印尼语, "
+        "no 挪威语, zh 中文, hr 克罗地亚语, sr 塞尔维亚语, sk 斯洛伐克语, sl 斯洛文尼亚语, ca 加泰罗尼亚语, eo 世界语, hy 亚美尼亚语, ka 格鲁吉亚语, "
+        "et 爱沙尼亚语, lv 拉脱维亚语, lt 立陶宛语, is 冰岛语, ga 爱尔兰语, ur 乌尔都语, bn 孟加拉语, ta 泰米尔语, kk 哈萨克语, ug 维吾尔语, tl 他加禄语, km 高棉语, "
+        "lo 老挝语, sq 阿尔巴尼亚语, be 白俄罗斯语, cy 威尔士语, mnc 满语, tr 土耳其语, uk 乌克兰语, he 希伯来语, hi 印地语, fa 波斯语, mn 蒙古语, bo 藏语, sa 梵语, ms 马来语, id 印尼语, "
         "ro 罗马尼亚语, bg 保加利亚语, my 缅甸语"
     )
 )
@@ -36,18 +38,32 @@ _UNITS = dict(
         "sqmi 平方英里, ha 公顷, acre 英亩, km/h 公里/小时, l 升"
     )
 )
+_MONEY = dict(
+    pair.split()
+    for pair in names(
+        "usd 美元, us$ 美元, hkd 港元, hk$ 港元, cny 元人民币, rmb 元人民币, ntd 新台币, nt$ 新台币, twd 新台币, jpy 日元, jp¥ 日元, eur 欧元, € 欧元, "
+        "gbp 英镑, £ 英镑, krw 韩元, aud 澳元, cad 加元, sgd 新加坡元, inr 卢比"
+    )
+)
 # which argument is the text
 _FIRST = names(
-    "nowrap, nobr, nobreak, j, small, smaller, big, large, larger, center, nobold, noitalic, keep, strong, em, b, i, u, s, sic, abbr, "
-    "tooltip, math, mvar, ipa, unicode, script, nihongo, jpn, flag, flagcountry, ruby, rubyh, zh-hans, zh-hant, zh, underline, code, red, "
-    "green, blue, quote, cquote, quotation, blockquote, bquote, poem, text, block, heimu, 黑幕, censored, spoiler, h0, sm, "
+    "nowrap, nobr, nobreak, j, small, smaller, big, large, larger, center, right, left, nobold, noitalic, keep, strong, em, b, i, u, s, sic, "
+    "abbr, tooltip, hint, math, mvar, tmath, ipa, unicode, script, serif, sans-serif, mono, monospace, var, samp, kbd, key, keypress, "
+    "ruby, rubyh, ruby-ja, ruby-zh, ruby-py, 注音, 拼音, pinyin, zhuyin, bopomofo, jyutping, zh-hans, zh-hant, zh-cn, zh-tw, zh-hk, "
+    "underline, uline, ul, overline, strike, del, ins, code, red, green, blue, flag, flagcountry, flagu, 僻字, 缺字, kai, 楷体, 楷體, 楷, "
+    "quote, cquote, quotation, blockquote, bquote, bq, block quote, pull quote, pullquote, poemquote, 引用, 引言, poem, text, block, "
+    "heimu, 黑幕, censored, spoiler, h0, sm, wp, vanchor, visible anchor, nts, number table sorting, ilq, inline-block, plainlist, "
+    "columns-list, colbox, multicol, flatlist, 仮リンク, link-wikidata, wikidata link, 不转换, 不轉換, font, tq, talkquote, angbr, "
     # doubts about a passage, which they wrap
-    "citation needed, citation needed span, fact, cn, refspan, 来源请求, 來源請求, which, who, whom, when, where, clarify, vague, dubious, verify"
+    "citation needed, citation needed span, fact, cn, refspan, 来源请求, 來源請求, 需要引用, which, who, whom, when, where, clarify, vague, "
+    "dubious, verify, 谁, 誰, 何时, 何時, 哪里, 哪裡, 可疑, 模糊, 要出典範囲"
 )
-_SECOND = names("lang, color, colour, fontcolor, font color, 顏色, 颜色, transl, translit, size, resize")
-_LINKS = names(
-    "le, link-en, link-ja, link-de, link-fr, link-ru, link-ko, link-es, link-it, link-la, link-vi, link-uk, link-pl, link-pt"
+_SECOND = names(
+    "lang, color, colour, fontcolor, font color, 顏色, 颜色, transl, translit, size, resize, align, rquote, hover title, audio, sort, lnl, "
+    "fontsize, font size"
 )
+_LINKS = names("le, illm")
+_SHIPS = names("uss, hms, hmas, hmcs, ss, rms, ms, sms, mv, ins, jds")
 
 
 def arguments(parts: list[str]) -> Arguments:
@@ -68,9 +84,11 @@ def _at(place: int) -> Callable[[Arguments], str]:
     return lambda given: given.get(str(place)) or given.get("text") or given.get("quote", "")
 
 
-def _display(local: int, display: int) -> Callable[[Arguments], str]:
-    """Links to another wiki's article: the text to show if there is one, else the local title."""
-    return lambda given: given.get(str(display)) or given.get("d") or given.get(str(local), "")
+def _display(local: int, display: int, instead: int = 0) -> Callable[[Arguments], str]:
+    """Links to another wiki's article: the text to show if there is one, else the local title, else the other wiki's."""
+    return lambda given: (
+        given.get(str(display)) or given.get("d") or given.get("lt") or given.get(str(local)) or given.get(str(instead), "")
+    )
 
 
 def _born_died(given: Arguments) -> str:
@@ -105,34 +123,108 @@ def _formula(given: Arguments) -> str:
     return "".join(f"{SUB}{part}{END}" if part.isdigit() else part for part in parts)
 
 
+def _listed(between: str) -> Callable[[Arguments], str]:
+    return lambda given: between.join(given[str(place)] for place in range(1, 60) if given.get(str(place)))
+
+
+def _date(given: Arguments) -> str:
+    """{{start date|2010|1|2}} → 2010年1月2日; {{date|2010-01-02}} → 2010年1月2日"""
+    parts = [given[place] for place in ("1", "2", "3") if given.get(place)]
+    if len(parts) == 1:
+        parts = parts[0].split("-")
+    if not all(part.strip().isdecimal() for part in parts):
+        return parts[0] if len(parts) == 1 else ""
+    return "".join(f"{int(part)}{unit}" for part, unit in zip(parts, "年月日", strict=False))
+
+
+def _japanese(given: Arguments) -> str:
+    """{{nihongo|东京|東京|Tōkyō}} → 东京（日语：東京，Tōkyō）"""
+    name, *others = [given.get(place, "") for place in ("1", "2", "3")]
+    native = "，".join(filter(None, others))
+    return f"{name}（日语：{native}）" if name and native else name or native
+
+
+def _chinese(given: Arguments) -> str:
+    """{{zh|s=汉字|t=漢字|p=hànzì}} → 简体：汉字；繁体：漢字；拼音：hànzì"""
+    labels = {"c": "中文", "s": "简体", "t": "繁体", "p": "拼音", "hp": "拼音", "w": "威妥玛拼音", "j": "粤拼", "l": "直译", "first": ""}
+    told = [f"{label}：{given[name]}" for name, label in labels.items() if given.get(name)]
+    return "；".join(told) or given.get("1", "")
+
+
+def _station(given: Arguments) -> str:
+    """{{stl|台北捷运|西门}} → 西门站"""
+    name = given.get("2") or given.get("1", "")
+    return name and name.removesuffix("站") + "站"
+
+
+_COUNTRIES = dict(
+    pair.split()
+    for pair in names(
+        "chn 中国, prc 中国, cn 中国, roc 中华民国, twn 台湾, hkg 香港, mac 澳门, usa 美国, us 美国, gbr 英国, uk 英国, fra 法国, deu 德国, ger 德国, "
+        "ita 意大利, esp 西班牙, por 葡萄牙, ned 荷兰, nld 荷兰, bel 比利时, sui 瑞士, che 瑞士, aut 奥地利, rus 俄罗斯, urs 苏联, ussr 苏联, ukr 乌克兰, "
+        "pol 波兰, cze 捷克, hun 匈牙利, rou 罗马尼亚, bul 保加利亚, gre 希腊, grc 希腊, tur 土耳其, swe 瑞典, nor 挪威, den 丹麦, fin 芬兰, irl 爱尔兰, "
+        "jpn 日本, kor 韩国, prk 朝鲜, vnm 越南, vie 越南, tha 泰国, mys 马来西亚, mas 马来西亚, sgp 新加坡, idn 印度尼西亚, ina 印度尼西亚, phl 菲律宾, phi 菲律宾, "
+        "ind 印度, pak 巴基斯坦, irn 伊朗, iri 伊朗, irq 伊拉克, isr 以色列, sau 沙特阿拉伯, egy 埃及, rsa 南非, zaf 南非, aus 澳大利亚, nzl 新西兰, "
+        "can 加拿大, mex 墨西哥, bra 巴西, arg 阿根廷, chl 智利, chi 智利, col 哥伦比亚, per 秘鲁, cub 古巴"
+    )
+)
+
+
 _RENDER: dict[str, Callable[[Arguments], str]] = {
+    **{code: (lambda given, country=country: country) for code, country in _COUNTRIES.items()},  # type: ignore[misc]
     **{name: _at(1) for name in _FIRST},
     **{name: _at(2) for name in _SECOND},
-    **dict.fromkeys(("tsl", "translink", "internal link helper"), _display(3, 4)),
-    **dict.fromkeys(_LINKS, _display(1, 3)),
-    **dict.fromkeys(("ilh", "ill", "illm", "interlanguage link", "interlanguage link multi"), _display(1, 4)),
+    **dict.fromkeys(("tsl", "translink", "ilh"), _display(3, 4, 2)),
+    **dict.fromkeys(_LINKS, _display(1, 3, 2)),
+    **dict.fromkeys(("ill", "interlanguage link", "interlanguage link multi"), _display(1, 4)),
     **dict.fromkeys(("bd", "生卒", "birthdeath"), _born_died),
     **dict.fromkeys(("convert", "cvt"), _convert),
     "val": _value,
     **dict.fromkeys(("frac", "sfrac", "fraction"), _fraction),
     **dict.fromkeys(("chem", "chem2"), _formula),
+    **dict.fromkeys(("ubl", "unbulleted list", "bulleted list", "ublist", "blist"), _listed("\n")),
+    **dict.fromkeys(("hlist", "flat list"), _listed("、")),
+    **dict.fromkeys(
+        ("date", "start date", "end date", "birth date", "death date", "birth date and age", "death date and age", "start date and age",
+         "film date", "dts", "birth-date", "death-date", "日期", "年月日"), _date),
+    **dict.fromkeys(("nihongo", "nihongo2", "日本語", "日语名"), _japanese),
+    **dict.fromkeys(("zh", "lang-zh"), _chinese),
+    **dict.fromkeys(("stl", "rws", "rail", "stn", "stnlnk", "站"), _station),
+    **dict.fromkeys(("circa", "c.", "ca", "約", "约"), lambda given: f"约{given.get('1', '')}"),
+    **dict.fromkeys(("as of", "截至"), lambda given: f"截至{_date(given)}"),
+    **{name: (lambda given, name=name: f"{name.upper()} {given.get('1', '')}".rstrip()) for name in _SHIPS},  # type: ignore[misc]
+    **{name: (lambda given, unit=unit: f"{given.get('1', '')}{unit}") for name, unit in _MONEY.items()},  # type: ignore[misc]
+    **dict.fromkeys(("sqrt", "radic", "根号"), lambda given: f"√{given.get('1', '')}"),
+    "abs": lambda given: f"|{given.get('1', '')}|",
+    "simplenuclide": lambda given: "-".join(filter(None, (given.get("1", ""), given.get("2", "")))),
+    "sortname": lambda given: "·".join(filter(None, (given.get("1", ""), given.get("2", "")))),
     "e": lambda given: f"×10{SUP}{given.get('1', '')}{END}",
     "sup": lambda given: f"{SUP}{given.get('1', '')}{END}",
     "sub": lambda given: f"{SUB}{given.get('1', '')}{END}",
     **dict.fromkeys(("·", ".", "•", "bullet", "dot", "middot"), lambda given: "·"),
-    **dict.fromkeys(("nbsp", "space", "spaces"), lambda given: " "),
-    **dict.fromkeys(("ndash", "en dash", "snd"), lambda given: "–"),
-    **dict.fromkeys(("mdash", "em dash"), lambda given: "——"),
-    "!": lambda given: "|",
-    "=": lambda given: "=",
+    **dict.fromkeys(("nbsp", "space", "spaces", "gap", "pad", "spc"), lambda given: " "),
+    **dict.fromkeys(("ndash", "en dash", "snd", "–"), lambda given: "–"),
+    **dict.fromkeys(("mdash", "em dash", "—"), lambda given: "——"),
+    **{mark: (lambda given, mark=mark: mark) for mark in ("=", "'", "@", "*", "~", "†", "‡", "°", "#", "|", ":", ";")},  # type: ignore[misc]
+    **dict.fromkeys(("!", "pipe"), lambda given: "|"),
+    "pi": lambda given: "π",
+    "degree": lambda given: "°",
+    **dict.fromkeys(('"', "“"), lambda given: f"“{given.get('1', '')}”"),
 }  # fmt: skip
 _PREFIX = re.compile(r"^(?:template|模板|样板|樣板|t|subst|safesubst)\s*:\s*", re.IGNORECASE)
-NOTE_TA = ("noteta", "noteta-lite", "noteta/lite", "noteta/sandbox")  # a page's conversion rules, at its head
+NOTE_TA = ("noteta", "noteta-lite", "noteta/lite", "noteta/sandbox", "noteta-local")  # a page's conversion rules, at its head
+_LINK_TO = ("link-", "internal link helper")
+_INFOBOX = re.compile(r"infobox|information|.*(?:infobox|信息框|資訊框|资讯框|訊息框|讯息框|基礎情報)|.*box$|taxobox", re.IGNORECASE)
 
 
 def name_of(part: str) -> str:
     """A template's name as this table spells it: lower case, spaces for underscores, no namespace."""
     return " ".join(_PREFIX.sub("", part.strip()).replace("_", " ").lower().split())
+
+
+def shows(name: str) -> bool:
+    """Whether `render` may leave anything of a template with this name, or the page needs to know of it."""
+    return name in _RENDER or name in NOTE_TA or name.startswith(("lang-", "formatnum:", *_LINK_TO))
 
 
 def render(name: str, parts: list[str]) -> str:
@@ -141,10 +233,15 @@ def render(name: str, parts: list[str]) -> str:
         return _RENDER[name](arguments(parts))
     if name.startswith("lang-"):
         given = arguments(parts)
-        words, language = given.get("1", ""), _LANGUAGES.get(name[5:])
-        return f"{language}：{words}" if language and words else words
+        words, language = given.get("1", ""), _LANGUAGES.get(name[5:].removesuffix("-short"))
+        return f"{language}：{words}" if language and words and not name.endswith("-short") else words
     if name.startswith("formatnum:"):
         return name.removeprefix("formatnum:")
-    if name.startswith("internal link helper/"):
-        return _display(1, 3)(arguments(parts))
+    if name.startswith(_LINK_TO):
+        return _display(1, 3, 2)(arguments(parts))
     return ""
+
+
+def is_infobox(name: str) -> bool:
+    """Whether a template, by its name as it stands on the page, is a box of facts about the page's subject."""
+    return _INFOBOX.match(name_of(name)) is not None

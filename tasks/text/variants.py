@@ -6,15 +6,19 @@ words of one region are written in another, which no character table knows.
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Callable
 
 # whose spelling is taken, best first: mainland, then any simplified, then no variant, then any traditional
 ORDER = ("zh-cn", "zh-hans", "zh-sg", "zh-my", "zh", "zh-hant", "zh-tw", "zh-hk", "zh-mo")
 _SIMPLIFIED = ORDER[:4]
 _MOST = 500
 _FLAGS = re.compile(r"\s*((?:[A-Z+-]|zh(?:-[a-z]+)?)(?:\s*;\s*(?:[A-Z+-]|zh(?:-[a-z]+)?))*|)\s*\|")
-_VARIANT = re.compile(r"(?:\A|;)\s*(?:([^;:|\n]{1,60})=>\s*)?(zh(?:-[a-z]{2,4})?)\s*:")
+_VARIANT = re.compile(  # a variant's name and, before it, the word that is replaced if that is not another variant's
+    r"(?:\A|;)\s*(?:([^;:|\n]{1,60})=>\s*)?(zh(?:-[a-z]{2,4})?)\s*[:：]", re.IGNORECASE
+)
+_DECLARED = re.compile(r"-\{(\s*[HA+-]\s*\|[^{}]*)\}-")
+_TAKEN_BACK = "-"
 
 Rule = dict[str, str]  # variant → spelling; a source of its own (`甲=>zh-cn:乙`) stands under "="
 
@@ -27,10 +31,18 @@ def parse(body: str) -> Rule:
     ends = [mark.start() for mark in marks[1:]] + [len(body)]
     rule: Rule = {}
     for mark, end in zip(marks, ends, strict=True):
-        rule.setdefault(mark.group(2), body[mark.end() : end].strip().rstrip(";").strip())
+        rule.setdefault(mark.group(2).lower(), body[mark.end() : end].strip().rstrip(";").strip())
         if mark.group(1):
             rule.setdefault("=", mark.group(1).strip())
     return rule
+
+
+def rules(body: str) -> list[Rule]:
+    """The rules in `zh-cn:甲;zh-tw:乙`, which is one, and in `丙=>zh-cn:甲;丁=>zh-cn:乙`, which is two."""
+    if body.count("=>") < 2:
+        return [rule] if (rule := parse(body)) else []
+    starts = [0, *(match.start() for match in _VARIANT.finditer(body) if match.group(1))]
+    return [rule for start, end in itertools.pairwise([*starts, len(body)]) if (rule := parse(body[start:end].strip(" ;\n")))]
 
 
 def choose(rule: Rule) -> str:
@@ -38,10 +50,11 @@ def choose(rule: Rule) -> str:
     return next((rule[variant] for variant in ORDER if variant in rule), rule.get("=", ""))
 
 
-def render(content: str) -> tuple[str, Rule]:
-    """What the inside of `-{…}-` shows, and the rule it sets for the whole page (empty if none).
+def render(content: str) -> tuple[str, list[Rule]]:
+    """What the inside of `-{…}-` shows, and the rules it sets for the whole page.
 
-    Flags: H, T, D, N and - show nothing; H, A and + set a rule; R and none mean "as it stands"; variant names limit, and show the text.
+    Flags: H, T, D, N and - show nothing; H, A and + set a rule, - takes one back; R and none mean "as it stands"; variant names limit, and
+    show the text.
     """
     head = _FLAGS.match(content)
     flags = set(re.split(r"\s*;\s*", head.group(1))) if head else set()
@@ -50,20 +63,29 @@ def render(content: str) -> tuple[str, Rule]:
     shown = choose(rule) if rule else body.strip() if head else body
     if flags & {"H", "T", "D", "N", "-"}:
         shown = ""
-    return shown, rule if flags & {"H", "A", "+"} else {}
+    if not flags & {"H", "A", "+", "-"}:
+        return shown, []
+    return shown, [{**rule, _TAKEN_BACK: ""} if "-" in flags else rule for rule in rules(body)]
 
 
-def replacer(rules: list[Rule]) -> Callable[[str], str]:
-    """A function that writes the words of other regions as mainland China does, by a page's rules: the longest word first, in one pass.
+def declared(wikitext: str) -> list[Rule]:
+    """The rules for the whole page that are set in text which itself is not shown."""
+    return [rule for match in _DECLARED.finditer(wikitext) for rule in render(match.group(1))[1]]
+
+
+def apply(told: list[Rule], pieces: list[str]) -> list[str]:
+    """The pieces of a text with the words of other regions written as mainland China does, by a page's rules: the longest word first, in one
+    pass. A rule that the page takes back anywhere is not followed.
 
     One character is too little to replace a word by, and a page with more than `_MOST` words is not an article.
     """
+    back = [{name: word for name, word in rule.items() if name != _TAKEN_BACK} for rule in told if _TAKEN_BACK in rule]
     words: dict[str, str] = {}
-    for rule in rules:
+    for rule in told:
         target = next((rule[variant] for variant in _SIMPLIFIED if rule.get(variant)), "")
-        if target and len(words) < _MOST:
+        if target and len(words) < _MOST and rule not in back and _TAKEN_BACK not in rule:
             words.update({word: target for word in rule.values() if len(word) > 1 and word != target})
     if not words:
-        return lambda text: text
+        return pieces
     pattern = re.compile("|".join(map(re.escape, sorted(words, key=lambda word: (-len(word), word)))))
-    return lambda text: pattern.sub(lambda match: words[match.group()], text)
+    return [pattern.sub(lambda match: words[match.group()], piece) for piece in pieces]

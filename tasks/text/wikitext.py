@@ -1,22 +1,25 @@
 """Wikitext → plain text.
 
-One pass over the page with a stack, the way MediaWiki's own preprocessor reads it: templates, links, tables and variant markup nest in each
-other, and what is inside decides what is left. Depth is bounded (as MediaWiki bounds it) and every pattern scans forward only, so the time
-is linear in the length of the page, whatever somebody wrote into it.
+What is simple is resolved by passes that run in C over the whole page (comments and notes, tags, links without anything in them); what
+nests in each other, templates, links, tables and variant markup, by one scan with a stack, the way MediaWiki's own preprocessor reads it. An
+element that shows nothing is stepped over without looking inside. Depth is bounded (as MediaWiki bounds it) and every pattern scans forward
+only, so the time is linear in the length of the page, whatever somebody wrote into it.
 """
 
 from __future__ import annotations
 
+import functools
 import html
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from typing import Literal, NamedTuple
 
-from tasks.text import templates, variants
+from tasks.text import templates, tree, variants
 from tasks.text.layout import lay_out
 from tasks.text.templates import END, SUB, SUP, names
 
 DEPTH = 40  # levels of nesting that are followed; MediaWiki's limit for templates in templates
+_RETRIES = 20  # elements without an end that are looked for to the end of the page; the rest is taken for text
 
 # Marks for the time a page is in work; they cannot be in XML, and are taken out of the input all the same.
 _PIPE = "\x01"  # a bar that a nested element left: not a separator of the element around it
@@ -32,17 +35,30 @@ _FORMULAS = ("math", "chem", "ce")
 _CODE = ("pre", "syntaxhighlight", "source", "code")
 _BREAKS = names("br, p, div, li, ul, ol, dl, dt, dd, tr, hr, blockquote, center, poem, h1, h2, h3, h4, h5, h6, caption, section")
 _INLINE = names(
-    "b, i, u, s, del, ins, strike, em, strong, big, small, sub, sup, span, font, q, cite, dfn, abbr, acronym, var, kbd, samp, tt, td, th, "
+    "b, i, u, s, del, ins, strike, em, strong, big, small, span, font, q, cite, dfn, abbr, acronym, var, kbd, samp, tt, "
     "thead, tbody, tfoot, col, colgroup, ruby, rb, bdi, bdo, mark, time, data, wbr, a, img, noinclude, onlyinclude, nobr, link, meta, "
     "html, body, header, footer, main, input, label, select, option, textarea, iframe, video, audio, figure, figcaption, h, article, "
-    "aside, translate, languages"
+    "aside, translate, languages, nowiki"
 )
-_TAG = rf"</?(?i:{'|'.join([*_DROPPED, *_FORMULAS, *_CODE, 'nowiki', *_BREAKS, *_INLINE])})(?=[\s/>])[^<>]*>"
-_TOKEN = re.compile(rf"<!--|{_TAG}|\{{\{{+|\}}\}}+|\[\[|\]\]|-\{{(?!\{{)|\}}-|\{{\||\|\}}(?!\}})")
+
+
+def _tags(all_of: list[str] | tuple[str, ...], slash: str = "/?") -> re.Pattern[str]:
+    return re.compile(rf"<{slash}({'|'.join(all_of)})(?=[\s/>])[^<>]*+>", re.IGNORECASE)
+
+
+_RAW = re.compile(rf"<!--|{_tags([*_DROPPED, *_FORMULAS, *_CODE, 'nowiki'], '').pattern}", re.IGNORECASE)
+_PASSES = (  # in this order: (tags, what they leave)
+    (_tags([*_DROPPED, *_FORMULAS, *_CODE, *_INLINE]), ""),
+    (_tags(_BREAKS), "\n"),
+    (_tags(["td", "th"]), " "),
+    (_tags(["sup"], ""), SUP),
+    (_tags(["sub"], ""), SUB),
+    (_tags(["sup", "sub"], "/"), END),
+)
 _RAW_TAG = re.compile(r"<[A-Za-z/!]")
 _ESCAPED_TAG = re.compile(r"&lt;(?:!--|/?(?i:br|ref|nowiki|s|span|div|small|sup|sub|gallery|references|ruby|del|b|i|u|center)\b)")
-_TAG_NAME = re.compile(r"<(/?)([A-Za-z0-9]+)")
 _PROGRAM = re.compile(r"lang\s*=\s*[\"']?([\w+#-]+)", re.IGNORECASE)
+_LONG_NUMBER = re.compile(r"&#(?=x?[0-9a-fA-F]{9})")
 
 _HIDDEN = frozenset(
     names(
@@ -56,6 +72,19 @@ _PROJECTS = frozenset(
         "wikt, wiktionary, s, q, b, n, m, c, d, v, w, voy, species, commons, wikipedia, project, help, template, user, special, talk"
     )
 )
+# [[target]], [[target|label]] with nothing in them that has to be looked at; the group is what they show
+_LINK = re.compile(
+    r"\[\[(?:[^\[\]{}<>|:\n]*+\|(?=\s*+[^\s\]])|(?=[^\[\]{}<>|:#_\n\s](?:[^\[\]{}<>|:#_\n]*+(?<=\S))?\]\]))([^\[\]{}<>|\n]++)\]\]"
+)
+_UNSEEN = re.compile(
+    rf"\[\[[ _]*+(?:{'|'.join(sorted(_HIDDEN))})[ _]*+:[^\[\]{{}}]*+\]\]", re.IGNORECASE
+)  # pictures and categories
+
+_TOKEN = re.compile(r"\{\{+|\}\}+|\[\[|\]\]|-\{(?!\{)|\}-|\{\|")
+_BRACES = re.compile(r"\{\{+|\}\}+")
+_TABLE = re.compile(r"\{\||\|\}(?!\})")
+_NAME = re.compile(r"\s*+([^{}\[\]|<>\n\x02]*+)")
+_INDENTING, _INDENT = " \t\u3000:*#;=|\x01", 32  # what may stand before a table on its line, and how much of it
 
 _EXTERNAL = re.compile(r"\[(?:https?:|ftps?:|mailto:|news:|//)[^\s\[\]<>\"]*+[ \t\u3000]*+([^\[\]\n]*+)\]")
 _QUOTES = re.compile("'{2,}+")
@@ -70,22 +99,18 @@ _SUBSCRIPT = str.maketrans("0123456789+-−=()", "₀₁₂₃₄₅₆₇₈₉
 _UNCONVERTED = re.compile(f"{_AS_IS}([^{_AS_IS}{_AS_IS_END}]*){_AS_IS_END}")
 
 
-@dataclass(slots=True)
-class _Frame:
-    """An element that is open: its kind is its opening mark, "" for the page itself."""
-
-    kind: str
-    braces: int = 0  # opening braces not yet matched, for "{{"
-    pieces: list[str] = field(default_factory=list)
+class Options(NamedTuple):
+    tables: Literal["drop", "text"] = "drop"
+    infoboxes: Literal["drop", "facts"] = "drop"
 
 
-def plain(wikitext: str, simplify: Callable[[str], str] | None = None) -> str:
-    """The text that a reader of the page sees, without tables, pictures, notes and lists of sources.
+def plain(wikitext: str, simplify: Callable[[str], str] | None = None, options: Options = Options()) -> str:
+    """The text that a reader of the page sees, without pictures, notes and lists of sources, and without tables unless `options` want them.
 
     `simplify` converts traditional to simplified characters; it is applied here because the page may forbid it for some words (`-{乾}-`) and
     rule it for others (NoteTA). No `{{`, `[[`, `-{`, `{|` or `<ref` is left outside of code. Formulas become $LaTeX$, code stays in back quotes.
     """
-    return _Page(wikitext, simplify).text()
+    return Page(wikitext, options).converted(simplify)
 
 
 def _escaped_twice(wikitext: str) -> bool:
@@ -93,67 +118,149 @@ def _escaped_twice(wikitext: str) -> bool:
     return _ESCAPED_TAG.search(wikitext) is not None and _RAW_TAG.search(wikitext) is None
 
 
-class _Page:
-    def __init__(self, wikitext: str, simplify: Callable[[str], str] | None):
-        self.source = _MARKS.sub("", html.unescape(wikitext) if _escaped_twice(wikitext) else wikitext)
-        self.simplify = simplify
-        self.frames = [_Frame("")]
+def _unescape(text: str) -> str:
+    """HTML's entities as characters. A number of more digits than any character has is left alone, since Python refuses to read it."""
+    return html.unescape(_LONG_NUMBER.sub("&amp;#", text)) if "&" in text else text
+
+
+class _Frame:
+    """An element that is open: its kind is its opening mark, "" for the page itself."""
+
+    __slots__ = ("braces", "kind", "pieces")
+
+    def __init__(self, kind: str, braces: int = 0):
+        self.kind, self.braces = kind, braces  # braces: opening ones not yet matched, for "{{"
+        self.pieces: list[str] = []
+
+
+class Page:
+    """A page whose markup is resolved: `text` has its lines, still in the script it was written in, `rules` how the page wants it converted."""
+
+    def __init__(self, wikitext: str, options: Options = Options()):
+        self.options = options
         self.kept: list[str] = []
         self.rules: list[variants.Rule] = []
-        self.unclosed: set[str] = set()  # tags of which no closing tag follows any more
+        self.frames = [_Frame("")]
+        self.retries = _RETRIES
+        source = _MARKS.sub("", wikitext)
+        if "&lt;" in source and _escaped_twice(source):
+            source = _unescape(source)
+        self.text = self.read(source)
 
-    def text(self) -> str:
-        text = _SWITCH.sub("", self.scan())
-        text = _QUOTES.sub("", _EXTERNAL.sub(r"\1", text)).replace(_PIPE, "|")
-        text = html.unescape(text)
-        text = self.convert(lay_out(_scripts(text)))
+    def read(self, source: str) -> str:
+        source = self.without_tags(source)
+        if "[[" in source:
+            source = _UNSEEN.sub("", "".join(_LINK.split(source)))
+        self.source = source
+        text = self.scan().replace(_PIPE, "|")
+        if "__" in text:
+            text = _SWITCH.sub("", text)
+        if "[" in text:
+            text = "".join(_EXTERNAL.split(text))
+        if "''" in text:
+            text = _QUOTES.sub("", text)
+        return lay_out(_scripts(_unescape(text)))
+
+    def converted(self, simplify: Callable[[str], str] | None) -> str:
+        """The finished text, in simplified characters if `simplify` is given."""
+        text = self.text
+        if simplify:
+            pieces = _UNCONVERTED.split(text)
+            pieces[::2] = [simplify(piece) for piece in variants.apply(self.rules, pieces[::2])]
+            text = "".join(pieces)
+        if _AS_IS in text or _AS_IS_END in text:
+            text = text.replace(_AS_IS, "").replace(_AS_IS_END, "")
         text = _STRAY.sub(" ", text)  # a space, since what stood around it may be half a mark each
         return _KEPT.sub(lambda match: self.kept[int(match.group(1))], text).strip()
 
-    def convert(self, text: str) -> str:
-        if self.simplify is None:
-            return text.replace(_AS_IS, "").replace(_AS_IS_END, "")
-        by_rule, simplify = variants.replacer(self.rules), self.simplify
-        pieces = _UNCONVERTED.split(text)
-        pieces[::2] = [simplify(by_rule(piece)) for piece in pieces[::2]]
-        return "".join(pieces).replace(_AS_IS, "").replace(_AS_IS_END, "")
+    # tags
+
+    def without_tags(self, source: str) -> str:
+        if "<" not in source:
+            return source
+        pieces, position, unclosed = [], 0, set[str]()
+        while match := _RAW.search(source, position):
+            pieces.append(source[position : match.start()])
+            position = self.raw(match, source, pieces, unclosed)
+        pieces.append(source[position:])
+        text = "".join(pieces)
+        if "<" in text:
+            for tags, instead in _PASSES:
+                text = tags.sub(instead, text)
+        return text
+
+    def raw(self, match: re.Match[str], source: str, pieces: list[str], unclosed: set[str]) -> int:
+        """A comment, or an element whose inside is not wikitext. Without an end an element is none: only its tag goes. Returns where to read on."""
+        tag, end = match.group(), match.end()
+        if tag == "<!--":
+            close = source.find("-->", end)
+            return len(source) if close < 0 else close + 3
+        name = match.group(1).lower()
+        found = None if tag.endswith("/>") or name in unclosed else _closing(name).search(source, end)
+        if found is None:
+            unclosed |= set() if tag.endswith("/>") else {name}  # the tag itself goes with the rest of the tags
+            return end
+        if name == "ref" and (again := _REF.search(source, end, found.start())) and not again.group().endswith("/>"):
+            return end  # a note that was not closed before the next one: its text is the page's
+        if name == "table":
+            return _whole_table(source, end, found)
+        inside = source[end : found.start()]
+        if name == "nowiki":
+            pieces.append(inside.replace("|", _PIPE))
+        elif name not in _DROPPED:
+            inside = _unescape(inside)
+            if name in _FORMULAS:  # no {{ of LaTeX is taken for a template later on
+                formula = " ".join(_TIGHT.sub(" ", _NOTE.sub("", inside)).split())
+                inside = f"${formula}$" if name == "math" else rf"$\ce{{{formula}}}$"
+            else:
+                inside = _code(re.sub(r"</?nowiki\s*/?>", "", inside), name, tag)
+            pieces.append(self.keep(inside))
+        return found.end()
+
+    def keep(self, text: str) -> str:
+        self.kept.append(text)
+        return f"\x02{len(self.kept) - 1}\x03"
 
     # the scan
 
     def scan(self) -> str:
-        source, position = self.source, 0
-        while token := _TOKEN.search(source, position):
-            start = token.start()
+        source, position, search = self.source, 0, _TOKEN.search
+        while token := search(source, position):
+            start, end = token.span()
             if start > position:
                 self.frames[-1].pieces.append(source[position:start])
-            position = self.handle(token.group(), start, token.end())
+            position = self.handle(token.group(), start, end)
+        if not position:
+            return source
         self.frames[-1].pieces.append(source[position:])
         self.spill(0)
         return "".join(self.frames[0].pieces)
 
     def handle(self, token: str, start: int, end: int) -> int:
         """Act on a token; returns where to read on."""
-        if token == "<!--":
-            close = self.source.find("-->", end)
-            return len(self.source) if close < 0 else close + 3
-        if token[0] == "<":
-            return self.tag(token, end)
-        if token.startswith("{{"):
-            self.open("{{", len(token))
-        elif token.startswith("}}"):
-            return start + self.close_braces(len(token))
-        elif token in ("[[", "-{", "{|"):
+        if token == "[[":
+            if self.hidden(end) and (close := self.skip(_LINKS, start)):
+                return close
             self.open(token)
         elif token == "]]":
             if self.frames[-1].kind == "[[":
                 self.leave(self.link("".join(self.frames.pop().pieces)))
+        elif token.startswith("{{"):
+            if len(token) == 2 and (close := self.unseen_template(start, end)):
+                return close
+            self.open("{{", len(token))
+        elif token.startswith("}}"):
+            return start + self.close_braces(len(token))
+        elif token == "-{":
+            self.open(token)
         elif token == "}-":
             if self.spill_to("-{"):
                 self.leave(self.variant("".join(self.frames.pop().pieces)))
             else:
                 self.frames[-1].pieces.append("-")
-        elif self.spill_to("{|"):
-            self.frames.pop()
+        elif token == "{|":
+            line = self.source[max(0, start - _INDENT) : start].rpartition("\n")[2]
+            return end if line.strip(_INDENTING) else self.table(start) or end
         return end
 
     def open(self, kind: str, braces: int = 0) -> None:
@@ -162,7 +269,8 @@ class _Page:
 
     def leave(self, shown: str) -> None:
         """What a closed element shows goes to the one around it."""
-        self.frames[-1].pieces.append(shown.replace("|", _PIPE) if len(self.frames) > 1 else shown)
+        if shown:
+            self.frames[-1].pieces.append(shown.replace("|", _PIPE) if len(self.frames) > 1 else shown)
 
     def spill(self, depth: int) -> None:
         """Elements above this depth were never closed: their content is text."""
@@ -177,6 +285,25 @@ class _Page:
                 self.spill(depth)
                 return True
         return False
+
+    def skip(self, marks: re.Pattern[str], start: int) -> int:
+        """The end of the element that begins here, by counting its marks; 0 if it has none. Rules that the page sets inside are noted."""
+        if not self.retries:
+            return 0
+        depth = 0
+        for mark in marks.finditer(self.source, start):
+            text = mark.group()
+            if text[0] in "{[":
+                depth += len(text)
+                continue
+            depth -= len(text)
+            if depth <= 0:
+                end = mark.end() + depth
+                if self.source.find("-{", start, end) >= 0:
+                    self.rules += variants.declared(self.source[start:end])
+                return end
+        self.retries -= 1
+        return 0
 
     def close_braces(self, count: int) -> int:
         """Match a run of closing braces with open ones, three (a parameter) or two (a template) at a time. Returns how many were used."""
@@ -196,13 +323,45 @@ class _Page:
 
     # what an element shows
 
+    def unseen_template(self, start: int, end: int) -> int:
+        """Where a template ends that shows nothing; 0 if it may show something, or has no end."""
+        match = _NAME.match(self.source, end)
+        assert match
+        name = match.group(1)
+        if not name or _shows(name):
+            return 0
+        close = self.skip(_BRACES, start)
+        if close and self.options.infoboxes == "facts" and templates.is_infobox(name):
+            self.leave(tree.facts(self.source[start:close], self.fragment))
+        return close
+
     def template(self, content: str) -> str:
         name, *parts = content.split("|")
         name = templates.name_of(name)
         if name in templates.NOTE_TA:
-            self.rules += [rule for value in templates.arguments(parts).values() if (rule := variants.parse(value))]
+            values = templates.arguments([part.replace(_AS_IS, "").replace(_AS_IS_END, "") for part in parts]).values()
+            self.rules += [rule for value in values for rule in variants.rules(value)]
             return ""
         return templates.render(name, parts)
+
+    def table(self, start: int) -> int:
+        end = self.skip(_TABLE, start)
+        if end and self.options.tables == "text":
+            self.leave(tree.table(self.source[start:end], self.fragment))
+        return end
+
+    def fragment(self, wikitext: str) -> str:
+        """A cell's or a parameter's text, with the page's kept code and rules."""
+        outer = self.source, self.frames, self.options
+        self.source, self.frames, self.options = wikitext, [_Frame("")], Options()
+        text = self.scan().replace(_PIPE, "|")
+        self.source, self.frames, self.options = outer
+        return text
+
+    def hidden(self, start: int) -> bool:
+        """Whether the link whose target begins here shows nothing: a picture or a category."""
+        colon = self.source.find(":", start, start + 16)
+        return colon >= 0 and self.source[start:colon].strip(" _").lower() in _HIDDEN
 
     def link(self, content: str) -> str:
         """[[target|label]] → label; pictures, categories and the same article in other languages show nothing in the text."""
@@ -221,50 +380,36 @@ class _Page:
         return (page or anchor).replace("_", " ").strip()
 
     def variant(self, content: str) -> str:
-        shown, rule = variants.render(content.replace(_PIPE, "|"))
-        if rule:
-            self.rules.append(rule)
+        shown, rules = variants.render(content.replace(_PIPE, "|"))
+        self.rules += rules
         shown = shown.replace(_AS_IS, "").replace(_AS_IS_END, "")
         return f"{_AS_IS}{shown}{_AS_IS_END}" if shown.strip() else ""
 
-    def tag(self, tag: str, end: int) -> int:
-        match = _TAG_NAME.match(tag)
-        assert match
-        closing, name = match.group(1), match.group(2).lower()
-        if name in ("sup", "sub"):
-            self.frames[-1].pieces.append(END if closing else SUP if name == "sup" else SUB)
-        elif name in _BREAKS:
-            self.frames[-1].pieces.append("\n")
-        elif name in ("td", "th"):
-            self.frames[-1].pieces.append(" ")
-        elif (
-            not closing
-            and not tag.endswith("/>")
-            and (name in _DROPPED or name in _FORMULAS or name in _CODE or name == "nowiki")
-        ):
-            return self.raw(name, tag, end)
-        return end
 
-    def raw(self, name: str, tag: str, end: int) -> int:
-        """An element whose inside is not wikitext. Without a closing tag it is not one: only the tag goes."""
-        close = None if name in self.unclosed else re.compile(rf"</{name}\s*>", re.IGNORECASE).search(self.source, end)
-        if close is None:
-            self.unclosed.add(name)
-            return end
-        if name == "nowiki":
-            self.frames[-1].pieces.append(self.source[end : close.start()].replace("|", _PIPE))
-        elif name not in _DROPPED:
-            inside = html.unescape(self.source[end : close.start()])
-            if name in _FORMULAS:
-                formula = " ".join(
-                    _TIGHT.sub(" ", _NOTE.sub("", inside)).split()
-                )  # no {{ of LaTeX is taken for a template later on
-                inside = f"${formula}$" if name == "math" else rf"$\ce{{{formula}}}$"
-            else:
-                inside = _code(re.sub(r"</?nowiki\s*/?>", "", inside), name, tag)
-            self.kept.append(inside)
-            self.frames[-1].pieces.append(f"\x02{len(self.kept) - 1}\x03")
-        return close.end()
+_LINKS = re.compile(r"\[\[|\]\]")
+_REF = re.compile(r"<ref(?=[\s/>])[^<>]*+>", re.IGNORECASE)
+_TABLES = re.compile(r"<(/?)table(?=[\s>])[^<>]*+>", re.IGNORECASE)
+
+
+@functools.cache
+def _closing(name: str) -> re.Pattern[str]:
+    return re.compile(rf"</{name}\s*>", re.IGNORECASE)
+
+
+@functools.lru_cache(maxsize=4096)
+def _shows(name: str) -> bool:
+    return templates.shows(templates.name_of(name))
+
+
+def _whole_table(source: str, start: int, first: re.Match[str]) -> int:
+    """The end of an HTML table, tables in it included."""
+    depth, end = 1, first.end()
+    for tag in _TABLES.finditer(source, start):
+        depth += -1 if tag.group(1) else 1
+        end = tag.end() if tag.group(1) else end
+        if not depth:
+            break
+    return end
 
 
 def _code(inside: str, name: str, tag: str) -> str:
@@ -288,13 +433,7 @@ def _scripts(text: str) -> str:
             return before + inside.translate(table)
         if not inside.isascii() or (before.isdigit() and inside.isalpha()) or not (before.isascii() and before.isalnum()):
             return before + inside
-        return (
-            f"{before}{mark}{inside}"
-            if len(inside) == 1
-            else f"{before}{mark}({inside})"
-            if mark == "^"
-            else f"{before}{mark}{inside}"
-        )
+        return f"{before}{mark}({inside})" if mark == "^" and len(inside) > 1 else f"{before}{mark}{inside}"
 
     text = _RAISED.sub(lambda match: show(match, _SUPERSCRIPT, "^"), text)
     text = _LOWERED.sub(lambda match: show(match, _SUBSCRIPT, "_"), text)
