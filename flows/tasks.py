@@ -65,7 +65,9 @@ def _state(built: Built) -> State[Any]:
         message = f"reused {record.key[:12]}, which took {seconds}"
         log.info(message, extra={"done": "cached"})
         return Completed(name="Cached", message=f"{message}; its record is the artifact {key}", data=record.ref)
-    message = f"built {record.key[:12]} in {seconds}, {record.bytes / 1e6:,.2f} MB"
+    pieces = record.made.get("shards", {"built": 0, "reused": 0})
+    lent = f", {pieces['reused']} of {pieces['reused'] + pieces['built']} shards reused" if pieces["reused"] else ""
+    message = f"built {record.key[:12]} in {seconds}, {record.bytes / 1e6:,.2f} MB{lent}"
     log.info(message, extra={"done": "built"})
     return Completed(message=f"{message}; its record is the artifact {key}", data=record.ref)
 

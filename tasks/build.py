@@ -85,7 +85,7 @@ def build(
             )
             started = time.time()
             stats = stage(job, params, **{role: given.value for role, given in inputs.items()})
-            made = _made(stage, resources, started, run or {})
+            made = _made(stage, resources, started, run or {}) | _pieces(job)
             record = store.publish(
                 job.out,
                 held,
@@ -179,6 +179,12 @@ def _made(stage: Stage, resources: Resources, started: float, run: dict[str, str
         **_commit(),
         **run,
     }
+
+
+def _pieces(job: Job) -> dict[str, Any]:
+    """How many shards were built and how many were an earlier artifact's, where the stage works by shard."""
+    counts = {"built": len(job.built), "reused": len(job.reused)}
+    return {"shards": counts} if any(counts.values()) else {}
 
 
 def _peak(who: int) -> int:

@@ -242,3 +242,8 @@ def test_the_key_is_made_of_stage_version_parameters_and_inputs():
     ]
     assert len({base, *map(recipe_key, others)}) == 6
     assert double.name == "double"
+
+
+def test_the_record_says_which_shards_were_built_and_which_an_earlier_artifact_had(store):
+    assert make_count(store, upto=3).record.made["shards"] == {"built": 3, "reused": 0}
+    assert make_count(store, upto=5).record.made["shards"] == {"built": 2, "reused": 3}
