@@ -59,7 +59,7 @@ class Pins:
                 with Remote(self._rules, logging.getLogger(f"hanlin.download-{name}").debug) as remote:
                     found[name] = pin(remote, asked)
             except Unavailable as error:
-                failed[name] = f"{asked} cannot be looked up: {error}"
+                failed[name] = str(error)
 
         threads = [threading.Thread(target=look, args=item, daemon=True) for item in moving.items()]
         for thread in threads:
@@ -69,7 +69,7 @@ class Pins:
             thread.join(max(0.0, until - time.monotonic()))
         self._found = dict(found)
         self._failed = {
-            name: failed.get(name, f"{asked} cannot be looked up: no answer within {self._deadline:g} s")
+            name: failed.get(name, f"no answer about {asked} within {self._deadline:g} s")
             for name, asked in moving.items()
             if name not in self._found
         }

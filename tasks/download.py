@@ -17,6 +17,7 @@ from typing import Any
 
 from pydantic import Field
 
+from tasks.remote import partial
 from tasks.remote.asked import Asked, Dump
 from tasks.remote.transfer import File, Remote, Rules, Unavailable, Unreachable
 from tasks.remote.upstream import failures, hub_headers, in_threads, listing
@@ -104,8 +105,7 @@ def _fetch(
     with fresh(job.shard_home(key)) as draft:
         link_or_copy(part, draft / "content")
         (draft / "stats.json").write_text(json.dumps({**got, "url": file.url}), "utf-8")
-    part.unlink()
-    part.with_name(f"{part.name}.json").unlink(missing_ok=True)
+    partial.forget(part)
     return job.shard_home(key)
 
 
@@ -116,6 +116,10 @@ def _publish(job: Job, file: File, home: Path) -> None:
     target.parent.mkdir(parents=True, exist_ok=True)
     link_or_copy(_content(home), target)
     served = replace(file, state=about["state"]) if about["state"] else file
+    if file.state and not file.checksum and served.state != file.state:
+        job.log(
+            f"{file.path}: {file.url} serves another state by now than when it was looked up: {served.state}, not {file.state}"
+        )
     for key in {*_names(job, file), *_names(job, served, f"sha256:{about['sha256']}")}:
         job.shards[key] = {"files": [file.path], "stats": about}
 

@@ -89,6 +89,8 @@ def test_a_mirror_without_a_listing_of_dates_still_tells_what_is_latest(server):
     server.dump("zhwiki", "20261101", PARTS)
     server.put("/zhwiki/", b"<html>a page without links</html>", type="text/html")
     assert look_up(Dump(dump="zhwiki")) == {"date": "20261101"}
+    del server.files["/zhwiki/"]
+    assert look_up(Dump(dump="zhwiki")) == {"date": "20261101"}
 
 
 def test_a_date_without_a_status_has_what_its_checksums_list(server, store):
@@ -120,8 +122,11 @@ def test_only_some_parts(server):
 @pytest.mark.parametrize(
     ("asked", "says"),
     [
-        (Dump(dump="zhwki"), "there is no wiki zhwki; did you mean zhwiki?"),
-        (Dump(dump="zhwiki", job="articledump"), "it has no job articledump; jobs there: articlesmultistreamdump"),
+        (Dump(dump="zhwki"), "there is no wiki zhwki, or no dump of it; did you mean zhwiki?"),
+        (
+            Dump(dump="zhwiki", job="articledump"),
+            "articledump done (20261120: not among its jobs, which are articlesmultistreamdump",
+        ),
         (Dump(dump="zhwiki", date="20200101"), "dates there: 20261120, 20261101"),
         (Dump(dump="zhwiki", date="20261120"), "the job articlesmultistreamdump is in-progress"),
     ],
@@ -138,6 +143,25 @@ def test_a_wiki_whose_dumps_are_all_under_way(server):
     server.dump("zhwiki", "20261120", PARTS, status="waiting")
     with pytest.raises(Unavailable, match=r"none of its dates has the job articlesmultistreamdump done \(20261120: waiting"):
         look_up(Dump(dump="zhwiki"))
+
+
+def test_a_newer_date_that_does_not_know_the_job_yet_is_passed_over(server):
+    server.dump("zhwiki", "20261101", PARTS)
+    server.dump("zhwiki", "20261120", PARTS, job="metacurrentdump")
+    assert look_up(Dump(dump="zhwiki")) == {"date": "20261101"}
+    with pytest.raises(Unavailable, match="articlesmultistreamdump is not among its jobs, which are metacurrentdump"):
+        names(Dump(dump="zhwiki", date="20261120"))
+
+
+@pytest.mark.parametrize("told", [b"<html>", b"[]", b'{"jobs": []}', b'{"jobs": {"articlesmultistreamdump": 1}}'])
+def test_an_upstream_that_is_none_is_said(server, told):
+    server.dump("zhwiki", "20261101", PARTS)
+    server.files["/zhwiki/20261101/dumpstatus.json"].body = told
+    with pytest.raises(Unavailable, match="HANLIN_DUMPS_URL"):
+        look_up(Dump(dump="zhwiki"))
+    server.put("/api/datasets/a/b/revision/main", told)
+    with pytest.raises(Unavailable, match="HF_ENDPOINT"):
+        look_up(Hub(hub="a/b"))
 
 
 def test_names_that_lead_out_of_the_folder_are_refused(server):

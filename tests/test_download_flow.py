@@ -190,7 +190,7 @@ def test_without_a_network_and_without_a_copy_every_source_is_named(server, stor
 def test_a_host_that_never_answers_does_not_hold_a_plan(server, store):
     server.files["/zhwiki/"].faults = [Fault(stall=60, after=0)] * 9
     pins = Pins({"zhwiki": Dump(dump="zhwiki")}, Rules(retries=1, backoff=0.01, silence=30), deadline=0.5)
-    with pytest.raises(ValueError, match=r"no answer within 0\.5 s"):
+    with pytest.raises(ValueError, match=r"no answer about the dump zhwiki within 0\.5 s"):
         pins("zhwiki", store)
 
 
@@ -239,6 +239,7 @@ MISTAKES = {
     "{hub: a/b, revisions: main}": "download.revisions: unknown field; did you mean 'revision'?",
     "{urls: []}": "download.urls: list should have at least 1 item",
     "{urls: ['ftp://h/x']}": "download.urls.0.url: string should match",
+    "{urls: ['https://me:secret@h/x']}": "download.urls.0.url: string should match",
     "{urls: ['http://h/x', 'http://g/x']}": "would both be saved as x; give one of them a name",
     "{urls: ['http://h/']}": "http://h/ ends in no file name; give it a name",
     "{urls: [{url: 'http://h/x', sha256: 12}]}": "download.urls.0.sha256: input should be a valid string",

@@ -85,7 +85,7 @@ class Hub(Identity):
 class Link(Identity):
     """One file at a URL."""
 
-    url: str = Field(pattern=r"^https?://[^/\s]+/\S*$", description="http or https")
+    url: str = Field(pattern=r"^https?://[^/\s@]+/\S*$", description="http or https, without a password")
     sha256: str = Field(
         default="", pattern=r"^([0-9a-fA-F]{64})?$", description="What the file must hash to; empty: whatever is there"
     )

@@ -9,10 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import email.utils
-import functools
-import hashlib
 import importlib.metadata
-import json
 import os
 import random
 import threading
@@ -22,6 +19,8 @@ from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 from typing import TYPE_CHECKING, Any, TypeVar
 from urllib.parse import urlsplit
+
+from tasks.remote import partial
 
 if TYPE_CHECKING:
     import httpx
@@ -137,11 +136,11 @@ class Remote:
         Returns size, sha256 and state. Raises `Unavailable` (`Unreachable` where nobody answers), or OSError for the disk.
         """
         best = spoiled = 0
-        mark = _size(part)
+        mark = partial.size(part)
 
         def advanced() -> bool:
             nonlocal best, mark
-            best = max(best, _size(part))
+            best = max(best, partial.size(part))
             if best < mark + ADVANCE:
                 return False
             mark = best
@@ -150,19 +149,19 @@ class Remote:
         def attempt() -> dict[str, Any]:
             nonlocal spoiled
             self._transfer(file, part, headers or {}, at)
-            sums = _sums(part, file.checksum)
+            sums = partial.sums(part, file.checksum)
             if file.checksum and sums[0] != file.checksum:
                 spoiled += 1
-                _forget(part)
+                partial.forget(part)
                 if spoiled > 1:
                     raise Unavailable(
                         f"{file.url}: the file hashes to {sums[0]} where {file.checksum} was expected, twice in a row; the file or its "
                         "checksum was changed: correct the checksum in the recipe, or wait until upstream has mended it"
                     )
                 raise _Again(f"hashes to {sums[0]} where {file.checksum} was expected; starting again")
-            return {"size": part.stat().st_size, "sha256": sums[1], "state": _note(part).get("state", "")}
+            return {"size": part.stat().st_size, "sha256": sums[1], "state": partial.note(part).get("state", "")}
 
-        return self._persist(file.url, attempt, advanced, lambda: _size(part))
+        return self._persist(file.url, attempt, advanced, lambda: partial.size(part))
 
     # -- one request --------------------------------------------------------------------------------------------------
 
@@ -196,12 +195,12 @@ class Remote:
 
     def _transfer(self, file: File, part: Path, headers: dict[str, str], at: Callable[[int, int | None], None]) -> None:
         """One attempt: what is missing of the file goes to the end of `part`. Returns once it is as long as it should be."""
-        note, have = _note(part), _size(part)
+        note, have = partial.note(part), partial.size(part)
         if note.get("url") != file.url:  # what another mirror sent is judged by its checksum alone
             note = {"length": note.get("length")}
         sealed = note.get("seal", "")
         if not (sealed or file.checksum) or (file.size is not None and have > file.size):
-            _forget(part)
+            partial.forget(part)
             have, note = 0, {}
         length = file.size if file.size is not None else note.get("length")
         if have and have == length:
@@ -209,7 +208,7 @@ class Remote:
         ranged = {"Range": f"bytes={have}-"} | ({"If-Range": sealed} if sealed else {}) if have else {}
         with self._answer("GET", file.url, headers | ranged) as response:
             if response.status_code != 200 and not (have and _continues(response, have, note)):
-                _forget(part)
+                partial.forget(part)
                 raise _Again(f"the answer ({response.status_code}) does not go on where the {have:,} bytes end; starting again")
             if have and response.status_code == 200:
                 self.log(f"{file.path}: the server starts it again ({have:,} bytes were there)")
@@ -217,14 +216,14 @@ class Remote:
             total = _total(response, have)
             self._check(file, response, total)
             if not have:
-                _forget(part)
+                partial.forget(part)
             about = {"state": state_of(response.headers), "seal": _seal(response.headers), "length": total}
-            _remember(part, {"url": file.url, **about})
+            partial.remember(part, {"url": file.url, **about})
             self._receive(response, part, have, total, at)
-        if total is not None and _size(part) != total:
-            raise _Again(f"ends after {_size(part):,} of {total:,} bytes")
-        if file.size is not None and _size(part) != file.size:
-            raise _Again(f"has {_size(part):,} bytes where upstream lists {file.size:,}")
+        if total is not None and partial.size(part) != total:
+            raise _Again(f"ends after {partial.size(part):,} of {total:,} bytes")
+        if file.size is not None and partial.size(part) != file.size:
+            raise _Again(f"has {partial.size(part):,} bytes where upstream lists {file.size:,}")
 
     def _receive(
         self, response: httpx.Response, part: Path, have: int, total: int | None, at: Callable[[int, int | None], None]
@@ -359,45 +358,6 @@ def _retry_after(value: str | None) -> float | None:
     with contextlib.suppress(ValueError):
         return max(0.0, email.utils.parsedate_to_datetime(value).timestamp() - time.time())
     return None
-
-
-def _sums(path: Path, checksum: str) -> tuple[str, str]:
-    """(the file's checksum by the algorithm of `checksum`, its sha256), in one pass."""
-    name = checksum.partition(":")[0] or "sha256"
-    asked = hashlib.new("sha1" if name == "git" else name, usedforsecurity=False)
-    if name == "git":
-        asked.update(b"blob %d\0" % path.stat().st_size)
-    sha256 = hashlib.sha256()
-    with path.open("rb") as file:
-        for chunk in iter(functools.partial(file.read, 1 << 20), b""):
-            asked.update(chunk)
-            sha256.update(chunk)
-    return f"{name}:{asked.hexdigest()}", sha256.hexdigest()
-
-
-def _size(part: Path) -> int:
-    return part.stat().st_size if part.exists() else 0
-
-
-def _note(part: Path) -> dict[str, Any]:
-    """Which state of which URL the partial file belongs to; empty where that is not known."""
-    try:
-        return json.loads(part.with_name(f"{part.name}.json").read_text("utf-8"))
-    except (OSError, ValueError):
-        return {}
-
-
-def _remember(part: Path, note: dict[str, Any]) -> None:
-    path = part.with_name(f"{part.name}.json")
-    draft = path.with_name(f"{path.name}.draft")
-    draft.write_text(json.dumps(note), "utf-8")
-    os.replace(draft, path)
-
-
-def _forget(part: Path) -> None:
-    """The bytes first: a note without bytes is harmless, bytes with another state's note are not."""
-    part.unlink(missing_ok=True)
-    part.with_name(f"{part.name}.json").unlink(missing_ok=True)
 
 
 def _short(url: str) -> str:

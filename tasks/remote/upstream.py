@@ -1,7 +1,7 @@
 """What there is upstream: the pin of what was asked for, and the files at a pin.
 
-dumps.wikimedia.org     /<wiki>/ lists dates; /<wiki>/<date>/dumpstatus.json says which jobs are done, with sizes and SHA-1; mirrors without it have
-                        <wiki>-<date>-sha1sums.txt. HANLIN_DUMPS_URL names a mirror.
+dumps.wikimedia.org     /<wiki>/ lists dates; /<wiki>/<date>/dumpstatus.json says which jobs are done, with sizes and SHA-1; mirrors without
+                        it have <wiki>-<date>-sha1sums.txt. HANLIN_DUMPS_URL names a mirror.
 the hub                 /api/datasets/<name>/revision/<revision> gives the commit, …/tree/<commit> the files with their hashes.
                         HF_ENDPOINT names a mirror, HF_TOKEN opens what is not public.
 """
@@ -14,11 +14,11 @@ import json
 import os
 import re
 import threading
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from fnmatch import fnmatchcase
 from pathlib import PurePosixPath
 from typing import Any, TypeVar
-from urllib.parse import quote, urljoin, urlsplit
+from urllib.parse import quote
 
 from tasks.remote.asked import Asked, Dump, Hub, Pin, Urls
 from tasks.remote.transfer import File, Refused, Remote, Stopped, Unavailable
@@ -89,33 +89,28 @@ def listing(remote: Remote, asked: Asked, at: Pin) -> list[File]:
 
 def _newest(remote: Remote, asked: Dump) -> str:
     """The newest date whose job is done."""
-    dates = _dates(remote, asked.dump)
     told = []
-    for date in dates[:LOOK_BACK]:
+    for date in _dates(remote, asked.dump)[:LOOK_BACK]:
         status, files = _job(remote, asked, date)
         if status == "done" and files:
             return date
         told.append(f"{date}: {status}")
-    latest = f"{dumps_url()}/{asked.dump}/latest/{asked.dump}-latest-sha1sums.txt"
-    if not told:  # a mirror that lists no dates
-        named = re.findall(rf"\b{asked.dump}-(20\d{{6}})-{_stem(asked.job)}", _optional(remote, latest) or "")
-        if named:
-            return max(named)
-    what = f"none of its dates has the job {asked.job} done ({'; '.join(told)})" if told else "it lists no dates"
-    raise Unavailable(f"{dumps_url()}/{asked.dump}/: {what}; wait for the dump, or choose another job: or date:")
+    raise Unavailable(
+        f"{dumps_url()}/{asked.dump}/: none of its dates has the job {asked.job} done ({'; '.join(told)}); wait for the dump, or "
+        "choose another job: or date:"
+    )
 
 
 def _dates(remote: Remote, wiki: str) -> list[str]:
-    """Newest first."""
-    try:
-        page, _ = remote.text(f"{dumps_url()}/{wiki}/")
-    except Refused as refused:
-        if refused.status != 404:
-            raise
-        near = difflib.get_close_matches(wiki, WIKIS, 1)
-        hint = f"did you mean {near[0]}?" if near and near[0] != wiki else "see backup-index.html there for the names"
-        raise Unavailable(f"{refused.url}: there is no wiki {wiki}; {hint}") from None
-    return sorted(set(re.findall(r"""href=["'][^"']*?\b(20\d{6})/?["']""", page)), reverse=True)
+    """The dates there are, newest first; of a mirror without listings the one that `latest` stands for."""
+    home = f"{dumps_url()}/{wiki}"
+    for url in (f"{home}/", f"{home}/latest/{wiki}-latest-sha1sums.txt", f"{home}/latest/{wiki}-latest-md5sums.txt"):
+        found = re.findall(rf"""(?:href=["'][^"']*?|{wiki}-)\b(20\d{{6}})\b""", _optional(remote, url) or "")
+        if found:
+            return sorted(set(found), reverse=True)
+    near = difflib.get_close_matches(wiki, WIKIS, 1)
+    hint = f"did you mean {near[0]}?" if near and near[0] != wiki else "see backup-index.html there for the names"
+    raise Unavailable(f"{home}/: there is no wiki {wiki}, or no dump of it; {hint}")
 
 
 def _job(remote: Remote, asked: Dump, date: str) -> tuple[str, dict[str, dict[str, Any]]]:
@@ -128,15 +123,14 @@ def _job(remote: Remote, asked: Dump, date: str) -> tuple[str, dict[str, dict[st
         files = {name: {"sha1": sha1} for name, sha1 in sums.items() if mine.match(name) and PAGES.search(name)}
         return "done" if files else "not there", _one_of_each(asked.job, files)
     try:
-        job = json.loads(told)["jobs"][asked.job]
+        jobs = json.loads(told)["jobs"]
+        job = jobs.get(asked.job)
+        if job is None:
+            known = sorted(name for name in jobs if name.endswith(("dump", "dumprecombine")))
+            return f"not among its jobs, which are {', '.join(known) or 'none yet'}", {}
         status, files = str(job["status"]), dict(job.get("files") or {})
-    except KeyError:
-        known = ", ".join(sorted(name for name in json.loads(told).get("jobs", {}) if name.endswith(("dump", "dumprecombine"))))
-        raise Unavailable(
-            f"{base}/dumpstatus.json: it has no job {asked.job}; jobs there: {known or 'none'}; correct job:"
-        ) from None
-    except ValueError:
-        raise Unavailable(f"{base}/dumpstatus.json: not JSON; check HANLIN_DUMPS_URL") from None
+    except (ValueError, LookupError, TypeError, AttributeError):
+        raise Unavailable(f"{base}/dumpstatus.json: not what Wikimedia writes there; check HANLIN_DUMPS_URL") from None
     return status, _one_of_each(asked.job, {name: about for name, about in files.items() if PAGES.search(name)})
 
 
@@ -159,21 +153,18 @@ def _one_of_each(job: str, files: dict[str, dict[str, Any]]) -> dict[str, dict[s
 
 
 def _dump_files(remote: Remote, asked: Dump, date: str) -> list[File]:
-    try:
-        status, files = _job(remote, asked, date)
-    except Refused as refused:
-        raise Unavailable(
-            f"{refused}; Wikimedia keeps the last few dates, so a copy of an older one has to come from path:"
-        ) from None
+    status, files = _job(remote, asked, date)
     base = f"{dumps_url()}/{asked.dump}/{date}"
     if status == "not there":
         there = _dates(remote, asked.dump)
         raise Unavailable(
-            f"{base}/: there is no such dump; dates there: {', '.join(there[:8]) or 'none'}; correct date:, write latest, or give "
-            "a copy of your own as path:"
+            f"{base}/: there is no such dump; dates there: {', '.join(there[:8]) or 'none'}; Wikimedia keeps "
+            "the last few. Correct date:, write latest, or give a copy of your own as path:"
         )
     if status != "done":
-        raise Unavailable(f"{base}/: the job {asked.job} is {status}; wait for it, or take an earlier date: or latest")
+        raise Unavailable(
+            f"{base}/: the job {asked.job} is {status}; wait for it, take an earlier date: or latest, or correct job:"
+        )
     sums = _sums(remote, asked.dump, date) if any("sha1" not in about for about in files.values()) else {}
     return [
         File(
@@ -231,37 +222,30 @@ def _commit(remote: Remote, asked: Hub) -> str:
 
 
 def _hub_files(remote: Remote, asked: Hub, commit: str) -> list[File]:
-    at = asked.model_copy(update={"revision": commit})
+    found = []
+    for path, size, checksum in _entries(remote, asked.model_copy(update={"revision": commit}), commit):
+        hidden = any(part.startswith(".") for part in PurePosixPath(path).parts)
+        dull = hidden or any(fnmatchcase(PurePosixPath(path).name, pattern) for pattern in NO_DATA)
+        if asked.files or not dull:
+            found.append(File(path, f"{hub_url()}/datasets/{asked.hub}/resolve/{commit}/{quote(path)}", size, checksum))
+    return found
+
+
+def _entries(remote: Remote, asked: Hub, commit: str) -> Iterator[tuple[str, int | None, str]]:
+    """(path, bytes, checksum) of every file at a commit. What git stores itself it names by a hash; of large files it stores the SHA-256."""
     url = f"{hub_url()}/api/datasets/{asked.hub}/tree/{commit}?recursive=true"
-    entries: list[Any] = []
     while url:
-        page, headers = _hub(remote, at, url)
-        entries += page
+        page, headers = _hub(remote, asked, url)
+        if not isinstance(page, list):
+            raise Unavailable(f"{url}: the answer lists no files; check HF_ENDPOINT")
+        for entry in page:
+            if entry.get("type") == "file":
+                large = entry.get("lfs") or {}
+                checksum = f"sha256:{large['oid'].removeprefix('sha256:')}" if large else f"git:{entry['oid']}"
+                yield entry["path"], large.get("size", entry.get("size")), checksum
         following = re.search(r'<([^>]+)>;\s*rel="next"', headers.get("link", ""))
         # a mirror repeats the hub's own links, which would lead away from it
-        url = (
-            f"{hub_url()}/api/{urlsplit(urljoin(url, following[1])).path.partition('/api/')[2]}?{urlsplit(following[1]).query}"
-            if following
-            else ""
-        )
-    found = []
-    for entry in entries:
-        if entry.get("type") != "file":
-            continue
-        path, stored = entry["path"], entry.get("lfs") or {}
-        checksum = (
-            f"sha256:{stored['oid'].removeprefix('sha256:')}"
-            if stored.get("oid")
-            else f"git:{entry['oid']}"
-            if entry.get("oid")
-            else ""
-        )
-        address = f"{hub_url()}/datasets/{asked.hub}/resolve/{commit}/{quote(path)}"
-        hidden = any(part.startswith(".") for part in PurePosixPath(path).parts)
-        dull = not asked.files and (hidden or any(fnmatchcase(PurePosixPath(path).name, pattern) for pattern in NO_DATA))
-        if not dull:
-            found.append(File(path, address, stored.get("size", entry.get("size")), checksum))
-    return found
+        url = f"{hub_url()}/api/{following[1].partition('/api/')[2]}" if following else ""
 
 
 # -- plain URLs -------------------------------------------------------------------------------------------------------
