@@ -97,11 +97,8 @@ def _cut(tokenizer: Tokenizer, described: dict[str, Any], counts: Iterable[tuple
         ends |= {vocab[token] for token in (*BYTES, described["model"].get("unk_token")) if token in vocab}
     runs: Counter[tuple[int, ...]] = Counter()
     for word, count in counts:
-        if in_bytes:
-            pieces = [piece for piece, _ in tokenizer.pre_tokenizer.pre_tokenize_str(word)]
-        else:
-            pieces = [word.replace(" ", "▁") if marks else word]
-        for piece in pieces:
+        cut = tokenizer.pre_tokenizer.pre_tokenize_str(word) if in_bytes else [(word.replace(" ", "▁") if marks else word, ...)]
+        for piece, _ in cut:
             run: list[int] = []
             for token in [*tokenizer.model.tokenize(piece), None]:
                 if token is not None and token.id not in ends:

@@ -1,0 +1,179 @@
+"""A tokenizer from generated Chinese: the memory of all processes of its stages, beside what `tokenizers` takes for the same from text.
+
+Text is drawn from jieba's dictionary, each word as often as it is used, with invented names, numbers, English and punctuation: as in real
+Chinese, most clauses occur once and the words are always the same.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import random
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from itertools import accumulate
+from pathlib import Path
+from typing import Any
+
+from benchmarks.bench import ROOT, close
+
+COMMAND = [sys.executable, "-m", "benchmarks.tokenizer"]
+SIZE = 32_000  # tokens
+LIMIT = 1.5  # GB
+MARKS = "，" * 12 + "。" * 6 + "、；：？！\n"
+ENGLISH = "the of data model and learning system network for with AI GDP CPU App".split()
+
+
+def documents(megabytes: float, seed: int) -> Iterator[str]:
+    """Texts of some thousand characters, `megabytes` of UTF-8 together."""
+    import jieba
+
+    lines = [line.split(" ") for line in Path(jieba.__file__).with_name("dict.txt").read_text("utf-8").splitlines()]
+    words, upto = [line[0] for line in lines], list(accumulate(int(line[1]) for line in lines))
+    dice = random.Random(seed)
+    size = 0
+    while size < megabytes * 1e6:
+        drawn = dice.choices(words, cum_weights=upto, k=dice.randrange(200, 2000))
+        for place in range(dice.randrange(3, 9), len(drawn), 9):
+            drawn[place] += dice.choice(MARKS)
+            chance = dice.random()
+            if chance < 0.1:
+                drawn[place] += chr(dice.randrange(0x4E00, 0x9FA5)) + chr(dice.randrange(0x4E00, 0x9FA5))
+            elif chance < 0.2:
+                drawn[place] += f" {dice.choice(ENGLISH)} " if chance < 0.15 else str(dice.randrange(3000))
+        text = "".join(drawn)
+        size += len(text.encode())
+        yield text
+
+
+def write(folder: Path, megabytes: float) -> None:
+    """A split's folder. Runs in a process of its own."""
+    from tasks.rows import Writer, content, row_id
+
+    for side, amount, seed in (("train", megabytes, 1), ("valid", min(2, megabytes / 20), 2)):
+        with Writer(folder / "pretrain" / f"{side}.parquet", "documents") as writer:
+            for text in documents(amount, seed):
+                row = {"source": "generated", "title": "", "text": text, "lang": "zh", "meta": "{}"}
+                writer.add({"id": row_id(*content("documents", row)), **row})
+
+
+def ours(folder: Path) -> None:
+    """The two stages, as the flow's process runs them."""
+    from tasks import counts, tokenizer
+    from tasks.stage import Job, Resources
+
+    resources = Resources(memory_gb=LIMIT)
+    started = time.monotonic()
+    counts.run(Job(folder / "counts", folder / "counts.scratch", resources), counts.Params(), rows=folder)
+    counted = time.monotonic()
+    params = tokenizer.Params(vocab_size=SIZE)
+    job = Job(folder / "made", folder / "made.scratch", resources)
+    stats = tokenizer.run(job, params, counts=folder / "counts", rows=folder)
+    row = stats["sources"]["generated"]
+    facts = {"counting_s": counted - started, "learning_s": time.monotonic() - counted, "distinct_words": stats["distinct_words"]}
+    print(json.dumps(facts | {name: row[name] for name in ("characters_per_token", "single_byte_share", "texts", "exact")}))
+
+
+def theirs(megabytes: float) -> None:
+    """`tokenizers` from text, cut by the same pattern."""
+    from tokenizers import Tokenizer, models, pre_tokenizers, trainers
+
+    from models.pattern import splitter
+
+    made = Tokenizer(models.BPE())
+    made.pre_tokenizer = pre_tokenizers.Sequence([splitter(), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    alphabet = pre_tokenizers.ByteLevel.alphabet()
+    made.train_from_iterator(
+        documents(megabytes, 1), trainers.BpeTrainer(vocab_size=SIZE, initial_alphabet=alphabet, show_progress=False)
+    )
+    print(json.dumps({}))
+
+
+def measured(megabytes: float, work: str, folder: str) -> dict[str, Any]:
+    """What a child of this file prints, with the peak of its and its children's memory (PSS, GB), seconds and processor seconds."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    started = time.monotonic()
+    child = subprocess.Popen([*COMMAND, str(megabytes), "--child", work, folder], cwd=ROOT, stdout=subprocess.PIPE, text=True)
+    peak = 0
+    while child.poll() is None:
+        peak = max(peak, sum(map(pss, family(child.pid))))
+        time.sleep(0.1)
+    assert child.stdout is not None
+    if child.returncode:
+        raise SystemExit(f"{work} ended with {child.returncode}")
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+    facts = {"gb": peak / 1e9, "seconds": time.monotonic() - started, "cpu_s": used}
+    return facts | json.loads(child.stdout.read().splitlines()[-1])
+
+
+def family(parent: int) -> list[int]:
+    """A process and all below it."""
+    found = [parent]
+    for pid in found:
+        try:
+            for thread in Path(f"/proc/{pid}/task").iterdir():
+                found += map(int, (thread / "children").read_text().split())
+        except OSError:  # it has ended
+            continue
+    return found
+
+
+def pss(pid: int) -> int:
+    """Bytes that a process holds, what it shares counted by its share."""
+    try:
+        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
+    except OSError:
+        return 0
+    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:")), 0)
+
+
+def main(megabytes: float, peers: list[float]) -> None:
+    with tempfile.TemporaryDirectory(prefix="hanlin-") as home:
+        subprocess.run([*COMMAND, str(megabytes), "--child", "write", home], cwd=ROOT, check=True)
+        mine = measured(megabytes, "ours", home)
+    print(f"Hanlin, {megabytes:g} MB, {SIZE:,} tokens: " + ", ".join(f"{name} {value:.4g}" for name, value in mine.items()))
+    grown = {}
+    for size in peers:
+        found = measured(size, "theirs", "")
+        grown[f"{size:g}"] = round(found["gb"], 3)
+        print(
+            f"tokenizers from text, {size:g} MB: {found['gb']:.2f} GB, {found['seconds']:.0f} s, {found['cpu_s']:.0f} s of processors"
+        )
+    if len(peers) > 1:
+        slope = (grown[f"{peers[-1]:g}"] - grown[f"{peers[0]:g}"]) / (peers[-1] - peers[0])
+        print(f"growth: {1e3 * slope:.0f} MB of memory for each MB of text, so {slope * megabytes:,.0f} GB at {megabytes:g} MB")
+    exact = mine["exact"] == mine["texts"]
+    ok = mine["gb"] <= LIMIT and exact
+    facts = {name: round(value, 4) for name, value in mine.items() if name != "gb"}
+    close(
+        "tokenizer",
+        round(mine["gb"], 3),
+        "GB",
+        f"at most {LIMIT} at 1000 MB, all exact",
+        ok,
+        megabytes=megabytes,
+        tokenizers_gb=grown,
+        **facts,
+    )
+
+
+if __name__ == "__main__":
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("megabytes", type=float, nargs="?", default=1000, help="of text")
+    options.add_argument("--against", type=float, nargs="*", default=[12, 25, 50], help="MB that `tokenizers` is given")
+    options.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
+    given = options.parse_args()
+    match given.child:
+        case ["write", folder]:
+            write(Path(folder), given.megabytes)
+        case ["ours", folder]:
+            ours(Path(folder))
+        case ["theirs", _]:
+            theirs(given.megabytes)
+        case _:
+            main(given.megabytes, given.against)
