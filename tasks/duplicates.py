@@ -1,127 +1,157 @@
-"""Which row is a duplicate of which: from the hashes of rows to a verdict, as tables in DuckDB.
+"""Which rows may be duplicates of which, from their hashes alone: pure functions of a partition, in DuckDB, over the signatures of all files.
 
-`load` makes `rows`; then `exact`, `pairs`, `near` and `verdict` each make the table of their name. Only ids and hashes are in the database.
+A row is known by its **rank**, one integer of which the smaller is the better: the longer row first, then the one with the smaller number,
+that is of the earlier source, then of the earlier place. Every function writes one Parquet file into its folder and needs nothing but the
+paths it is given, so that partitions may be done anywhere, in any order.
 """
 
 from __future__ import annotations
 
 import glob
-from collections.abc import Callable, Iterable
+from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from tasks import minhash
+from tasks.database import connected
+from tasks.stage import Stats
 
 if TYPE_CHECKING:
-    import numpy as np
     from duckdb import DuckDBPyConnection
-    from numpy.typing import NDArray
 
-NEIGHBOURS = 8  # better rows of its bucket, besides the best, that a row is compared with: linear work in buckets of any size
+NUMBER_BITS = 40  # of a rank, the lower ones: the row's number
+LONGEST = 1 << 22  # characters from which rows count as equally long
+NUMBER = f"& {(1 << NUMBER_BITS) - 1}"  # SQL: a rank's row number
+NEIGHBOURS = (
+    8  # better rows next to it in its bucket, besides the best, that a row is compared with: linear work in buckets of any size
+)
+EXAMPLES = 10  # clusters shown to a person
+SHOWN = 5  # rows of such a cluster
+OTHERS = 4  # bands by which a crowded bucket is divided further
 
 
-def load(db: DuckDBPyConnection, signatures: Iterable[tuple[str, int, Path]]) -> None:
-    """Table `rows`: number, source, id, characters, high, low, band_0 … Each file comes with its source and the number of its first row."""
-    for position, (source, first, path) in enumerate(signatures):
-        into = "INSERT INTO rows" if position else "CREATE OR REPLACE TABLE rows AS"
-        select = f"SELECT file_row_number + {first} AS number, $source AS source, * EXCLUDE (file_row_number)"
-        db.execute(
-            f"{into} {select} FROM read_parquet($path, file_row_number = true)",
-            {"source": source, "path": glob.escape(str(path))},
+@dataclass(frozen=True)
+class Signed:
+    """A file of signatures, its source, and the number of its first row among all rows of its kind."""
+
+    path: Path
+    source: str
+    first: int
+
+
+@dataclass(frozen=True)
+class Partition:
+    """What one call is to do (`part` of `parts`), and with what."""
+
+    part: int
+    parts: int
+    memory: int  # bytes
+    threads: int
+
+
+def exact(draft: Path, signed: Sequence[Signed], of: Partition) -> Stats:
+    """`exact.parquet`: rank and keeper of every row whose 128-bit hash a better row has. Partitioned by hash."""
+    with connected(draft / "duckdb", of.memory, of.threads) as db:
+        _rows(db, signed)
+        mine = f"high % {of.parts} = {of.part}"
+        return write(
+            db,
+            draft / "exact.parquet",
+            f"""
+            SELECT rank, keeper FROM rows JOIN (
+                SELECT high, low, min(rank) AS keeper FROM rows WHERE {mine} GROUP BY high, low HAVING count(*) > 1
+            ) USING (high, low) WHERE {mine} AND rank <> keeper
+            """,
         )
 
 
-def exact(db: DuckDBPyConnection) -> None:
-    """Table `exact`: number, keeper. Only hashes seen twice go through the window."""
-    db.execute(
-        """
-        CREATE OR REPLACE TABLE exact AS
-        WITH repeated AS (SELECT high, low FROM rows GROUP BY high, low HAVING count(*) > 1)
-        SELECT number, keeper FROM (
-            SELECT number, first_value(number) OVER (PARTITION BY high, low ORDER BY characters DESC, number) AS keeper
-            FROM rows SEMI JOIN repeated USING (high, low)
-        ) WHERE number <> keeper
-        """
-    )
+def pairs(draft: Path, signed: Sequence[Signed], same: Sequence[Path], bands: int, some: range, of: Partition) -> Stats:
+    """`pairs.parquet`: ranks worse and better of rows that share a bucket in one of `some` of the bands. Partitioned by the bucket's hash.
 
-
-def pairs(db: DuckDBPyConnection, bands: int) -> None:
-    """Table `pairs`: worse, better: rows that share a bucket of some band, each with the bucket's best and its nearest better ones.
-
-    Better means longer, then earlier. Exact duplicates are left out.
+    A row meets the best of its bucket and its nearest better ones: all of them in a bucket of up to `NEIGHBOURS` + 1. In a crowded bucket, where
+    rows of one template drive real duplicates apart, it meets as many again in each part that other bands divide the bucket into: two rows
+    of similarity 0.8 share the bucket of one of four more bands with probability 0.7. `same` are the files of `exact`, whose rows are left
+    out.
     """
-    nearest = ", ".join(f"lag(number, {step}) OVER bucket" for step in range(1, NEIGHBOURS + 1))
-    db.execute("CREATE OR REPLACE TABLE found_pairs (worse BIGINT, better BIGINT)")
-    for band in range(bands):  # a band at a time: memory for one band's buckets
+    with connected(draft / "duckdb", of.memory, of.threads) as db:
+        _rows(db, signed)
+        db.execute(f"CREATE TABLE gone AS SELECT rank FROM {files_sql(same)}")
+        db.execute("CREATE TABLE found (worse BIGINT, better BIGINT)")
+        needed = ", ".join(f"band_{band % bands}" for band in range(some.start, some.stop + OTHERS))
+        others = "".join(f", hashes[band + {step}] AS other_{step}" for step in range(1, OTHERS + 1))
         db.execute(
             f"""
-            INSERT INTO found_pairs
-            WITH left_over AS (SELECT number, characters, band_{band} AS hash FROM rows ANTI JOIN exact USING (number)),
-            shared AS (SELECT hash FROM left_over WHERE hash IS NOT NULL GROUP BY hash HAVING count(*) > 1)
-            SELECT DISTINCT worse, better FROM (
-                SELECT number AS worse, unnest([first_value(number) OVER bucket, {nearest}]) AS better
-                FROM left_over SEMI JOIN shared USING (hash)
-                WINDOW bucket AS (PARTITION BY hash ORDER BY characters DESC, number)
-            ) WHERE better <> worse
+            CREATE TABLE mine AS SELECT rank, band, hashes[band] AS bucket{others}
+            FROM (SELECT rank, [{needed}] AS hashes FROM rows ANTI JOIN gone USING (rank) WHERE band_0 IS NOT NULL)
+            CROSS JOIN (SELECT unnest(range(1, {len(some) + 1})) AS band) WHERE hashes[band] % {of.parts} = {of.part}
             """
         )
-    db.execute("CREATE OR REPLACE TABLE pairs AS SELECT DISTINCT worse, better FROM found_pairs")
-    db.execute("DROP TABLE found_pairs")
+        db.execute(
+            """
+            CREATE TABLE shared AS SELECT * FROM mine
+            JOIN (SELECT band, bucket, count(*) AS size FROM mine GROUP BY band, bucket HAVING count(*) > 1) USING (band, bucket)
+            """
+        )
+        db.execute("DROP TABLE mine")
+        _meet(db, "shared", "band, bucket")
+        db.execute(f"DELETE FROM shared WHERE size <= {NEIGHBOURS + 1}")
+        for step in range(1, OTHERS + 1) if db.execute("SELECT EXISTS (FROM shared)").fetchall()[0][0] else ():
+            _meet(db, "shared", f"band, bucket, other_{step}")
+        return write(db, draft / "pairs.parquet", "SELECT DISTINCT worse, better FROM found")
 
 
-def members(db: DuckDBPyConnection) -> NDArray[np.int64]:
-    """Numbers of the rows that are in some pair, sorted."""
-    found: NDArray[np.int64] = db.execute(
-        "SELECT DISTINCT unnest([worse, better]) AS number FROM pairs ORDER BY number"
-    ).fetchnumpy()["number"]
-    return found
-
-
-def near(db: DuckDBPyConnection, shingles: Callable[[int], NDArray[np.uint64]], threshold: float) -> None:
-    """Table `near`: number, keeper, similarity. `shingles` gives the set of n-grams of a member, by its number.
-
-    From the best row to the worst: a row goes if its similarity with a better one that stays is at the threshold or above.
-    """
-    import pyarrow as pa
-
-    keeper: dict[int, tuple[int, float]] = {}
-    ordered = db.execute(
-        """
-        SELECT worse, better FROM pairs JOIN rows w ON w.number = worse JOIN rows b ON b.number = better
-        ORDER BY w.characters DESC, worse, b.characters DESC, better
-        """
-    )
-    while some := ordered.fetchmany(100_000):
-        for worse, better in some:  # all pairs of better rows came before, so it is known whether `better` stays
-            if worse not in keeper and better not in keeper:
-                similarity = minhash.jaccard(shingles(worse), shingles(better))
-                if similarity >= threshold:
-                    keeper[worse] = (better, similarity)
-    columns = {
-        "number": pa.array(keeper.keys(), pa.int64()),
-        "keeper": pa.array((better for better, _ in keeper.values()), pa.int64()),
-        "similarity": pa.array((similarity for _, similarity in keeper.values()), pa.float64()),
-    }
-    db.register("found", pa.table(columns))
-    db.execute("CREATE OR REPLACE TABLE near AS SELECT * FROM found")
-    db.unregister("found")
-
-
-def verdict(db: DuckDBPyConnection) -> None:
-    """Table `verdict`: number, reason, keeper, similarity of every row that goes. The keeper of an exact duplicate may itself have gone."""
+def _meet(db: DuckDBPyConnection, table: str, by: str) -> None:
+    """Pairs of rows that agree in the columns `by`."""
+    nearest = ", ".join(f"lag(rank, {step}) OVER bucket" for step in range(1, NEIGHBOURS + 1))
     db.execute(
-        """
-        CREATE OR REPLACE TABLE verdict AS
-        SELECT e.number, 'exact duplicate' AS reason, coalesce(n.keeper, e.keeper) AS keeper, NULL::DOUBLE AS similarity
-        FROM exact e LEFT JOIN near n ON n.number = e.keeper
-        UNION ALL
-        SELECT number, 'near duplicate', keeper, similarity FROM near
+        f"""
+        INSERT INTO found SELECT worse, better FROM (
+            SELECT rank AS worse, unnest(list_distinct([first_value(rank) OVER bucket, {nearest}])) AS better FROM {table}
+            WINDOW bucket AS (PARTITION BY {by} ORDER BY rank)
+        ) WHERE better <> worse
         """
     )
 
 
-def sizes(db: DuckDBPyConnection) -> dict[str, int]:
-    """How many clusters have 2, 3–4, 5–8 … rows, the one that stays included."""
+def members(draft: Path, found: Sequence[Path], of: Partition) -> Stats:
+    """`members.parquet`: the numbers of all rows in some pair, sorted."""
+    with connected(draft / "duckdb", of.memory, of.threads) as db:
+        query = f"SELECT DISTINCT unnest([worse, better]) {NUMBER} AS number FROM {files_sql(found)} ORDER BY number"
+        return write(db, draft / "members.parquet", query)
+
+
+def verdict(draft: Path, signed: Sequence[Signed], same: Sequence[Path], alike: Sequence[Path], of: Partition) -> Stats:
+    """`verdict.parquet`: number, reason, similarity, and id and source of the row that stays instead, of every row that goes, by number.
+
+    `same` are the files of `exact`, `alike` those with worse, better and similarity of near duplicates. The statistics hold how many clusters
+    have 2, 3–4, 5–8 … rows, and of some clusters of near duplicates, in the order of their keepers' ids (hashes, so as good as drawn), the
+    rows least like the one that stays.
+    """
+    with connected(draft / "duckdb", of.memory, of.threads) as db:
+        _rows(db, signed)
+        db.execute("CREATE TABLE near (rank BIGINT, keeper BIGINT, similarity DOUBLE)")
+        if alike:
+            db.execute(f"INSERT INTO near SELECT worse, better, similarity FROM {files_sql(alike)}")
+        db.execute(
+            f"""
+            CREATE TABLE verdict AS
+            SELECT e.rank, 'exact duplicate' AS reason, coalesce(n.keeper, e.keeper) AS keeper, NULL::DOUBLE AS similarity
+            FROM {files_sql(same)} e LEFT JOIN near n ON n.rank = e.keeper
+            UNION ALL SELECT rank, 'near duplicate', keeper, similarity FROM near
+            """
+        )
+        db.execute(
+            "CREATE TABLE kept AS SELECT rank AS keeper, id, source FROM rows SEMI JOIN verdict ON verdict.keeper = rows.rank"
+        )
+        stats = write(
+            db,
+            draft / "verdict.parquet",
+            f"SELECT rank {NUMBER} AS number, reason, similarity, id, source FROM verdict JOIN kept USING (keeper) ORDER BY number",
+        )
+        return stats | {"sizes": _sizes(db), "examples": _examples(db)}
+
+
+def _sizes(db: DuckDBPyConnection) -> dict[str, int]:
     sizes = db.execute(
         """
         SELECT CAST(ceil(log2(size)) AS INTEGER) AS power, count(*) FROM (SELECT count(*) + 1 AS size FROM verdict GROUP BY keeper)
@@ -129,3 +159,44 @@ def sizes(db: DuckDBPyConnection) -> dict[str, int]:
         """
     ).fetchall()
     return {str(2**power) if power == 1 else f"{2 ** (power - 1) + 1}–{2**power}": count for power, count in sizes}
+
+
+def _examples(db: DuckDBPyConnection) -> list[list[float]]:
+    """[number of the row that stays, rows of its cluster but for exact duplicates, number of a row that goes, their similarity]"""
+    found = db.execute(
+        f"""
+        WITH clusters AS (
+            SELECT id, keeper, count(*) + 1 AS size FROM near JOIN kept USING (keeper) GROUP BY id, keeper ORDER BY id, keeper LIMIT {EXAMPLES}
+        )
+        SELECT keeper {NUMBER}, size, rank {NUMBER}, similarity FROM clusters JOIN near USING (keeper)
+        QUALIFY row_number() OVER (PARTITION BY keeper ORDER BY similarity, rank) < {SHOWN}
+        ORDER BY id, keeper, similarity, rank
+        """
+    ).fetchall()
+    return [list(row) for row in found]
+
+
+def _rows(db: DuckDBPyConnection, signed: Sequence[Signed]) -> None:
+    """View `rows`: rank, source and all columns of the signatures."""
+    db.execute("CREATE TABLE files (filename VARCHAR, source VARCHAR, first BIGINT)")
+    db.executemany("INSERT INTO files VALUES (?, ?, ?)", [[str(one.path), one.source, one.first] for one in signed])
+    db.execute(
+        f"""
+        CREATE VIEW rows AS
+        SELECT (({LONGEST} - least(characters, {LONGEST})) << {NUMBER_BITS}) + first + file_row_number AS rank, s.*, source
+        FROM {files_sql([one.path for one in signed], ", filename = true, file_row_number = true")} s JOIN files USING (filename)
+        """
+    )
+
+
+def files_sql(paths: Sequence[Path], options: str = "") -> str:
+    """SQL for the rows of Parquet files; at least one."""
+    assert paths, "a table has its columns from a file"
+    quoted = ", ".join("'" + glob.escape(str(path)).replace("'", "''") + "'" for path in paths)
+    return f"read_parquet([{quoted}]{options})"
+
+
+def write(db: DuckDBPyConnection, path: Path, query: str) -> Stats:
+    target = str(path).replace("'", "''")
+    written = db.execute(f"COPY ({query}) TO '{target}' (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 50000)").fetchall()
+    return {"rows": written[0][0]}

@@ -15,9 +15,9 @@ from pathlib import Path
 from typing import Any
 
 from tasks.stage import Job, Progress, Stats, canonical, fresh
-from tasks.workers import died, end_with_parent
+from tasks.workers import crew, died, end_with_parent
 
-BIG = 16 << 20  # bytes of input from which worker processes are worth their second of starting up
+BIG = 6 << 20  # bytes of input from which worker processes are worth their second of starting up
 
 
 @dataclass(frozen=True)
@@ -31,44 +31,72 @@ class Piece:
 
 
 def do(job: Job, work: Callable[..., Stats], pieces: Sequence[Piece], unit: str) -> list[Stats]:
-    """Do the pieces that are not finished, on `resources.pool` processes if they read `BIG` input. Returns every piece's statistics.
+    """Do the pieces that are not finished. Returns every piece's statistics, in order."""
+    with Pool(job) as pool:
+        return pool.do(work, pieces, unit)
 
-    `work` must be a module's function and its arguments picklable. Its first error is raised, once the pieces under way have ended.
-    """
-    found = {piece.key: job.finished(piece.key) for piece in pieces}
-    todo = [piece for piece in {piece.key: piece for piece in pieces}.values() if found[piece.key] is None]
-    total = sum(piece.size for piece in pieces)
-    done = total - sum(piece.size for piece in todo)
-    job.progress(Progress(done, total, unit))
-    workers = min(job.resources.pool, len(todo)) if sum(piece.bytes for piece in todo) >= BIG else 1
-    for piece in _by_workers(job, work, todo, workers) if workers > 1 else _in_turn(job, work, todo):
-        done += piece.size
+
+class Pool:
+    """The worker processes of a stage that has several kinds of pieces. They start with the first pieces that read `BIG` input."""
+
+    def __init__(self, job: Job):
+        self.job = job
+        self.executor: ProcessPoolExecutor | None = None
+
+    def __enter__(self) -> Pool:
+        return self
+
+    def __exit__(self, *exc: object) -> None:
+        if self.executor:
+            self.executor.shutdown(cancel_futures=True)
+
+    def do(self, work: Callable[..., Stats], pieces: Sequence[Piece], unit: str) -> list[Stats]:
+        """Do the pieces that are not finished, on as many processes as `workers.crew` allows. Returns every piece's statistics, in order.
+
+        `work` must be a module's function and its arguments picklable. Its first error is raised, once the pieces under way have ended.
+        """
+        job = self.job
+        found = {piece.key: job.finished(piece.key) for piece in pieces}
+        todo = [piece for piece in {piece.key: piece for piece in pieces}.values() if found[piece.key] is None]
+        total = sum(piece.size for piece in pieces)
+        done = total - sum(piece.size for piece in todo)
         job.progress(Progress(done, total, unit))
-    results = [job.finished(piece.key) for piece in pieces]
-    assert all(result is not None for result in results), "a piece that was done is finished"
-    return [result for result in results if result is not None]
+        self._start(todo)
+        for piece in self._by_workers(work, todo) if self.executor else _in_turn(job, work, todo):
+            done += piece.size
+            job.progress(Progress(done, total, unit))
+        results = [job.finished(piece.key) for piece in pieces]
+        assert all(result is not None for result in results), "a piece that was done is finished"
+        return [result for result in results if result is not None]
 
+    def _start(self, todo: Sequence[Piece]) -> None:
+        if self.executor or len(todo) < 2 or sum(piece.bytes for piece in todo) < BIG or (count := crew(self.job).processes) < 2:
+            return
+        # spawned, not forked: the flow process has threads, and a forked copy of a locked lock stays locked
+        context = multiprocessing.get_context("spawn")
+        self.executor = ProcessPoolExecutor(count, mp_context=context, initializer=end_with_parent)
 
-def _in_turn(job: Job, work: Callable[..., Stats], todo: Sequence[Piece]) -> Iterator[Piece]:
-    for piece in todo:
-        _do_one(job.shard_home(piece.key), work, piece.arguments)
-        yield piece
-
-
-def _by_workers(job: Job, work: Callable[..., Stats], todo: Sequence[Piece], workers: int) -> Iterator[Piece]:
-    # spawned, not forked: the flow process has threads, and a forked copy of a locked lock stays locked
-    context = multiprocessing.get_context("spawn")
-    with ProcessPoolExecutor(workers, mp_context=context, initializer=end_with_parent) as pool:
+    def _by_workers(self, work: Callable[..., Stats], todo: Sequence[Piece]) -> Iterator[Piece]:
+        assert self.executor, "they have started"
         largest_first = sorted(todo, key=lambda piece: -piece.bytes)
-        waiting = {pool.submit(_do_one, job.shard_home(piece.key), work, piece.arguments): piece for piece in largest_first}
+        waiting = {}
         try:
+            for piece in largest_first:
+                waiting[self.executor.submit(_do_one, self.job.shard_home(piece.key), work, piece.arguments)] = piece
             for future in as_completed(waiting):
                 future.result()
                 yield waiting[future]
         except BrokenProcessPool as error:
             raise died() from error
         finally:
-            pool.shutdown(cancel_futures=True)
+            for future in waiting:
+                future.cancel()
+
+
+def _in_turn(job: Job, work: Callable[..., Stats], todo: Sequence[Piece]) -> Iterator[Piece]:
+    for piece in todo:
+        _do_one(job.shard_home(piece.key), work, piece.arguments)
+        yield piece
 
 
 def _do_one(home: Path, work: Callable[..., Stats], arguments: tuple[Any, ...]) -> None:

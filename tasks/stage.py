@@ -43,7 +43,12 @@ class Resources(BaseModel):
 
     workers: int = Field(default=0, ge=0, le=1024, description="Processes for data stages; 0: one a core")
     threads: int = Field(default=0, ge=0, le=1024, description="Threads for DuckDB and for torch; 0: one a core")
-    memory_gb: float = Field(default=4.0, gt=0.1, le=4096, description="DuckDB's memory limit before it spills, in GB")
+    memory_gb: float = Field(
+        default=4.0,
+        gt=0.1,
+        le=4096,
+        description="Memory of a data stage in GB, all of its processes together: it bounds their number, and DuckDB spills to disk",
+    )
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(default="auto", description="Where tensors live; auto: cuda, else cpu")
     processes: int = Field(default=1, ge=1, le=1024, description="Training processes; one a GPU")
     micro_batch: int = Field(default=0, ge=0, le=65536, description="Sequences in one forward pass; 0: the whole batch of a step")
@@ -92,7 +97,9 @@ class Job:
     log: Callable[[str], None] = lambda text: None
     progress: Callable[[Progress], None] = lambda progress: None
     find_shard: Callable[[str], Callable[[Path], None] | None] = lambda key: None  # copies a shard out of an earlier artifact
-    shards: dict[str, dict[str, Any]] = field(default_factory=dict)  # filled by `shard`, kept in the record
+    shards: dict[str, dict[str, Any]] = field(default_factory=dict)  # filled by `collect`, kept in the record
+    reused: set[str] = field(default_factory=set)  # keys of shards that an earlier artifact had
+    built: set[str] = field(default_factory=set)  # keys of shards that were nowhere
 
     def __post_init__(self) -> None:
         self.out.mkdir(parents=True, exist_ok=True)
@@ -108,9 +115,11 @@ class Job:
         if not (home / "stats.json").exists():
             lend = self.find_shard(key)
             if lend is None:
+                self.built.add(key)
                 return None
             with fresh(home) as draft:
                 lend(draft)
+            self.reused.add(key)
         return json.loads((home / "stats.json").read_text("utf-8"))
 
     def shard_home(self, key: str) -> Path:

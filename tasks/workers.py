@@ -1,11 +1,64 @@
-"""What every worker process of a data stage does: leave interrupts to its parent, and end with it."""
+"""The worker processes of a data stage: how many, with how much memory, and what each does first."""
 
 from __future__ import annotations
 
 import multiprocessing
 import os
 import signal
+import sys
 import threading
+from dataclasses import dataclass
+from pathlib import Path
+
+from tasks.stage import Job
+
+HELD = 130_000_000  # bytes that a worker holds before it works: the interpreter, numpy, pyarrow, DuckDB, tables of characters
+LEAST = 170_000_000  # bytes that any piece of work may count on
+
+
+@dataclass(frozen=True)
+class Crew:
+    """`processes` at work at a time (1: this process does it all), each free to take `memory` bytes beside what it holds anyway."""
+
+    processes: int
+    memory: int
+
+
+def crew(job: Job) -> Crew:
+    """As many processes as `resources` asks for and its memory allows: `memory_gb` is for all of the stage's processes, this one included."""
+    left = _limit(job) - resident()
+    processes = min(job.resources.pool, left // (HELD + LEAST))
+    return Crew(processes, left // processes - HELD) if processes > 1 else alone(job)
+
+
+def alone(job: Job) -> Crew:
+    """No process but this one."""
+    return Crew(1, max(LEAST, _limit(job) - resident()))
+
+
+def enough(job: Job) -> None:
+    """Raises `ValueError` where `memory_gb` does not leave what the smallest piece of work needs."""
+    own = resident()
+    if _limit(job) - own < LEAST:
+        raise ValueError(
+            f"resources.memory_gb={job.resources.memory_gb} is too little: this process holds {own / 1e9:.2f} GB before any work, and a "
+            f"piece of work needs {LEAST / 1e9:.2f} more; set at least {(own + LEAST) / 1e9 + 0.05:.1f}"
+        )
+
+
+def _limit(job: Job) -> int:
+    return int(job.resources.memory_gb * 1e9)
+
+
+def resident() -> int:
+    """Bytes of memory that this process holds, pages shared with others by its share of them."""
+    try:
+        with Path("/proc/self/smaps_rollup").open(encoding="ascii") as lines:
+            return next(int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:"))
+    except OSError:  # not Linux
+        import resource
+
+        return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
 
 
 def end_with_parent() -> None:
