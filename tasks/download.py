@@ -69,8 +69,8 @@ def run(job: Job, params: Params, *, upstream: Path) -> Stats:
     for file in files:
         _publish(job, file, homes[_names(job, file)[0]])
     job.progress(meter.now())
-    size, fetched = (sum(_about(homes[_names(job, file)[0]])["size"] for file in some) for some in (files, missing.values()))
-    timing = {"fetched_files": len(missing), "fetched_bytes": fetched, "seconds": round(time.monotonic() - began, 1)}
+    size = sum(_about(homes[_names(job, file)[0]])["size"] for file in files)
+    timing = {"fetched_files": len(missing), "fetched_bytes": meter.came, "seconds": round(time.monotonic() - began, 1)}
     return {"files": len(files), "bytes": size, "timing": timing}
 
 
@@ -176,10 +176,15 @@ class _Meter:
         if total is not None:
             self._total[key] = total
 
+    @property
+    def came(self) -> int:
+        """Bytes that this attempt brought."""
+        return sum(self._have.values()) - sum(base or 0 for base in self._base.values())
+
     def now(self) -> Progress:
         done, known = sum(self._have.values()), [total for total in self._total.values() if total is not None]
         total = sum(known) if len(known) == len(self._total) else 0
-        self._recent.append((time.monotonic(), done - sum(base or 0 for base in self._base.values())))
+        self._recent.append((time.monotonic(), self.came))
         (since, first), (until, last) = self._recent[0], self._recent[-1]
         rate = max(0.0, (last - first) / (until - since)) if until > since else 0.0
         whole = self._there + sum(self._have[key] == size for key, size in self._total.items())

@@ -372,7 +372,7 @@ def test_kill_9_in_the_middle_costs_only_the_rest(server, store):
     assert not store.records() and sent == len(ONE) + 100_000
     built = fetch(store, Dump(dump="zhwiki"))
     assert contents(store, built) == named("20261101", PARTS)
-    assert server.sent(".bz2") - sent == len(TWO) - 100_000
+    assert server.sent(".bz2") - sent == len(TWO) - 100_000 == built.record.stats["timing"]["fetched_bytes"]
     assert server.gets(second)[-1].headers["range"] == "bytes=100000-" and len(server.gets(first)) == 1
 
 
