@@ -238,8 +238,3 @@ def _examples(paths: list[Path], wanted: dict[str, dict[str, int]], each: int) -
         if not short or seen >= SCANNED:
             break
     return found
-
-
-def said(example: dict[str, Any]) -> str:
-    """A contaminated row in one line: which question, and where it stands."""
-    return f"{example.get('question', '')} ⟵ {example.get('source', '')}: {example.get('excerpt', '')}"

@@ -69,8 +69,8 @@ def _contamination(found: dict[str, Any]) -> Table:
             "set": name,
             "questions": f"{counts['questions']:,}",
             "found": f"{counts['found']:,}",
-            "rows dropped": f"{counts['rows']:,}",
-            "to read": "\n".join(funnel.said(example) for example in counts.get("examples", ())[:READ]),
+            "rows": f"{counts['rows']:,}",
+            "to read": "\n".join(f"{row['question']} ⟵ {row['source']}: {row['excerpt']}" for row in counts["examples"][:READ]),
         }
         for name, counts in found.items()
     ]

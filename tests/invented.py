@@ -86,7 +86,8 @@ class Run:
         leaked = {
             "question": "青州最有名的是什么瓷器？",
             "source": "belle",
-            "excerpt": "问：青州最有名的是什么瓷器？答：天青瓷器。",
+            "share": 1.0,
+            "excerpt": "问：青州最有名的是什么瓷器？",
         }
         contamination = {
             "exam": {"questions": 118, "found": 5, "rows": 6, "examples": [leaked]},

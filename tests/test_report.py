@@ -317,7 +317,7 @@ def test_a_page_about_data_alone_speaks_of_nothing_else(made: Run, tmp_path: Pat
     assert links == ["pipeline", "data", "contract", "dropped", "duplicates", "lineage"]
     assert [section.get("id") for section in tree.iter("section")] == links
     tiles = {tile.find_class("what")[0].text: tile.find_class("big")[0].text for tile in tree.find_class("tile")}
-    assert tiles["Duplicates removed"] == "60" and tiles["Contaminated rows removed"] == "6"
+    assert tiles["Duplicates removed"] == "60" and tiles["Rows with an evaluation question"] == "6"
     assert tiles["Characters to train on"] == "91.2k"
     assert figures["adds_up"] is True
 
@@ -325,7 +325,7 @@ def test_a_page_about_data_alone_speaks_of_nothing_else(made: Run, tmp_path: Pat
 def test_what_is_found_in_the_rows_can_be_read(rendered: Rendered) -> None:
     _, page, _ = rendered
     found = {d.find_class("name")[0].text: d for d in html.fromstring(page).get_element_by_id("data").iter("details")}
-    assert "5 of 118 questions" in found["exam"].text_content() and "6 rows dropped" in found["exam"].text_content()
+    assert "5 of 118 questions" in found["exam"].text_content() and "in 6 rows" in found["exam"].text_content()
     assert "问：青州最有名的是什么瓷器？" in found["exam"].text_content()
     assert "None was found." in found["ceval"].text_content()
 
