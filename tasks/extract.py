@@ -76,7 +76,9 @@ def _article(params: Params, row: Row) -> Row | Drop:
     size = characters(text)
     if size < params.min_characters:
         return Drop("too short", f"{size} characters", f"{title}: {text}")
-    return {**row, "title": convert(title) if convert else title, "text": text, "lang": language}
+    if convert and title not in text:  # what stands in a converted text is converted
+        title = convert(title)
+    return {**row, "title": title, "text": text, "lang": language}
 
 
 _SIMPLE_TITLE = re.compile("[\u4e00-\u9fff]+")  # nothing to normalise in it

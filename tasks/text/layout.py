@@ -42,9 +42,12 @@ def lay_out(text: str) -> str:
     if " " in text or "\t" in text:
         text = _GAP_BEFORE.sub("", _keeping(_GAP_AFTER, text))
     for line in map(str.strip, _DOUBLE.sub("", text).split("\n")):
-        level = 0
-        if line[:1] == "=":
-            level, line = _heading(line)
+        first = line[:1]
+        if first.isalpha() and not line.startswith("http"):  # a paragraph, like most
+            if not skip:
+                blocks.append((0, line))
+            continue
+        level, line = _heading(line) if first == "=" else (0, line)
         if level:
             if skip and level > skip:
                 continue
@@ -52,7 +55,7 @@ def lay_out(text: str) -> str:
             if not skip:
                 blocks.append((level, line))
         elif not skip:
-            blocks.append((0, line if line[:1].isalpha() and not line.startswith("http") else _item(line)))
+            blocks.append((0, line and _item(line)))
     return "\n".join(_not_empty(blocks))
 
 
