@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -153,20 +154,42 @@ def exchanges(path: Path, tokenizer: PreTrainedTokenizerBase, max_length: int) -
     taken = Taken()
     rows = _Rows("prompt_ids", "answer_ids")
     for batch in _batches(path, ["messages"]):
-        for ids, trained in template.encode(tokenizer, [row["messages"] for row in batch]):
-            turns = [place for place in range(1, len(ids)) if trained[place] and not trained[place - 1]]
-            fitting = 0
-            for start in turns:
-                end = next((place for place in range(start, len(ids)) if not trained[place]), len(ids))
-                if max(start, end - start) > max_length:
-                    break
-                rows.add(ids[:start], ids[start:end])
-                fitting += 1
-            taken.kept += fitting
-            taken.cut += bool(fitting) and fitting < len(turns)
-            taken.too_long += bool(turns) and not fitting
-            taken.empty += not turns
+        for found in template.exchanges(tokenizer, [row["messages"] for row in batch]):
+            fitting = list(takewhile(lambda pair: max(map(len, pair)) <= max_length, found))
+            for prompt, answer in fitting:
+                rows.add(prompt, answer)
+            taken.kept += len(fitting)
+            taken.cut += 0 < len(fitting) < len(found)
+            taken.too_long += bool(found) and not fitting
+            taken.empty += not found
     return rows.dataset(path.stem), taken
+
+
+class Pairs(Dataset[dict[str, Any]]):
+    """Prompts and responses of one split of a packed corpus, mapped into memory; of each at most `context` tokens, the prompt's last and the
+    response's first."""
+
+    def __init__(self, folder: Path, split: str, context: int):
+        packed = json.loads((folder / "pack.json").read_text("utf-8"))
+        path = folder / f"{split}.bin"
+        dtype = np.dtype(packed["dtype"]).newbyteorder("<")
+        self.tokens = np.zeros(0, dtype) if path.stat().st_size == 0 else np.memmap(path, dtype, mode="r")
+        self.places = np.load(folder / f"{split}.offsets.npy")
+        self.context = context
+        self.vocab_size: int = packed["vocab_size"]
+
+    def __len__(self) -> int:
+        return len(self.places) // 2
+
+    def __getitem__(self, number: int) -> dict[str, Any]:
+        start, middle, end = self.places[2 * number : 2 * number + 3].tolist()
+        prompt = self.tokens[max(start, middle - self.context) : middle]
+        return {"prompt_ids": prompt.tolist(), "answer_ids": self.tokens[middle : min(end, middle + self.context)].tolist()}
+
+    @property
+    def lengths(self) -> np.ndarray:
+        """Tokens of each prompt and response together, (pairs,)."""
+        return np.minimum(np.diff(self.places), self.context).reshape(-1, 2).sum(1)
 
 
 def pairs(samples: list[dict[str, list[int]]], pad_id: int) -> dict[str, torch.Tensor]:

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, Trainer, TrainingArguments
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer, Trainer, TrainingArguments
 
 from models import adapters, data, losses, preference, presets, template
 from models.generate import context_of, device_of, has_bf16, load
@@ -37,9 +37,10 @@ def pretrain(job: Job, emit: Emit, stopping: Callable[[], bool]) -> tuple[Plain,
     """A new model. What `params` leaves empty follows from the preset; the formulas are logged."""
     params, packed, home = job["params"], Path(job["inputs"]["packed"]), Path(job["inputs"]["tokenizer"])
     size = presets.PRESETS[params["preset"]]
-    options = {name: params[name] for name in ("kv_heads", "qk_norm", "balance")}
     context = params["context"] or size.context
-    train, valid = data.Windows(packed, "train", context), data.Windows(packed, "valid", context)
+    text2text = presets.architecture(params["preset"]) == "t5"
+    read = data.Pairs if text2text else data.Windows
+    train, valid = read(packed, "train", context), read(packed, "valid", context)
     if not (home / "tokenizer.json").is_file():
         raise ValueError(f"{home} has no tokenizer.json; run the tokenizer stage first, or name the folder that holds it")
     tokenizer = AutoTokenizer.from_pretrained(home)
@@ -47,40 +48,47 @@ def pretrain(job: Job, emit: Emit, stopping: Callable[[], bool]) -> tuple[Plain,
         raise ValueError(
             f"{packed} was packed with {train.vocab_size} tokens, and the tokenizer has {len(tokenizer)}; pack again with this one"
         )
-    corpus = len(train.tokens)
+    sizes = train.lengths if isinstance(train, data.Pairs) else None
+    corpus = len(train.tokens) if sizes is None else int(sizes.sum())
+    row = float(context) if sizes is None else max(1.0, corpus / max(1, len(sizes)))  # tokens of one, on average
     wanted = params["tokens"] or (round(params["epochs"] * corpus) if params["epochs"] else presets.horizon(size.body, corpus))
     flops = presets.compute(size.body, wanted)
-    batch = max(1, params["batch_tokens"] // context) if params["batch_tokens"] else presets.batch_sequences(flops, context)
+    batch = max(1, int(params["batch_tokens"] / row)) if params["batch_tokens"] else presets.batch_sequences(flops, int(row))
     rate = params["learning_rate"] or presets.learning_rate(flops)
-    steps = max(1, round(wanted / (batch * context)))
+    steps = max(1, round(wanted / (batch * row)))
     why = "as asked" if params["tokens"] or params["epochs"] else f"min(20·N, 4 · {corpus:,} in the corpus)"
+    rows = f"{batch} · {context} tokens" if sizes is None else f"{batch} pairs of {row:.0f} tokens"
     emit(
         "log",
-        text=f"{params['preset']}: N = {size.body:,} parameters and 2 · {train.vocab_size:,} · {size.hidden} in embeddings; "
+        text=f"{params['preset']}: N = {size.body:,} parameters and {size.parameters(train.vocab_size) - size.body:,} in embeddings; "
         f"D = {wanted:,} tokens ({why}); C = 6·N·D = {flops:.2g}; "
-        f"batch {batch} · {context} tokens{'' if params['batch_tokens'] else ' (0.2920·C^0.3271)'}, {steps} steps; "
+        f"batch {rows}{'' if params['batch_tokens'] else ' (0.2920·C^0.3271)'}, {steps} steps; "
         f"learning rate {rate:g}{'' if params['learning_rate'] else ' (0.3118·C^-0.125)'}",
     )
-    _enough(len(train), batch, f"{packed} has {len(train)} training windows of {context} tokens", "batch_tokens or context")
+    what = "pairs" if text2text else f"windows of {context} tokens"
+    _enough(len(train), batch, f"{packed} has {len(train)} training {what}", "batch_tokens or context")
     settings = _settings(job, steps, batch)
+    options = {name: params[name] for name in ("kv_heads", "qk_norm", "balance")}
+    config = presets.build(params["preset"], train.vocab_size, context, **options)
     trainer = Plain(
-        model=AutoModelForCausalLM.from_config(presets.build(params["preset"], train.vocab_size, context, **options)),
+        model=(AutoModelForSeq2SeqLM if text2text else AutoModelForCausalLM).from_config(config),
         args=TrainingArguments(**settings),
         train_dataset=train,
         eval_dataset=valid,
-        data_collator=data.stack,
+        data_collator=partial(data.pairs, pad_id=tokenizer.pad_token_id) if text2text else data.stack,
         processing_class=tokenizer,
     )
     losses.fuse(trainer.model)
+    samples = data.order(len(train), steps * batch, params["seed"], batch=batch, lengths=sizes)
     trainer.run = _run(
         job,
         settings,
-        identity={"rows": len(train), "context": context, "vocab_size": train.vocab_size},
-        samples=data.order(len(train), steps * batch, params["seed"]),
+        identity={"rows": len(train), "tokens": corpus, "context": context, "vocab_size": train.vocab_size},
+        samples=samples,
         batch=batch,
-        tokens=steps * batch * context,
+        tokens=steps * batch * context if sizes is None else int(sizes[samples].sum()),
         learning_rate=rate,
-        eval_order=np.arange(min(len(valid), max(1, params["eval_tokens"] // context))),
+        eval_order=np.arange(min(len(valid), max(1, int(params["eval_tokens"] / row)))),
         emit=emit,
         stopping=stopping,
     )

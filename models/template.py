@@ -205,3 +205,15 @@ def encode(
 def prompt(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> list[int]:
     """Ids of a conversation up to where the assistant's answer begins."""
     return encode(tokenizer, [messages], reply=True)[0][0]
+
+
+def exchanges(
+    tokenizer: PreTrainedTokenizerBase, conversations: Sequence[Sequence[Message]]
+) -> list[list[tuple[list[int], list[int]]]]:
+    """Of each conversation every answer, with its end of turn, and before it the ids of all that came before: (prompt, answer) pairs."""
+    rows = []
+    for ids, trained in encode(tokenizer, conversations):
+        starts = [place for place in range(1, len(ids)) if trained[place] and not trained[place - 1]]
+        ends = [next((place for place in range(start, len(ids)) if not trained[place]), len(ids)) for start in starts]
+        rows.append([(ids[:start], ids[start:end]) for start, end in zip(starts, ends, strict=True)])
+    return rows

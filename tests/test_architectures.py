@@ -4,16 +4,20 @@ from __future__ import annotations
 
 import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
 from models import data, losses, presets
+from tasks import pack_pairs
+from tasks.stage import Job
 from tests import corpus
 from tests.test_engine import job, log, run
+from tests.test_engine import losses as losses_of
 
 DECODERS: dict[str, dict[str, Any]] = {
     "llama": {"preset": "tiny"},
@@ -21,16 +25,27 @@ DECODERS: dict[str, dict[str, Any]] = {
     "moe": {"preset": "tiny-moe"},
     "retnet": {"preset": "retnet-tiny"},
 }
+ALL = DECODERS | {"t5": {"preset": "t5-tiny", "learning_rate": 3e-3}}
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    return corpus.build(tmp_path_factory.mktemp("corpus"))
+    found = dict(corpus.build(tmp_path_factory.mktemp("corpus")))
+    home = tmp_path_factory.mktemp("pairs")
+    shutil.copytree(found["rows"] / "sft", home / "rows" / "text2text")
+    job = Job(out=home / "out", scratch=home / "scratch")
+    pack_pairs.run(job, pack_pairs.Params(), rows=home / "rows", tokenizer=found["tokenizer"])
+    return found | {"pairs-rows": home / "rows", "packed-pairs": job.out}
 
 
-@pytest.mark.parametrize("name", DECODERS)
+def folders_of(folders: dict[str, Path], name: str) -> dict[str, Path]:
+    return folders | ({"packed": folders["packed-pairs"]} if name == "t5" else {})
+
+
+@pytest.mark.parametrize("name", ALL)
 def test_a_stopped_run_goes_on_to_the_last_digit(folders: dict[str, Path], tmp_path: Path, name: str) -> None:
-    settings = DECODERS[name] | {"steps": 6, "eval_steps": 3}
+    settings = ALL[name] | {"steps": 6, "eval_steps": 3}
+    folders = folders_of(folders, name)
     resources = {"micro_batch": 4}  # two pieces a step
     asked = iter(range(1, 100))
     stopped = job(folders, tmp_path / "stopped", resources=resources, **settings)
@@ -62,6 +77,35 @@ def test_packed_documents_do_not_see_each_other(name: str) -> None:
         leaking = model(input_ids=ids, labels=labels).item()
     assert packed == pytest.approx(alone, rel=2e-6)
     assert abs(leaking - alone) > 1e-4 * alone, "the test sees a leak where there is one"
+
+
+def test_packed_pairs_are_the_conversations_and_are_cut_to_the_context(folders: dict[str, Path]) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(folders["tokenizer"])
+    expected, _ = data.exchanges(folders["pairs-rows"] / "text2text" / "train.parquet", tokenizer, 1000)
+    whole, cut = (data.Pairs(folders["packed-pairs"], "train", context) for context in (1000, 9))
+    assert [whole[number] for number in range(len(whole))] == [expected[number] for number in range(len(expected))]
+    assert whole.lengths.tolist() == data.lengths(expected).tolist()
+    for number in range(20):
+        assert cut[number]["prompt_ids"] == whole[number]["prompt_ids"][-9:]
+        assert cut[number]["answer_ids"] == whole[number]["answer_ids"][:9]
+        assert cut.lengths[number] == len(cut[number]["prompt_ids"]) + len(cut[number]["answer_ids"])
+
+
+def test_a_text_to_text_model_learns_and_loads(folders: dict[str, Path], tmp_path: Path) -> None:
+    folders = folders_of(folders, "t5")
+    result, _ = run(job(folders, tmp_path, steps=25, **ALL["t5"]))
+    assert result is not None
+    found = losses_of(tmp_path)
+    assert abs(found[0] - math.log(400)) < 1.2 and found[-1] < 2
+    model = AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "out" / "model").eval()
+    valid = data.Pairs(folders["packed"], "valid", 32)
+    rows = [valid[number] for number in range(min(len(valid), 512 // 39))]
+    total = tokens = 0.0
+    for row in rows:
+        with torch.no_grad():
+            loss = model(input_ids=torch.tensor([row["prompt_ids"]]), labels=torch.tensor([row["answer_ids"]])).loss.item()
+        total, tokens = total + loss * len(row["answer_ids"]), tokens + len(row["answer_ids"])
+    assert total / tokens == pytest.approx(result["eval_loss"], rel=1e-4)
 
 
 def test_experts_share_the_work_and_the_log_says_so(folders: dict[str, Path], tmp_path: Path) -> None:
