@@ -115,7 +115,7 @@ def applies(node: str) -> bool:
 
 def judge(node: str, stats: Stats, folder: Path, rules: Contract, last: Record | None) -> Verdict:
     """Check a stage's statistics and files, by themselves and against the last run's."""
-    changes = [*_alone(node, stats, rules), *(_compared(stats, last.stats, rules) if last else ())]
+    changes = [*_alone(node, stats, rules), *(_compared(STEPS[family(node)], stats, last.stats, rules) if last else ())]
     changes.sort(key=lambda change: not change.breach)  # stable: else in the order of the sources
     return Verdict(node, last.key if last else None, changes, [*_schemas(folder), *_sums(node, stats, folder)])
 
@@ -219,16 +219,23 @@ def _alone(node: str, stats: Stats, rules: Contract) -> Iterator[Change]:
             yield Change(source, "rows dropped", "", percent(dropped), "", limit, True)
 
 
-def _compared(now: Stats, last: Stats, rules: Contract) -> Iterator[Change]:
-    """Every figure that moved since the last run."""
+def _compared(step: str, now: Stats, last: Stats, rules: Contract) -> Iterator[Change]:
+    """Every figure that moved since the last run.
+
+    How many rows came is judged where they are read, and a source that is gone where sources meet: what a step drops is held against it
+    once, not against every step after it.
+    """
     before, after = last.get("funnel", {}), now.get("funnel", {})
     for source in dict.fromkeys([*before, *after]):
         old, new = before.get(source), after.get(source)
         if old is None or new is None or not old["in"]:
-            yield from _one_sided(source, old, new, rules)
+            if new is not None and new["in"]:
+                yield Change(source, "rows read", "none" if old else "", f"{new['in']:,}", "new", "", False)
+            elif old is not None and old["in"]:
+                yield from _rows(source, old["in"], 0, rules, step in ("ingest", "dedup"))
             continue
         enough = min(old["in"], new["in"]) >= rules.compare_from
-        yield from _rows(source, old["in"], new["in"], rules)
+        yield from _rows(source, old["in"], new["in"], rules, step == "ingest")
         if new["in"]:
             yield from _share(
                 source, "kept", old["kept"] / old["in"], new["kept"] / new["in"], -rules.kept_points, "kept_points", enough
@@ -242,19 +249,11 @@ def _compared(now: Stats, last: Stats, rules: Contract) -> Iterator[Change]:
                 yield from _shape(source, name, last[name][source], found, getattr(rules, bound), bound, rules.compare_from)
 
 
-def _one_sided(source: str, old: Mapping[str, Any] | None, new: Mapping[str, Any] | None, rules: Contract) -> Iterator[Change]:
-    """A source that came or went."""
-    if new is not None and new["in"]:
-        yield Change(source, "rows read", "none" if old else "", f"{new['in']:,}", "new", "", False)
-    elif old is not None and old["in"]:
-        yield from _rows(source, old["in"], 0, rules)
-
-
-def _rows(source: str, old: int, new: int, rules: Contract) -> Iterator[Change]:
+def _rows(source: str, old: int, new: int, rules: Contract, judged: bool) -> Iterator[Change]:
     fallen = 100 * (1 - new / old)
-    limit = f"it may fall by {rules.rows_percent:g} % (contract.rows_percent)"
+    limit = f"it may fall by {rules.rows_percent:g} % (contract.rows_percent)" if judged else ""
     if new != old:
-        breach = fallen > rules.rows_percent and old >= rules.compare_from
+        breach = judged and fallen > rules.rows_percent and old >= rules.compare_from
         yield Change(source, "rows read", f"{old:,}", f"{new:,}", f"{-fallen:+.1f} %", limit, breach)
 
 

@@ -90,7 +90,7 @@ def test_the_same_figures_are_no_change(tmp_path):
     ],
 )
 def test_shares_and_counts_may_move_so_far(tmp_path, now, expected):
-    verdict = judge(tmp_path, {"funnel": {"a": now}}, {"funnel": {"a": counts(1000, short=50)}})
+    verdict = judge(tmp_path, {"funnel": {"a": now}}, {"funnel": {"a": counts(1000, short=50)}}, node="ingest-a")
     assert sorted(breaches(verdict)) == expected
 
 
@@ -119,14 +119,22 @@ def test_what_moved_within_its_bounds_is_told_after_the_breaches(tmp_path):
 
 
 def test_a_source_that_went_is_a_breach_and_one_that_came_is_not(tmp_path):
-    verdict = judge(tmp_path, {"funnel": {"b": counts(300)}}, {"funnel": {"a": counts(400)}})
+    now, last = {"funnel": {"b": counts(300)}}, {"funnel": {"a": counts(400)}}
+    verdict = judge(tmp_path / "dedup", now, last, node="dedup")
     assert [(c.source, c.now, c.breach) for c in verdict.changes] == [("a", "0", True), ("b", "300", False)]
+    assert breaches(judge(tmp_path / "split", now, last, node="split")) == [], "said once"
+
+
+def test_what_one_stage_dropped_is_not_held_against_the_next(tmp_path):
+    now, last = {"funnel": {"a": counts(600, short=30)}}, {"funnel": {"a": counts(1000, short=50)}}
+    assert breaches(judge(tmp_path / "ingest", now, last, node="ingest-a")) == [("a", "rows read")]
+    assert judge(tmp_path / "filter", now, last).breaches == [] and judge(tmp_path / "filter2", now, last).changes
 
 
 def test_few_rows_prove_nothing_unless_the_recipe_says_so(tmp_path):
     now, last = {"funnel": {"a": counts(20, short=15)}}, {"funnel": {"a": counts(90)}}
-    assert breaches(judge(tmp_path / "few", now, last)) == []
-    assert len(breaches(judge(tmp_path / "asked", now, last, compare_from=20))) == 3
+    assert breaches(judge(tmp_path / "few", now, last, node="ingest-a")) == []
+    assert len(breaches(judge(tmp_path / "asked", now, last, node="ingest-a", compare_from=20))) == 3
 
 
 def test_nothing_left_of_a_source_is_a_breach_of_a_first_run_but_not_of_a_split(tmp_path):
