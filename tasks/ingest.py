@@ -72,6 +72,9 @@ def _cleaned(kind: str, clean: Callable[[str], str], row: Row) -> Row:
             cleaned[name] = clean(row[name])
     if "messages" in row:
         cleaned["messages"] = [{"role": turn["role"], "content": clean(turn["content"])} for turn in row["messages"]]
+    for name in ("subject", "meta"):
+        if name in row:
+            cleaned[name] = storable(row[name])
     if "choices" in row:
         cleaned["choices"] = [clean(choice) for choice in row["choices"]]
     return cleaned

@@ -18,6 +18,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.rows import BrokenFile, Drop
+from tasks.sources import charset as charsets
 from tasks.sources import jsons, tables
 from tasks.sources.charset import charset, lines
 from tasks.sources.jsons import json_rows
@@ -233,11 +234,21 @@ def test_a_broken_row_of_a_table_is_its_first_line(tmp_path: Path) -> None:
 
 
 def test_a_stray_quote_costs_one_row_of_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tables, "_OPEN", 500)
+    monkeypatch.setattr(tables, "LONGEST", 500)
     path = tmp_path / "a.csv"
     path.write_text('ask,answer\na,"b\n' + "c,d\n" * 2000, "utf-8")
     found = list(csv_rows(path))
-    assert (len(good(found)), [drop.reason for drop in drops(found)]) == (2000, ["broken CSV"])
+    assert (len(good(found)), [drop.reason for drop in drops(found)]) == (2000, ["row too long"])
+
+
+@pytest.mark.parametrize("end", ["\n", "\r\n"])
+def test_a_line_too_long_is_dropped_not_held(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, end: str) -> None:
+    for module in (charsets, tables):
+        monkeypatch.setattr(module, "LONGEST", 1000)
+    (tmp_path / "a.csv").write_text(f"ask,answer{end}a,b{end}{'x' * 5000},c{end}d,e{end}", "utf-8", newline="")
+    assert [getattr(row, "reason", row) for row in csv_rows(tmp_path / "a.csv")] == [
+        {"ask": "a", "answer": "b"}, "row too long", {"ask": "d", "answer": "e"},
+    ]  # fmt: skip
 
 
 @settings(max_examples=60, deadline=None)

@@ -15,6 +15,7 @@ from tasks.rows import BrokenFile, Drop
 from tasks.sources.opening import CHUNK, LONGEST, cut_is_broken, decompressed, head_of, inside, what_is
 
 _SURE = 2  # characters of three bytes in UTF-8: text in GBK has more of them by chance, before a bad byte, once in some thousand lines
+_LOOK = 4096  # bytes or characters of a line that are looked at
 _TOLERATED = 0.1  # share of lines in neither encoding: above, the file is not what we think
 _MIXED = 0.01  # share of lines in the other encoding: above, files of both were joined
 
@@ -55,14 +56,14 @@ def _kind(line: bytes) -> str | None:
     try:
         return "utf-8" if _wide(line.decode("utf-8")) > _SURE else None
     except UnicodeDecodeError as error:
-        if _wide(line[: error.start].decode("utf-8")) > _SURE:
+        if _wide(line[: min(error.start, _LOOK)].decode("utf-8", "ignore")) > _SURE:
             return None  # UTF-8 with a damaged byte
     return "gb18030" if _decodes(line, "gb18030") else None
 
 
 def _wide(text: str) -> int:
-    """Characters of three and four bytes. Those of two are no evidence: 头痛 in GBK is ͷʹ in UTF-8."""
-    return sum(character >= "\u0800" for character in text)
+    """Characters of three and four bytes near the start. Those of two are no evidence: 头痛 in GBK is ͷʹ in UTF-8."""
+    return sum(character >= "\u0800" for character in text[:_LOOK])
 
 
 def charset(path: Path) -> Charset:
@@ -111,10 +112,18 @@ def _decodes(line: bytes, name: str) -> bool:
 def lines(path: Path) -> Iterator[bytes]:
     r"""The lines of a file with their ends (\n, \r\n or \r, none of which is part of a character in either encoding), without a byte order mark.
 
-    A line of more than `LONGEST` bytes comes in pieces.
+    Of a line of more than `LONGEST` bytes only so many come, without an end.
     """
     with cut_is_broken(path), decompressed(path) as file, io.TextIOWrapper(file, "latin-1", newline="") as text:
         start = codecs.BOM_UTF8
         while line := text.readline(LONGEST):
             yield line.encode("latin-1").removeprefix(start)
             start = b""
+            if len(line) == LONGEST:
+                while line and not line.endswith(("\n", "\r")):
+                    line = text.readline(CHUNK)
+
+
+def too_long(line: bytes) -> bool:
+    """Whether a line of `lines` is only the beginning of one."""
+    return len(line) >= LONGEST - len(codecs.BOM_UTF8) and not line.endswith((b"\n", b"\r"))

@@ -23,9 +23,7 @@ def read(path: Path) -> Iterator[dict[str, Any] | Drop]:
     subject = path.name.split(".")[0]
     for split in _SPLITS:
         subject = subject.removesuffix(split)
-    for one in rows_of(
-        path, "exam", "a table (CSV) with question, A, B and answer (test sets without answers are of no use here)"
-    ):
+    for one in rows_of(path, "exam", "a table (CSV) with question, A, B and answer"):
         yield one if isinstance(one, Drop) else {**one, "subject": subject}
 
 

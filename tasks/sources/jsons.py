@@ -15,6 +15,7 @@ from tasks.sources.charset import not_decoded, undecoded
 from tasks.sources.opening import CHUNK, LONGEST, cut_is_broken, decompressed, what_is
 
 _PEEK = 1 << 16  # bytes that tell the three layouts apart
+_JSON = json.JSONDecoder(strict=False)  # line breaks and tabs inside strings are let through
 _BAD = (ValueError, RecursionError)  # not JSON, a number of too many digits, nested too deep
 
 
@@ -65,7 +66,7 @@ def _printed(start: bytes) -> bool:
     if len(lines) < 2 or lines[1][:1] not in (b'"', b"}"):
         return False
     try:
-        json.loads(lines[0])
+        _JSON.decode(lines[0].decode("utf-8", "replace"))
     except _BAD:
         return True
     return False
@@ -87,7 +88,7 @@ def _lines(rest: io.BufferedReader[Any]) -> Iterator[Any]:
         if not line.strip():
             continue
         try:
-            yield json.loads(line, strict=False)
+            yield _JSON.decode(line)
         except _BAD as error:
             end = "" if raw.endswith(b"\n") else "; the file ends inside this line"
             yield Drop("broken JSON", f"line {number}: {error}{end}", line.strip()[:1000])
@@ -95,23 +96,24 @@ def _lines(rest: io.BufferedReader[Any]) -> Iterator[Any]:
 
 _BETWEEN = re.compile(r"[\s,\ufeff]*")
 _FIRST = re.compile(r'\{\s*("(?:[^"\\\n]|\\.)*")\s*:')
+_NAMES = 16  # first names that are remembered
 _ELEMENT = re.compile(r"[\]}\"]\s*,\s*(?=[{\[])")
 
 
 class _Values:
     """The elements of a JSON array, or JSON values one after the other.
 
-    After a broken one reading goes on where the next row seems to start: at an object whose first name is that of the rows before, since an
+    After a broken one reading goes on where the next row seems to start: at an object with a first name that a row before had, since an
     object inside a row has other names.
     """
 
     def __init__(self, path: Path, rest: io.BufferedReader[Any], array: bool):
         self.path, self.rest, self.array = path, rest, array
         self.decoder = codecs.getincrementaldecoder("utf-8-sig")("surrogateescape")
-        self.decode = json.JSONDecoder(strict=False).raw_decode
+        self.decode = _JSON.raw_decode
         self.buffer, self.at, self.ended = "", 0, False
         self.want, self.number = CHUNK, 0
-        self.first = ""  # the first name of a row, as it is written
+        self.firsts: dict[str, None] = {}  # the first names of rows, as they are written
         self.comma = False  # whether one stood before the next character
         self.closed: bool | None = None  # whether a bracket ends the file after a broken last row; None without such a row
 
@@ -184,21 +186,21 @@ class _Values:
         if undecoded(text := self.buffer[start:end]):
             yield not_decoded(f"row {self.number} is not UTF-8", text)
             return
-        if not self.first and (name := _FIRST.match(text)):
-            self.first = name.group(1)
+        if len(self.firsts) < _NAMES and (name := _FIRST.match(text)):
+            self.firsts[name.group(1)] = None
         yield value
 
     def resync(self, start: int) -> None:
         """Go to the next row at or after `start`, or to the end of the file if there is none."""
         broken = _FIRST.match(self.buffer, self.at)
-        first = self.first or (broken.group(1) if broken else "")
-        begins = re.compile(r"\{\s*" + re.escape(first) + r"\s*:") if first else _ELEMENT
+        firsts = [*self.firsts] or ([broken.group(1)] if broken else [])
+        begins = re.compile(rf"\{{\s*(?:{'|'.join(map(re.escape, firsts))})\s*:") if firsts else _ELEMENT
         self.at = min(start, len(self.buffer))
         while not (found := begins.search(self.buffer, self.at)):
             if self.ended:
                 self.closed = self.buffer.rstrip().endswith("]")
                 self.at = len(self.buffer)
                 return
-            self.at = max(self.at, len(self.buffer) - len(first) - 64)
+            self.at = max(self.at, len(self.buffer) - max(map(len, firsts), default=0) - 64)
             self.more()
-        self.at = found.start() if first else found.end()
+        self.at = found.start() if firsts else found.end()

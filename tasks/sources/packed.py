@@ -62,7 +62,7 @@ def unpack(text: str) -> list[Turn]:
 
 def _turns(text: str, speaker: re.Pattern[str]) -> list[Turn]:
     marks = list(speaker.finditer(text))
-    ends = [mark.start() for mark in marks[1:]] + [len(text)]
+    ends = [*(mark.start() for mark in marks), len(text)][1:]
     turns: list[Turn] = []
     for mark, end in zip(marks, ends, strict=True):
         role, content = _ROLES[mark.group(1).lower()], _SENTINEL.sub("", text[mark.end() : end]).strip()
@@ -104,7 +104,7 @@ def replies(answer: str, history: bool) -> list[Turn]:
 def unpack_moss(text: str) -> list[Turn]:
     """The turns of MOSS's `plain_text`: what stands before the first of them, and thoughts, commands and results, are left out."""
     marks = list(_MOSS.finditer(text))
-    ends = [mark.start() for mark in marks[1:]] + [len(text)]
+    ends = [*(mark.start() for mark in marks), len(text)][1:]
     return [
         {"role": _ROLES[mark.group(1).lower()], "content": without_marks(text[mark.end() : end])}
         for mark, end in zip(marks, ends, strict=True)

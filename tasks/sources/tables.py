@@ -10,13 +10,12 @@ from pathlib import Path
 from typing import Any
 
 from tasks.rows import BrokenFile, Drop
-from tasks.sources.charset import Charset, charset, lines, not_decoded, undecoded
+from tasks.sources.charset import Charset, charset, lines, not_decoded, too_long, undecoded
 from tasks.sources.jsons import json_rows
-from tasks.sources.opening import head_of, inside, what_is
+from tasks.sources.opening import LONGEST, head_of, inside, what_is
 
 _PACKED = (".gz", ".bz2", ".xz", ".zst")
 _BATCH = 16 << 20  # bytes of Parquet rows in memory at a time
-_OPEN = 1 << 24  # characters: a quoted cell that is still open after so many is taken for a stray quote
 
 
 def container(path: Path) -> str:
@@ -69,13 +68,13 @@ def csv_rows(path: Path, delimiter: str = ",", found: Charset | None = None) -> 
             row = next(csv.reader(text, delimiter=delimiter, strict=True))
         except StopIteration:
             break
-        except (csv.Error, _OpenTooLong) as error:
+        except (csv.Error, _TooLong) as error:
             if not header:
                 raise BrokenFile(
                     path, f"a table with a header line was expected, but line {text.number} is broken ({error})"
                 ) from None
-            line = text.back()
-            yield Drop("broken CSV", f"line {text.number}: {error}", line[:1000])
+            line, reason = text.back(), "row too long" if isinstance(error, _TooLong) else "broken CSV"
+            yield Drop(reason, f"line {text.number}: {error}", line[:1000])
             continue
         if not row:  # a blank line
             continue
@@ -101,8 +100,8 @@ def _header(path: Path, row: list[str]) -> list[str]:
     return [name.strip().lower() for name in row]
 
 
-class _OpenTooLong(Exception):
-    """A quoted cell goes on for more than `_OPEN` characters."""
+class _TooLong(Exception):
+    """A row goes on for more than `LONGEST` characters: one line, or a stray quote that is never closed."""
 
 
 class _Lines:
@@ -123,11 +122,18 @@ class _Lines:
         return self
 
     def __next__(self) -> str:
-        if self.size > _OPEN:
-            raise _OpenTooLong("a quoted cell is never closed")
-        line = self.again.popleft() if self.again else self.charset.decode(next(self.raw))
+        if self.again:
+            line = self.again.popleft()
+        else:
+            raw = next(self.raw)
+            line = self.charset.decode(raw)
+            if too_long(raw):
+                self.row.append(line[:1000])
+                raise _TooLong(f"more than {LONGEST >> 20} MB")
         self.row.append(line)
         self.size += len(line)
+        if self.size > LONGEST:
+            raise _TooLong("a quoted cell is never closed")
         return line
 
     def back(self) -> str:
@@ -167,12 +173,14 @@ def parquet_rows(path: Path) -> Iterator[dict[str, Any] | Drop]:
                     path, f"after {number:,} rows its data is damaged ({_said(error)})", "download it again"
                 ) from None
             if batch is None:
-                return
+                break
             try:
                 yield from batch.to_pylist()
             except unreadable:
                 yield from (_one(batch, place, f"row {number + place + 1:,}", unreadable) for place in range(batch.num_rows))
             number += batch.num_rows
+        if number != about.num_rows:
+            raise BrokenFile(path, f"its footer tells of {about.num_rows:,} rows, but there are {number:,}", "download it again")
 
 
 def _one(batch: Any, place: int, where: str, unreadable: tuple[type[BaseException], ...]) -> dict[str, Any] | Drop:

@@ -8,10 +8,10 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tasks.rows import BrokenFile, Drop, Kind
+from tasks.rows import Drop, Kind
 from tasks.sources import TABLES
-from tasks.sources.charset import charset, lines, not_decoded, undecoded
-from tasks.sources.opening import head_of, inside, what_is
+from tasks.sources.charset import charset, lines, not_decoded, too_long, undecoded
+from tasks.sources.opening import LONGEST, head_of, inside, what_is
 from tasks.sources.sniff import misfit, sniff
 from tasks.sources.sniff import read as rows_of
 from tasks.sources.tables import suffix
@@ -58,23 +58,26 @@ def _file(path: Path) -> Iterator[dict[str, Any] | Drop]:
     found, title = charset(path), path.name.split(".")[0]
     kept: list[str] = []
     size = part = 0
-    for line in lines(path):
+    for number, line in enumerate(lines(path), start=1):
+        if too_long(line):
+            yield Drop("row too long", f"line {number} has more than {LONGEST >> 20} MB", found.decode(line[:1000]))
+            continue
         text = found.decode(line).replace("\r\n", "\n").replace("\r", "\n")
-        if "\0" in text:
-            raise BrokenFile(path, "plain text was expected, but there are NUL bytes in it", "give the source another format")
         kept.append(text)
         size += len(text)
         if size > _WHOLE and (not text.strip() or size > 2 * _WHOLE):
             part += 1
             yield _document(title, "".join(kept), found.name, part)
             kept, size = [], 0
-    if size or not part:
+    if kept or not part:
         yield _document(title, "".join(kept), found.name, part and part + 1)
 
 
 def _document(title: str, text: str, encoding: str, part: int) -> dict[str, Any] | Drop:
     if not text.strip():
         return Drop("no text", "", title)
+    if text.count("\0") > len(text) // 100:
+        return Drop("binary data", f"part {part or 1}")
     if undecoded(text):
         return not_decoded(f"part {part or 1} is not in {encoding.upper()}", text)
     return {"title": title, "text": text, "lang": "", "meta": json.dumps({"part": part} if part else {})}
