@@ -20,6 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.bench import ROOT, close
+from benchmarks.watch import family, pss
 
 COMMAND = [sys.executable, "-m", "benchmarks.tokenizer"]
 SIZE = 32_000  # tokens
@@ -109,27 +110,6 @@ def measured(megabytes: float, work: str, folder: str) -> dict[str, Any]:
     used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
     facts = {"gb": peak / 1e9, "seconds": time.monotonic() - started, "cpu_s": used}
     return facts | json.loads(child.stdout.read().splitlines()[-1])
-
-
-def family(parent: int) -> list[int]:
-    """A process and all below it."""
-    found = [parent]
-    for pid in found:
-        try:
-            for thread in Path(f"/proc/{pid}/task").iterdir():
-                found += map(int, (thread / "children").read_text().split())
-        except OSError:  # it has ended
-            continue
-    return found
-
-
-def pss(pid: int) -> int:
-    """Bytes that a process holds, what it shares counted by its share."""
-    try:
-        lines = Path(f"/proc/{pid}/smaps_rollup").read_text().splitlines()
-    except OSError:
-        return 0
-    return next((int(line.split()[1]) * 1024 for line in lines if line.startswith("Pss:")), 0)
 
 
 def main(megabytes: float, peers: list[float]) -> None:

@@ -191,6 +191,7 @@ def report_on(tokenizer: Tokenizer, rows: Path, *, first: int, strict: bool) -> 
     return {
         "vocab_size": tokenizer.get_vocab_size(),
         "sources": dict(sorted(sources.items())),
+        "changed": sum(row["texts"] - row["exact"] for row in sources.values()),
         "longest": sorted(whole, key=lambda text: (-len(text), text))[:SHOWN],
         "sample": _spread(list(shown.values())),  # from the most to the least frequent
         "incomplete": {"tokens": len(incomplete), "sample": _spread([shown[number] for number in incomplete])},

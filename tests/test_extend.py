@@ -142,6 +142,8 @@ def test_a_base_that_changes_text_is_said_and_counted(tmp_path):
     counted = tiny.make_counts(tmp_path / "counts", world)
     stats = tokenizer.run(job, params, counts=counted, rows=world, base=[tmp_path / "tokenizer.json"])
     assert stats["sources"]["world"]["exact"] < stats["sources"]["world"]["texts"]
+    row = stats["sources"]["world"]
+    assert json.loads((tmp_path / "out" / "report.json").read_text())["changed"] == row["texts"] - row["exact"]
     assert any("do not come back" in line for line in said)
 
 
