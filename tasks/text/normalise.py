@@ -1,7 +1,8 @@
 """Clean text without harming it: one spelling of white space, width and punctuation, the same after a second pass.
 
-What must survive: every letter and digit, decimals, URLs, quotes, paragraph breaks, indentation, and code, which is left as it is between
-fences (``` or ~~~) and between back quotes. Every rule is linear in the length of the text.
+What must survive: every letter and digit, decimals, URLs, quotes, paragraph breaks, indentation, formulas, string literals, and code, which is
+left as it is between fences (``` or ~~~) and between back quotes. Every rule is linear in the length of the text, and looks for what it is
+about before it runs, since most texts have little of it.
 """
 
 from __future__ import annotations
@@ -13,32 +14,49 @@ from collections.abc import Iterator
 from tasks.text.script import HAN
 
 _NEWLINE = re.compile("\r\n?|[\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
-# what no reader sees: control characters, soft hyphen, zero-width and direction marks, lone surrogates, non-characters
-_JUNK = re.compile(
-    "[\x00-\x08\x0e-\x1b\x1f\x7f-\x84\x86-\x9f\u00ad\u034f\u180e\u200b\u200c\u200e\u200f\u202a-\u202e\u2060-\u206f"
-    "\ud800-\udfff\ufeff\ufff9-\ufffb\ufffe\uffff]"
+_SPACES = re.compile("[\u00a0\u1680\u2000-\u200a\u202f\u205f]")
+# what no reader sees: control characters, soft hyphen, zero-width and direction marks, lone surrogates, private use, non-characters
+_UNSEEN = (
+    "\x00-\x08\x0e-\x1b\x1f\x7f-\x84\x86-\x9f\u00ad\u034f\u061c\u180e\u200b\u200c\u200e\u200f\u202a-\u202e\u2060-\u206f"
+    "\ud800-\udfff\ue000-\uf8ff\ufdd0-\ufdef\ufeff\ufff9-\ufffb\ufffe\uffff\U000f0000-\U0010ffff"
+)
+_JUNK = re.compile(f"[{_UNSEEN}]")
+_ODD = re.compile(
+    f"[{_UNSEEN}\x0b-\x0d\x1c-\x1e\x85\u2028\u2029\u00a0\u1680\u2000-\u200a\u202f\u205f\u200d\U000e0000-\U000e007f]"
 )
 _EMOJI = "\u2190-\u2bff\u3030\ufe0f\U0001f000-\U0001faff"
 _JOINER = re.compile(
     f"(?<![{_EMOJI}])\u200d|\u200d(?![{_EMOJI}])"
 )  # a zero-width joiner belongs inside an emoji and nowhere else
-_SPACES = re.compile("[\u00a0\u1680\u2000-\u200a\u202f\u205f]")
+_TAGS = re.compile("(\U0001f3f4[\U000e0020-\U000e007f]+)|[\U000e0000-\U000e007f]")  # as do tags, inside a flag
 
 _WIDE = {wide: wide - 0xFEE0 for block in ((0xFF10, 0xFF1A), (0xFF21, 0xFF3B), (0xFF41, 0xFF5B)) for wide in range(*block)}
-_HAS_WIDE = re.compile("[\uff10-\uff19\uff21-\uff3a\uff41-\uff5a]")
+_WIDE |= {0xFF61: 0x3002, 0xFF64: 0x3001, 0xFF62: 0x300C, 0xFF63: 0x300D}  # and ｡､｢｣, which are narrow where they should be wide
+_HAS_WIDE = re.compile("[\uff10-\uff19\uff21-\uff3a\uff41-\uff5a｡､｢｣]")
 _CODE = re.compile(r"``[^\n]*?``|`[^`\n]+`")
 _URL = re.compile(r"(?:https?|ftp)://[^\s<>\"'，。；！？、（）《》【】“”\x02\x03]+")
+_FORMULA = re.compile(rf"\$\$[^$]{{1,2000}}\$\$|\$(?=[^$\n]*\\|[^{HAN}$\n]*\$)[^$\n]+\$|\\\([^\n]*?\\\)|\\\[[^\]]{{1,2000}}?\\\]")
+_LITERAL = re.compile(  # print("你,好"), s = '你,好', {"键": "值,值"}; not 他说,"你,好"
+    rf"""(?<=[=(\[{{,+])(?<![{HAN}][=(\[{{,+])[ \t\u3000]*+(?:"[^"\n]*"|'[^'\n]*')|(?<=":)[ \t\u3000]*+"[^"\n]*\""""
+)
 _INDENT = re.compile("^[ \t]*\u3000[\u3000 \t]*", re.MULTILINE)  # the two ideographic spaces that open a Chinese paragraph
-_TRAILING = re.compile(r"(?<![ \t])[ \t]++$", re.MULTILINE)
+_TRAILING = re.compile(r"[ \t]++$", re.MULTILINE)
 _RUN = re.compile(r"(?<=\S) {2,}+")
 _BLANKS = re.compile(r"\n{3,}+")
-_POINT = re.compile(r"(?<=[0-9])．(?=[0-9])")
+_POINT = re.compile(r"．(?<=[0-9]．)(?=[0-9])")
+_TIME = re.compile("：(?<=[0-9]：)(?=[0-5][0-9](?![0-9]))")
+_PERCENT = re.compile(r"％(?<=[0-9]％)")
 _LEFT, _RIGHT = f"{HAN}”’》」』）】", f"{HAN}“‘《「『（【"
-_MARKS = re.compile(f"(?<=[{_LEFT}])([,;:!?]++)(?: ?(?=[{_RIGHT}])|$)", re.MULTILINE)
-_STOP = re.compile(rf"(?<=[{HAN}])\.$", re.MULTILINE)
-_CHINESE = str.maketrans(",;:!?", "，；：！？")
+_MARK = ",;:!?"
+_MARKS = re.compile(f"[{_MARK}](?<=[{_LEFT}].)[{_MARK}]*+(?: ?(?=[{_RIGHT}])|$)", re.MULTILINE)
+_SPACED = re.compile(f" (?<=[{_LEFT}] )([{_MARK}]++) ?(?=[{_RIGHT}])")
+_STOP = re.compile(rf"\.$(?<=[{HAN}]\.)", re.MULTILINE)
+_CHINESE = str.maketrans(",;:!?", "，；：！？") | {ord(" "): None}
 _ROUND = re.compile(r"[()\n]")
 _IS_HAN = re.compile(f"[{HAN}]")
+_LOUD = "！？!?。，、；：~～"
+_SHOUT = re.compile(f"([{_LOUD}])\\1{{3,}}+")  # ！！！！！！ says no more than ！！！
+_DOTS = re.compile("…{3,}+")
 _KEPT = re.compile("\x02([0-9]+)\x03")
 
 
@@ -46,11 +64,15 @@ def normalise(text: str) -> str:
     r"""One spelling for one text. `normalise(normalise(text)) == normalise(text)`.
 
     Line ends become \n, at most one line stays blank, and lines lose trailing spaces; NBSP and its kind become a space, runs of spaces in a
-    line become one (indentation stays); zero-width and control characters go; Unicode is composed (NFC); full-width letters and digits become
-    ASCII; ASCII , ; : ! ? ( ) between Chinese characters become Chinese marks, and a full stop after one at the end of a line becomes 。.
+    line become one (indentation stays); zero-width, control and private characters go; Unicode is composed (NFC); full-width letters and
+    digits become ASCII; ASCII , ; : ! ? ( ) between Chinese characters become Chinese marks, and a full stop after one at the end of a line
+    becomes 。; a mark repeated more than three times is repeated three times, and an ellipsis is ……
     """
-    text = _JUNK.sub("", _NEWLINE.sub("\n", text))
-    text = unicodedata.normalize("NFC", _SPACES.sub(" ", _JOINER.sub("", text)))
+    if _ODD.search(text):
+        text = _JUNK.sub("", _NEWLINE.sub("\n", text))
+        text = _TAGS.sub(lambda match: match.group(1) or "", text)
+        text = _SPACES.sub(" ", _JOINER.sub("", text))
+    text = unicodedata.normalize("NFC", text)
     parts = [part if code else _prose(part) for code, part in _fences(text)]
     return "\n".join(parts).strip()
 
@@ -88,19 +110,50 @@ def _prose(text: str) -> str:
         text = _CODE.sub(keep, text)
     if _HAS_WIDE.search(text):
         text = unicodedata.normalize("NFC", text.translate(_WIDE))
+    if "$" in text or "\\(" in text or "\\[" in text:
+        text = _FORMULA.sub(keep, text)
     if "://" in text:
         text = _URL.sub(keep, text)
-    text = _INDENT.sub("", text).replace("\u3000", " ") if "\u3000" in text else text
-    text = _RUN.sub(" ", _TRAILING.sub("", text))
-    text = _POINT.sub(".", text)
-    if "(" in text:
-        text = _round_brackets(text)
-    text = _MARKS.sub(lambda match: match.group(1).translate(_CHINESE), text)
-    text = _BLANKS.sub("\n\n", _STOP.sub("。", text))
+    if '"' in text or "'" in text:
+        text = _LITERAL.sub(keep, text)
+    text = _spaces(text)
     if not text.strip("\n"):
         return ""
+    text = _marks(text)
     text = text[text.startswith("\n\n") : -1 if text.endswith("\n\n") else None]  # the line end to a fence is one more
-    return _KEPT.sub(lambda match: kept[int(match.group(1))], text) if kept else text
+    while kept and "\x02" in text:  # what is kept may hold what was kept before
+        text = _KEPT.sub(lambda match: kept[int(match.group(1))], text)
+    return text
+
+
+def _spaces(text: str) -> str:
+    if "\u3000" in text:
+        text = _INDENT.sub("", text).replace("\u3000", " ")
+    if " \n" in text or "\t\n" in text or text[-1:] in (" ", "\t"):
+        text = _TRAILING.sub("", text)
+    if "  " in text:
+        text = _RUN.sub(" ", text)
+    return _BLANKS.sub("\n\n", text) if "\n\n\n" in text else text
+
+
+def _marks(text: str) -> str:
+    if "．" in text:
+        text = _POINT.sub(".", text)
+    if "：" in text:
+        text = _TIME.sub(":", text)
+    if "％" in text:
+        text = _PERCENT.sub("%", text)
+    if "(" in text:
+        text = _round_brackets(text)
+    if any(f" {mark}" in text for mark in _MARK):
+        text = _SPACED.sub(lambda match: match.group(1).translate(_CHINESE), text)
+    if any(mark in text for mark in _MARK):
+        text = _MARKS.sub(lambda match: match.group().translate(_CHINESE), text)
+    if ".\n" in text or text.endswith("."):
+        text = _STOP.sub("。", text)
+    if any(4 * mark in text for mark in _LOUD):
+        text = _SHOUT.sub(r"\1\1\1", text)
+    return _DOTS.sub("……", text) if "………" in text else text
 
 
 def _round_brackets(text: str) -> str:
