@@ -17,16 +17,15 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from tasks import shards
+from tasks import shards, workers
 from tasks.checks import CHECKS, View, characters, masked, shortened, strings, view_of, without_boilerplate
 from tasks.leaks import Leaks
-from tasks.rows import EXCERPT, Drop, Writer, files, read
+from tasks.rows import EXCERPT, Drop, Writer, batches, files, read
 from tasks.rules import Rules
 from tasks.stage import Job, Stats, stage
 from tasks.text import privacy
 
 KINDS = ("documents", "conversations", "preferences")
-BATCH = 2_000  # rows in memory at a time
 SAMPLES = 5  # dropped rows of each reason shown to a person
 TENTHS = 10  # buckets of the shares of Chinese characters
 
@@ -66,6 +65,7 @@ def run(job: Job, params: Params, *, rows: Path, questions: dict[str, Path]) -> 
     """`rows` holds `<kind>/*.parquet`; so does the result, in input order, with what went in `dropped/`. `questions` are searched for in them."""
     import pyarrow.parquet as pq
 
+    workers.enough(job)
     asked = tuple(path for folder in questions.values() for path in files(folder, kind="questions"))
     meaning = [run.version, params.model_dump(mode="json"), [_digest(path) for path in asked]]
     pieces = [
@@ -109,11 +109,9 @@ def leaks_of(questions: tuple[Path, ...], characters: int, share: float, n: int)
 
 def filter_file(draft: Path, path: Path, kind: str, params: Params, questions: tuple[Path, ...]) -> Stats:
     """Filter one file of rows into `<kind>.parquet` and `dropped.parquet`."""
-    import pyarrow.parquet as pq
-
     leaks, tally = leaks_of(questions, *_search(params)), Tally()
     with Writer(draft / f"{kind}.parquet", kind) as kept, Writer(draft / "dropped.parquet", "dropped") as dropped:
-        for batch in pq.ParquetFile(path).iter_batches(BATCH):
+        for batch in batches(path):
             for verdict in verdicts(kind, batch.to_pylist(), params, leaks):
                 tally.count(verdict)
                 if verdict.drop is None:

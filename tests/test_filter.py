@@ -432,7 +432,6 @@ def test_the_same_bytes_with_any_number_of_workers(mixed: Path, tmp_path: Path, 
     out, stats = build(tmp_path / "one", mixed, questions)
     assert {"leaked evaluation question", "boilerplate", "residual HTML", "answer repeats the question"} <= set(stats["samples"])
     monkeypatch.setattr(shards, "BIG", 0)
-    monkeypatch.setattr(filters, "BATCH", 50)
     job = Job(tmp_path / "two" / "out", tmp_path / "two" / "scratch", Resources(workers=2))
     same = filters.run(job, filters.Params(), rows=mixed, questions=questions)
     assert same == stats
