@@ -21,6 +21,7 @@ from tasks import (
     extract,
     ingest,
     pack,
+    pack_pairs,
     pretrain,
     reference,
     rejected,
@@ -117,7 +118,8 @@ def _models(recipe: Recipe, add: Callable[..., str], questions: dict[str, str]) 
     base = {"base": _outside(recipe.tokenizer.base)} if recipe.tokenizer.base else {}
     learned = recipe.tokenizer.model_copy(update={"base": ""})  # what it holds is in the key, not where it lies
     add("tokenizer", tokenizer.run, learned, counts=_folder("counts"), rows=_folder("split"), **base)
-    add("pack", pack.run, recipe.pack, rows=_folder("split"), tokenizer=_folder("tokenizer"))
+    packing = (pack_pairs.run, pack_pairs.Params()) if recipe.pretrain.text2text else (pack.run, recipe.pack)
+    add("pack", *packing, rows=_folder("split"), tokenizer=_folder("tokenizer"))
     add("pretrain", pretrain.run, recipe.pretrain, packed=_folder("pack"), tokenizer=_folder("tokenizer"))
     add("sft", sft.run, recipe.sft, model=_folder("pretrain"), rows=_folder("split"))
     add("rejected", rejected.run, recipe.rejected, model=_folder("sft"), rows=_folder("split"))

@@ -279,7 +279,7 @@ def _cross_checks(data: dict[str, Any], flow: Flow) -> list[str]:
             problems.append(f"sources.{name}.path: no file {path}; correct the path or fetch the file")
         elif root is not None and isinstance(path, str) and path and not any(matches(root, path)):
             problems.append(f"sources.{name}.path: no file {root.absolute() / path}; correct the path or fetch the file")
-    problems += _unserved(sources, flow)
+    problems += _unserved(sources, flow, _text2text(data))
     weights = data["pack"].get("weights") if isinstance(data.get("pack"), dict) else None
     if isinstance(weights, dict) and weights:
         pretrained = [name for name, source in sources.items() if "pretrain" in _uses(source)]
@@ -293,14 +293,20 @@ def _uses(source: dict[str, Any]) -> list[str]:
     return [use for use in source["use"] if isinstance(use, str)] if isinstance(source.get("use"), list) else []
 
 
-def _unserved(sources: dict[str, dict[str, Any]], flow: Flow) -> list[str]:
+def _text2text(data: dict[str, Any]) -> bool:
+    preset = data["pretrain"].get("preset") if isinstance(data.get("pretrain"), dict) else None
+    return isinstance(preset, str) and preset.startswith("t5-")
+
+
+def _unserved(sources: dict[str, dict[str, Any]], flow: Flow, text2text: bool) -> list[str]:
     """What a flow reads that no source is for."""
     used = {use for source in sources.values() for use in _uses(source)}
     if not sources:
         return []
     if flow == "corpus":
         return [] if used & set(MAKES) else [f"sources: none has a use for training; give one of {', '.join(MAKES)} to a source"]
-    needs = (("pretrain", "pretraining reads"), ("sft", "fine-tuning reads"), ("evaluate", "the evaluation asks"))
+    reads = "text2text" if text2text else "pretrain"
+    needs = ((reads, "pretraining reads"), ("sft", "fine-tuning reads"), ("evaluate", "the evaluation asks"))
     problems = [f"sources: none has use: [{use}], which {why}; add it to a source" for use, why in needs if use not in used]
     if not used & {"prompts", "pairs"}:
         problems.append("sources: none has use: [prompts] or use: [pairs], one of which DPO reads; add it to a source")

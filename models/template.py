@@ -159,9 +159,6 @@ def plain(text: str, stop: str = STOP) -> str:
     return text.replace("<|", "< |").replace(stop, f"{stop[0]} {stop[1:]}")
 
 
-CHAT_TEMPLATE = TEMPLATES[DEFAULT].jinja(STOP)
-
-
 def answer(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
     """An assistant's turn as the model has to write it: the text and the end of turn."""
     stop = of(tokenizer).stop_of(tokenizer)

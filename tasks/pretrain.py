@@ -7,6 +7,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
+from models import presets
 from tasks.stage import Job, Stats, stage
 from tasks.training import TOOLS, Training, train
 
@@ -47,6 +48,11 @@ class Params(Training):
     batch_tokens: int | None = Field(
         default=None, ge=16, le=1 << 32, description="Tokens a step, over all processes; empty: from the compute budget"
     )
+
+    @property
+    def text2text(self) -> bool:
+        """Whether the model reads a prompt and writes a response, instead of going on with a text."""
+        return presets.architecture(self.preset) == "t5"
 
     @model_validator(mode="after")
     def _one_horizon(self) -> Self:

@@ -54,6 +54,9 @@ class Params(Identity):
         default_factory=list,
         description="Special tokens beside the chat template's own, such as <|tool|>; raw text never makes one",
     )
+    template: Literal["chatml", "alpaca", "roles", "vicuna", "plain"] = Field(
+        default="chatml", description="Chat template of the models trained with it (models/template.py)"
+    )
     base: str = Field(
         default="", description="extend: folder with the outside tokenizer's tokenizer.json; $NAME is an environment variable"
     )
@@ -149,9 +152,11 @@ def _describe(folder: Path, params: Params) -> None:
         "extra_special_tokens": [token for token in specials(params) if token not in (template.PAD, template.END)],
         "clean_up_tokenization_spaces": False,
         "model_max_length": 1 << 30,  # the model's business, not the tokenizer's
+        template.KEY: params.template,
     }
     (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n", "utf-8")
-    (folder / "chat_template.jinja").write_text(template.CHAT_TEMPLATE, "utf-8")
+    chosen = template.TEMPLATES[params.template]
+    (folder / "chat_template.jinja").write_text(chosen.jinja(chosen.stop or template.END), "utf-8")
 
 
 def _pattern(tokenizer: Tokenizer) -> str:
