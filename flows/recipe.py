@@ -153,20 +153,44 @@ class BadRecipe(ValueError):
 def load(name: str, overrides: Iterable[str] = (), flow: Flow = "pipeline") -> Recipe:
     """A recipe by name (one that ships) or by the path of a YAML file, with `key.path=value` overrides. Raises `BadRecipe`.
 
-    `flow` says what it is to run, which decides what its sources must serve.
+    `flow` says what it is to run, which decides what its sources must serve. A recipe that `extends` another says only what is different.
     """
-    path = find(name)
+    data = _read(find(name), name)
+    problems = [problem for override in overrides if (problem := _override(data, override))]
+    problems += check(data, flow)
+    if problems:
+        raise BadRecipe(name, problems)
+    return Recipe.model_validate(data)
+
+
+def _read(path: Path, name: str, above: tuple[Path, ...] = ()) -> dict[str, Any]:
+    """A recipe's data, on top of that of the recipe it extends."""
     try:
         data = yaml.safe_load(path.read_text("utf-8"))
     except (yaml.YAMLError, UnicodeDecodeError) as failure:
         raise BadRecipe(name, [f"{path} is not YAML: {' '.join(str(failure).split())}"]) from None
     if not isinstance(data, dict):
         raise BadRecipe(name, [f"{path} holds {type(data).__name__}, not a mapping of fields"])
-    problems = [problem for override in overrides if (problem := _override(data, override))]
-    problems += check(data, flow)
-    if problems:
-        raise BadRecipe(name, problems)
-    return Recipe.model_validate(data)
+    base = data.pop("extends", None)
+    if base is None:
+        return data
+    below = find(str(base))
+    if below in (*above, path):
+        raise BadRecipe(name, [f"extends: {path.name} and {below.name} extend each other"])
+    return _over(_read(below, name, (*above, path)), data)
+
+
+def _over(base: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
+    """Section by section: what `data` gives replaces what `base` has, and null takes it away."""
+    merged = dict(base)
+    for key, value in data.items():
+        if value is None:
+            merged.pop(key, None)
+        elif isinstance(value, dict) and isinstance(merged.get(key), dict):
+            merged[key] = _over(merged[key], value)
+        else:
+            merged[key] = value
+    return merged
 
 
 def find(name: str) -> Path:

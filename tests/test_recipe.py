@@ -118,3 +118,24 @@ def test_a_file_that_is_not_yaml(tmp_path):
 
 def test_overrides_reach_their_field():
     assert recipes.load("sample", ["sft.epochs=7", "sample.size=1MB"]).sft.epochs == 7
+
+
+def test_a_recipe_extends_another(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("extends: sample\nname: mine\nsft: {epochs: 3}\nsources: {zhihu: null, zhwiki: {simplify: false}}\n")
+    mine, sample = recipes.load(str(path), ["sft.batch_size=8"]), recipes.load("sample")
+    assert (mine.name, mine.sft.epochs, mine.sft.batch_size) == ("mine", 3, 8)
+    assert list(mine.sources) == [name for name in sample.sources if name != "zhihu"]
+    assert mine.sources["zhwiki"] == sample.sources["zhwiki"].model_copy(update={"simplify": False})
+    assert mine.dpo == sample.dpo
+
+
+def test_recipes_that_extend_each_other_are_refused(tmp_path: Path) -> None:
+    one, two = tmp_path / "one.yaml", tmp_path / "two.yaml"
+    one.write_text(f"extends: {two}\nname: one\n")
+    two.write_text(f"extends: {one}\nname: two\n")
+    with pytest.raises(recipes.BadRecipe, match=r"two.yaml and one.yaml extend each other"):
+        recipes.load(str(one))
+    one.write_text("extends: sampel\n")
+    with pytest.raises(recipes.BadRecipe, match="did you mean sample"):
+        recipes.load(str(one))
