@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any, NoReturn
 
-import torch
 from torch import Tensor
 from transformers import Cache
 from transformers.cache_utils import CacheLayerMixin
@@ -43,13 +42,6 @@ class RetentionState(CacheLayerMixin):
     def batch_size(self) -> int:
         return -1 if self.state is None else self.state.shape[0]
 
-    def offload(self) -> None:
-        if self.state is not None:
-            self.state = self.state.to("cpu", non_blocking=True)
-
-    def prefetch(self) -> None:
-        """Layers bring the state to their own device as they read it."""
-
     def reset(self) -> None:
         self.state, self.seen, self.is_initialized = None, 0, False
 
@@ -77,7 +69,3 @@ class RetNetCache(Cache):
 
     def __init__(self, layers: int) -> None:
         super().__init__(layers=[RetentionState() for _ in range(layers)])
-
-    def numbers(self) -> int:
-        """Numbers held, which is all the memory that decoding takes beside the weights."""
-        return sum(layer.state.numel() for layer in self.layers if isinstance(layer.state, torch.Tensor))

@@ -121,7 +121,8 @@ def chunkwise(
         before = carried if before is None else before + carried
     if before is not None:
         out = out + ((q * decay.reading).to(q.dtype) @ before[:, :, :count].to(q.dtype)).float()
-    return out.flatten(2, 3)[:, :, :length], before[:, :, -1] if keep and before is not None else None
+    after = None if before is None or not keep else before[:, :, -1].clone()  # not a view that keeps all of them alive
+    return out.flatten(2, 3)[:, :, :length], after
 
 
 def recurrent(q: Tensor, k: Tensor, v: Tensor, step: Step, state: Tensor | None = None) -> tuple[Tensor, Tensor]:
