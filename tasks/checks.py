@@ -75,19 +75,14 @@ def each_text(kind: str, row: dict[str, Any], change: Callable[[str, str], str])
 
 def masked(kind: str, row: dict[str, Any], rules: Rules) -> tuple[dict[str, Any], Counter[str], Drop | None]:
     """The row without the personal data that the rules mask, how many pieces of each kind it had, and a drop where they want none."""
-    found: Counter[str] = Counter()
+    found = Counter(one.kind for text in strings(kind, row) for one in privacy.find(text))
+    if not found:
+        return row, found, None
     modes = dict.fromkeys(privacy.KINDS, rules.privacy) | {str(name): mode for name, mode in rules.privacy_kinds.items()}
-    hidden = {name for name, mode in modes.items() if mode == "mask"}
-
-    def mask(role: str, text: str) -> str:
-        clean, counts = privacy.mask(text, hidden)
-        found.update(counts)
-        return clean
-
-    clean = each_text(kind, row, mask)
     if wrong := [f"{name} {count}" for name, count in sorted(found.items()) if modes[name] == "drop"]:
         return row, found, Drop("personal data", ", ".join(wrong))
-    return (clean if found else row), found, None
+    hidden = {name for name, mode in modes.items() if mode == "mask"}
+    return each_text(kind, row, lambda role, text: privacy.mask(text, hidden)[0]), found, None
 
 
 _SENTENCE = re.compile(r"(?<=[。！？!?\n])")
@@ -241,7 +236,7 @@ def refusal(view: View, rules: Rules) -> Drop | None:
     """Other models' excuses and self-portraits. A document may quote them."""
     if rules.refusals == "keep" or view.kind == "documents":
         return None
-    found = next((found for text in view.answers if (found := _AS_A_MODEL.search(text))), None)
+    found = next((found for text in view.answers if "作为" in text and (found := _AS_A_MODEL.search(text))), None)
     return Drop("speaks as another model", found.group()) if found else None
 
 
@@ -279,7 +274,7 @@ def repetition(view: View, rules: Rules) -> Drop | None:
             and (share := quality.repeated_lines(text, "\n\n")) > rules.max_repeated_paragraphs
         ):
             return Drop("repeats itself", f"repeated paragraphs {share:.2f}")
-        if (share := quality.repeated_ngrams(text)) > rules.max_repeated_ngrams:
+        if (share := quality.repeated_ngrams(text, least=rules.max_repeated_ngrams)) > rules.max_repeated_ngrams:
             return Drop("repeats itself", f"repeated runs of 10 characters {share:.2f}")
         if len(text) >= LOOP:
             share, gram = quality.commonest_ngram(text, least=rules.max_commonest_ngram)
@@ -287,7 +282,7 @@ def repetition(view: View, rules: Rules) -> Drop | None:
                 return Drop("repeats itself", f"{gram} is {share:.2f} of the text")
     if not view.prompts or len(view.answers[-1]) < ECHO:
         return None
-    if (share := quality.likeness(view.prompts[-1], view.answers[-1])) > rules.max_echo:
+    if (share := quality.likeness(view.prompts[-1], view.answers[-1], rules.max_echo)) > rules.max_echo:
         return Drop("answer repeats the question", f"{share:.2f} alike")
     return None
 

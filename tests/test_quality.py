@@ -32,6 +32,60 @@ def test_repeated_ngrams() -> None:
     assert quality.repeated_ngrams("短") == 0.0
 
 
+@given(
+    st.lists(st.sampled_from(["长江发源于青藏高原", "流入东海", "啊", "。\n", "abc"]), max_size=150).map("".join),
+    st.sampled_from([0.1, 0.5, 0.9]),
+)
+def test_a_quick_look_changes_no_verdict(text: str, least: float) -> None:
+    exact, quick = quality.repeated_ngrams(text), quality.repeated_ngrams(text, least=least)
+    assert quick in (exact, 0.0)
+    assert quick == exact or exact < least
+    share, gram = quality.commonest_ngram(text)
+    quick, _ = quality.commonest_ngram(text, least=least)
+    assert quick == share or share < least
+    assert gram == "" or "".join(text.split()).count(gram) * 4 == pytest.approx(share * quality.characters(text))
+
+
+def test_commonest_ngram() -> None:
+    assert quality.commonest_ngram("买它买它买它买它") == (1.0, "买它买它")
+    assert quality.commonest_ngram("天地玄黄宇宙洪荒")[0] == 0.5
+    assert quality.commonest_ngram("短") == (0.0, "")
+
+
+def test_repeated_paragraphs() -> None:
+    assert quality.repeated_lines("甲甲\n乙乙\n\n丙丙丙丙丙\n\n甲甲\n乙乙", "\n\n") == pytest.approx(1 / 3)
+
+
+def test_likeness() -> None:
+    assert quality.likeness("长江有多长？", "长江有多长") == 1.0
+    assert quality.likeness("长江", "江长") == 0.0
+    assert 0.5 < quality.likeness("张先生的病情可能是急性胃黏膜出血吗", "病情可能是急性胃黏膜出血") < 0.95
+    assert quality.likeness("", "") == 1.0
+    assert quality.likeness("甲", "乙") == 0.0
+
+
+def test_lines_that_break_off_and_lists() -> None:
+    assert quality.ellipsis_lines("甲…\n\n乙...\n丙。\n丁") == 0.5
+    assert quality.ellipsis_lines("") == 0.0
+    assert quality.list_lines("- 甲\n1. 乙\n（3）丙\n① 丁\n正文") == 0.8
+    assert quality.list_lines("2019年\n-1度") == 0.5
+    assert quality.list_lines("") == 0.0
+
+
+def test_wrong_encodings_show() -> None:
+    text = "长江发源于青藏高原的唐古拉山脉，全长六千三百公里。"
+    for wrong in (
+        text.encode().decode("gb18030", "replace"),
+        text.encode().decode("latin-1"),
+        text.encode("gb18030").decode("latin-1"),
+        text.encode("gb18030").decode("utf-8", "replace"),
+        "锟斤拷" * 5,
+    ):
+        assert quality.mojibake(wrong) > 0.1, wrong
+    for right in (text, "Beyoncé、Ça va、naïve、Müller、×÷±°·····", "涓涓细流，浣熊，周璇", "", "€100，©2019，½"):
+        assert quality.mojibake(right) == 0.0, right
+
+
 @given(st.text())
 def test_shares_are_shares(text: str) -> None:
     for measure in (quality.punctuation_share, quality.repeated_lines, quality.repeated_ngrams, quality.han_share):

@@ -60,11 +60,6 @@ _ACCOUNT = re.compile(
     r"|(?:微信|[Ww]e[Cc]hat|[Ww]ei[Xx]in|[VvWw][Xx])(?:公众号)? ?(?:(?:号码|号|ID|id) ?[:：是为]?|[:：是为]) ?(?P<wechat>[A-Za-z][A-Za-z0-9_-]{5,19})"
     r"(?![A-Za-z0-9_-])"
 )
-# without any of these there is nothing to find
-_HINT = re.compile(
-    rf"[@＠]|[0-9０-９]{{5}}|[0-9０-９]{{3}}[-－ ][0-9０-９]{{4}}|[0-9][.．][0-9]{{1,3}}[.．][0-9]|[(（]0[0-9]{{2,3}}[)）]|[{_PROVINCES}][A-Z]"
-    "|微信|[Ww]e[Cc]hat|[Ww]ei[Xx]in|[VvWw][Xx]"
-)
 
 
 def _digits(text: str) -> list[int]:
@@ -123,15 +118,34 @@ _KINDS: tuple[tuple[str, re.Pattern[str], Callable[[str], bool], str], ...] = (
 _MASK = {kind: mask for kind, _, _, mask in _KINDS}
 KINDS = tuple(_MASK)
 
+_NUMBER = re.compile("[0-9]{7}|[0-9]{3}[- ][0-9]{4}")
+_DOTTED = re.compile(r"\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]")
+_PLATED = re.compile(f"[{_PROVINCES}][A-HJ-NP-Z]")
+_SERVICES = ("微信", "QQ", "Qq", "qq", "qQ", "扣扣", "hat", "eixin", "eiXin", "wx", "wX", "Wx", "WX", "vx", "vX", "Vx", "VX")
+
+
+def _hinted(text: str) -> set[str]:
+    """Kinds that a quick look cannot rule out: most texts hold none of any."""
+    hints = {"email"} if "@" in text else set()
+    if _NUMBER.search(text):
+        hints |= {"id_number", "bank_card", "phone"}
+    if _DOTTED.search(text):
+        hints.add("ip")
+    if _PLATED.search(text):
+        hints.add("plate")
+    if any(service in text for service in _SERVICES):
+        hints.add("account")
+    return hints
+
 
 def find(text: str) -> list[Found]:
     """Personal data in order of position, without overlaps; the kinds are `KINDS`."""
     found: list[Found] = []
-    if not _HINT.search(text):
-        return found
     text = text.translate(_WIDE) if _HAS_WIDE.search(text) else text
+    if not (hints := _hinted(text)):
+        return found
     for kind, pattern, valid, _ in _KINDS:
-        hits = [span for match in pattern.finditer(text) if valid(text[slice(*(span := _span(match)))])]
+        hits = [span for match in pattern.finditer(text) if valid(text[slice(*(span := _span(match)))])] if kind in hints else []
         if hits:
             found += [Found(kind, start, end) for start, end in hits]
             text = _blanked(text, hits)

@@ -41,18 +41,23 @@ def repeated_lines(text: str, between: str = "\n") -> float:
     return repeated / total if total else 0.0
 
 
-def repeated_ngrams(text: str, n: int = 10) -> float:
+_LONG = 300  # characters from which a quick look pays
+
+
+def repeated_ngrams(text: str, n: int = 10, least: float = 0.0) -> float:
     """Share of the characters that stand in an n-gram of characters seen before in the text, 0 to 1; white space left out.
 
     A text that says everything once gives 0, one that says it twice about 0.5, a loop nearly 1. The character form of the duplicate
     n-gram rules of Gopher (Rae et al. 2021, table A1): Chinese has no spaces to count words by, and ten characters are about six words.
+    A share below `least` may be given as 0.
     """
     text = "".join(text.split())
-    grams = [text[start : start + n] for start in range(len(text) - n + 1)]
-    seen = set(grams)
-    if len(seen) == len(grams):
+    if len(text) < n:
         return 0.0
-    seen.clear()
+    if len(text) >= _LONG:
+        return _repeated_in_long(text, n, least)
+    grams = [text[start : start + n] for start in range(len(text) - n + 1)]
+    seen: set[str] = set()
     covered = end = 0  # `end`: the characters up to here are counted
     for start, gram in enumerate(grams):
         if gram in seen:
@@ -63,14 +68,35 @@ def repeated_ngrams(text: str, n: int = 10) -> float:
     return covered / len(text)
 
 
+def _repeated_in_long(text: str, n: int, least: float) -> float:
+    """The same by 64-bit hashes. First a bound: an n-gram seen before covers n characters at the most. Which were seen before is told by the
+    places of a table on which they fall; two may fall on one by chance, so the bound is too high by a few per cent, never too low."""
+    import numpy as np
+
+    spread = np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32).astype(np.uint64) * np.uint64(0x9E3779B97F4A7C15)
+    hashes = spread
+    for place in range(1, n):
+        hashes = hashes[:-1] * np.uint64(0xD6E8FEB86659FD93) + spread[place:]
+    bits = len(text).bit_length() + 4
+    table = np.zeros(1 << bits, bool)
+    table[hashes >> np.uint64(64 - bits)] = True
+    if n * (len(hashes) - int(np.count_nonzero(table))) < least * len(text):
+        return 0.0
+    seen = np.ones(len(hashes), bool)
+    seen[np.unique(hashes, return_index=True)[1]] = False
+    edges = np.zeros(len(text) + 1, np.int32)
+    edges[: len(seen)] += seen
+    edges[n : n + len(seen)] -= seen
+    return int(np.count_nonzero(np.cumsum(edges[:-1]))) / len(text)
+
+
 def commonest_ngram(text: str, n: int = 4, least: float = 0.0) -> tuple[float, str]:
     """Share of the characters that stand in the n-gram of characters that covers most of them, 0 to 1, and this n-gram; white space left out.
 
     The character form of the top n-gram rule of Gopher. A share below `least` may be given as 0: where the characters that are common enough
     do not make up that share, no n-gram of them does, and nothing more is counted.
     """
-    text = "".join(text.split())
-    counts = Counter(text)
+    counts = Counter(text := "".join(text.split()))
     common = {character for character, count in counts.items() if n * count >= least * len(text)}
     if len(text) < n or sum(counts[character] for character in common) < least * len(text):
         return 0.0, ""
@@ -83,12 +109,17 @@ def commonest_ngram(text: str, n: int = 4, least: float = 0.0) -> tuple[float, s
     return best[0] * n / len(text), best[1]
 
 
-def likeness(one: str, other: str) -> float:
-    """Dice's coefficient of the pairs of neighbouring characters, 0 to 1; letters, digits and ideographs only."""
+def likeness(one: str, other: str, least: float = 0.0) -> float:
+    """Dice's coefficient of the pairs of neighbouring characters, 0 to 1; letters, digits and ideographs only.
+
+    Where the lengths alone keep it below `least`, it may be given as 0.
+    """
     one, other = ("".join(_WORDS.findall(text)) for text in (one, other))
     shorter, longer = sorted((len(one) - 1, len(other) - 1))
     if shorter < 1:
         return float(one == other)
+    if 2 * shorter < least * (shorter + longer):
+        return 0.0
     first, second = (Counter(map(str.__add__, text, text[1:])) for text in (one, other))
     return 2 * (first & second).total() / (shorter + longer)
 
@@ -111,14 +142,16 @@ def list_lines(text: str) -> float:
 
 # What UTF-8 becomes when read as GBK (的 → 鐨, 。 → 銆), characters that hardly occur elsewhere; what either becomes as Latin-1 (Ã©, ÖÐ¹ú); what
 # GBK becomes when a broken character was saved (锟斤拷), and fresh memory (烫烫烫)
-_MOJIBAKE = re.compile(
-    "\ufffd|锟斤拷|烫烫烫|屯屯屯|[锛紝銆殑鐨浜鏈鍙鍏澶瀹鍒鍚鍔鍦杩鏃缁鏂鏄鎴瀛鍥鏉鈥]|(?:[À-ÖØ-öø-ÿ][¡-ÿ]){2,}|[ÂÃ][¡-¿]"
-)
+_MISREAD = "锛紝銆殑鐨浜鏈鍙鍏澶瀹鍒鍚鍔鍦杩鏃缁鏂鏄鎴瀛鍥鏉鈥"
+_MOJIBAKE = re.compile(f"\ufffd|锟斤拷|烫烫烫|屯屯屯|[{_MISREAD}]|(?:[À-ÖØ-öø-ÿ][¡-ÿ]){{2,}}|[ÂÃ][\x80-¿]|[à-ï][\x80-¿]{{2}}")
+
+
+_MAY_BE_WRONG = re.compile(f"[\ufffd锟烫屯À-ÿ{_MISREAD}]")
 
 
 def mojibake(text: str) -> float:
     """Share of the characters other than white space that show a wrong encoding, 0 to 1."""
-    found = _MOJIBAKE.findall(text)
+    found = _MOJIBAKE.findall(text) if _MAY_BE_WRONG.search(text) else []
     return sum(map(len, found)) / characters(text) if found else 0.0
 
 
@@ -130,12 +163,16 @@ _CALLS = re.compile(
 )
 
 
+# one of these is in all that `_CALLS` finds
+_CALL_WORDS = "扫 二维码 长按 众号 公号 微信 QQ qq 星球 点击 原文 关注 点赞 转载 著作权 版权 免责声明 编辑于 发布于".split()
+
+
 def has_boilerplate(text: str) -> bool:
     """Whether the text asks to be scanned, followed or bought, or carries a site's notice: 扫码, 关注公众号, 转载请注明, 编辑于 2019 …
 
     It looks for calls and notices, not for topics: a text about 微信公众号 is not advertising.
     """
-    return _CALLS.search(text) is not None
+    return any(word in text for word in _CALL_WORDS) and _CALLS.search(text) is not None
 
 
 TRANSLATION = tuple(
