@@ -15,6 +15,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
+from benchmarks import real_counts
 from tasks.rows import SCHEMAS, BrokenFile, Drop
 from tasks.sources import FORMATS, reader
 
@@ -441,6 +442,17 @@ def test_wiki_dump_that_was_cut(tmp_path: Path) -> None:
         ("belle", "sft/belle/train_2M_CN_sample.json", 1000, {}),
         ("belle", "sft/belle/train_3.5M_CN_sample.json", 1000, {}),
         ("belle", "sft/belle/eval_set.json", 1345, {"broken JSON": 5}),
+        ("belle", "sft/belle/zh_seed_tasks.json", 175, {}),
+        ("belle", "sft/firefly_dummy_data.jsonl", 33, {}),
+        ("belle", "sft/chinese-vicuna_chat_sample.jsonl", 3, {}),
+        ("belle", "sft/chinese-vicuna_instruct_sample.jsonl", 10, {}),
+        ("belle", "sft/chinese-vicuna_merge_sample.json", 10, {}),
+        ("belle", "sft/chatlm_my_train_dataset_3k.parquet", 3000, {}),
+        ("belle", "medical/huatuo_llama_data_first6000.json", 6000, {}),
+        ("belle", "sft/moss-002-conversations/search_plugin_conversation_16.json", 1, {}),
+        ("webtext", "qa/rekeyed_zhihu_kol_as_webtext2019zh_300.json", 300, {}),
+        ("text", "pretrain/chinese-poetry/ci.song.0.json", 1000, {}),
+        ("text", "pretrain/oi-wiki_docs_md.jsonl.gz", 461, {"no text": 4}),
         ("belle", "sft/firefly-train-1.1M_sample.jsonl", 1000, {}),
         ("belle", "sft/sharegpt_zh_1K_first700.json", 699, {"no question": 1}),
         ("belle", "sft/llama2-chinese_dev_sft.csv", 200, {}),
@@ -468,12 +480,11 @@ def test_real_files(real_data: Path, name: str, path: str, rows: int, dropped: d
     assert (len(good), reasons(drops)) == (rows, dropped)
 
 
-def test_real_exams_and_triples(real_data: Path) -> None:
-    for folder, questions in (("cmmlu/test", 11_582), ("cmmlu/dev", 335), ("ceval/val", 1346), ("ceval/dev", 260)):
-        found = [read("exam", path) for path in sorted((real_data / "eval" / folder).glob("*.csv"))]
-        assert (sum(len(good) for good, _ in found), sum(len(drops) for _, drops in found)) == (questions, 0)
-    good, drops = read("triples", real_data / "triples/duie2_train_first4000.json")
-    assert (len(good), sum(len(row["triples"]) for row in good), drops) == (4000, 7227, [])
+def test_real_counts(real_data: Path) -> None:
+    """What benchmarks.real_counts prints: dumps, exams, triples, the medical table and its duplicates."""
+    for what, found, expected in real_counts.figures(real_data):
+        assert found == expected, what
+    good, _ = read("triples", real_data / "triples/duie2_train_first4000.json")
     assert all(part["subject"] in row["text"] and part["object"] in row["text"] for row in good for part in row["triples"])
 
 
