@@ -7,9 +7,7 @@ Chinese, most clauses occur once and the words are always the same.
 from __future__ import annotations
 
 import argparse
-import json
 import random
-import resource
 import subprocess
 import sys
 import tempfile
@@ -17,12 +15,12 @@ import time
 from collections.abc import Iterator
 from itertools import accumulate
 from pathlib import Path
-from typing import Any
 
 from benchmarks.bench import ROOT, close
-from benchmarks.watch import family, pss
+from benchmarks.watch import say, watched
 
-COMMAND = [sys.executable, "-m", "benchmarks.tokenizer"]
+MODULE = "benchmarks.tokenizer"
+COMMAND = [sys.executable, "-m", MODULE]
 SIZE = 32_000  # tokens
 LIMIT = 1.5  # GB
 MARKS = "，" * 12 + "。" * 6 + "、；：？！\n"
@@ -75,8 +73,12 @@ def ours(folder: Path) -> None:
     job = Job(folder / "made", folder / "made.scratch", resources)
     stats = tokenizer.run(job, params, counts=folder / "counts", rows=folder)
     row = stats["sources"]["generated"]
-    facts = {"counting_s": counted - started, "learning_s": time.monotonic() - counted, "distinct_words": stats["distinct_words"]}
-    print(json.dumps(facts | {name: row[name] for name in ("characters_per_token", "single_byte_share", "texts", "exact")}))
+    say(
+        counting_s=round(counted - started, 1),
+        learning_s=round(time.monotonic() - counted, 1),
+        distinct_words=stats["distinct_words"],
+        **{name: row[name] for name in ("characters_per_token", "single_byte_share", "texts", "exact")},
+    )
 
 
 def theirs(megabytes: float) -> None:
@@ -91,54 +93,35 @@ def theirs(megabytes: float) -> None:
     made.train_from_iterator(
         documents(megabytes, 1), trainers.BpeTrainer(vocab_size=SIZE, initial_alphabet=alphabet, show_progress=False)
     )
-    print(json.dumps({}))
-
-
-def measured(megabytes: float, work: str, folder: str) -> dict[str, Any]:
-    """What a child of this file prints, with the peak of its and its children's memory (PSS, GB), seconds and processor seconds."""
-    before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    started = time.monotonic()
-    child = subprocess.Popen([*COMMAND, str(megabytes), "--child", work, folder], cwd=ROOT, stdout=subprocess.PIPE, text=True)
-    peak = 0
-    while child.poll() is None:
-        peak = max(peak, sum(map(pss, family(child.pid))))
-        time.sleep(0.1)
-    assert child.stdout is not None
-    if child.returncode:
-        raise SystemExit(f"{work} ended with {child.returncode}")
-    after = resource.getrusage(resource.RUSAGE_CHILDREN)
-    used = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    facts = {"gb": peak / 1e9, "seconds": time.monotonic() - started, "cpu_s": used}
-    return facts | json.loads(child.stdout.read().splitlines()[-1])
+    say(tokens=made.get_vocab_size())
 
 
 def main(megabytes: float, peers: list[float]) -> None:
     with tempfile.TemporaryDirectory(prefix="hanlin-") as home:
         subprocess.run([*COMMAND, str(megabytes), "--child", "write", home], cwd=ROOT, check=True)
-        mine = measured(megabytes, "ours", home)
-    print(f"Hanlin, {megabytes:g} MB, {SIZE:,} tokens: " + ", ".join(f"{name} {value:.4g}" for name, value in mine.items()))
+        mine = watched(MODULE, megabytes, "--child", "ours", home)
+    said = ", ".join(f"{name} {value:,}" for name, value in mine.said.items())
+    print(f"Hanlin, {megabytes:g} MB: {mine.peak:.2f} GB, {mine.seconds:.0f} s, {mine.cpu:.0f} s of processors; {said}")
     grown = {}
     for size in peers:
-        found = measured(size, "theirs", "")
-        grown[f"{size:g}"] = round(found["gb"], 3)
-        print(
-            f"tokenizers from text, {size:g} MB: {found['gb']:.2f} GB, {found['seconds']:.0f} s, {found['cpu_s']:.0f} s of processors"
-        )
+        found = watched(MODULE, size, "--child", "theirs", "-")
+        grown[size] = round(found.peak, 3)
+        print(f"tokenizers from text, {size:g} MB: {found.peak:.2f} GB, {found.seconds:.0f} s, {found.cpu:.0f} s of processors")
     if len(peers) > 1:
-        slope = (grown[f"{peers[-1]:g}"] - grown[f"{peers[0]:g}"]) / (peers[-1] - peers[0])
-        print(f"growth: {1e3 * slope:.0f} MB of memory for each MB of text, so {slope * megabytes:,.0f} GB at {megabytes:g} MB")
-    exact = mine["exact"] == mine["texts"]
-    ok = mine["gb"] <= LIMIT and exact
-    facts = {name: round(value, 4) for name, value in mine.items() if name != "gb"}
+        slope = (grown[peers[-1]] - grown[peers[0]]) / (peers[-1] - peers[0])
+        print(f"growth: {1e3 * slope:.0f} MB of memory for each MB of text, so {slope * megabytes:,.1f} GB at {megabytes:g} MB")
+    ok = mine.peak <= LIMIT and mine.said["exact"] == mine.said["texts"]
+    bar = f"at most {LIMIT} at 1000 MB, every text back exactly"
     close(
         "tokenizer",
-        round(mine["gb"], 3),
+        round(mine.peak, 3),
         "GB",
-        f"at most {LIMIT} at 1000 MB, all exact",
+        bar,
         ok,
         megabytes=megabytes,
         tokenizers_gb=grown,
-        **facts,
+        cpu_s=round(mine.cpu),
+        **mine.said,
     )
 
 

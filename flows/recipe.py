@@ -112,7 +112,7 @@ class Recipe(Section):
         description="How data stages may differ from the last run; never part of what is made",
     )
     tokenizer: TokenizerParams = Field(
-        default_factory=TokenizerParams, title="Tokenizer", description="Byte-level BPE trained on word counts"
+        default_factory=TokenizerParams, title="Tokenizer", description="What text is cut into, learned from word counts"
     )
     pack: PackParams = Field(
         default_factory=PackParams, title="Mix", description="Sources by weight, in tokens; without weights everything once"
