@@ -45,7 +45,7 @@ def run(job: Job, params: Params, *, files: list[Path]) -> Stats:
 def clean_text(text: str, *, normalised: bool = True, simplified: bool = True) -> str:
     """Normalise and simplify one string as the settings say. Text with kana in it keeps its characters: they are Japanese."""
     text = normalise(text) if normalised else storable(text)
-    return script.simplify(text) if simplified and script.language(text) != "ja" else text
+    return script.simplify(text) if simplified and not script.is_japanese(text) else text
 
 
 def _row(kind: str, clean: Callable[[str], str], row: Row) -> Row | Drop:

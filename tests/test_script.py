@@ -183,6 +183,7 @@ def test_every_character_is_counted_once(text: str) -> None:
 )
 def test_language(text: str, language: str) -> None:
     assert script.language(text) == language
+    assert script.is_japanese(text) == (language == "ja")
 
 
 def test_traditional_share() -> None:

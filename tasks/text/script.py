@@ -77,6 +77,14 @@ def han_share(text: str) -> float:
     return shares(text)["han"]
 
 
+_KANA = re.compile("[ぁ-ゖァ-ヺｦ-ﾝ]")
+
+
+def is_japanese(text: str) -> bool:
+    """Whether `language` says ja; quick where there is no kana."""
+    return _KANA.search(text) is not None and language(text) == "ja"
+
+
 _GRAMMAR = re.compile("[的了是这這们們我他她也都就為为对對於被吗嗎呢吧把讓让從从]")
 
 
@@ -140,7 +148,7 @@ _VARIANTS = dict(
         strict=True,
     )
 )
-_TRICKY = re.compile(f"[著祇衹徬藉於沈锺甚徵{''.join(_VARIANTS)}]")
+_TRICKY = re.compile(f"[著祇衹徬藉於沈锺徵{''.join(_VARIANTS)}]")
 _AFTER = tuple(
     (character, re.compile(pattern), instead)
     for character, pattern, instead in (
@@ -156,7 +164,6 @@ _AFTER = tuple(
     )
 )
 _QUOTES = str.maketrans("「」『』｢｣", "“”‘’“”")
-_ANY_QUOTES = re.compile("[「」『』｢｣]")
 _TRADITIONAL = 0.02  # share of its ideographs that conversion changes, from which a text counts as traditional
 
 
@@ -176,9 +183,9 @@ def simplify(text: str) -> str:
     if text.isascii():
         return text
     simple = _aside(text) if any(character in text for character in "乾昇徵於") else _convert()(text)
-    if _TRICKY.search(simple):
+    if _TRICKY.search(simple) or "甚么" in simple:
         simple = _finished(text, simple)
-    return simple.translate(_QUOTES) if _ANY_QUOTES.search(simple) else simple
+    return simple.translate(_QUOTES) if any(mark in simple for mark in "「『｢") else simple
 
 
 def _aside(text: str) -> str:
