@@ -70,6 +70,10 @@ def pretrain(job: Job, emit: Emit, stopping: Callable[[], bool]) -> tuple[Plain,
     settings = _settings(job, steps, batch)
     options = {name: params[name] for name in ("kv_heads", "qk_norm", "balance")}
     config = presets.build(params["preset"], train.vocab_size, context, **options)
+    pad, end = tokenizer.pad_token_id, tokenizer.eos_token_id  # an outside tokenizer that was extended has them at other ids
+    config.update(
+        {"pad_token_id": pad, "eos_token_id": end} | ({"decoder_start_token_id": pad} if text2text else {"bos_token_id": end})
+    )
     trainer = Plain(
         model=(AutoModelForSeq2SeqLM if text2text else AutoModelForCausalLM).from_config(config),
         args=TrainingArguments(**settings),

@@ -84,14 +84,24 @@ def encoder(folder: Path) -> Tokenizer:
     return tokenizer
 
 
+def end_of(folder: Path) -> int:
+    """The id of the end-of-document token. `ValueError` where a tokenizer has none."""
+    from models.template import END
+
+    found = encoder(folder).token_to_id(END)
+    if found is None:
+        raise ValueError(
+            f"{folder / 'tokenizer.json'} has no token {END}, which ends a document; `tokenizer.method: extend` adds it"
+        )
+    return found
+
+
 @stage("pack", version=2, title="Documents as one memory-mapped run of tokens", params=Params, tools=("tokenizers",))
 def run(job: Job, params: Params, *, rows: Path, tokenizer: Path) -> Stats:
     """Write `train.bin`, `valid.bin`, their offsets and `pack.json`. `ValueError` where there is no document to train on."""
     import pyarrow.parquet as pq
 
-    from models.template import END_ID
-
-    vocab_size = encoder(tokenizer).get_vocab_size()
+    vocab_size, end = encoder(tokenizer).get_vocab_size(), end_of(tokenizer)
     dtype = "uint16" if vocab_size <= 1 << 16 else "uint32"
     pieces = {}
     for split in SPLITS:
@@ -106,7 +116,7 @@ def run(job: Job, params: Params, *, rows: Path, tokenizer: Path) -> Stats:
         raise ValueError(f"{rows / 'pretrain' / 'train.parquet'} has no document; give a source the use `pretrain` in the recipe")
     # pieces of no bytes are done in this process: the tokenizer uses every core by itself
     found = iter(shards.do(job, _pack, [piece for split in SPLITS for piece in pieces[split]], "documents"))
-    described: Stats = {"dtype": dtype, "vocab_size": vocab_size, "end_id": END_ID, "splits": {}}
+    described: Stats = {"dtype": dtype, "vocab_size": vocab_size, "end_id": end, "splits": {}}
     for split in SPLITS:
         keys = [piece.key for piece in pieces[split]]
         parts = [next(found) for _ in keys]
@@ -133,9 +143,7 @@ def _pack(draft: Path, path: Path, group: int, tokenizer: Path, dtype: str) -> S
     import numpy as np
     import pyarrow.parquet as pq
 
-    from models.template import END_ID
-
-    encode = encoder(tokenizer).encode_batch_fast
+    encode, end = encoder(tokenizer).encode_batch_fast, end_of(tokenizer)
     row_ids = pq.ParquetFile(path).read_row_group(group, columns=["id"])["id"].to_pylist()
     hashes = [int.from_bytes(hashlib.blake2b(id.encode(), digest_size=8).digest(), "little") for id in row_ids]
     found: list[tuple[int, int, int, int]] = []
@@ -144,7 +152,7 @@ def _pack(draft: Path, path: Path, group: int, tokenizer: Path, dtype: str) -> S
     with (draft / "tokens.bin").open("wb") as target:
         for batch in gulps(texts_of(path, "pretrain", [group])):
             for (source, text), encoded in zip(batch, encode([text for _, text in batch], add_special_tokens=False), strict=True):
-                ids = np.array([*encoded.ids, END_ID], dtype=np.dtype(dtype).newbyteorder("<"))
+                ids = np.array([*encoded.ids, end], dtype=np.dtype(dtype).newbyteorder("<"))
                 target.write(ids.tobytes())
                 found.append((len(ids), hashes[len(found)], len(text), len(text.encode("utf-8"))))
                 names.append(source)

@@ -5,16 +5,17 @@ from __future__ import annotations
 import json
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 from tokenizers import AddedToken, Tokenizer, decoders, normalizers, pre_tokenizers, trainers
 from tokenizers import models as kinds
-from transformers import AutoTokenizer, LlamaConfig, LlamaForCausalLM, T5Config, T5ForConditionalGeneration
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, LlamaForCausalLM, T5Config, T5ForConditionalGeneration
 
 from models import embeddings, template, vocabulary
 from models.extend import extend
 from models.pattern import splitter
-from tasks import tokenizer
+from tasks import pack, pretrain, tokenizer
 from tasks.pack import encoder
 from tasks.stage import Job
 from tests import tiny
@@ -129,6 +130,27 @@ def test_an_extended_base_is_an_artifact_like_another(base, tmp_path):
     assert report["pattern"] == ("qwen2" if base.normalizer.__class__.__name__ == "NFC" else "")
     plain = sum(len(base.encode(text, add_special_tokens=False).ids) for text in tiny.PLACES)
     assert sum(len(encoder(out).encode(text, add_special_tokens=False).ids) for text in tiny.PLACES) < plain
+
+
+def test_a_model_of_an_extended_tokenizer_ends_and_pads_with_its_ids(tmp_path):
+    """Ids that our own tokenizers have at the front stand elsewhere here; what is at the front are letters."""
+    made = byte_level()
+    made.save(str(tmp_path / "tokenizer.json"))
+    world, home = tiny.split(tmp_path / "world"), tmp_path / "made"
+    counted = tiny.make_counts(tmp_path / "counts", world)
+    job = Job(home, tmp_path / "scratch", tiny.ONE)
+    params = tokenizer.Params(method="extend", base="somewhere", vocab_size=400)
+    tokenizer.run(job, params, counts=counted, rows=world, base=[tmp_path / "tokenizer.json"])
+    pad, end = (encoder(home).token_to_id(token) for token in (template.PAD, template.END))
+    assert min(pad, end) >= 300
+    packed, trained = tmp_path / "packed", tmp_path / "trained"
+    pack.run(Job(packed, tmp_path / "pack.scratch", tiny.ONE), pack.Params(), rows=world, tokenizer=home)
+    ids, offsets = np.fromfile(packed / "train.bin", "<u2"), np.load(packed / "train.offsets.npy")
+    assert set(ids[offsets[1:] - 1]) == {end} == {json.loads((packed / "pack.json").read_text())["end_id"]}
+    short = pretrain.Params(context=16, tokens=64, batch_tokens=32, preset="tiny")
+    pretrain.run(Job(trained, tmp_path / "pretrain.scratch", tiny.ONE), short, packed=packed, tokenizer=home)
+    config = AutoModelForCausalLM.from_pretrained(trained / "model").config
+    assert (config.pad_token_id, config.eos_token_id, config.bos_token_id) == (pad, end, end)
 
 
 def test_a_base_that_changes_text_is_said_and_counted(tmp_path):
