@@ -6,7 +6,7 @@ import re
 
 from tasks.text.templates import names
 
-# Sections that list sources and links: lines without a sentence to learn from
+# Sections that list sources and links. Of these only lines that are sentences stay
 _APPENDIX = frozenset(
     names(
         "参考文献, 參考文獻, 参考资料, 參考資料, 参考, 參考, 参考来源, 參考來源, 参考书目, 參考書目, 参考书籍, 參考書籍, 参考链接, "
@@ -17,6 +17,12 @@ _APPENDIX = frozenset(
         "see also, further reading, notes, bibliography, footnotes, notes and references, sources, citations, works cited, gallery"
     )
 )
+_ENDS = ("。", "！", "？", "。”", "。」", "。）")
+_CITATION = re.compile(  # a book, a paper, a page: not a sentence, though it may end like one
+    r"出版|ISBN|ISSN|https?:|书局|書局|书店|書店|学报|學報|论文|論文|期刊|页|頁|编[。，：:]|編[。，：:]|译[。，：:]|譯[。，：:]|载于|載於|[《〈“「『][^》〉”」』]*[》〉”」』]"
+    r"[^，。]{0,20}[。）]$|\(\d{4}\)|（\d{4}）|[，,. ]\d{4}[，,。.)）]|\d{4}年(?:\d{1,2}月)?[。）]"
+)
+_SHORTEST, _LONG = 15, 100  # characters of a sentence that is worth keeping by itself, and of a paragraph, which may cite
 _MARK = re.compile(r"([*#:;]+)[ \t\u3000]*")
 _RULE = re.compile(r"-{4,}+")
 _RESIDUE = re.compile(r"[\s\W_]*|(?:- )?(?:https?:)?//\S+")  # a line of marks only, or one address
@@ -34,7 +40,7 @@ _GAP_BEFORE = re.compile(r"[ \t](?<![ \t]{2})[ \t]*+(?=[，。；！？、）])"
 
 
 def lay_out(text: str) -> str:
-    """Lines → paragraphs: `== 标题 ==` becomes a line of its own, `* 项` becomes `- 项`; sections that hold nothing, or only sources, go."""
+    """Lines → paragraphs: `== 标题 ==` becomes a line of its own, `* 项` becomes `- 项`; sections that hold nothing go, and of those with sources all but sentences."""
     if "（" in text or "(" in text:
         text = _brackets(text)
     blocks: list[tuple[int, str]] = []  # (heading level or 0, line)
@@ -44,19 +50,27 @@ def lay_out(text: str) -> str:
     for line in map(str.strip, _DOUBLE.sub("", text).split("\n")):
         first = line[:1]
         if first.isalpha() and not line.startswith("http"):  # a paragraph, like most
-            if not skip:
+            if not skip or _is_prose(line):
                 blocks.append((0, line))
             continue
         level, line = _heading(line) if first == "=" else (0, line)
         if level:
-            if skip and level > skip:
-                continue
-            skip = level if line.strip("　 ：:").lower() in _APPENDIX else 0
-            if not skip:
-                blocks.append((level, line))
-        elif not skip:
+            if not skip or level <= skip:
+                skip = level if is_appendix(line) else 0
+            blocks.append((level, line))
+        elif not skip or _is_prose(line):
             blocks.append((0, line and _item(line)))
     return "\n".join(_not_empty(blocks))
+
+
+def is_appendix(heading: str) -> bool:
+    """Whether a section with this heading lists sources and links."""
+    return heading.strip("　 ：:").lower() in _APPENDIX
+
+
+def _is_prose(line: str) -> bool:
+    """Whether a line of a list of sources is a sentence all the same."""
+    return len(line) >= _SHORTEST and line.endswith(_ENDS) and (len(line) >= _LONG or not _CITATION.search(line))
 
 
 def _heading(line: str) -> tuple[int, str]:

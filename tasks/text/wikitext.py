@@ -14,7 +14,7 @@ import re
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
-from tasks.text import templates, tree, variants
+from tasks.text import script, templates, tree, variants
 from tasks.text.layout import lay_out
 from tasks.text.templates import END, SUB, SUP, names
 
@@ -113,7 +113,7 @@ def plain(wikitext: str, simplify: Callable[[str], str] | None = None, options: 
     return Page(wikitext, options).converted(simplify)
 
 
-def _escaped_twice(wikitext: str) -> bool:
+def escaped_twice(wikitext: str) -> bool:
     """Whether markup was escaped once too often on its way into the file: escaped tags, and not one that is not."""
     return _ESCAPED_TAG.search(wikitext) is not None and _RAW_TAG.search(wikitext) is None
 
@@ -143,7 +143,7 @@ class Page:
         self.frames = [_Frame("")]
         self.retries = _RETRIES
         source = _MARKS.sub("", wikitext)
-        if "&lt;" in source and _escaped_twice(source):
+        if "&lt;" in source and escaped_twice(source):
             source = _unescape(source)
         self.text = self.read(source)
 
@@ -209,6 +209,9 @@ class Page:
             pieces.append(inside.replace("|", _PIPE))
         elif name not in _DROPPED:
             inside = _unescape(inside)
+            if name == "pre" and len(_CJK.findall(inside)) > len(_ASCII.findall(inside)):  # prose with its line breaks, no program
+                pieces.append(f"\n{inside.replace('|', _PIPE)}\n")
+                return found.end()
             if name in _FORMULAS:  # no {{ of LaTeX is taken for a template later on
                 formula = " ".join(_TIGHT.sub(" ", _NOTE.sub("", inside)).split())
                 inside = f"${formula}$" if name == "math" else rf"$\ce{{{formula}}}$"
@@ -386,6 +389,7 @@ class Page:
         return f"{_AS_IS}{shown}{_AS_IS_END}" if shown.strip() else ""
 
 
+_CJK, _ASCII = re.compile(f"[{script.HAN}\u3041-\u30fe]"), re.compile(r"[A-Za-z(){};=<>]")
 _LINKS = re.compile(r"\[\[|\]\]")
 _REF = re.compile(r"<ref(?=[\s/>])[^<>]*+>", re.IGNORECASE)
 _TABLES = re.compile(r"<(/?)table(?=[\s>])[^<>]*+>", re.IGNORECASE)
