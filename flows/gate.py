@@ -56,8 +56,10 @@ class Gate:
         """Publish what changed, and see to a breach. Raises `Refused` where the run may not go on."""
         name = record.stage
         last, settled = contract.last_run(self.store, self.notes, self.recipe.name, record)
+        if settled:  # the last run handed on the same, and somebody or something accepted it
+            return
         verdict = contract.judge(name, record.stats, self.store.object(record.key), self.recipe.contract, last)
-        if settled or not (verdict.changes or verdict.broken):
+        if not (verdict.changes or verdict.broken):
             return
         samples = rows_to_read(verdict, record, self.store.object(record.key))
         create_table_artifact(table(verdict, samples), key=f"contract-{name}", description=described(verdict))

@@ -32,6 +32,9 @@ def walk(
     """
     log = logging.getLogger(f"hanlin.{runtime.flow_run.flow_name}")
     nodes = _until(nodes, until, [*refresh, *accept], recipe)
+    for name in accept:
+        if not contract.applies(name):
+            raise ValueError(f"{name} has no contract that could be accepted: it is no data stage; leave it out of `accept`")
     store = Store(store_folder())
     planned = rows(plan(nodes, store, refresh=refresh, drift=drift))
     create_table_artifact(planned, key="plan", description=f"# Plan of {recipe.name}\nStore: `{store.root}`")

@@ -117,7 +117,7 @@ def judge(node: str, stats: Stats, folder: Path, rules: Contract, last: Record |
     """Check a stage's statistics and files, by themselves and against the last run's."""
     changes = [*_alone(node, stats, rules), *(_compared(STEPS[family(node)], stats, last.stats, rules) if last else ())]
     changes.sort(key=lambda change: not change.breach)  # stable: else in the order of the sources
-    return Verdict(node, last.key if last else None, changes, [*_schemas(folder), *_sums(node, stats, folder)])
+    return Verdict(node, last.key if last else None, changes, list(_broken(node, stats, folder)))
 
 
 def last_run(store: Store, notes: Sequence[Mapping[str, Any]], recipe: str, now: Record) -> tuple[Record | None, bool]:
@@ -144,44 +144,38 @@ def last_run(store: Store, notes: Sequence[Mapping[str, Any]], recipe: str, now:
 # -- the form and the sums ----------------------------------------------------------------------------------------------
 
 
-def _schemas(folder: Path) -> Iterator[str]:
-    """Files that do not have the columns of their kind."""
+def _broken(node: str, stats: Stats, folder: Path) -> Iterator[str]:
+    """Files that do not have the columns of their kind, and counts that do not add up: per source in the statistics, and in all between
+    the statistics and the files. Reads the files' footers only."""
     import pyarrow.parquet as pq
 
     from tasks.rows import SCHEMAS
 
+    rows = {True: 0, False: 0}  # dropped or not
     for path, kind in _files(folder):
-        found, wanted = pq.read_schema(path).remove_metadata(), SCHEMAS[kind]
+        with pq.ParquetFile(path) as file:
+            rows[kind == "dropped"] += file.metadata.num_rows
+            found, wanted = file.schema_arrow.remove_metadata(), SCHEMAS[kind]
         if not found.equals(wanted):
             yield (
                 f"{path.relative_to(folder)}: its columns are {', '.join(f'{f.name} {f.type}' for f in found)}; "
                 f"{kind} have {', '.join(f'{f.name} {f.type}' for f in wanted)}"
             )
-
-
-def _sums(node: str, stats: Stats, folder: Path) -> Iterator[str]:
-    """Counts that do not add up: per source in the statistics, and in all between the statistics and the files."""
-    import pyarrow.parquet as pq
-
     counts = stats.get("funnel", {})
+    lost = {source: sum(count["dropped"].values()) for source, count in counts.items()}
     for source, count in counts.items():
-        if count["in"] != count["kept"] + sum(count["dropped"].values()):
-            dropped = sum(count["dropped"].values())
-            yield f"{source}: of {count['in']:,} rows {count['kept']:,} were kept and {dropped:,} dropped, which is not all of them"
-    rows = {True: 0, False: 0}  # dropped or not
-    for path, kind in _files(folder):
-        rows[kind == "dropped"] += pq.read_metadata(path).num_rows
+        if count["in"] != count["kept"] + lost[source]:
+            yield (
+                f"{source}: of {count['in']:,} rows {count['kept']:,} were kept and {lost[source]:,} dropped, which is not all of them"
+            )
     kept = sum(count["kept"] for count in counts.values())
     if family(node) == "split":  # a row of two uses is written twice
         kept = sum(
             amount["rows"] for sides in stats.get("uses", {}).values() for side in sides.values() for amount in side.values()
         )
-    for what, said, found in (
-        ("kept", kept, rows[False]),
-        ("dropped", sum(sum(count["dropped"].values()) for count in counts.values()), rows[True]),
-    ):
-        if said != found:
-            yield f"{node} counted {said:,} rows as {what}, but its files hold {found:,}"
+    for what, said, there in (("kept", kept, rows[False]), ("dropped", sum(lost.values()), rows[True])):
+        if said != there:
+            yield f"{node} counted {said:,} rows as {what}, but its files hold {there:,}"
 
 
 def _files(folder: Path) -> Iterator[tuple[Path, str]]:

@@ -175,6 +175,8 @@ def test_a_stage_to_accept_that_is_none_is_refused(world: World) -> None:
     world.write(30, 0)
     with pytest.raises(ValueError, match="no stage 'ingest-chatt'"):
         world.run(accept=["ingest-chatt"]).result()
+    with pytest.raises(ValueError, match="report has no contract"):
+        world.run(accept=["report"]).result()
 
 
 def test_bounds_of_a_first_run(world: World) -> None:
