@@ -132,6 +132,8 @@ def texts(path: Path, use: str, first: int = 0, stop: int | None = None, source:
                 for row in (rows.filter(pc.equal(rows["source"], source)) if source else rows).to_pylist():
                     yield row["source"], strings(use, row)
                 at += len(batch)
+                if stop is not None and at >= stop:
+                    return
         start = end
 
 

@@ -78,6 +78,21 @@ def test_merges_are_those_of_the_tokenizers_library():
     assert json.loads(ours.to_str())["model"]["merges"] == json.loads(theirs.to_str())["model"]["merges"]
 
 
+@settings(max_examples=100, deadline=None)
+@given(
+    st.dictionaries(st.text("ab中", min_size=1, max_size=9), st.integers(1, 20), min_size=1, max_size=12), st.integers(256, 280)
+)
+def test_merges_are_those_of_the_tokenizers_library_where_pairs_overlap(counts, vocab_size):
+    theirs = Tokenizer(tokenizer_models.BPE())
+    theirs.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size, min_frequency=2, initial_alphabet=bpe.byte_alphabet(), show_progress=False
+    )
+    theirs.train_from_iterator((word for word, count in counts.items() for _ in range(count)), trainer)
+    _, merges = bpe.train(counts.items(), vocab_size=vocab_size, min_frequency=2)
+    assert [list(merge) for merge in merges] == json.loads(theirs.to_str())["model"]["merges"]
+
+
 def test_a_pair_that_overlaps_itself_is_counted_right():
     vocab, merges = bpe.train([("aaaaa", 10), ("ab", 31)], vocab_size=259, special_tokens=[])
     # (a, a) stands at four places of aaaaa; once merged, aa aa a has (aa, aa) and (aa, a) once each
