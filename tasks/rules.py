@@ -6,9 +6,9 @@ system's cleaning, "Gopher" one of Rae et al. 2021, table A1, in characters inst
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Literal, Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tasks.stage import Identity
 from tasks.text.quality import TRANSLATION
@@ -159,3 +159,13 @@ class Rules(Identity):
     decontaminate_share: float = Field(
         0.8, ge=0.5, le=1, description="Share of an evaluation question's characters from which a row counts as contaminated"
     )
+
+    @model_validator(mode="after")
+    def _in_order(self) -> Self:
+        for what in ("document", "prompt", "answer", "exchanges"):
+            least, most = getattr(self, f"min_{what}"), getattr(self, f"max_{what}")
+            if least > most:
+                raise ValueError(
+                    f"min_{what} is {least} and max_{what} is {most}, so no row could stay; raise one or lower the other"
+                )
+        return self

@@ -334,6 +334,106 @@ def test_the_identity_says_all_that_is_applied() -> None:
         filters.Params(sources={"poems": {"min_documents": 5}})
 
 
+CHATLM = """
+filter:
+  min_prompt: 3
+  min_answer: 3
+  max_prompt: 512
+  max_answer: 512
+  too_long: cut
+  sources:
+    webtext: {min_votes: 5, min_answer: 15, max_echo: 0.9}
+    baike: {min_prompt: 3, min_answer: 15}
+    zhihu: {min_prompt: 4, min_answer: 10}
+    belle: {min_answer: 5, translations: drop, translation_words: [翻译, translate], tables: drop, blocked: ["-----"]}
+    belle-sft: {translations: drop, tables: drop, max_prompt: 320, max_answer: 320, too_long: drop}
+    alpaca: {max_prompt: 520, max_answer: 520, too_long: drop}
+    lines: {min_document: 6, languages: [zh, en], privacy_kinds: {ip: keep}}
+"""
+
+
+def test_other_systems_thresholds_are_recipe_values() -> None:
+    import yaml
+
+    sources = filters.Params(**yaml.safe_load(CHATLM)["filter"]).sources
+    starred = {"star": 3, "question": 1}
+    rows = {
+        "webtext": (talk("长江有多长？", PROSE), {"meta": json.dumps(starred)}, "too few votes"),
+        "baike": (talk("长江有多长？", "六千三百公里。"), {}, "answer too short"),
+        "zhihu": (talk("长江？", PROSE), {}, "prompt too short"),
+        "belle": (talk("介绍长江。", "长江\n-----\n全长六千三百公里。"), {}, "blocked words"),
+        "belle-sft": (talk("介绍长江。", PROSE * 12), {}, "answer too long"),
+        "alpaca": (talk(PROSE * 20, PROSE), {}, "prompt too long"),
+        "lines": (text("The Yangtze is the longest river in Asia and the third-longest."), {}, "kept"),
+    }
+    for source, ((kind, row), more, reason) in rows.items():
+        found = filters.judge(kind, row | more, sources[source]).drop
+        assert (found.reason if found else "kept") == reason, source
+    assert filters.judge(*talk("长江有多长？", PROSE), sources["webtext"]).drop is None, "votes that nobody counted"
+
+
+def test_long_texts_are_cut_on_request() -> None:
+    rules: dict[str, Any] = {"too_long": "cut", "max_answer": 50, "max_prompt": 50, "max_document": 50}
+    for kind, row in (text(PROSE * 3), talk(PROSE * 3, PROSE * 3), pair("长江？", PROSE * 3, PROSE * 4 + "不")):
+        after, reason = judged((kind, row), **rules, max_repeated_ngrams=1.0, max_echo=1.0)
+        if kind == "preferences":
+            assert reason == "broken dialogue", "cut, the answers are the same"
+            continue
+        assert reason == "kept"
+        texts = [after["text"]] if kind == "documents" else [turn["content"] for turn in after["messages"]]
+        assert texts == [PROSE] * len(texts)
+
+
+def test_languages_and_scripts() -> None:
+    english, japanese = text("The Yangtze is the longest river in Asia."), text(JAPANESE)
+    assert verdict(english, languages=["zh", "en"]) == verdict(japanese, languages=["ja"]) == "kept"
+    assert verdict(japanese, languages=["zh", "en"]) == verdict(text(PROSE), languages=["en"]) == "other language"
+    assert verdict(text("使用Python的list来做这件事情比较好，简单好用"), max_latin=0.3) == "mostly Latin letters"
+    assert verdict(text(JAPANESE), max_kana=5) == "kept"
+    assert (
+        verdict(text("- 长江的长度\n- 黄河的长度\n- 珠江的长度\n- 淮河的长度"), max_list_lines=0.9, max_repeated_ngrams=1.0)
+        == "mostly lists"
+    )
+
+
+def test_exchanges_and_blocked_words() -> None:
+    row = talk("长江有多长？", "六千三百公里。", "黄河呢？", "五千四百公里。")
+    assert verdict(row, min_exchanges=3) == "too few exchanges"
+    assert verdict(row, max_exchanges=1) == "too many exchanges"
+    assert verdict(row, blocked_prompts=["黄河"]) == verdict(row, blocked=["公里"]) == "blocked words"
+    assert verdict(row, blocked_prompts=["公里"]) == "kept"
+
+
+def test_personal_data_by_kind() -> None:
+    row = text(f"{PROSE}请拨打13800001234，或写信到a@b.com，服务器在61.135.169.121。")
+    after, reason = judged(row, privacy="keep", privacy_kinds={"phone": "mask"})
+    assert reason == "kept"
+    assert after["text"] == row[1]["text"].replace("13800001234", "[电话]")
+    gone = filters.judge(*row, Rules(privacy_kinds={"email": "drop"}))
+    assert gone.drop == Drop("personal data", "email 1")
+    assert gone.personal == {"phone": 1, "email": 1, "ip": 1}
+
+
+def test_a_recipe_names_its_mistakes() -> None:
+    from flows.recipe import check
+
+    data: dict[str, Any] = {
+        "name": "x",
+        "sources": {"belle": {"format": "belle", "path": "a", "use": ["sft"]}},
+        "filter": {
+            "sources": {"bele": {"min_answer": 5}, "belle": {"min_anser": 5, "languages": ["cn"]}},
+            "min_answer": 9,
+            "max_answer": 3,
+        },
+    }
+    problems = [problem for problem in check(data) if problem.startswith("filter")]
+    assert any("filter.sources.bele: no source of this name; did you mean 'belle'?" in problem for problem in problems)
+    assert any("min_anser: unknown field; did you mean 'min_answer'?" in problem for problem in problems)
+    assert any(problem.startswith("filter.sources.belle.languages") for problem in problems)
+    with pytest.raises(ValidationError, match="min_answer is 9 and max_answer is 3"):
+        Rules(min_answer=9, max_answer=3)
+
+
 # -- sums, order, bytes -------------------------------------------------------------------------------------------------
 
 PIECES = st.lists(

@@ -85,7 +85,7 @@ def is_japanese(text: str) -> bool:
     return _KANA.search(text) is not None and language(text) == "ja"
 
 
-_GRAMMAR = re.compile("[的了是这這们們我他她也都就為为对對於被吗嗎呢吧把讓让從从]")
+_GRAMMAR = re.compile("[的了是这這们們我他她也就為为对對於被吗嗎呢吧把讓让從从]")
 
 
 def language(text: str) -> str:
