@@ -308,6 +308,12 @@ def _cross_checks(data: dict[str, Any], flow: Flow) -> list[str]:
     if isinstance(weights, dict) and weights:
         pretrained = [name for name, source in sources.items() if "pretrain" in _uses(source)]
         problems += [f"pack.weights: {problem}" for problem in weight_problems({str(name): 1.0 for name in weights}, pretrained)]
+    rules = data["filter"].get("sources") if isinstance(data.get("filter"), dict) else None
+    for name in rules if isinstance(rules, dict) else ():
+        if name not in sources:
+            near = difflib.get_close_matches(str(name), map(str, sources), 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"sources: {', '.join(map(str, sources))}"
+            problems.append(f"filter.sources.{name}: no source of this name; {hint}")
     if isinstance(data.get("split"), dict) and "use" in data["split"]:
         problems.append("split.use: decided by sources.<name>.use; remove it here")
     return problems
