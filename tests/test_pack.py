@@ -234,6 +234,9 @@ def test_row_groups_and_buckets_change_no_byte_of_a_mix_and_the_seed_does(made, 
     first = bytes_of("first")
     assert bytes_of("again") == first != bytes_of("other", seed=1)
     monkeypatch.setattr(mix, "BUCKET", 100)
+    left = tmp_path / "buckets" / "scratch" / "buckets"
+    left.mkdir(parents=True)
+    (left / "000000.bin").write_bytes(b"of a run that was killed")
     assert bytes_of("buckets") == first
     monkeypatch.setattr(rows, "ROW_GROUP", 7)
     with rows.Writer(tmp_path / "cut" / "pretrain" / "train.parquet", "documents") as out:

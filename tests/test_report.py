@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lxml import html
 
-from tasks import data_page, report
+from tasks import data_page, report, tables
 from tasks.evaluate import wilson
 from tasks.rows import Writer
 from tests.invented import EVIL, MODELS, Run, scores
@@ -393,3 +393,49 @@ def test_a_kept_contract_says_what_it_was_compared_with(made: Run, tmp_path: Pat
     page, _ = made.render(tmp_path / "second")
     assert "last run of this recipe that made something else (filter)" in text_of(page) and "Nothing breaks the contract" in page
     assert not html.fromstring(page).find_class("alarm")
+
+
+# -- the same in the Prefect UI -----------------------------------------------------------------------------------------
+
+
+def test_tables_are_there_as_soon_as_their_stage_is_done(made: Run) -> None:
+    shown = {node: tables.tables(node, made.nodes, made.artifacts) for node in made.nodes}
+    assert {node: list(found) for node, found in shown.items() if found} == {
+        "dedup": ["data-duplicates"],
+        "filter": ["data-contamination"],
+        "split": ["data-funnel", "data-reasons"],
+        "pack": ["data-mix"],
+    }
+    rows = {key: table for found in shown.values() for key, (_, table) in found.items()}
+    assert rows["data-funnel"][1] == {
+        "source": "belle",
+        "read": "600",
+        "after ingest": "597",
+        "after dedup": "544",
+        "after filter": "524",
+        "after split": "524",
+        "left": "87.3 %",
+        "adds up": "yes",
+    }
+    short = [row for row in rows["data-reasons"] if row["reason"] == "too short"]
+    assert [(row["source"], row["rows"], row["share of its rows"]) for row in short] == [
+        ("wiki", "25", "7.08 %"),
+        ("belle", "14", "2.57 %"),
+    ]
+    assert "wiki too short 1" in short[0]["to read"] and "13812345678" not in str(rows)
+    assert rows["data-contamination"][0]["to read"] == "青州最有名的是什么瓷器？ ⟵ belle: 问：青州最有名的是什么瓷器？"
+    assert rows["data-duplicates"][0]["kept"] == "belle: 丹江在青州的北面，长三百里。"
+    assert rows["data-mix"][1]["passes"] == 1.9989
+
+
+def test_a_table_without_rows_is_none(made: Run) -> None:
+    del made.nodes["filter"]["stats"]["contamination"]
+    made.nodes["pack"]["stats"] = {"splits": {}}
+    assert tables.tables("filter", made.nodes, made.artifacts) == tables.tables("pack", made.nodes, made.artifacts) == {}
+
+
+def test_the_table_of_the_rows_says_what_does_not_add_up(made: Run) -> None:
+    made.counts("filter")["wiki"].update(kept=320)
+    about, rows = tables.tables("split", made.nodes, made.artifacts)["data-funnel"]
+    assert "It does not add up" in about and "8 unaccounted for" in about
+    assert [row["adds up"] for row in rows] == ["no", "yes", "yes", "yes"]
