@@ -86,7 +86,7 @@ def graph(recipe: Recipe, flow: Flow = "pipeline") -> list[Node]:
             )
             rows[name] = add(f"extract-{name}", extract.run, params, files=files)
         else:
-            params = ingest.Params(source=name, format=source.format, simplify=source.simplify)
+            params = ingest.Params(source=name, format=source.format, simplify=source.simplify, same_title=source.same_title)
             rows[name] = add(f"ingest-{name}", ingest.run, params, files=files)
 
     exams = {name: node for name, node in rows.items() if recipe.sources[name].format == "exam"}

@@ -68,6 +68,12 @@ class Source(Section):
         "`chosen`), pairs (ready for DPO), evaluate"
     )
     simplify: bool = Field(default=True, description="Convert Traditional to Simplified Chinese")
+    same_title: float = Field(
+        default=0.9,
+        ge=0,
+        le=1,
+        description="webtext, baike_qa and medical: likeness of a title and the question below it from which only the longer is asked",
+    )
     tolerate_truncation: bool = Field(
         default=False, description="Keep the whole pages of a dump that was cut off, instead of failing"
     )

@@ -13,8 +13,10 @@ from tasks.reading import Row, by_shard
 from tasks.rows import EXCERPT, Drop, Writer, content, row_id
 from tasks.sources import reader
 from tasks.stage import Identity, Job, Stats, stage
-from tasks.text import privacy, script
+from tasks.text import privacy, quality, script
 from tasks.text.normalise import normalise, storable
+
+TITLED = ("webtext", "medical")  # formats whose questions are a title and what stands below it
 
 
 class Params(Identity):
@@ -30,14 +32,25 @@ class Params(Identity):
     simplify: bool = Field(
         default=True, description="Traditional → simplified Chinese characters (OpenCC, with exceptions); Japanese stays"
     )
+    same_title: float = Field(
+        default=0.9,
+        ge=0,
+        le=1,
+        description="Likeness (Dice of their characters) of a title and the question below it from which only the longer is asked (ChatLM)",
+    )
 
 
-@stage("ingest", version=2, title="Read, check and normalise rows", params=Params, tools=("opencc",))
+@stage("ingest", version=3, title="Read, check and normalise rows", params=Params, tools=("opencc",))
 def run(job: Job, params: Params, *, files: list[Path]) -> Stats:
     """`files` in the given order → `<kind>/*.parquet`, `dropped/*.parquet`."""
     source = reader(params.format)
     clean = functools.partial(clean_text, normalised=params.normalise, simplified=params.simplify)
-    work = functools.partial(write_shard, params.source, source.KIND, functools.partial(_row, source.KIND, clean))
+    work = functools.partial(
+        write_shard,
+        params.source,
+        source.KIND,
+        functools.partial(_row, source.KIND, clean, same_title=params.same_title if params.format in TITLED else 2.0),
+    )
     shards = by_shard(job, files, source.KIND, source.read, work, run.identity(params, {}), source.NAMED)
     return summed(params.source, shards)
 
@@ -48,9 +61,9 @@ def clean_text(text: str, *, normalised: bool = True, simplified: bool = True) -
     return script.simplify(text) if simplified and not script.is_japanese(text) else text
 
 
-def _row(kind: str, clean: Callable[[str], str], row: Row) -> Row | Drop:
+def _row(kind: str, clean: Callable[[str], str], row: Row, same_title: float) -> Row | Drop:
     """One row with every text cleaned, or why nothing is left of it."""
-    row = _cleaned(kind, clean, row)
+    row = _cleaned(kind, clean, _asked_once(row, same_title) if same_title <= 1 else row)
     if kind == "documents":
         row["lang"] = row["lang"] or script.language(row["text"])
     if kind == "conversations" and row["messages"][-1]["role"] != "assistant":  # an evaluation question without a reference
@@ -61,6 +74,14 @@ def _row(kind: str, clean: Callable[[str], str], row: Row) -> Row | Drop:
     if kind == "preferences" and row["chosen"] == row["rejected"]:
         return Drop("chosen equals rejected", "once normalised", row["chosen"])
     return row
+
+
+def _asked_once(row: Row, same_title: float) -> Row:
+    """A question whose title says what the lines below it say, as the longer of the two."""
+    title, _, more = row["messages"][0]["content"].partition("\n")
+    if not more or quality.alike(title, more) < same_title:
+        return row
+    return row | {"messages": [row["messages"][0] | {"content": max(more, title, key=len)}, *row["messages"][1:]]}
 
 
 def _cleaned(kind: str, clean: Callable[[str], str], row: Row) -> Row:

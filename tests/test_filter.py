@@ -372,6 +372,25 @@ def test_other_systems_thresholds_are_recipe_values() -> None:
     assert filters.judge(*talk("长江有多长？", PROSE), sources["webtext"]).drop is None, "votes that nobody counted"
 
 
+def test_a_title_like_its_question_is_asked_once(tmp_path: Path) -> None:
+    import csv
+
+    from tasks import ingest
+
+    file, rows = tmp_path / "a.csv", [("头痛发热怎么办", "发热头痛，怎么办啊"), ("头痛", "三天前开始发热，怎么办")]
+    with file.open("w", newline="", encoding="gb18030") as out:
+        csv.writer(out).writerows(
+            [("department", "title", "ask", "answer"), *(("内科", *row, "多喝水，注意休息。") for row in rows)]
+        )
+    asked = {}
+    for same in (0.75, 1.0):
+        job = Job(tmp_path / str(same) / "out", tmp_path / str(same) / "scratch", Resources(workers=1))
+        ingest.run(job, ingest.Params(source="medical", format="medical", same_title=same), files=[file])
+        asked[same] = [row["messages"][0]["content"] for row in read(files(job.out, kind="conversations"))]
+    assert asked[0.75] == [rows[0][1], "\n".join(rows[1])]
+    assert asked[1.0] == ["\n".join(row) for row in rows]
+
+
 def test_long_texts_are_cut_on_request() -> None:
     rules: dict[str, Any] = {"too_long": "cut", "max_answer": 50, "max_prompt": 50, "max_document": 50}
     for kind, row in (text(PROSE * 3), talk(PROSE * 3, PROSE * 3), pair("长江？", PROSE * 3, PROSE * 4 + "不")):

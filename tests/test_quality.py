@@ -64,6 +64,12 @@ def test_likeness() -> None:
     assert quality.likeness("甲", "乙") == 0.0
 
 
+def test_alike_is_blind_to_order() -> None:
+    assert quality.alike("感冒怎么办", "怎么办感冒") == 1.0
+    assert quality.alike("", "") == 1.0
+    assert quality.alike("感冒怎么办", "孩子发烧三天了") == 0.0
+
+
 def test_lines_that_break_off_and_lists() -> None:
     assert quality.ellipsis_lines("甲…\n\n乙...\n丙。\n丁") == 0.5
     assert quality.ellipsis_lines("") == 0.0
