@@ -151,7 +151,12 @@ def test_rows_too_long_are_dropped_not_held(tmp_path: Path, monkeypatch: pytest.
     path.write_text('{"a": 1}\n' + long + '\n{"a": 2}\n', "utf-8")
     assert [getattr(row, "reason", row) for row in json_rows(path)] == [{"a": 1}, "row too long", {"a": 2}]
     path.write_text('[{"a": 1}, ' + long + ', {"a": 2}]', "utf-8")
-    assert [getattr(row, "reason", row) for row in json_rows(path)] == [{"a": 1}, "broken JSON", {"a": 2}]
+    assert [getattr(row, "reason", row) for row in json_rows(path)] == [{"a": 1}, "row too long", {"a": 2}]
+    path.write_text('{\n"data": [\n' + '{"a": 1},\n' * 500 + "]}", "utf-8")
+    with pytest.raises(
+        BrokenFile, match=r"none of its 1 rows is a JSON object \(the first: row too long.*write one object a line"
+    ):
+        list(json_rows(path))
 
 
 def test_files_without_one_json_object(tmp_path: Path) -> None:
@@ -233,8 +238,9 @@ def test_a_broken_row_of_a_table_is_its_first_line(tmp_path: Path) -> None:
     ]  # fmt: skip
 
 
-def test_a_stray_quote_costs_one_row_of_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(tables, "LONGEST", 500)
+@pytest.mark.parametrize("limit", [("LONGEST", 500), ("_OPEN", 50)])
+def test_a_stray_quote_costs_one_row_of_many(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, limit: tuple[str, int]) -> None:
+    monkeypatch.setattr(tables, *limit)
     path = tmp_path / "a.csv"
     path.write_text('ask,answer\na,"b\n' + "c,d\n" * 2000, "utf-8")
     found = list(csv_rows(path))

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from tasks.rows import BrokenFile, Drop
 from tasks.sources.opening import CHUNK, CUT, decompressed, head_of, what_is
+from tasks.sources.sniff import misfit
 
 LONGEST = 16 << 20  # bytes of XML; MediaWiki saves no page above 2 MiB of text, which escaping makes six times as long at worst
 STRETCH = 4 << 20  # bytes of a bz2 file, 16 to 30 MB of XML: some two seconds of work
@@ -135,8 +136,7 @@ class _Scan:
         if self.first:
             self.more()
             if b"<mediawiki" not in self.buffer[:4096] and b"<page>" not in self.buffer:
-                what = what_is(self.buffer[:512])
-                raise BrokenFile(self.path, f"a MediaWiki export was expected, but inside is {what}")
+                raise misfit(self.path, "a MediaWiki export", "wiki")
         while self.seek():
             page = self.page()
             if page is None:

@@ -15,6 +15,7 @@ from tasks.sources.jsons import json_rows
 from tasks.sources.opening import LONGEST, head_of, inside, what_is
 
 _PACKED = (".gz", ".bz2", ".xz", ".zst")
+_OPEN = 100_000  # lines of a quoted cell, after which its quote is taken for a stray one
 _BATCH = 16 << 20  # bytes of Parquet rows in memory at a time
 
 
@@ -132,7 +133,7 @@ class _Lines:
                 raise _TooLong(f"more than {LONGEST >> 20} MB")
         self.row.append(line)
         self.size += len(line)
-        if self.size > LONGEST:
+        if self.size > LONGEST or len(self.row) > _OPEN:
             raise _TooLong("a quoted cell is never closed")
         return line
 
