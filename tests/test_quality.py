@@ -50,6 +50,7 @@ def test_commonest_ngram() -> None:
     assert quality.commonest_ngram("买它买它买它买它") == (1.0, "买它买它")
     assert quality.commonest_ngram("天地玄黄宇宙洪荒")[0] == 0.5
     assert quality.commonest_ngram("短") == (0.0, "")
+    assert quality.commonest_ngram("**第一单元****第二单元****第三单元**")[1] != "****"
 
 
 def test_repeated_paragraphs() -> None:

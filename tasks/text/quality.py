@@ -91,7 +91,8 @@ def _repeated_in_long(text: str, n: int, least: float) -> float:
 
 
 def commonest_ngram(text: str, n: int = 4, least: float = 0.0) -> tuple[float, str]:
-    """Share of the characters that stand in the n-gram of characters that covers most of them, 0 to 1, and this n-gram; white space left out.
+    """Share of the characters that stand in the n-gram of characters that covers most of them, 0 to 1, and this n-gram; white space
+    and n-grams of signs alone left out.
 
     The character form of the top n-gram rule of Gopher. A share below `least` may be given as 0: where the characters that are common enough
     do not make up that share, no n-gram of them does, and nothing more is counted.
@@ -100,7 +101,8 @@ def commonest_ngram(text: str, n: int = 4, least: float = 0.0) -> tuple[float, s
     common = {character for character, count in counts.items() if n * count >= least * len(text)}
     if len(text) < n or sum(counts[character] for character in common) < least * len(text):
         return 0.0, ""
-    grams = Counter(gram for start in range(len(text) - n + 1) if common.issuperset(gram := text[start : start + n]))
+    places = range(len(text) - n + 1)
+    grams = Counter(gram for at in places if common.issuperset(gram := text[at : at + n]) and _WORDS.search(gram))
     best = (0, "")
     for gram, count in grams.most_common():
         if count <= best[0]:  # they overlap, so the rest cover no more
