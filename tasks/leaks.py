@@ -25,7 +25,9 @@ COMMON = 20  # an n-gram of more questions than this is a phrase of exams (ä¸‹åˆ
 LETTERS = "ABCDEFGHIJKLMNOP"  # of choices, as exams print them
 PHRASE = 6  # characters of a question that a whole turn is compared with
 OWN = 8  # characters outside of such phrases that a question is told by, if that many are asked for at all
-CHUNK = 1_000_000  # characters looked through at a time, at about 100 bytes of memory each
+CHUNK = (
+    300_000  # characters looked through at a time, at about 100 bytes of memory each and 3 kB where all of it is phrases of exams
+)
 OVERLAP = 10_000  # characters that the pieces of a longer text share
 
 _BREAK = 1  # stands between rows and between questions, so that no n-gram runs from one into the next; no character folds to it
