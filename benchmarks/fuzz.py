@@ -57,7 +57,7 @@ def check(one: Case, folder: Path) -> Counter[str]:
     if one.format == "wiki":
         convert = functools.partial(extract._article, extract.Params(source="s", min_characters=1))
     else:
-        convert = functools.partial(ingest._row, kind, ingest.clean_text)
+        convert = ingest.conversion(ingest.Params(source="s", format=one.format))  # type: ignore[arg-type]
     stats = ingest.write_shard("s", kind, convert, rows, folder / "out")
     lost = stats["in"] - stats["kept"] - sum(stats["dropped"].values())
     written = [pq.read_metadata(folder / "out" / f"{name}.parquet").num_rows for name in (kind, "dropped")]

@@ -44,15 +44,16 @@ class Params(Identity):
 def run(job: Job, params: Params, *, files: list[Path]) -> Stats:
     """`files` in the given order → `<kind>/*.parquet`, `dropped/*.parquet`."""
     source = reader(params.format)
-    clean = functools.partial(clean_text, normalised=params.normalise, simplified=params.simplify)
-    work = functools.partial(
-        write_shard,
-        params.source,
-        source.KIND,
-        functools.partial(_row, source.KIND, clean, same_title=params.same_title if params.format in TITLED else 2.0),
-    )
+    work = functools.partial(write_shard, params.source, source.KIND, conversion(params))
     shards = by_shard(job, files, source.KIND, source.read, work, run.identity(params, {}), source.NAMED)
     return summed(params.source, shards)
+
+
+def conversion(params: Params) -> Callable[[Row], Row | Drop]:
+    """What is done to each row of a source."""
+    clean = functools.partial(clean_text, normalised=params.normalise, simplified=params.simplify)
+    same_title = params.same_title if params.format in TITLED else 2.0
+    return functools.partial(_row, reader(params.format).KIND, clean, same_title=same_title)
 
 
 def clean_text(text: str, *, normalised: bool = True, simplified: bool = True) -> str:

@@ -174,12 +174,12 @@ class _Values:
                 self.more()
                 return
             self.number += 1
-            start = self.buffer[self.at : self.at + 1000]
+            excerpt = self.buffer[self.at : self.at + 1000]
             if unfinished and not self.ended:
-                yield Drop("row too long", f"row {self.number} has more than {LONGEST >> 20} MB", start)
+                yield Drop("row too long", f"row {self.number} has more than {LONGEST >> 20} MB", excerpt)
             else:
                 what = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
-                yield Drop("broken JSON", f"row {self.number}: {what}", start)
+                yield Drop("broken JSON", f"row {self.number}: {what}", excerpt)
             self.want = CHUNK
             self.resync(max(place - 2, self.at + 1))
             return
