@@ -57,7 +57,11 @@ DIALOGUES: list[tuple[str, dict[str, Any], list[dict[str, str]]]] = [
         {"instruction": "Human:一\nAssistant:二\nHuman:三\n三\nAssistant:", "input": "", "output": "四"},
         said("一", "二", "三\n三", "四"),
     ),
-    ("multi-turn, packed, without", {"instruction": "Human:一\nAssistant：二\n\nHuman: 三", "output": "四"}, said("一", "二", "三", "四")),
+    (
+        "multi-turn, packed, without",
+        {"instruction": "Human:一\nAssistant：二\n\nHuman: 三", "output": "四"},
+        said("一", "二", "三", "四"),
+    ),
     ("packed, speaker in the answer", {"instruction": "Human: 一\nAssistant:", "output": "Assistant: 二"}, said("一", "二")),
     (
         "packed, the answer goes on",
@@ -79,7 +83,11 @@ DIALOGUES: list[tuple[str, dict[str, Any], list[dict[str, str]]]] = [
     ("evaluation set, no reference", {"question": "问", "class": "rewrite", "std_answer": ""}, said("问")),
     # Alpaca and what came of it
     ("placeholder for the input", {"instruction": "问", "input": "<无输入>", "output": "答"}, said("问", "答")),
-    ("line ends written out", {"instruction": "是否为闰年。\\n\n\\n1996\\n", "input": "", "output": "是"}, said("是否为闰年。\n\n1996", "是")),
+    (
+        "line ends written out",
+        {"instruction": "是否为闰年。\\n\n\\n1996\\n", "input": "", "output": "是"},
+        said("是否为闰年。\n\n1996", "是"),
+    ),
     ("code with line ends", {"instruction": "写", "output": 'printf("好\\n");'}, said("写", 'printf("好\\n");')),
     ("a formula", {"instruction": "求\\nabla f", "output": "$\\nu$"}, said("求\\nabla f", "$\\nu$")),
     ("TigerBot", {"instruction": "问", "input": None, "output": "答"}, said("问", "答")),
@@ -90,21 +98,47 @@ DIALOGUES: list[tuple[str, dict[str, Any], list[dict[str, str]]]] = [
         {"instruction": "User: 一\nAssistant: 二", "input": "System: 知识\nUser: 三", "output": "四"},
         said("一", "二", "知识\n三", "四"),
     ),
-    ("guanaco, a bare input", {"instruction": "User: 一\nAssistant: 二\n", "input": "三", "output": "四"}, said("一", "二", "三", "四")),
-    ("guanaco, all in the input", {"instruction": "", "input": "User: 一\nAssistant: 二\nUser: 三", "output": "四"}, said("一", "二", "三", "四")),
-    ("guanaco, a system text", {"instruction": "System: 你是医生\nUser: 一", "input": "", "output": "二"}, SYSTEM + said("一", "二")),
+    (
+        "guanaco, a bare input",
+        {"instruction": "User: 一\nAssistant: 二\n", "input": "三", "output": "四"},
+        said("一", "二", "三", "四"),
+    ),
+    (
+        "guanaco, all in the input",
+        {"instruction": "", "input": "User: 一\nAssistant: 二\nUser: 三", "output": "四"},
+        said("一", "二", "三", "四"),
+    ),
+    (
+        "guanaco, a system text",
+        {"instruction": "System: 你是医生\nUser: 一", "input": "", "output": "二"},
+        SYSTEM + said("一", "二"),
+    ),
     # Firefly
     ("Firefly 1.1M", {"kind": "NLI", "input": "问", "target": "答"}, said("问", "答")),
     (
         "Firefly, multi-turn",
-        {"conversation_id": 1, "category": "B", "conversation": [{"human": "一", "assistant": "二"}, {"human": "三", "assistant": "四"}]},
+        {
+            "conversation_id": 1,
+            "category": "B",
+            "conversation": [{"human": "一", "assistant": "二"}, {"human": "三", "assistant": "四"}],
+        },
         said("一", "二", "三", "四"),
     ),
     # ShareGPT
-    ("ShareGPT", {"id": "a", "conversations": [{"from": "human", "value": "一"}, {"from": "gpt", "value": "二"}]}, said("一", "二")),
+    (
+        "ShareGPT",
+        {"id": "a", "conversations": [{"from": "human", "value": "一"}, {"from": "gpt", "value": "二"}]},
+        said("一", "二"),
+    ),
     (
         "ShareGPT with a question left open",
-        {"conversations": [{"from": "user", "value": "一"}, {"from": "chatgpt", "value": "二"}, {"from": "human", "value": "三"}]},
+        {
+            "conversations": [
+                {"from": "user", "value": "一"},
+                {"from": "chatgpt", "value": "二"},
+                {"from": "human", "value": "三"},
+            ]
+        },
         said("一", "二"),
     ),
     (
@@ -114,7 +148,13 @@ DIALOGUES: list[tuple[str, dict[str, Any], list[dict[str, str]]]] = [
     ),
     (
         "messages",
-        {"messages": [*SYSTEM, {"role": "user", "content": [{"type": "text", "text": "一"}]}, {"role": "assistant", "content": "二"}]},
+        {
+            "messages": [
+                *SYSTEM,
+                {"role": "user", "content": [{"type": "text", "text": "一"}]},
+                {"role": "assistant", "content": "二"},
+            ]
+        },
         SYSTEM + said("一", "二"),
     ),
     ("parallel lists", {"input": ["一", "三"], "output": ["二", "四"]}, said("一", "二", "三", "四")),
@@ -130,6 +170,10 @@ DIALOGUES: list[tuple[str, dict[str, Any], list[dict[str, str]]]] = [
     ),
     ("Huatuo", {"instruction": " <user>: 一 <bot>: 二 <user>: 三", "output": "四", "input": ""}, said("一", "二", "三", "四")),
     ("history as pairs", {"instruction": "三", "history": [["一", "二"]], "output": "四"}, said("一", "二", "三", "四")),
+    ("a number for an answer", {"instruction": "问", "input": None, "output": 42}, said("问", "42")),
+    ("white space around turns", {"messages": said(" 一 ", "二\n")}, said("一", "二")),
+    ("a speaker inside a question", {"instruction": "写，如\nHuman: 你好", "output": "好"}, said("写，如\nHuman: 你好", "好")),
+    ("system, question and answer", {"system": "你是医生", "question": "问", "answer": "答"}, SYSTEM + said("问", "答")),
     ("prompt and response", {"prompt": "问", "response": "答"}, said("问", "答")),
 ]
 
@@ -185,7 +229,9 @@ def test_preferences(tmp_path: Path, record: dict[str, Any], messages: list[dict
     pq.write_table(pa.Table.from_pylist([record]), tmp_path / "b.parquet")
     for path in sorted(tmp_path.iterdir()):
         rows = list(reader("preference").read(path))
-        assert [(row["messages"], row["chosen"], row["rejected"]) for row in rows if not isinstance(row, Drop)] == [(messages, "好", "坏")]
+        assert [(row["messages"], row["chosen"], row["rejected"]) for row in rows if not isinstance(row, Drop)] == [
+            (messages, "好", "坏")
+        ]
 
 
 def test_zhihu_rlhf_in_tsv(tmp_path: Path) -> None:
@@ -223,10 +269,20 @@ def test_titles_that_were_cut(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("name", "record", "title", "text"),
     [
-        ("wiki_00", {"id": "1", "url": "u", "title": "经济学", "text": "经济学\n\n经济学是一门科学。"}, "经济学", "\n经济学是一门科学。"),
+        (
+            "wiki_00",
+            {"id": "1", "url": "u", "title": "经济学", "text": "经济学\n\n经济学是一门科学。"},
+            "经济学",
+            "\n经济学是一门科学。",
+        ),
         ("a.jsonl", {"title": "题", "content": "正文"}, "题", "正文"),  # WuDao
         ("a.json", {"completion": "正文", "source": "wikipedia"}, "", "正文"),
-        ("a.json", {"rhythmic": "导引", "author": "和岘", "paragraphs": ["气和玉烛", "睿化着鸿明"]}, "导引", "气和玉烛\n睿化着鸿明"),
+        (
+            "a.json",
+            {"rhythmic": "导引", "author": "和岘", "paragraphs": ["气和玉烛", "睿化着鸿明"]},
+            "导引",
+            "气和玉烛\n睿化着鸿明",
+        ),
     ],
 )
 def test_articles(tmp_path: Path, name: str, record: dict[str, Any], title: str, text: str) -> None:

@@ -52,51 +52,6 @@ def test_every_format_has_a_reader() -> None:
 
 
 @pytest.mark.parametrize(
-    ("record", "messages"),
-    [
-        ({"instruction": "翻译", "input": "你好", "output": "Hello"}, said("翻译\n你好", "Hello")),
-        ({"instruction": "问", "input": "", "output": "答"}, said("问", "答")),
-        ({"input": "问", "target": "答", "kind": "QA"}, said("问", "答")),
-        ({"prompt": "问", "response": "答"}, said("问", "答")),
-        ({"instruction": "问", "input": None, "output": 42}, said("问", "42")),
-        ({"conversations": [{"from": "human", "value": "一"}, {"from": "assistant", "value": "二"}]}, said("一", "二")),
-        ({"messages": [{"role": "user", "content": " 一 "}, {"role": "assistant", "content": "二"}]}, said("一", "二")),
-        (
-            {
-                "conversations": [
-                    {"from": "human", "value": "一"},
-                    {"from": "gpt", "value": "二"},
-                    {"from": "human", "value": "三"},
-                ]
-            },
-            said("一", "二"),
-        ),
-        (
-            {"conversation": [{"human": "一", "assistant": "二"}, {"human": "三", "assistant": "四"}]},
-            said("一", "二", "三", "四"),
-        ),
-        ({"input": ["一", "三"], "output": ["二", "四"]}, said("一", "二", "三", "四")),
-        (
-            {"instruction": "Human:一\nAssistant:二\nHuman:三\n三\nAssistant:", "input": "", "output": "四"},
-            said("一", "二", "三\n三", "四"),
-        ),
-        ({"instruction": " <user>: 一 <bot>: 二 <user>: 三", "input": "", "output": "四"}, said("一", "二", "三", "四")),
-        ({"text": "<s>Human: 一\n</s><s>Assistant: 二\n</s>"}, said("一", "二")),
-        ({"instruction": "三", "history": [["一", "二"]], "output": "四"}, said("一", "二", "三", "四")),
-        ({"instruction": "写一段对话，如\nHuman: 你好", "output": "好"}, said("写一段对话，如\nHuman: 你好", "好")),
-        (
-            {"system": "你是医生", "question": "问", "answer": "答"},
-            [{"role": "system", "content": "你是医生"}, *said("问", "答")],
-        ),
-    ],
-)
-def test_dialogues(tmp_path: Path, record: dict[str, Any], messages: list[dict[str, str]]) -> None:
-    good, drops = read("belle", lines(tmp_path / "a.json", record))
-    assert not drops
-    assert good[0]["messages"] == messages
-
-
-@pytest.mark.parametrize(
     ("record", "reason"),
     [
         ({"instruction": "问", "input": "", "output": " "}, "no answer"),
@@ -193,33 +148,6 @@ def test_questions_with_titles(tmp_path: Path) -> None:
 # preferences
 
 
-@pytest.mark.parametrize(
-    "record",
-    [
-        {"prompt": "问", "chosen": "好", "rejected": "坏"},
-        {"prompt": "问", "chosen": "好", "reject": "坏"},
-        {"prompt": "问", "pos_resp": "好", "neg_resp": "坏"},
-        {"question": "问", "system": "", "history": [], "response_chosen": "好", "response_rejected": "坏"},
-        {
-            "conversations": [{"from": "human", "value": "问"}],
-            "chosen": {"from": "gpt", "value": "好"},
-            "rejected": {"from": "gpt", "value": "坏"},
-        },
-        {"instruction": "问", "input": "", "output": ["好", "中", "坏"]},
-        {
-            "prompt": [{"role": "user", "content": "问"}],
-            "chosen": [{"role": "assistant", "content": "好"}],
-            "rejected": [{"role": "assistant", "content": "坏"}],
-        },
-        {"chosen": [*said("问", "好")], "rejected": [*said("问", "坏")]},
-    ],
-)
-def test_preferences(tmp_path: Path, record: dict[str, Any]) -> None:
-    good, drops = read("preference", lines(tmp_path / "a.jsonl", record))
-    assert not drops
-    assert (good[0]["messages"], good[0]["chosen"], good[0]["rejected"]) == (said("问"), "好", "坏")
-
-
 def test_preferences_that_are_none(tmp_path: Path) -> None:
     path = lines(
         tmp_path / "a.jsonl",
@@ -235,15 +163,6 @@ def test_preferences_that_are_none(tmp_path: Path) -> None:
     assert [drop.reason for drop in drops] == [
         "chosen equals rejected", "no chosen", "no rejected", "no question", "no rejected", "not an object",
     ]  # fmt: skip
-
-
-def test_preferences_in_other_containers(tmp_path: Path) -> None:
-    (tmp_path / "a.tsv").write_text("prompt\tchosen\trejected\n问\t好\t坏\n", "utf-8")
-    pq.write_table(pa.table({"prompt": ["问"], "chosen": ["好"], "rejected": ["坏"]}), tmp_path / "a.parquet")
-    (tmp_path / "a.json").write_text(json.dumps([{"prompt": "问", "chosen": "好", "rejected": "坏"}]), "utf-8")
-    for name in ("a.tsv", "a.parquet", "a.json"):
-        good, _ = read("preference", tmp_path / name)
-        assert good == [{"messages": said("问"), "chosen": "好", "rejected": "坏", "meta": "{}"}]
 
 
 # exams, triples, documents
