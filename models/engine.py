@@ -115,9 +115,10 @@ def _publish(job: dict[str, Any], model: Any, tokenizer: Any, history: list[dict
     model.config.use_cache = True  # training is over
     ids = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id}
     model.config.update(ids if model.config.is_encoder_decoder else ids | {"bos_token_id": tokenizer.eos_token_id})
-    stops = template.stops(tokenizer) if job["stage"] != "pretrain" else tokenizer.eos_token_id
-    model.generation_config = GenerationConfig.from_model_config(model.config)
-    model.generation_config.eos_token_id = stops
+    if model.can_generate():
+        stops = template.stops(tokenizer) if job["stage"] != "pretrain" else tokenizer.eos_token_id
+        model.generation_config = GenerationConfig.from_model_config(model.config)
+        model.generation_config.eos_token_id = stops
     model.save_pretrained(home)
     for path in home.iterdir():
         path.chmod(0o644)  # safetensors writes for the owner alone

@@ -84,8 +84,9 @@ def has_bf16(device: torch.device) -> bool:
     return device.type == "cuda"
 
 
-def load(folder: Path, device: torch.device, **options: Any) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
-    """A model in float32, for reading only, and its tokenizer. `options` are `from_pretrained`'s. `ValueError` where the folder holds none."""
+def load(folder: Path, device: torch.device, kind: Any = None, **options: Any) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A model in float32, for reading only, and its tokenizer. `options` are `from_pretrained`'s, `kind` is a class of models, else one that
+    writes text. `ValueError` where the folder holds none, or none of that kind."""
     home = folder / "model" if (folder / "model" / "config.json").exists() else folder
     if not (home / "config.json").exists():
         raise ValueError(
@@ -93,7 +94,11 @@ def load(folder: Path, device: torch.device, **options: Any) -> tuple[PreTrained
         )
     logging.disable_progress_bar()
     config = AutoConfig.from_pretrained(home)
-    kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+    kind = kind or (AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM)
+    if type(config) not in kind._model_mapping:
+        raise ValueError(
+            f"{home} is a {config.model_type}, of which there is no {kind.__name__}; name a model of another architecture"
+        )
     model = kind.from_pretrained(home, **{"dtype": torch.float32} | options)
     return (model if "quantization_config" in options else model.to(device)).eval(), AutoTokenizer.from_pretrained(home)
 

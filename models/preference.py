@@ -170,13 +170,19 @@ class Paired:
         return metrics
 
 
-class Text2Text(Paired, Exact, Trainer):
-    """Direct preference optimisation of an encoder-decoder."""
+class Judging(Paired, Exact, Trainer):
+    """A trainer of ours that gives each answer of a pair a reward."""
 
-    def __init__(self, *args: Any, beta: float, loss_type: str, smoothing: float, sft_weight: float, **kwargs: Any):
+    def __init__(self, *args: Any, **kwargs: Any):
         super().__init__(*args, **kwargs)
-        self.beta, self.loss_type, self.smoothing, self.sft_weight = beta, loss_type, smoothing, sft_weight
         self._metrics: dict[str, Any] = {"train": defaultdict(list), "eval": defaultdict(list)}
+
+    def judged(self, chosen: Tensor, rejected: Tensor) -> None:
+        """Note the rewards of a piece's pairs, (pairs,) each."""
+        seen = self._metrics["train" if self.model.training else "eval"]
+        seen["rewards/accuracies"].append((chosen > rejected).float().mean().item())
+        seen["rewards/margins"].append((chosen - rejected).mean().item())
+        seen["rewards/rejected"].append(rejected.mean().item())
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
         """With the means of what was seen since the last time, as TRL does."""
@@ -184,6 +190,14 @@ class Text2Text(Paired, Exact, Trainer):
             logs |= {name: float(np.mean(values)) for name, values in self._metrics["train"].items()}
             self._metrics["train"].clear()
         super().log(logs, start_time)
+
+
+class Text2Text(Judging):
+    """Direct preference optimisation of an encoder-decoder."""
+
+    def __init__(self, *args: Any, beta: float, loss_type: str, smoothing: float, sft_weight: float, **kwargs: Any):
+        super().__init__(*args, **kwargs)
+        self.beta, self.loss_type, self.smoothing, self.sft_weight = beta, loss_type, smoothing, sft_weight
 
     def compute_ref_log_probs(self, model: Any, batch: dict[str, Tensor]) -> tuple[Tensor, ...]:
         with torch.no_grad(), self.compute_loss_context_manager():
@@ -197,11 +211,7 @@ class Text2Text(Paired, Exact, Trainer):
         chosen, rejected = sums.chunk(2)
         scores = Scores(chosen, rejected, inputs["ref_chosen_logps"], inputs["ref_rejected_logps"], *tokens.chunk(2))
         found = loss(self.loss_type, scores, self.beta, self.smoothing).mean()
-        rewards = [self.beta * (side - reference).detach() for side, reference in zip(scores[:2], scores[2:4], strict=True)]
-        seen = self._metrics["train" if model.training else "eval"]
-        seen["rewards/accuracies"].append((rewards[0] > rewards[1]).float().mean().item())
-        seen["rewards/margins"].append((rewards[0] - rewards[1]).mean().item())
-        seen["rewards/rejected"].append(rewards[1].mean().item())
+        self.judged(*(self.beta * (side - reference).detach() for side, reference in zip(scores[:2], scores[2:4], strict=True)))
         pairs = len(chosen)
         return found - self.sft_weight * chosen.sum() / pairs / (self.tokens / self.pairs)
 

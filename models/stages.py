@@ -14,10 +14,18 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import torch
-from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer, Trainer, TrainingArguments
+from transformers import (
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoModelForSequenceClassification,
+    AutoTokenizer,
+    Trainer,
+    TrainingArguments,
+)
 
 from models import adapters, data, losses, preference, presets, template
 from models.generate import context_of, device_of, has_bf16, load
+from models.reward import Rewarder, stack
 from models.trainer import Exact, Run
 
 if TYPE_CHECKING:
@@ -160,6 +168,27 @@ def reference(job: Job, emit: Emit) -> dict[str, Any]:
     return stats | {"pairs": {"train": len(trainer.train_dataset), "valid": len(trainer.eval_dataset or [])}}
 
 
+def reward(job: Job, emit: Emit, stopping: Callable[[], bool]) -> tuple[Any, dict[str, Any]]:
+    """A model that goes on with pairs of answers, and learns to tell which is the better one."""
+    home = Path(job["inputs"]["pairs"]) / "preferences"
+    model, tokenizer, longest = _start(job, emit, AutoModelForSequenceClassification)
+    train, taken = data.preferences(home / "train.parquet", tokenizer, longest)
+    valid, _ = data.preferences(home / "valid.parquet", tokenizer, longest)
+    emit("log", text=f"{home}: {taken.told('pairs', longest)}")
+    found = f"{home / 'train.parquet'} has {len(train)} usable pairs"
+    run, settings = _tuning(job, model, train, valid, found, 5, emit, stopping)
+    trainer = Rewarder(
+        model=model,
+        args=TrainingArguments(**settings),
+        train_dataset=train,
+        eval_dataset=valid if len(valid) else None,
+        data_collator=partial(stack, pad_id=tokenizer.pad_token_id),
+        processing_class=tokenizer,
+    )
+    trainer.run = run
+    return trainer, {"rows": vars(taken)}
+
+
 def _preferrer(job: Job, emit: Emit, stopping: Callable[[], bool]) -> tuple[Any, dict[str, Any]]:
     params, home = job["params"], Path(job["inputs"]["pairs"]) / "preferences"
     model, tokenizer, longest = _start(job, emit)
@@ -205,12 +234,14 @@ def _preferrer(job: Job, emit: Emit, stopping: Callable[[], bool]) -> tuple[Any,
     return trainer, {"rows": vars(taken)}
 
 
-def _start(job: Job, emit: Emit) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, int]:
-    """The model to go on from, with what of it is trained, its tokenizer, and the longest row it takes."""
+def _start(job: Job, emit: Emit, kind: Any = None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, int]:
+    """The model to go on from, with what of it is trained, its tokenizer, and the longest row it takes. `kind` asks for another head than
+    the one that writes: a class of transformers, such as AutoModelForSequenceClassification, which gets one label."""
     home, params = Path(job["inputs"]["model"]), job["params"]
     lora = params["lora"] or {"bits": 32}
     device = device_of(job["resources"]["device"])
-    model, tokenizer = load(home, torch.device("cpu"), **({} if lora["bits"] == 32 else adapters.quantised(lora["bits"], device)))
+    options = {} if lora["bits"] == 32 else adapters.quantised(lora["bits"], device)
+    model, tokenizer = load(home, torch.device("cpu"), **options, **({"kind": kind, "num_labels": 1} if kind else {}))
     if params["template"]:
         template.use(tokenizer, params["template"])
     if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
@@ -247,7 +278,8 @@ def _tuning(
     params, batch = job["params"], job["params"]["batch_size"]
     _enough(len(train), batch, found, "batch_size")
     steps = max(1, round(params["epochs"] * len(train) / batch))
-    embeddings = {id(model.get_input_embeddings().weight), id(model.get_output_embeddings().weight)}
+    tied = [table.weight for table in (model.get_input_embeddings(), model.get_output_embeddings()) if table is not None]
+    embeddings = set(map(id, tied))
     tables = sum(p.numel() for p in model.parameters() if id(p) in embeddings)
     body = model.num_parameters() - tables  # which knows that a number in 4 bits is one number
     rate = params["learning_rate"] or float(f"{presets.learning_rate(presets.compute(body, 20 * body)) / gentler:.1e}")

@@ -9,10 +9,10 @@ from typing import Any, get_args
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from models import data, preference, presets
-from tasks import dpo, sft
+from tasks import dpo, reward, sft
 from tasks.training import Lora
 from tests import corpus
 from tests.test_training_stages import BASE, column, tuned
@@ -84,6 +84,58 @@ def test_a_stopped_text_to_text_dpo_goes_on_to_the_last_digit(folders: dict[str,
     tuned("dpo", folders, tmp_path / "straight", params, micro_batch=4)
     for path in ("log.jsonl", "model/model.safetensors"):
         assert (tmp_path / "stopped" / "out" / path).read_bytes() == (tmp_path / "straight" / "out" / path).read_bytes()
+
+
+# reward model
+
+
+def test_a_reward_model_learns_which_answer_is_better(folders: dict[str, Path], tmp_path: Path) -> None:
+    home = corpus_model(folders, tmp_path / "base")
+    params = reward.Params(**BASE | {"optimizer": "adamw"}, learning_rate=1e-3, epochs=2)
+    result = tuned("reward", folders | {"model": home}, tmp_path / "judge", params)
+    assert result is not None
+    assert column(tmp_path / "judge", "loss")[0] == pytest.approx(math.log(2), abs=0.3)  # a new head knows nothing
+    assert result["eval_accuracy"] > 0.9 and column(tmp_path / "judge", "loss")[-1] < 0.4
+    judge = AutoModelForSequenceClassification.from_pretrained(tmp_path / "judge" / "out" / "model").eval()
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "judge" / "out" / "model")
+    rows, _ = data.preferences(folders["pairs"] / "preferences" / "valid.parquet", tokenizer, 128)
+    right = 0
+    for row in (rows[number] for number in range(len(rows))):
+        with torch.no_grad():
+            better, worse = (
+                judge(input_ids=torch.tensor([row["prompt_ids"] + row[side]])).logits.item()
+                for side in ("chosen_ids", "rejected_ids")
+            )
+        right += better > worse
+    assert right / len(rows) == pytest.approx(result["eval_accuracy"], abs=0.1)
+
+
+def test_a_stopped_reward_model_goes_on_to_the_last_digit(folders: dict[str, Path], tmp_path: Path) -> None:
+    given = folders | {"model": corpus_model(folders, tmp_path / "base")}
+    params = reward.Params(**BASE | {"log_steps": 2}, learning_rate=1e-3, epochs=0.4)
+    asked = iter(range(1, 100))
+    assert tuned("reward", given, tmp_path / "stopped", params, lambda: next(asked) == 3, micro_batch=4) is None
+    tuned("reward", given, tmp_path / "stopped", params, micro_batch=4)
+    tuned("reward", given, tmp_path / "straight", params, micro_batch=4)
+    for path in ("log.jsonl", "model/model.safetensors"):
+        assert (tmp_path / "stopped" / "out" / path).read_bytes() == (tmp_path / "straight" / "out" / path).read_bytes()
+
+
+def test_an_architecture_without_a_reward_head_is_named(folders: dict[str, Path], tmp_path: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(folders["tokenizer"])
+    home = tmp_path / "retnet"
+    AutoModelForCausalLM.from_config(presets.build("retnet-tiny", len(tokenizer), 128)).save_pretrained(home)
+    tokenizer.save_pretrained(home)
+    with pytest.raises(ValueError, match="is a retnet, of which there is no AutoModelForSequenceClassification"):
+        tuned("reward", folders | {"model": home}, tmp_path / "judge", reward.Params(**BASE))
+
+
+def corpus_model(folders: dict[str, Path], home: Path) -> Path:
+    torch.manual_seed(0)
+    tokenizer = AutoTokenizer.from_pretrained(folders["tokenizer"])
+    AutoModelForCausalLM.from_config(presets.build("tiny", len(tokenizer), 128)).save_pretrained(home)
+    tokenizer.save_pretrained(home)
+    return home
 
 
 KINDS = get_args(dpo.Params.model_fields["loss_type"].annotation)

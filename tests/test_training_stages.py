@@ -54,7 +54,7 @@ def tuned(
 ) -> dict[str, Any] | None:
     """Run a stage's engine in this process."""
     (home / "out").mkdir(parents=True, exist_ok=True)
-    inputs = {role: str(folders[role]) for role in ("model", {"sft": "rows", "dpo": "pairs"}[stage])}
+    inputs = {role: str(folders[role]) for role in ("model", {"sft": "rows", "dpo": "pairs", "reward": "pairs"}[stage])}
     described = {
         "stage": stage,
         "params": params.model_dump(mode="json"),

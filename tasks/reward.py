@@ -1,0 +1,20 @@
+"""A reward model: which of two answers is the better one (for reading only; DPO needs none)."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from pydantic import Field
+
+from tasks.stage import Job, Stats, stage
+from tasks.training import TOOLS, Tuning, train
+
+
+class Params(Tuning):
+    epochs: float = Field(default=1.0, gt=0, le=100, description="Passes over the pairs")
+
+
+@stage("reward", version=1, title="Reward model", params=Params, tools=TOOLS, reproducibility="seeded")
+def run(job: Job, params: Params, *, model: Path, pairs: Path) -> Stats:
+    """Read `pairs/preferences/{train,valid}.parquet`; write `model/`, a sequence classifier of one label, and `log.jsonl`."""
+    return train("reward", job, params, model=model / "model", pairs=pairs)
