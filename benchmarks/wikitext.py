@@ -45,9 +45,13 @@ _CODE = re.compile(r"```.*?```|`[^`\n]*`|\$[^$\n]*\$", re.DOTALL)
 def sentences(wikitext: str) -> Iterator[tuple[str, bool]]:
     """(a sentence that strip_code keeps, whether it stands in a list of sources)."""
     code = mwparserfromhell.parse(wikitext)
-    for tag in code.filter_tags(recursive=True, matches=lambda node: str(node.tag).lower() in ("table", "ref", "gallery", "math")):
+    for tag in code.filter_tags(
+        recursive=True, matches=lambda node: str(node.tag).lower() in ("table", "ref", "gallery", "math")
+    ):
         _replace(code, tag, "" if str(tag.tag).lower() != "math" else HOLE)
-    for link in code.filter_wikilinks(recursive=True, matches=lambda node: _FILE.match(str(node.title)) or _CATEGORY.match(str(node.title))):
+    for link in code.filter_wikilinks(
+        recursive=True, matches=lambda node: _FILE.match(str(node.title)) or _CATEGORY.match(str(node.title))
+    ):
         _replace(code, link, "")
     for template in code.filter_templates(recursive=code.RECURSE_OTHERS):
         _replace(code, template, HOLE)

@@ -24,8 +24,12 @@ from tasks.workers import died, end_with_parent
 
 Row = dict[str, Any]
 Read = Callable[[Path], Iterator[Row | Drop]]
-Work = Callable[[Iterable[Row | Drop], Path], Stats]  # (rows of one shard, folder to write its files into) → statistics, "in" among them
-Batches = Callable[[Path], Iterator[tuple[Iterable[Row | Drop], bool]]]  # rows that can be pickled, and whether they are the file's last
+Work = Callable[
+    [Iterable[Row | Drop], Path], Stats
+]  # (rows of one shard, folder to write its files into) → statistics, "in" among them
+Batches = Callable[
+    [Path], Iterator[tuple[Iterable[Row | Drop], bool]]
+]  # rows that can be pickled, and whether they are the file's last
 
 BATCH_CHARACTERS = 8_000_000  # about 5 s of work and 100 MB of memory
 BATCH_ROWS = 20_000
@@ -40,9 +44,7 @@ def by_shard(
     return by_batch(job, files, lambda path: batches(read(path), kind), work, [identity, sizes], named)
 
 
-def by_batch(
-    job: Job, files: Sequence[Path], batches: Batches, work: Work, identity: object, named: bool = False
-) -> list[Stats]:
+def by_batch(job: Job, files: Sequence[Path], batches: Batches, work: Work, identity: object, named: bool = False) -> list[Stats]:
     """Do `work` on every batch of the files' rows and publish the shards in file order; returns each shard's statistics.
 
     `identity` is all that defines a shard besides the file's bytes (and its name, if `named`), the sizes of batches included. A broken file

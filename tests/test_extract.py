@@ -3,19 +3,26 @@
 from __future__ import annotations
 
 import bz2
+import gzip
+import itertools
 import json
+import lzma
 import os
 import random
+import re
 import signal
 import subprocess
 import sys
 import time
 from pathlib import Path
 
+import pyarrow as pa
 import pytest
 
 from tasks import extract, reading
 from tasks.rows import SCHEMAS, files, read, row_id
+from tasks.sources import dump as sources
+from tasks.sources import wiki
 from tasks.stage import Job, Resources
 
 PAGE = "<page><title>{title}</title><ns>{ns}</ns><id>{id}</id><revision><id>1</id><text>{text}</text></revision></page>\n"
@@ -80,18 +87,136 @@ def test_disambiguation_pages_go(tmp_path: Path) -> None:
 
 @pytest.fixture
 def small_shards(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(reading, "BATCH_CHARACTERS", 8_000)
-    monkeypatch.setattr(reading, "SMALL", 0)
+    for module, name, size in (
+        (wiki, "BATCH", 9_000),
+        (sources, "STRETCH", 4_000),
+        (sources, "PLAIN_STRETCH", 20_000),
+        (reading, "SMALL", 0),
+    ):
+        monkeypatch.setattr(module, name, size)
+
+
+def multistream(path: Path, pages: bytes, size: int) -> Path:
+    """The same XML in bz2 streams of `size` bytes each, wherever that cuts it."""
+    path.write_bytes(b"".join(bz2.compress(pages[start : start + size]) for start in range(0, len(pages), size)))
+    return path
 
 
 @pytest.mark.usefixtures("small_shards")
 def test_any_number_of_workers_writes_the_same_bytes(tmp_path: Path) -> None:
-    paths = [dump(tmp_path / "a.xml.bz2", 300), dump(tmp_path / "b.xml.bz2", 40, seed=1)]
+    single = dump(tmp_path / "a.xml.bz2", 300)
+    paths = [single, dump(tmp_path / "b.xml.bz2", 40, seed=1)]
+    paths.append(multistream(tmp_path / "c.xml.bz2", bz2.decompress(dump(tmp_path / "c", 200, seed=2).read_bytes()), 10_000))
     one, job = run(tmp_path / "1", paths, workers=1)
-    two, other = run(tmp_path / "2", paths, workers=2)
-    assert one == two and one["shards"] == len(files(job.out, kind="documents")) > 4
-    assert tree(job.out) == tree(other.out)
-    assert json.dumps(job.shards) == json.dumps(other.shards)
+    assert one["shards"] == len(files(job.out, kind="documents")) > 10  # type: ignore[operator]
+    for workers in (2, 10):
+        more, other = run(tmp_path / str(workers), paths, workers=workers)
+        assert one == more
+        assert tree(job.out) == tree(other.out)
+        assert json.dumps(job.shards) == json.dumps(other.shards)
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_the_same_pages_give_the_same_rows_however_they_are_packed(tmp_path: Path) -> None:
+    whole = bz2.decompress(dump(tmp_path / "a.xml.bz2", 200).read_bytes())
+    paths = [tmp_path / "a.xml.bz2"]
+    for size in (777, 10_000):  # streams shorter and longer than a page
+        paths.append(multistream(tmp_path / f"{size}.bz2", whole, size))
+    packed = {
+        "xml": whole,
+        "gz": gzip.compress(whole),
+        "xz": lzma.compress(whole),
+        "zst": pa.compress(whole, "zstd", asbytes=True),
+    }
+    for name, data in packed.items():
+        (tmp_path / f"b.{name}").write_bytes(data)
+        paths.append(tmp_path / f"b.{name}")
+    found = []
+    for number, path in enumerate(paths):
+        stats, job = run(tmp_path / str(number), [path], workers=1 + number % 2)
+        found.append((stats["funnel"], list(read(files(job.out, kind="documents"))), list(read(files(job.out, kind="dropped")))))
+        assert stats["shards"] > 3, path  # type: ignore[operator]
+    assert all(one == found[0] for one in found[1:])
+    assert len(found[0][1]) == 140
+
+
+@pytest.mark.parametrize("size", [13, 50, 333])
+def test_every_page_belongs_to_one_stretch_wherever_the_file_is_cut(tmp_path: Path, size: int) -> None:
+    """Tags that a border runs through, several pages or none in a stretch."""
+    pages = "".join(PAGE.format(title=f"題{number}", ns=0, id=number, text="文" * (number % 7)) for number in range(9))
+    whole = f"<mediawiki>\n{pages}</mediawiki>".encode()
+    (tmp_path / "a.xml").write_bytes(whole)
+    expected = list(sources.pages(tmp_path / "a.xml"))
+    assert len(expected) == 9
+    borders = [*range(0, len(whole) - 64, size), None]
+    assert [
+        page for start, end in itertools.pairwise(borders) for page in sources.pages(tmp_path / "a.xml", start or 0, end)
+    ] == expected
+    streams = [bz2.compress(whole[start : start + size]) for start in range(0, len(whole), size)]
+    (tmp_path / "a.bz2").write_bytes(b"".join(streams))
+    borders = [*itertools.accumulate(map(len, streams[: -64 // size]), initial=0), None]
+    found = [page for start, end in itertools.pairwise(borders) for page in sources.pages(tmp_path / "a.bz2", start or 0, end)]
+    assert found == expected
+
+
+LONG = """
+import resource, sys
+from pathlib import Path
+from tasks import extract
+from tasks.stage import Job
+
+home, dump = map(Path, sys.argv[1:])
+stats = extract.run(Job(out=home / "out", scratch=home / "scratch"), extract.Params(source="wiki"), files=[dump])
+print(stats["funnel"]["wiki"]["dropped"], resource.getrusage(resource.RUSAGE_SELF).ru_maxrss // 1024)
+"""
+
+
+def test_a_page_of_200_megabytes_is_dropped_in_bounded_memory(tmp_path: Path) -> None:
+    before, after = (PAGE.format(title=title, ns=0, id=1, text=WORDS * 3) for title in ("前", "后"))
+    start, end = PAGE.format(title="長", ns=0, id=2, text="|").split("|")
+    with (tmp_path / "a.xml").open("w", encoding="utf-8") as file:
+        file.write(f"<mediawiki>{before}{start}")
+        for _ in range(200):
+            file.write("a" * 1_000_000)
+        file.write(f"{end}{after}</mediawiki>")
+    root = Path(extract.__file__).parents[1]
+    command = [sys.executable, "-c", LONG, str(tmp_path), str(tmp_path / "a.xml")]
+    said = subprocess.run(command, env={**os.environ, "PYTHONPATH": str(root)}, capture_output=True, text=True, check=True).stdout
+    dropped, megabytes = said.rsplit(" ", 1)
+    assert dropped == "{'page too long': 1}" and int(megabytes) < 350
+    rows = list(read(files(tmp_path / "out", kind="documents")))
+    assert [row["title"] for row in rows] == ["前", "后"]
+    detail = next(iter(read(files(tmp_path / "out", kind="dropped"))))["detail"]
+    assert detail.startswith("200,000,") and detail.endswith("bytes")
+
+
+def test_a_history_keeps_a_good_revision_beside_one_that_is_too_long(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(sources, "LONGEST", 20_000)
+    monkeypatch.setattr(sources, "CHUNK", 3_000)
+    revision = "<revision><id>{0}</id><timestamp>202{0}-01-01T00:00:00Z</timestamp><text>{1}</text></revision>"
+    for newest, expected in ((3, []), (1, ["新"])):
+        history = revision.format(2, "新") + revision.format(newest, "旧" * 30_000)
+        pages = f"<page><title>題</title><ns>0</ns><id>1</id>{history}</page>"
+        (tmp_path / "a.xml").write_text(f"<mediawiki>{pages}</mediawiki>", "utf-8")
+        rows = list(wiki.read(tmp_path / "a.xml"))
+        assert [row["text"] for row in rows if isinstance(row, dict)] == expected
+        assert len(rows) == 1
+
+
+@pytest.mark.usefixtures("small_shards")
+def test_a_damaged_stream_costs_its_own_stretch(tmp_path: Path) -> None:
+    path = dump(tmp_path / "whole", 200)
+    whole = bz2.decompress(path.read_bytes())
+    data = bytearray(multistream(tmp_path / "a.xml.bz2", whole, 10_000).read_bytes())
+    middle = data.index(b"BZh9", len(data) // 2) + 200
+    data[middle] ^= 0xFF
+    (tmp_path / "a.xml.bz2").write_bytes(data)
+    for workers in (1, 2):
+        with pytest.raises(ValueError, match=r"a\.xml\.bz2: its compressed data is damaged .* of the part that starts at byte"):
+            run(tmp_path / str(workers), [tmp_path / "a.xml.bz2"], workers=workers)
+    stats, _ = run(tmp_path / "1", [tmp_path / "a.xml.bz2"], tolerate_truncation=True)
+    funnel = stats["funnel"]["wiki"]  # type: ignore[index]
+    assert funnel["dropped"]["file cut"] == 1 and 100 < funnel["kept"] < 140
 
 
 @pytest.mark.usefixtures("small_shards")
@@ -99,8 +224,8 @@ def test_a_new_dump_costs_only_its_own_shards(tmp_path: Path, monkeypatch: pytes
     old, new = dump(tmp_path / "a.xml.bz2", 200), dump(tmp_path / "b.xml.bz2", 30, seed=1)
     run(tmp_path, [old])
     opened: list[Path] = []
-    true_read = extract.wiki.read
-    monkeypatch.setattr(extract.wiki, "read", lambda path, **settings: opened.append(path) or true_read(path, **settings))
+    true_batches = wiki.batches
+    monkeypatch.setattr(wiki, "batches", lambda path, **settings: opened.append(path) or true_batches(path, **settings))
     job = Job(out=tmp_path / "out2", scratch=tmp_path / "scratch")
     extract.run(job, extract.Params(source="wiki"), files=[old, new])
     assert opened == [new]
@@ -151,13 +276,14 @@ KILLED = """
 import sys
 from pathlib import Path
 from tasks import extract, reading
+from tasks.sources import dump, wiki
 from tasks.stage import Job, Resources
 
 if __name__ == "__main__":
-    reading.BATCH_CHARACTERS, reading.SMALL = 8_000, 0
-    home, dump = map(Path, sys.argv[1:])
+    wiki.BATCH, dump.STRETCH, reading.SMALL = 9_000, 4_000, 0
+    home, path = map(Path, sys.argv[1:])
     job = Job(out=home / "out", scratch=home / "scratch", resources=Resources(workers=2))
-    extract.run(job, extract.Params(source="wiki"), files=[dump])
+    extract.run(job, extract.Params(source="wiki"), files=[path])
 """
 
 
@@ -195,7 +321,8 @@ def test_a_kill_loses_little_and_leaves_nobody_behind(tmp_path: Path, monkeypatc
     assert not any(map(alive, workers))
 
     done = {home.parent.name: home.stat().st_mtime_ns for home in shards.glob("*/stats.json")}
-    monkeypatch.setattr(reading, "BATCH_CHARACTERS", 8_000)
+    monkeypatch.setattr(wiki, "BATCH", 9_000)
+    monkeypatch.setattr(sources, "STRETCH", 4_000)
     _, resumed = run(tmp_path, [path])
     assert {name: (shards / name / "stats.json").stat().st_mtime_ns for name in done} == done
     assert len(list(shards.glob("*/stats.json"))) > len(done)
@@ -203,9 +330,29 @@ def test_a_kill_loses_little_and_leaves_nobody_behind(tmp_path: Path, monkeypatc
     assert tree(resumed.out) == tree(straight.out)
 
 
-def test_real_dumps(tmp_path: Path, real_data: Path) -> None:
-    stats, job = run(tmp_path, [real_data / "wiki/zhwiki-2018-pages1-24.xml.bz2"])
-    assert stats["funnel"] == {"wiki": {"in": 24, "kept": 14, "dropped": {"not an article": 10}}}
+@pytest.mark.parametrize(
+    ("name", "kept", "dropped"),
+    [
+        ("zhwiki-2018-pages1-24.xml.bz2", 14, {"not an article": 10}),
+        ("komica-zh-hant-full-history-pages1-50.xml.bz2", 46, {"redirect": 4}),
+        (
+            "jawiki-20230501-truncated-100k-lines.xml.xz",
+            183,
+            {"disambiguation page": 6, "file cut": 1, "not an article": 34, "redirect": 15},
+        ),
+    ],
+)
+def test_real_dumps(tmp_path: Path, real_data: Path, name: str, kept: int, dropped: dict[str, int]) -> None:
+    path = real_data / "wiki" / name
+    if "truncated" in name:
+        with pytest.raises(ValueError, match="it ends in mid-page, .* after 238 whole pages"):
+            run(tmp_path / "strict", [path])
+    stats, job = run(tmp_path, [path], tolerate_truncation="truncated" in name)
+    assert stats["funnel"] == {"wiki": {"in": kept + sum(dropped.values()), "kept": kept, "dropped": dropped}}
     rows = list(read(files(job.out, kind="documents")))
-    assert [row["title"] for row in rows][:4] == ["数学", "哲学", "文学", "历史"]
-    assert {row["lang"] for row in rows} == {"zh"}
+    for row in rows:
+        prose = re.sub(r"```.*?```|`[^`\n]*`|\$[^$\n]*\$", "", row["text"], flags=re.DOTALL)
+        assert not [mark for mark in ("{{", "}}", "[[", "]]", "-{", "}-", "{|", "|}", "<ref") if mark in prose], row["title"]
+    if "zhwiki" in name:
+        assert [row["title"] for row in rows][:4] == ["数学", "哲学", "文学", "历史"]
+        assert {row["lang"] for row in rows} == {"zh"}

@@ -20,6 +20,7 @@ from tasks.sources.sniff import misfit
 LONGEST = 16 << 20  # bytes of XML; MediaWiki saves no page above 2 MiB of text, which escaping makes six times as long at worst
 STRETCH = 4 << 20  # bytes of a bz2 file, 16 to 30 MB of XML: some two seconds of work
 PLAIN_STRETCH = 32 << 20  # bytes of a plain file
+_TAIL = 1024  # bytes that the last stretch has at least, so that no border runs through the closing tag
 _HEAD = 4096  # bytes kept of a revision that is too long: its number and time
 _STREAM = re.compile(rb"BZh[1-9]1AY&SY")  # a bz2 stream that is not empty
 _TAG = re.compile(rb"</?(?:page|revision)>")
@@ -36,10 +37,12 @@ def starts(path: Path) -> list[int]:
         found = [0]
         while (start := _next_stream(path, found[-1] + STRETCH)) is not None:
             found.append(start)
+        if len(found) > 1 and size - found[-1] < _TAIL:
+            found.pop()
         return found if len(found) > 1 or size <= STRETCH else []
     if kind in ("a gzip file", "an xz file", "a Zstandard file"):
         return [0] if size <= STRETCH else []
-    return list(range(0, size, PLAIN_STRETCH)) if b"<mediawiki" in head or b"<page>" in head else [0]
+    return list(range(0, max(1, size - _TAIL), PLAIN_STRETCH)) if b"<mediawiki" in head or b"<page>" in head else [0]
 
 
 def _next_stream(path: Path, start: int) -> int | None:

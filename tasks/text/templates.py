@@ -54,6 +54,7 @@ _FIRST = names(
     "quote, cquote, quotation, blockquote, bquote, bq, block quote, pull quote, pullquote, poemquote, 引用, 引言, poem, text, block, "
     "heimu, 黑幕, censored, spoiler, h0, sm, wp, vanchor, visible anchor, nts, number table sorting, ilq, inline-block, plainlist, "
     "columns-list, colbox, multicol, flatlist, 仮リンク, link-wikidata, wikidata link, 不转换, 不轉換, font, tq, talkquote, angbr, "
+    "quote box, quotebox, quotation box, "
     # doubts about a passage, which they wrap
     "citation needed, citation needed span, fact, cn, refspan, 来源请求, 來源請求, 需要引用, which, who, whom, when, where, clarify, vague, "
     "dubious, verify, 谁, 誰, 何时, 何時, 哪里, 哪裡, 可疑, 模糊, 要出典範囲"
@@ -146,7 +147,17 @@ def _japanese(given: Arguments) -> str:
 
 def _chinese(given: Arguments) -> str:
     """{{zh|s=汉字|t=漢字|p=hànzì}} → 简体：汉字；繁体：漢字；拼音：hànzì"""
-    labels = {"c": "中文", "s": "简体", "t": "繁体", "p": "拼音", "hp": "拼音", "w": "威妥玛拼音", "j": "粤拼", "l": "直译", "first": ""}
+    labels = {
+        "c": "中文",
+        "s": "简体",
+        "t": "繁体",
+        "p": "拼音",
+        "hp": "拼音",
+        "w": "威妥玛拼音",
+        "j": "粤拼",
+        "l": "直译",
+        "first": "",
+    }
     told = [f"{label}：{given[name]}" for name, label in labels.items() if given.get(name)]
     return "；".join(told) or given.get("1", "")
 
@@ -214,7 +225,15 @@ _RENDER: dict[str, Callable[[Arguments], str]] = {
 _PREFIX = re.compile(r"^(?:template|模板|样板|樣板|t|subst|safesubst)\s*:\s*", re.IGNORECASE)
 NOTE_TA = ("noteta", "noteta-lite", "noteta/lite", "noteta/sandbox", "noteta-local")  # a page's conversion rules, at its head
 _LINK_TO = ("link-", "internal link helper")
-_INFOBOX = re.compile(r"infobox|information|.*(?:infobox|信息框|資訊框|资讯框|訊息框|讯息框|基礎情報)|.*box$|taxobox", re.IGNORECASE)
+_INFOBOX = re.compile(r".*(?:infobox|taxobox|speciesbox|信息框|資訊框|资讯框|訊息框|讯息框|基礎情報)|information$", re.IGNORECASE)
+
+_LONGEST_NAME = 40
+_LOOKS = re.compile(
+    r"(?:.*[ _-])?(?:image|img|logo|map|photo|picture|icon|flag|seal|coat|signature|width|size|px|colou?r|style|class|caption|alt|coord\w*|lat\w*|"
+    r"lon\w*|pushpin\w*|website|url|网站|網站|官网|footnotes?|ref|notes?|图|圖|图片|圖片|图像|圖像|图像说明|圖像說明|照片|标志|標誌|徽|颜色|顏色|宽度|寬度|"
+    r"大小|header|label|module|child|embed|subheader|above|below|title)\d*",
+    re.IGNORECASE,
+)
 
 
 def name_of(part: str) -> str:
@@ -245,3 +264,15 @@ def render(name: str, parts: list[str]) -> str:
 def is_infobox(name: str) -> bool:
     """Whether a template, by its name as it stands on the page, is a box of facts about the page's subject."""
     return _INFOBOX.match(name_of(name)) is not None
+
+
+def facts(parts: list[str]) -> str:
+    """The parameters of an infobox, a line a fact: `名称：值`. Those that say how the box looks are left out, and those without a value."""
+    lines: list[str] = []
+    for part in parts:
+        name, equals, value = part.partition("=")
+        name = " ".join(name.replace("_", " ").split())
+        value = "、".join(filter(None, (line.lstrip("*#:; ").strip() for line in value.split("\n"))))
+        if equals and name and value and len(name) <= _LONGEST_NAME and not _LOOKS.fullmatch(name):
+            lines.append(f"{name}：{value}")
+    return "\n" + "\n".join(lines) + "\n" if lines else ""

@@ -142,6 +142,7 @@ class Page:
         self.rules: list[variants.Rule] = []
         self.frames = [_Frame("")]
         self.retries = _RETRIES
+        self.whole_tables = False  # within a part of the page that is wanted with its tables in it
         source = _MARKS.sub("", wikitext)
         if "&lt;" in source and escaped_twice(source):
             source = _unescape(source)
@@ -209,7 +210,9 @@ class Page:
             pieces.append(inside.replace("|", _PIPE))
         elif name not in _DROPPED:
             inside = _unescape(inside)
-            if name == "pre" and len(_CJK.findall(inside)) > len(_ASCII.findall(inside)):  # prose with its line breaks, no program
+            if name == "pre" and len(_CJK.findall(inside)) > len(
+                _ASCII.findall(inside)
+            ):  # prose with its line breaks, no program
                 pieces.append(f"\n{inside.replace('|', _PIPE)}\n")
                 return found.end()
             if name in _FORMULAS:  # no {{ of LaTeX is taken for a template later on
@@ -261,7 +264,9 @@ class Page:
                 self.leave(self.variant("".join(self.frames.pop().pieces)))
             else:
                 self.frames[-1].pieces.append("-")
-        elif token == "{|":
+        elif self.whole_tables:
+            self.frames[-1].pieces.append(token)
+        else:
             line = self.source[max(0, start - _INDENT) : start].rpartition("\n")[2]
             return end if line.strip(_INDENTING) else self.table(start) or end
         return end
@@ -273,7 +278,7 @@ class Page:
     def leave(self, shown: str) -> None:
         """What a closed element shows goes to the one around it."""
         if shown:
-            self.frames[-1].pieces.append(shown.replace("|", _PIPE) if len(self.frames) > 1 else shown)
+            self.frames[-1].pieces.append(shown.replace("|", _PIPE))
 
     def spill(self, depth: int) -> None:
         """Elements above this depth were never closed: their content is text."""
@@ -334,8 +339,8 @@ class Page:
         if not name or _shows(name):
             return 0
         close = self.skip(_BRACES, start)
-        if close and self.options.infoboxes == "facts" and templates.is_infobox(name):
-            self.leave(tree.facts(self.source[start:close], self.fragment))
+        if close and self.options.infoboxes == "facts" and not self.whole_tables and templates.is_infobox(name):
+            self.leave(templates.facts(self.fragment(self.source[end : close - 2]).split("|")[1:]))
         return close
 
     def template(self, content: str) -> str:
@@ -350,15 +355,15 @@ class Page:
     def table(self, start: int) -> int:
         end = self.skip(_TABLE, start)
         if end and self.options.tables == "text":
-            self.leave(tree.table(self.source[start:end], self.fragment))
+            self.leave(tree.table(self.fragment(self.source[start:end])))
         return end
 
     def fragment(self, wikitext: str) -> str:
-        """A cell's or a parameter's text, with the page's kept code and rules."""
-        outer = self.source, self.frames, self.options
-        self.source, self.frames, self.options = wikitext, [_Frame("")], Options()
-        text = self.scan().replace(_PIPE, "|")
-        self.source, self.frames, self.options = outer
+        """A part of the page with its templates and links resolved; tables in it stay as they are."""
+        outer = self.source, self.frames
+        self.source, self.frames, self.whole_tables = wikitext, [_Frame("")], True
+        text = self.scan()
+        (self.source, self.frames), self.whole_tables = outer, False
         return text
 
     def hidden(self, start: int) -> bool:
