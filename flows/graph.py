@@ -26,6 +26,7 @@ from tasks import (
     reference,
     rejected,
     report,
+    reward,
     sample,
     sft,
     split,
@@ -123,6 +124,8 @@ def _models(recipe: Recipe, add: Callable[..., str], questions: dict[str, str]) 
     add("pretrain", pretrain.run, recipe.pretrain, packed=_folder("pack"), tokenizer=_folder("tokenizer"))
     add("sft", sft.run, recipe.sft, model=_folder("pretrain"), rows=_folder("split"))
     add("rejected", rejected.run, recipe.rejected, model=_folder("sft"), rows=_folder("split"))
+    if recipe.reward:
+        add("reward", reward.run, recipe.reward, model=_folder("pretrain"), pairs=_folder("rejected"))
     add("reference", reference.run, reference.Params.of(recipe.dpo), model=_folder("sft"), pairs=_folder("rejected"))
     add("dpo", dpo.run, recipe.dpo, model=_folder("sft"), pairs=_folder("rejected"), reference=_folder("reference"))
     models = {name: name for name in ("pretrain", "sft", "dpo")}

@@ -28,6 +28,7 @@ from tasks.pretrain import Params as PretrainParams
 from tasks.rejected import Params as RejectedParams
 from tasks.remote.asked import KINDS, Dump, Hub, Urls, kind
 from tasks.report import Params as ReportParams
+from tasks.reward import Params as RewardParams
 from tasks.sample import Params as SampleParams
 from tasks.sft import Params as SFTParams
 from tasks.split import MAKES, Use
@@ -127,6 +128,9 @@ class Recipe(Section):
     sft: SFTParams = Field(default_factory=SFTParams, title="Supervised fine-tuning", description="The model learns to answer")
     rejected: RejectedParams = Field(
         default_factory=RejectedParams, title="Rejected answers", description="The SFT model's own answers, as DPO's worse side"
+    )
+    reward: RewardParams | None = Field(
+        default=None, title="Reward model", description="A model that tells the better of two answers; empty: none is trained"
     )
     dpo: DPOParams = Field(default_factory=DPOParams, title="DPO", description="The model learns to prefer the better answer")
     evaluate: EvaluateParams = Field(

@@ -27,7 +27,7 @@ TEMPLATE = Path(__file__).with_name("report.html.j2")
 
 # what a stage makes, which colours its box; what is not named here makes data
 GROUPS = {
-    **dict.fromkeys(("tokenizer", "pack", "pretrain", "sft", "rejected", "dpo"), "model"),
+    **dict.fromkeys(("counts", "tokenizer", "pack", "pretrain", "sft", "rejected", "reward", "reference", "dpo"), "model"),
     "evaluate": "result",
 }
 COLOURS = {"pretrain": 1, "sft": 2, "dpo": 3}  # of a model, everywhere on the page
