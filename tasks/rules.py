@@ -87,7 +87,7 @@ class Rules(Identity):
         0.4,
         ge=0,
         le=1,
-        description="Most of a text of 50 characters or more, as a share, in its commonest run of 4 characters; lists of like lines have 0.35 (Gopher: 0.2)",
+        description="Most of a text of 50 characters or more, in its commonest run of 4 characters; lists of like lines have 0.35 (Gopher: 0.2)",
     )
     max_echo: float = Field(
         0.95,
