@@ -29,6 +29,7 @@ from tasks.store import Record, Store
 
 POLL = 5  # seconds between looks for an operator's answer
 SAMPLES = 3  # dropped rows shown for each reason that grew
+Samples = dict[tuple[str, str], list[str]]  # (source, reason) → rows to read
 
 
 class Refused(StageFailed):
@@ -67,7 +68,7 @@ class Gate:
             self.accepted[name] = _decided(name, verdict, samples, self.recipe.contract, name in self.accept)
 
 
-def _decided(name: str, verdict: Verdict, samples: dict[str, list[str]], rules: Contract, accepted: bool) -> str:
+def _decided(name: str, verdict: Verdict, samples: Samples, rules: Contract, accepted: bool) -> str:
     """Who accepted the breach; `Refused` if nobody did."""
     log = logging.getLogger(f"hanlin.{name}")
 
@@ -94,14 +95,13 @@ def _decided(name: str, verdict: Verdict, samples: dict[str, list[str]], rules: 
     try:
         answer: Decision = pause_flow_run(
             wait_for_input=Decision.with_initial_data(description=asked(name, verdict, samples)),
-            timeout=round(3600 * rules.wait_hours),
+            timeout=max(1, round(3600 * rules.wait_hours)),
             poll_interval=POLL,
-            key=f"contract-{name}",
+            key=f"contract-{name}-{runtime.flow_run.run_count}",  # a run that is tried again asks again
         )
     except FlowPauseTimeout:
-        with get_client(
-            sync_client=True
-        ) as client:  # the server fails a pause that is over in words of its own, and takes none from us
+        # the server fails a pause that is over in words of its own; a run that goes on fails in ours
+        with get_client(sync_client=True) as client:
             client.set_flow_run_state(runtime.flow_run.id, Running(), force=True)
         raise Refused(f"{what}\nnobody answered within {rules.wait_hours:g} hours (contract.wait_hours); {kept}") from None
     note = f": {answer.note}" if answer.note else ""
@@ -111,19 +111,21 @@ def _decided(name: str, verdict: Verdict, samples: dict[str, list[str]], rules: 
     return f"an operator{note}"
 
 
-def rows_to_read(verdict: Verdict, record: Record, folder: Path) -> dict[str, list[str]]:
-    """For each reason whose share changed too much, some of the rows it dropped, without personal data."""
-    wanted = {change.reason for change in verdict.changes if change.breach and change.reason}
+def rows_to_read(verdict: Verdict, record: Record, folder: Path) -> Samples:
+    """For each source that broke the contract and each reason that dropped more of it than last time, some of the rows, without personal data."""
+    broke = {change.source for change in verdict.changes if change.breach}
+    wanted = {(c.source, c.reason) for c in verdict.changes if c.reason and c.source in broke and c.change.startswith("+")}
     found = funnel.drops({record.stage: {"stats": record.stats}}, {record.stage: folder}, SAMPLES) if wanted else []
     return {
-        reason.name: [f"{row['source']}: {row['excerpt'] or row['detail']}" for group in reason.groups for row in group.examples]
+        (group.source, reason.name): [row["excerpt"] or row["detail"] for row in group.examples]
         for stage in found
         for reason in stage.reasons
-        if reason.name in wanted
+        for group in reason.groups
+        if (group.source, reason.name) in wanted
     }
 
 
-def table(verdict: Verdict, samples: dict[str, list[str]]) -> list[dict[str, Any]]:
+def table(verdict: Verdict, samples: Samples) -> list[dict[str, Any]]:
     """What changed as a table for people, breaches first."""
     rows = [
         {"source": "", "figure": line, "last run": "", "this run": "", "change": "", "contract": "✗ broken", "rows to read": ""}
@@ -137,7 +139,7 @@ def table(verdict: Verdict, samples: dict[str, list[str]]) -> list[dict[str, Any
             "this run": change.now,
             "change": change.change,
             "contract": ("✗ " if change.breach else "✓ ") + change.limit if change.limit else "",
-            "rows to read": "\n".join(samples.get(change.reason, [])) if change.breach else "",
+            "rows to read": "\n".join(samples.get((change.source, change.reason), [])),
         }
         for change in verdict.changes
     ]
@@ -151,11 +153,11 @@ def described(verdict: Verdict) -> str:
     return f"# Contract of {verdict.node}\n{against}{kept}"
 
 
-def asked(name: str, verdict: Verdict, samples: dict[str, list[str]]) -> str:
+def asked(name: str, verdict: Verdict, samples: Samples) -> str:
     """What the form shows, in Markdown."""
     lines = [f"## {name} broke its contract", "", *(f"- {_plain(line)}" for line in verdict.breaches)]
-    for reason, rows in samples.items():
-        lines += ["", f"### Rows dropped as *{_plain(reason)}*", *(f"- {_plain(row)}" for row in rows)]
+    for (source, reason), rows in samples.items():
+        lines += ["", f"### Rows of {_plain(source)} dropped as *{_plain(reason)}*", *(f"- {_plain(row)}" for row in rows)]
     return "\n".join([*lines, "", f"All that changed is in the artifact `contract-{name}` of this run."])
 
 

@@ -14,7 +14,9 @@ import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 from prefect.client.schemas.objects import StateType
+from prefect.flow_engine import run_flow
 from prefect.flow_runs import resume_flow_run
+from prefect.states import AwaitingRetry
 
 from flows import gate, server
 from flows import recipe as recipes
@@ -191,14 +193,21 @@ def test_bounds_of_a_first_run(world: World) -> None:
 class Pausing:
     """A run in a thread of its own, which waits for an operator."""
 
-    def __init__(self, world: World, **contract: Any):
+    def __init__(self, world: World, retry: Any = None, **contract: Any):
         self.state: Any = None
+        self.retry = retry
         context = contextvars.copy_context()
         self.thread = threading.Thread(target=lambda: context.run(self._run, world, contract), daemon=True)
         self.thread.start()
 
     def _run(self, world: World, contract: dict[str, Any]) -> None:
-        self.state = world.run(on_breach="pause", **contract)
+        if self.retry is None:
+            self.state = world.run(on_breach="pause", **contract)
+            return
+        with get_client(sync_client=True) as client:
+            flow_run = client.read_flow_run(self.retry)
+        recipe = world.recipe(on_breach="pause")
+        self.state = run_flow(corpus, flow_run=flow_run, parameters={"recipe": recipe}, return_type="state")
 
     def paused(self) -> Any:
         """The flow run, once it waits."""
@@ -249,6 +258,20 @@ def test_an_operator_sees_what_differs_and_decides(changed: World, settle: None,
         state.result()
     kept = changed.store.record(changed.note()["artifacts"]["ingest-chat"])
     assert kept and files(changed.store.object(kept.key), kind="conversations"), "the artifact stays"
+
+
+def test_a_run_that_is_tried_again_asks_again(changed: World, settle: None) -> None:
+    """As with *Retry* in the UI: the same flow run, from the start."""
+    run = Pausing(changed)
+    first = run.paused()
+    resume_flow_run(first.id, run_input={"accept": False, "note": ""})
+    assert run.ended().is_failed()
+    with get_client(sync_client=True) as client:
+        client.set_flow_run_state(first.id, AwaitingRetry(), force=True)
+    again = Pausing(changed, retry=first.id)
+    assert again.paused().id == first.id
+    resume_flow_run(first.id, run_input={"accept": True, "note": ""})
+    assert again.ended().is_completed()
 
 
 def test_nobody_answers(changed: World, settle: None) -> None:
