@@ -102,5 +102,7 @@ def tiles(nodes: Nodes) -> list[dict[str, str]]:
         tiles.append({"what": "Duplicates removed", "big": f"{same:,}", "more": "exact and near"})
     if found:
         rows, asked = (sum(counts[name] for counts in found.values()) for name in ("rows", "questions"))
-        tiles.append({"what": "Rows with an evaluation question", "big": f"{rows:,}", "more": f"of {asked:,} questions searched for"})
+        tiles.append(
+            {"what": "Rows with an evaluation question", "big": f"{rows:,}", "more": f"of {asked:,} questions searched for"}
+        )
     return tiles
