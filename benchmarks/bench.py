@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Any, NoReturn
 
 ROOT = Path(__file__).resolve().parent.parent
-STAGES_AFTER_SFT = ["sft", "rejected", "dpo", "evaluate", "report"]
+STAGES_AFTER_SFT = ["sft", "rejected", "reference", "dpo", "evaluate", "report"]
 
 
 def close(name: str, figure: float, unit: str, bar: str, ok: bool, **more: Any) -> NoReturn:
@@ -98,7 +98,9 @@ def peers() -> Path:
     python, made = home / "bin" / "python", home / "peers.txt"
     if not made.exists() or made.read_text("utf-8") != wanted.read_text("utf-8"):
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(home)], check=True)
-        subprocess.run([str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", str(wanted)], check=True)
+        subprocess.run(
+            [str(python), "-m", "pip", "install", "--quiet", "--disable-pip-version-check", "-r", str(wanted)], check=True
+        )
         made.write_text(wanted.read_text("utf-8"), "utf-8")
     return python
 

@@ -24,7 +24,7 @@ from flows.graph import graph
 from tasks.store import Store
 
 ROOT = Path(__file__).parent.parent
-AFTER_SFT = ["sft", "rejected", "dpo", "evaluate", "report"]
+AFTER_SFT = ["sft", "rejected", "reference", "dpo", "evaluate", "report"]
 pytestmark = pytest.mark.slow
 
 
