@@ -4,13 +4,14 @@
 
 Against plain `mwparserfromhell.parse(text).strip_code()`. What it keeps and is prose has to be in ours: a sentence of at least 12 letters that
 ends with 。！？ or, in Latin script, with a full stop, and has no markup left in it. Not prose are tables, captions of pictures, notes, and lists
-of sources (sections that `tasks.text.layout` names; they are counted apart). Both sides are converted to simplified characters, by the page's own rules
-too, and compared by letters alone. Where a template stood, which strip_code leaves out and we may show, anything may stand.
+of sources (sections that `tasks.text.layout` names; they are counted apart). Both sides are converted to simplified characters, by the page's
+own rules too, and compared by letters alone. Where a template stood, which strip_code leaves out and we may show, anything may stand.
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import html
 import os
 import re
@@ -66,10 +67,8 @@ def sentences(wikitext: str) -> Iterator[tuple[str, bool]]:
 
 
 def _replace(code: mwparserfromhell.wikicode.Wikicode, node: object, text: str) -> None:
-    try:
+    with contextlib.suppress(ValueError):  # it stood in one that is gone already
         code.replace(node, text) if text else code.remove(node)
-    except ValueError:
-        pass  # it stood in one that is gone already
 
 
 def letters(text: str) -> str:

@@ -57,7 +57,7 @@ def by_batch(job: Job, files: Sequence[Path], batches: Batches, work: Work, iden
     with _Workers(job, files) as workers:
         for number, path in enumerate(files):
             try:
-                about = [sha256(path), path.name if named else ""]
+                about: list[object] = [sha256(path), path.name if named else ""]
                 twin = seen.setdefault(tuple(about), path)
                 if twin is not path:
                     job.log(f"{path}: the same file as {twin}, read once")

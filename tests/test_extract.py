@@ -345,7 +345,7 @@ def test_a_kill_loses_little_and_leaves_nobody_behind(tmp_path: Path, monkeypatc
 def test_real_dumps(tmp_path: Path, real_data: Path, name: str, kept: int, dropped: dict[str, int]) -> None:
     path = real_data / "wiki" / name
     if "truncated" in name:
-        with pytest.raises(ValueError, match="it ends in mid-page, .* after 238 whole pages"):
+        with pytest.raises(ValueError, match=r"it ends in mid-page, .* after 238 whole pages"):
             run(tmp_path / "strict", [path])
     stats, job = run(tmp_path, [path], tolerate_truncation="truncated" in name)
     assert stats["funnel"] == {"wiki": {"in": kept + sum(dropped.values()), "kept": kept, "dropped": dropped}}

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tasks.rows import Drop
 from tasks.sources import wiki
 from tasks.text import script
-from tasks.text.wikitext import plain
+from tasks.text.wikitext import Options, plain
 
 MARKS = ("{{", "}}", "[[", "]]", "-{", "}-", "{|", "|}", "<ref")
 
@@ -62,7 +62,28 @@ MARKS = ("{{", "}}", "[[", "]]", "-{", "}-", "{|", "|}", "<ref")
         (r"<math>\frac{{a}}{b}</math>", r"$\frac{ {a} }{b}$"),
         ("用<code>a[[0]]</code>取值", "用`a[[0]]`取值"),
         ('<syntaxhighlight lang="c">\nint a[2] = {{1}};\n</syntaxhighlight>', "```c\nint a[2] = {{1}};\n```"),
-        ("<nowiki>'''[x]'''</nowiki>", "[x]"),
+        ("<nowiki>'''[x]'''</nowiki>、<nowiki>[[甲|乙]]</nowiki>、甲<nowiki/>乙", "[x]、甲|乙、甲乙"),
+        ("<pre>\n你说什么，\n我听不见。\n</pre>", "你说什么，\n我听不见。"),
+        ("<pre>for x in y:\n    print(x)</pre>", "```\nfor x in y:\n    print(x)\n```"),
+        # more of what wraps words of a sentence
+        ("{{internal link helper/en|莱尔|Lyell|d=来尔}}、{{link-wikidata|甲|Q1}}、{{tsl|en|Foo}}", "来尔、甲、Foo"),
+        ("{{nihongo|东京|東京|Tōkyō}}、{{zh|s=汉字|p=hànzì}}", "东京（日语：東京，Tōkyō）、简体：汉字；拼音：hànzì"),
+        (
+            "{{start date|2010|1|2}}、{{date|2010-01-02}}、{{as of|2010|5}}、{{circa|1900}}年",
+            "2010年1月2日、2010年1月2日、截至2010年5月、约1900年",
+        ),
+        ("{{hlist|甲|乙}}{{ubl|丙|丁}}", "甲、乙丙\n丁"),
+        (
+            "{{quote box|quote=话。|source=人}}{{USA}}、{{US$|100}}、{{sort|x|甲}}、{{stl|捷运|西门}}",
+            "话。美国、100美元、甲、西门站",
+        ),
+        # a note that was never closed does not swallow what follows it; a table in a table goes with it
+        ("甲<ref name=a>乙。丙<ref>注</ref>丁", "甲乙。丙丁"),
+        ("甲<table><tr><td><table><tr><td>x</td></tr></table>y</td></tr></table>乙", "甲乙"),
+        (
+            "== 注释 ==\n* 本文所说的年份都是公历的年份，不是农历。\n* 王某：《某书》（北京：某出版社，2001）。",
+            "注释\n\n- 本文所说的年份都是公历的年份，不是农历。",
+        ),
     ],
 )
 def test_markup(wikitext: str, text: str) -> None:
@@ -88,6 +109,16 @@ def test_markup(wikitext: str, text: str) -> None:
         ("-{zh-cn:甲-{乙}-;zh-tw:丙}-", "甲乙"),
         ("文-{zh-hans:&nbsp;甲;zh-hant:乙}-", "文\xa0甲"),
         ("-{{lang|en|x}}-", "-x-"),
+        ("-{zh-hans:甲;zh-hant:乙", "zh-hans:甲;zh-hant:乙"),
+        ("-{D|zh-cn:甲;zh-tw:乙}--{N|zh-cn}--{}-文", "文"),
+        ("-{+|zh-cn:信息;zh-tw:資訊}-，資訊", "信息，信息"),
+        ("-{H|巨集=>zh-cn:宏;巨量=>zh-cn:大量}-巨集與巨量", "宏与大量"),
+        ("-{巨集=>zh-tw:宏;}-", "宏"),
+        ("-{H|zh-cn:软件;zh-tw:軟體}--{-|zh-cn:软件;zh-tw:軟體}-軟體", "软体"),
+        ("{{Infobox x|a=-{H|zh-cn:软件;zh-tw:軟體}-}}軟體", "软件"),
+        ("{{NoteTA|1=zh-hans:[[甲]]书;zh-hant:乙書|T=zh-cn:丙}}乙書", "甲书"),
+        ("-{zh-Hans:计算机;zh-Hant:電腦}-、-{zh-cn：域；}-", "计算机、域；"),
+        ("-{zh-hans:甲-{zh-hans:乙-{丙}-;zh-hant:丁}-;zh-hant:戊}-", "甲乙丙"),
     ],
 )
 def test_variants(wikitext: str, text: str) -> None:
@@ -121,14 +152,14 @@ def test_broken_markup_loses_no_text_after_it(wikitext: str, text: str) -> None:
 
 SOUP = (
     "{{ }} {{{ }}} { } [[ ]] [ ] -{ }- {| |} | |- <ref> </ref> <ref/> <br> ''' a 文 == * <!-- --> &lt;ref&gt; &#91; zh-cn: zh-tw: ; H| "
-    "（ ） ， <b> </b> <sup> </sup> <sub> lang|en| NoteTA|1= <math> </math> <nowiki> </nowiki> ! {{!}} &lt; - File: Category: # <table> </table>"
+    "（ ） ， <b> </b> <pre> </pre> {{Infobox || |+ ! rowspan=2 <sup> </sup> <sub> lang|en| NoteTA|1= <math> </math> <nowiki> </nowiki> ! {{!}} &lt; - File: Category: # <table> </table>"
 ).split(" ")
 
 
 @settings(max_examples=400, deadline=None)
 @given(st.lists(st.sampled_from([*SOUP, "\n", " ", "http://a.b "]), max_size=20).map("".join), st.booleans())
 def test_no_markup_survives_whatever_it_is_mixed_with(wikitext: str, convert: bool) -> None:
-    text = plain(wikitext, (lambda same: same) if convert else None)
+    text = plain(wikitext, (lambda same: same) if convert else None, Options("text", "facts") if convert else Options())
     assert not [mark for mark in MARKS if mark in text]
     assert not re.search("[\x00-\x08\x0b-\x1f]", text)
 
@@ -162,12 +193,76 @@ def test_no_markup_survives_whatever_it_is_mixed_with(wikitext: str, convert: bo
         "<b ",
         "__",
         "  ",
+        "<ref><ref/>",
+        "<table>",
+        "&#9999999999;",
+        "[[File:",
+        "{{x|",
+        "{{Infobox ",
+        "{|\n|",
+        "|-\n",
+        "||",
+        "-{A|zh-cn:甲;",
+        ";zh-cn:",
+        "=>",
     ],
 )
 def test_hostile_pages_take_linear_time(hostile: str) -> None:
     """200 kB each: anything quadratic would take minutes here."""
-    text = plain(hostile * (200_000 // len(hostile)), script.simplify)
+    text = plain(hostile * (200_000 // len(hostile)) + "</ref></table>|}", script.simplify, Options("text", "facts"))
     assert not [mark for mark in MARKS if mark in text]
+
+
+@pytest.mark.parametrize("around", ["{{|\n|{}\n|}}", "{{{{Infobox x\n|甲={}\n}}}}"])
+@pytest.mark.parametrize(
+    "hostile", ["{{{{[[", "{|\n|", "||", "|-\n|", "[[a|", "''", "<b", "|rowspan=99 colspan=99|a\n", "{{x|", "-{", "=", "&", "* "]
+)
+def test_hostile_tables_take_little_time(around: str, hostile: str) -> None:
+    text = plain(around.format(hostile * (60_000 // len(hostile))) + "尾", None, Options("text", "facts"))
+    assert not [mark for mark in MARKS if mark in text]
+
+
+TABLE = """前
+{| class="wikitable"
+|+ 产量
+! 名称 !! 年份
+! 产量
+|-
+| rowspan=2 | [[甲|甲厂]] || {{nowrap|1990}} || 5<ref>x</ref>
+|-
+| style="x" | 1991
+|
+* 六
+* 七
+|-
+! colspan=3 | 合计
+|-
+| 乙
+|
+{|
+| 里 || 外
+|}
+| -{zh-cn:八;zh-tw:九}-<br>多
+|}
+后"""
+
+
+def test_tables_as_text() -> None:
+    assert plain(TABLE) == "前\n\n后"
+    assert plain(TABLE, None, Options(tables="text")).split("\n") == [
+        "前", "", "产量", "名称：甲厂；年份：1990；产量：5", "名称：甲厂；年份：1991；产量：六、七", "合计", "名称：乙；年份：里；外；产量：八、多", "", "后"
+    ]  # fmt: skip
+    assert plain("{|\n|}文", None, Options(tables="text")) == "文"
+    assert plain("{|\n| 一 || 二\n正文没有完", None, Options(tables="text")) == plain("{|\n| 一 || 二\n正文没有完")
+    large = "{|\n" + "|-\n| 格 || 格\n" * 10_000 + "|}文"
+    assert plain(large, None, Options(tables="text")) == "文"
+
+
+def test_infoboxes_as_facts() -> None:
+    box = "{{Infobox 人物\n|姓名=[[甲|甲某]]\n|image=a.png\n|出生={{bd|1900年|1月}}\n|作品=\n* 一\n* -{zh-cn:二;zh-tw:三}-\n|空=\n|图像说明=x\n}}正文"
+    assert plain(box) == "正文"
+    assert plain(box, None, Options(infoboxes="facts")) == "姓名：甲某\n出生：1900年1月\n作品：一、二\n正文"
+    assert plain("{{cite web|title=x}}{{navbox|title=y}}文", None, Options(infoboxes="facts")) == "文"
 
 
 def test_a_page_of_rules_takes_linear_time() -> None:

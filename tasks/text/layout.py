@@ -40,7 +40,10 @@ _GAP_BEFORE = re.compile(r"[ \t](?<![ \t]{2})[ \t]*+(?=[，。；！？、）])"
 
 
 def lay_out(text: str) -> str:
-    """Lines → paragraphs: `== 标题 ==` becomes a line of its own, `* 项` becomes `- 项`; sections that hold nothing go, and of those with sources all but sentences."""
+    """Lines → paragraphs: `== 标题 ==` becomes a line of its own, `* 项` becomes `- 项`.
+
+    Sections that hold nothing go, and of those that list sources all but sentences.
+    """
     if "（" in text or "(" in text:
         text = _brackets(text)
     blocks: list[tuple[int, str]] = []  # (heading level or 0, line)

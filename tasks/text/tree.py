@@ -60,7 +60,11 @@ def _table(node: Any, depth: int) -> list[str]:
     headers: list[str] = []
     for cells in _grid([row for row in rows if row], depth):
         if cells and all(is_header for _, is_header in cells):
-            headers = [text for text, _ in cells]
+            titles = [text for text, _ in cells]
+            if headers and len(set(titles)) == 1:  # one over all columns: it heads the rows that follow, not the columns
+                lines.append(titles[0])
+            else:
+                headers = titles
             continue
         told: list[str] = []
         for place, (text, is_header) in enumerate(cells):

@@ -9,56 +9,24 @@ only, so the time is linear in the length of the page, whatever somebody wrote i
 from __future__ import annotations
 
 import functools
-import html
 import re
 from collections.abc import Callable
 from typing import Literal, NamedTuple
 
-from tasks.text import script, templates, tree, variants
+from tasks.text import tags, templates, tree, variants
 from tasks.text.layout import lay_out
-from tasks.text.templates import END, SUB, SUP, names
+from tasks.text.tags import KEPT, PIPE
+from tasks.text.templates import names
 
 DEPTH = 40  # levels of nesting that are followed; MediaWiki's limit for templates in templates
 _RETRIES = 20  # elements without an end that are looked for to the end of the page; the rest is taken for text
 
 # Marks for the time a page is in work; they cannot be in XML, and are taken out of the input all the same.
-_PIPE = "\x01"  # a bar that a nested element left: not a separator of the element around it
-_KEPT = re.compile("\x02([0-9]+)\x03")  # code and formulas, put back at the very end
 _AS_IS, _AS_IS_END = "\x0e", "\x0f"  # -{ }-: not to be converted between scripts
 _MARKS = re.compile("[\x00-\x08\x0b-\x1f]")
 
-_DROPPED = names(
-    "ref, gallery, timeline, imagemap, score, graph, mapframe, maplink, hiero, templatedata, templatestyles, categorytree, inputbox, "
-    "includeonly, references, indicator, script, style, table, rt, rp, rtc, noscript, head, nav, button, form, title"
-)
-_FORMULAS = ("math", "chem", "ce")
-_CODE = ("pre", "syntaxhighlight", "source", "code")
-_BREAKS = names("br, p, div, li, ul, ol, dl, dt, dd, tr, hr, blockquote, center, poem, h1, h2, h3, h4, h5, h6, caption, section")
-_INLINE = names(
-    "b, i, u, s, del, ins, strike, em, strong, big, small, span, font, q, cite, dfn, abbr, acronym, var, kbd, samp, tt, "
-    "thead, tbody, tfoot, col, colgroup, ruby, rb, bdi, bdo, mark, time, data, wbr, a, img, noinclude, onlyinclude, nobr, link, meta, "
-    "html, body, header, footer, main, input, label, select, option, textarea, iframe, video, audio, figure, figcaption, h, article, "
-    "aside, translate, languages, nowiki"
-)
-
-
-def _tags(all_of: list[str] | tuple[str, ...], slash: str = "/?") -> re.Pattern[str]:
-    return re.compile(rf"<{slash}({'|'.join(all_of)})(?=[\s/>])[^<>]*+>", re.IGNORECASE)
-
-
-_RAW = re.compile(rf"<!--|{_tags([*_DROPPED, *_FORMULAS, *_CODE, 'nowiki'], '').pattern}", re.IGNORECASE)
-_PASSES = (  # in this order: (tags, what they leave)
-    (_tags([*_DROPPED, *_FORMULAS, *_CODE, *_INLINE]), ""),
-    (_tags(_BREAKS), "\n"),
-    (_tags(["td", "th"]), " "),
-    (_tags(["sup"], ""), SUP),
-    (_tags(["sub"], ""), SUB),
-    (_tags(["sup", "sub"], "/"), END),
-)
 _RAW_TAG = re.compile(r"<[A-Za-z/!]")
 _ESCAPED_TAG = re.compile(r"&lt;(?:!--|/?(?i:br|ref|nowiki|s|span|div|small|sup|sub|gallery|references|ruby|del|b|i|u|center)\b)")
-_PROGRAM = re.compile(r"lang\s*=\s*[\"']?([\w+#-]+)", re.IGNORECASE)
-_LONG_NUMBER = re.compile(r"&#(?=x?[0-9a-fA-F]{9})")
 
 _HIDDEN = frozenset(
     names(
@@ -90,12 +58,6 @@ _EXTERNAL = re.compile(r"\[(?:https?:|ftps?:|mailto:|news:|//)[^\s\[\]<>\"]*+[ \
 _QUOTES = re.compile("'{2,}+")
 _SWITCH = re.compile(r"__(?:[A-Z]{3,20}|[\u4e00-\u9fff]{2,8})__")
 _STRAY = re.compile(r"\{\{+|\}\}+|\[\[+|\]\]+|\{\||\|\}|-\{|\}-|</?(?i:ref)\b[^<>]*+>?")
-_NOTE = re.compile(r"</?ref\b[^<>]*+>?", re.IGNORECASE)
-_TIGHT = re.compile(r"(?<=\{)(?=[{|])|(?<=\})(?=[}-])|(?<=\[)(?=\[)|(?<=\])(?=\])|(?<=-)(?=\{)|(?<=\|)(?=\})")
-_RAISED = re.compile(f"(.?){SUP}([^{SUP}{SUB}{END}]*){END}")
-_LOWERED = re.compile(f"(.?){SUB}([^{SUP}{SUB}{END}]*){END}")
-_SUPERSCRIPT = str.maketrans("0123456789+-−=()n", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻⁼⁽⁾ⁿ")
-_SUBSCRIPT = str.maketrans("0123456789+-−=()", "₀₁₂₃₄₅₆₇₈₉₊₋₋₌₍₎")
 _UNCONVERTED = re.compile(f"{_AS_IS}([^{_AS_IS}{_AS_IS_END}]*){_AS_IS_END}")
 
 
@@ -104,7 +66,10 @@ class Options(NamedTuple):
     infoboxes: Literal["drop", "facts"] = "drop"
 
 
-def plain(wikitext: str, simplify: Callable[[str], str] | None = None, options: Options = Options()) -> str:
+_DEFAULT = Options()
+
+
+def plain(wikitext: str, simplify: Callable[[str], str] | None = None, options: Options = _DEFAULT) -> str:
     """The text that a reader of the page sees, without pictures, notes and lists of sources, and without tables unless `options` want them.
 
     `simplify` converts traditional to simplified characters; it is applied here because the page may forbid it for some words (`-{乾}-`) and
@@ -116,11 +81,6 @@ def plain(wikitext: str, simplify: Callable[[str], str] | None = None, options: 
 def escaped_twice(wikitext: str) -> bool:
     """Whether markup was escaped once too often on its way into the file: escaped tags, and not one that is not."""
     return _ESCAPED_TAG.search(wikitext) is not None and _RAW_TAG.search(wikitext) is None
-
-
-def _unescape(text: str) -> str:
-    """HTML's entities as characters. A number of more digits than any character has is left alone, since Python refuses to read it."""
-    return html.unescape(_LONG_NUMBER.sub("&amp;#", text)) if "&" in text else text
 
 
 class _Frame:
@@ -136,7 +96,7 @@ class _Frame:
 class Page:
     """A page whose markup is resolved: `text` has its lines, still in the script it was written in, `rules` how the page wants it converted."""
 
-    def __init__(self, wikitext: str, options: Options = Options()):
+    def __init__(self, wikitext: str, options: Options = _DEFAULT):
         self.options = options
         self.kept: list[str] = []
         self.rules: list[variants.Rule] = []
@@ -145,22 +105,22 @@ class Page:
         self.whole_tables = False  # within a part of the page that is wanted with its tables in it
         source = _MARKS.sub("", wikitext)
         if "&lt;" in source and escaped_twice(source):
-            source = _unescape(source)
+            source = tags.unescape(source)
         self.text = self.read(source)
 
     def read(self, source: str) -> str:
-        source = self.without_tags(source)
+        source = tags.resolve(source, self.kept)
         if "[[" in source:
             source = _UNSEEN.sub("", "".join(_LINK.split(source)))
         self.source = source
-        text = self.scan().replace(_PIPE, "|")
+        text = self.scan().replace(PIPE, "|")
         if "__" in text:
             text = _SWITCH.sub("", text)
         if "[" in text:
             text = "".join(_EXTERNAL.split(text))
         if "''" in text:
             text = _QUOTES.sub("", text)
-        return lay_out(_scripts(_unescape(text)))
+        return lay_out(tags.scripts(tags.unescape(text)))
 
     def converted(self, simplify: Callable[[str], str] | None) -> str:
         """The finished text, in simplified characters if `simplify` is given."""
@@ -172,60 +132,7 @@ class Page:
         if _AS_IS in text or _AS_IS_END in text:
             text = text.replace(_AS_IS, "").replace(_AS_IS_END, "")
         text = _STRAY.sub(" ", text)  # a space, since what stood around it may be half a mark each
-        return _KEPT.sub(lambda match: self.kept[int(match.group(1))], text).strip()
-
-    # tags
-
-    def without_tags(self, source: str) -> str:
-        if "<" not in source:
-            return source
-        pieces, position, unclosed = [], 0, set[str]()
-        while match := _RAW.search(source, position):
-            pieces.append(source[position : match.start()])
-            position = self.raw(match, source, pieces, unclosed)
-        pieces.append(source[position:])
-        text = "".join(pieces)
-        if "<" in text:
-            for tags, instead in _PASSES:
-                text = tags.sub(instead, text)
-        return text
-
-    def raw(self, match: re.Match[str], source: str, pieces: list[str], unclosed: set[str]) -> int:
-        """A comment, or an element whose inside is not wikitext. Without an end an element is none: only its tag goes. Returns where to read on."""
-        tag, end = match.group(), match.end()
-        if tag == "<!--":
-            close = source.find("-->", end)
-            return len(source) if close < 0 else close + 3
-        name = match.group(1).lower()
-        found = None if tag.endswith("/>") or name in unclosed else _closing(name).search(source, end)
-        if found is None:
-            unclosed |= set() if tag.endswith("/>") else {name}  # the tag itself goes with the rest of the tags
-            return end
-        if name == "ref" and (again := _REF.search(source, end, found.start())) and not again.group().endswith("/>"):
-            return end  # a note that was not closed before the next one: its text is the page's
-        if name == "table":
-            return _whole_table(source, end, found)
-        inside = source[end : found.start()]
-        if name == "nowiki":
-            pieces.append(inside.replace("|", _PIPE))
-        elif name not in _DROPPED:
-            inside = _unescape(inside)
-            if name == "pre" and len(_CJK.findall(inside)) > len(
-                _ASCII.findall(inside)
-            ):  # prose with its line breaks, no program
-                pieces.append(f"\n{inside.replace('|', _PIPE)}\n")
-                return found.end()
-            if name in _FORMULAS:  # no {{ of LaTeX is taken for a template later on
-                formula = " ".join(_TIGHT.sub(" ", _NOTE.sub("", inside)).split())
-                inside = f"${formula}$" if name == "math" else rf"$\ce{{{formula}}}$"
-            else:
-                inside = _code(re.sub(r"</?nowiki\s*/?>", "", inside), name, tag)
-            pieces.append(self.keep(inside))
-        return found.end()
-
-    def keep(self, text: str) -> str:
-        self.kept.append(text)
-        return f"\x02{len(self.kept) - 1}\x03"
+        return KEPT.sub(lambda match: self.kept[int(match.group(1))], text).strip()
 
     # the scan
 
@@ -278,7 +185,7 @@ class Page:
     def leave(self, shown: str) -> None:
         """What a closed element shows goes to the one around it."""
         if shown:
-            self.frames[-1].pieces.append(shown.replace("|", _PIPE))
+            self.frames[-1].pieces.append(shown.replace("|", PIPE))
 
     def spill(self, depth: int) -> None:
         """Elements above this depth were never closed: their content is text."""
@@ -388,62 +295,15 @@ class Page:
         return (page or anchor).replace("_", " ").strip()
 
     def variant(self, content: str) -> str:
-        shown, rules = variants.render(content.replace(_PIPE, "|"))
+        shown, rules = variants.render(content.replace(PIPE, "|"))
         self.rules += rules
         shown = shown.replace(_AS_IS, "").replace(_AS_IS_END, "")
         return f"{_AS_IS}{shown}{_AS_IS_END}" if shown.strip() else ""
 
 
-_CJK, _ASCII = re.compile(f"[{script.HAN}\u3041-\u30fe]"), re.compile(r"[A-Za-z(){};=<>]")
 _LINKS = re.compile(r"\[\[|\]\]")
-_REF = re.compile(r"<ref(?=[\s/>])[^<>]*+>", re.IGNORECASE)
-_TABLES = re.compile(r"<(/?)table(?=[\s>])[^<>]*+>", re.IGNORECASE)
-
-
-@functools.cache
-def _closing(name: str) -> re.Pattern[str]:
-    return re.compile(rf"</{name}\s*>", re.IGNORECASE)
 
 
 @functools.lru_cache(maxsize=4096)
 def _shows(name: str) -> bool:
     return templates.shows(templates.name_of(name))
-
-
-def _whole_table(source: str, start: int, first: re.Match[str]) -> int:
-    """The end of an HTML table, tables in it included."""
-    depth, end = 1, first.end()
-    for tag in _TABLES.finditer(source, start):
-        depth += -1 if tag.group(1) else 1
-        end = tag.end() if tag.group(1) else end
-        if not depth:
-            break
-    return end
-
-
-def _code(inside: str, name: str, tag: str) -> str:
-    if name == "code" or "inline" in tag.lower() or (name == "source" and "\n" not in inside):
-        line = " ".join(inside.split())
-        return f"`{line}`" if line and "`" not in line else line
-    program = _PROGRAM.search(tag)
-    return f"\n```{program.group(1) if program else ''}\n{inside.strip(chr(10))}\n```\n"
-
-
-def _scripts(text: str) -> str:
-    """Raised and lowered text: 10<sup>6</sup> → 10⁶, H<sub>2</sub>O → H₂O, x<sup>k</sup> → x^k, 1<sup>st</sup> → 1st."""
-    if SUP not in text and SUB not in text and END not in text:
-        return text
-
-    def show(match: re.Match[str], table: dict[int, int], mark: str) -> str:
-        before, inside = match.group(1), match.group(2).strip()
-        if inside[:1] in ("[", "［") or not inside:  # a note
-            return before
-        if all(ord(character) in table for character in inside):
-            return before + inside.translate(table)
-        if not inside.isascii() or (before.isdigit() and inside.isalpha()) or not (before.isascii() and before.isalnum()):
-            return before + inside
-        return f"{before}{mark}({inside})" if mark == "^" and len(inside) > 1 else f"{before}{mark}{inside}"
-
-    text = _RAISED.sub(lambda match: show(match, _SUPERSCRIPT, "^"), text)
-    text = _LOWERED.sub(lambda match: show(match, _SUBSCRIPT, "_"), text)
-    return re.sub(f"[{SUP}{SUB}{END}]", "", text)
