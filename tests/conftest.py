@@ -1,4 +1,4 @@
-"""What several test files share. One Prefect server, in memory, serves the whole session."""
+"""What several test files share. One Prefect server, in memory, serves each of the processes that run them."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-os.environ.setdefault("OMP_NUM_THREADS", "2")
+os.environ.setdefault("OMP_NUM_THREADS", "1")  # the suite runs on two processes, and threads that wait for a core wait long
 
 
 @pytest.fixture(scope="session")
