@@ -28,7 +28,7 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from tasks import clusters, duplicates, minhash, near, shards, workers
-from tasks.near import JUDGED, judged
+from tasks.near import judged
 from tasks.rows import EXCERPT, ROW_GROUP, Writer, batches, files
 from tasks.shards import Piece
 from tasks.stage import Identity, Job, Stats, stage
@@ -135,8 +135,8 @@ def _spans(sizes: Sequence[int]) -> Iterable[range]:
     yield range(start, len(sizes))
 
 
-def write(draft: Path, unit: Unit, verdict: Path) -> Stats:
-    """`<kind>.parquet`: the rows that stay; `dropped.parquet`: the others. Returns the counts."""
+def write(draft: Path, unit: Unit, verdict: Path, show: Sequence[int]) -> Stats:
+    """`<kind>.parquet`: the rows that stay; `dropped.parquet`: the others. Returns the counts, and the rows with numbers in `show` for people."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.parquet as pq
@@ -144,6 +144,7 @@ def write(draft: Path, unit: Unit, verdict: Path) -> Stats:
     going = pq.read_table(verdict, filters=[("number", ">=", unit.first), ("number", "<", unit.first + unit.rows)])
     numbers, at = going.column("number").to_numpy(), unit.first
     waiting: list[pa.Table] = []
+    shown: dict[str, dict[str, str]] = {}
     with Writer(draft / f"{unit.kind}.parquet", unit.kind) as kept, Writer(draft / "dropped.parquet", "dropped") as dropped:
         for batch in batches(unit.path, groups=unit.groups):
             here = slice(*np.searchsorted(numbers, [at, at + len(batch)]))
@@ -159,12 +160,15 @@ def write(draft: Path, unit: Unit, verdict: Path) -> Stats:
             for id, excerpt, because in zip(ids, excerpts, why, strict=True):
                 like = "" if because["similarity"] is None else f", similarity {because['similarity']:.3f}"
                 detail = f"kept {because['id']} of {because['source']}{like}"
-                row = {"id": id, "source": unit.source, "reason": because["reason"], "detail": detail, "excerpt": excerpt}
-                dropped.add(row)
+                dropped.add({"id": id, "source": unit.source, "reason": because["reason"], "detail": detail, "excerpt": excerpt})
+            for number in (number for number in show if at <= number < at + len(batch)):
+                row = batch.slice(number - at, 1)
+                id, excerpt = row.column("id")[0].as_py(), _excerpt(judged(unit.kind, row)[0])
+                shown[str(number)] = {"id": id, "source": unit.source, "excerpt": excerpt}
             at += len(batch)
         if waiting:
             kept.write(pa.concat_tables(waiting))
-    return {"in": unit.rows, "dropped": dict(Counter(going.column("reason").to_pylist()))}
+    return {"in": unit.rows, "dropped": dict(Counter(going.column("reason").to_pylist())), "shown": shown}
 
 
 def _excerpt(text: str) -> str:
@@ -194,26 +198,9 @@ def _sizes(steps: list[Steps]) -> dict[str, int]:
 
 def _examples(steps: Steps) -> list[dict[str, Any]]:
     """Clusters of near duplicates to read, each with its unlike-most rows."""
-    [chosen] = steps.stats(steps.verdict(), "examples")
-    shown = _shown(steps.units, {number for keeper, _, worse, _ in chosen for number in (keeper, worse)})
+    shown = {int(number): row for found in steps.stats(steps.write(), "shown") for number, row in found.items()}
     examples: dict[int, dict[str, Any]] = {}
-    for keeper, size, worse, similarity in chosen:
+    for keeper, size, worse, similarity in steps.chosen():
         example = examples.setdefault(keeper, {"size": size, "kept": shown[keeper], "dropped": []})
         example["dropped"].append({**shown[worse], "similarity": round(similarity, 3)})
     return list(examples.values())
-
-
-def _shown(units: list[Unit], numbers: set[int]) -> dict[int, dict[str, str]]:
-    """Id, source and excerpt of a few rows, by number."""
-    found = {}
-    for unit in units:
-        at = unit.first
-        if not any(at <= number < at + unit.rows for number in numbers):
-            continue
-        for batch in batches(unit.path, ["id", *JUDGED[unit.kind]], unit.groups):
-            for number in sorted(number for number in numbers if at <= number < at + len(batch)):
-                row = batch.slice(number - at, 1)
-                id, excerpt = row.column("id")[0].as_py(), _excerpt(judged(unit.kind, row)[0])
-                found[number] = {"id": id, "source": unit.source, "excerpt": excerpt}
-            at += len(batch)
-    return found

@@ -110,28 +110,40 @@ def encoded(texts: Sequence[str]) -> Texts:
 
 def letters(folded: Texts) -> Texts:
     """Only letters, digits, ideographs and the marks between parts: `normalise.dedup_key` of each part."""
-    return _only(folded, _kinds()[0])
+    return folded.where(_among(folded.values, _lettered()))
 
 
 def written(folded: Texts) -> Texts:
-    """All but white space, which is layout."""
-    return _only(folded, _kinds()[1])
-
-
-def _only(texts: Texts, table: NDArray[np.bool_]) -> Texts:
+    """White space as one space a run, since which and how much of it is layout. (A run that two texts share in the array stays in both.)"""
     import numpy as np
 
-    return texts.where(table[np.minimum(texts.values, len(table) - 1)])
+    blank = _among(folded.values, _blank())
+    values = np.where(blank, np.uint32(ord(" ")), folded.values)
+    again = blank & np.concatenate(([False], blank[:-1]))[: len(blank)]
+    again[folded.bounds[:-1][folded.bounds[:-1] < len(blank)]] = False
+    return Texts(values, folded.bounds).where(~again)
+
+
+def _among(points: NDArray[np.generic], table: NDArray[np.bool_]) -> NDArray[np.bool_]:
+    import numpy as np
+
+    return table[np.minimum(points, len(table) - 1)]
 
 
 @cache
-def _kinds() -> tuple[NDArray[np.bool_], NDArray[np.bool_]]:
-    """Which code points `letters` and `written` keep. From U+40000 on there are neither letters nor spaces."""
+def _lettered() -> NDArray[np.bool_]:
+    """Which code points are letters, digits or the mark between parts. From U+40000 on none is."""
     import numpy as np
 
-    characters = [chr(point) for point in range(0x40001)]
-    lettered = [character.isalnum() or character == PART for character in characters]
-    return np.array(lettered), np.array([not character.isspace() or character == PART for character in characters])
+    return np.array([chr(point).isalnum() or chr(point) == PART for point in range(0x40001)])
+
+
+@cache
+def _blank() -> NDArray[np.bool_]:
+    """Which code points are white space. From U+3001 on none is."""
+    import numpy as np
+
+    return np.array([chr(point).isspace() and chr(point) != PART for point in range(0x3002)])
 
 
 def ngrams(texts: Texts, ngram: int) -> Texts:

@@ -124,7 +124,7 @@ def compare(
 ) -> Stats:
     """`alike.parquet`: worse, better and their similarity, of the pairs whose similarity is `least` or more. Partitioned by the better one.
 
-    Similarity is the Jaccard similarity of the sets of n-grams of all characters but white space.
+    Similarity is the Jaccard similarity of the sets of n-grams, with white space as one space a run.
     """
     import pyarrow as pa
     import pyarrow.parquet as pq

@@ -67,7 +67,7 @@ EXCERPT = 120  # characters of a dropped row kept for a person to read
 _LONGEST = 500  # characters of a Drop's detail and excerpt
 ROW_GROUP = 20_000  # rows: large enough for DuckDB to scan well, small enough to hold in memory
 GROUP_CHARACTERS = 4_000_000  # of text in a row group at most, as long as a row has fewer
-BATCH_ROWS, BATCH_BYTES = 2_000, 4_000_000  # of a batch that is read: the second is about, by the average of its row group
+BATCH_ROWS, BATCH_BYTES = 2_000, 3_000_000  # of a batch that is read: the second is about, by the average of its row group
 
 
 @dataclass(frozen=True)

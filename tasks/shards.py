@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.stage import Job, Progress, Stats, canonical, fresh
-from tasks.workers import crew, died, end_with_parent
+from tasks.workers import crew, died, end_with_parent, release
 
 BIG = 6 << 20  # bytes of input from which worker processes are worth their second of starting up
 
@@ -70,11 +70,12 @@ class Pool:
         return [result for result in results if result is not None]
 
     def _start(self, todo: Sequence[Piece]) -> None:
-        if self.executor or len(todo) < 2 or sum(piece.bytes for piece in todo) < BIG or (count := crew(self.job).processes) < 2:
+        if self.executor or sum(piece.bytes for piece in todo) < BIG:
             return
-        # spawned, not forked: the flow process has threads, and a forked copy of a locked lock stays locked
+        # spawned, not forked: the flow process has threads, and a forked copy of a locked lock stays locked. One worker too: what it
+        # leaves in memory goes with it, and this process stays small for the stages to come
         context = multiprocessing.get_context("spawn")
-        self.executor = ProcessPoolExecutor(count, mp_context=context, initializer=end_with_parent)
+        self.executor = ProcessPoolExecutor(crew(self.job).processes, mp_context=context, initializer=end_with_parent)
 
     def _by_workers(self, work: Callable[..., Stats], todo: Sequence[Piece]) -> Iterator[Piece]:
         assert self.executor, "they have started"
@@ -103,3 +104,4 @@ def _do_one(home: Path, work: Callable[..., Stats], arguments: tuple[Any, ...]) 
     with fresh(home) as draft:
         stats = work(draft, *arguments)
         (draft / "stats.json").write_text(canonical(stats), "utf-8")
+    release()

@@ -12,7 +12,8 @@ from tasks.duplicates import Partition, Signed
 from tasks.shards import Piece
 from tasks.stage import Job
 
-PARTITION = 1_000_000  # rows of a partition
+PARTITION = 4_000_000  # rows of a partition: each reads all hashes, so few are better, and DuckDB spills
+AT_ONCE = 1_000_000  # hashes of bands that one piece takes together, where rows are few
 COMPARISONS = 200_000  # pairs of a partition
 ROW_BYTES = 40  # of a row's signature that a step reads, about
 
@@ -50,7 +51,7 @@ class Steps:
 
     def pairs(self) -> list[Piece]:
         bands = self.params.bands
-        at_once = max(1, PARTITION // (self.rows + 1))  # few rows: several bands in one piece
+        at_once = max(1, AT_ONCE // (self.rows + 1))
         spans = [range(band, min(band + at_once, bands)) for band in range(0, bands, at_once)]
         same = self._left("exact.parquet", self.exact())
         return [piece for some in spans for piece in self._partitions("pairs", self.parts, self.signed, same, bands, some)]
@@ -93,10 +94,16 @@ class Steps:
 
     def write(self) -> list[Piece]:
         [verdict] = self._left("verdict.parquet", self.verdict())
+        show = sorted({number for keeper, _, worse, _ in self.chosen() for number in (keeper, worse)})
         return [
-            Piece(self.job.shard_key("rows", self.identity, number), (unit, verdict), unit.rows, unit.bytes)
+            Piece(self.job.shard_key("rows", self.identity, number), (unit, verdict, show), unit.rows, unit.bytes)
             for number, unit in enumerate(self.units)
         ]
+
+    def chosen(self) -> list[list[Any]]:
+        """Clusters for people to read, as `duplicates.verdict` chose them."""
+        [chosen] = self.stats(self.verdict(), "examples")
+        return list(chosen)
 
     def _compare(self, step: str, name: str, source: list[Piece], pairs: int, least: float) -> list[Piece]:
         if not pairs:

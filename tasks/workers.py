@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
+import ctypes
+import math
 import multiprocessing
 import os
 import signal
@@ -12,23 +15,24 @@ from pathlib import Path
 
 from tasks.stage import Job
 
-HELD = 130_000_000  # bytes that a worker holds before it works: the interpreter, numpy, pyarrow, DuckDB, tables of characters
-LEAST = 170_000_000  # bytes that any piece of work may count on
+HELD = 110_000_000  # bytes that a worker adds before it works: the interpreter, its share of numpy, pyarrow and DuckDB, tables of characters
+LEAST = 150_000_000  # bytes that any piece of work may count on
 
 
 @dataclass(frozen=True)
 class Crew:
-    """`processes` at work at a time (1: this process does it all), each free to take `memory` bytes beside what it holds anyway."""
+    """`processes` at work at a time, each free to take `memory` bytes beside what it holds anyway."""
 
     processes: int
     memory: int
 
 
 def crew(job: Job) -> Crew:
-    """As many processes as `resources` asks for and its memory allows: `memory_gb` is for all of the stage's processes, this one included."""
+    """As many worker processes as `resources` asks for and its memory allows, but at least one: `memory_gb` is for all of the stage's
+    processes, this one included."""
     left = _limit(job) - resident()
-    processes = min(job.resources.pool, left // (HELD + LEAST))
-    return Crew(processes, left // processes - HELD) if processes > 1 else alone(job)
+    processes = max(1, min(job.resources.pool, left // (HELD + LEAST)))
+    return Crew(processes, max(LEAST, left // processes - HELD))
 
 
 def alone(job: Job) -> Crew:
@@ -38,11 +42,11 @@ def alone(job: Job) -> Crew:
 
 def enough(job: Job) -> None:
     """Raises `ValueError` where `memory_gb` does not leave what the smallest piece of work needs."""
-    own = resident()
-    if _limit(job) - own < LEAST:
+    own, needed = resident(), HELD + LEAST
+    if _limit(job) - own < needed:
         raise ValueError(
             f"resources.memory_gb={job.resources.memory_gb} is too little: this process holds {own / 1e9:.2f} GB before any work, and a "
-            f"piece of work needs {LEAST / 1e9:.2f} more; set at least {(own + LEAST) / 1e9 + 0.05:.1f}"
+            f"worker needs {needed / 1e9:.2f} more; set at least {math.ceil((own + needed) / 1e8 + 0.5) / 10:.1f}"
         )
 
 
@@ -59,6 +63,14 @@ def resident() -> int:
         import resource
 
         return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * (1 if sys.platform == "darwin" else 1024)
+
+
+def release() -> None:
+    """Give the memory that allocators keep for later back to the system: between pieces of work it would add up."""
+    if pyarrow := sys.modules.get("pyarrow"):
+        pyarrow.default_memory_pool().release_unused()
+    with contextlib.suppress(OSError, AttributeError):  # glibc has it
+        ctypes.CDLL(None).malloc_trim(0)
 
 
 def end_with_parent() -> None:

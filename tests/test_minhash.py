@@ -5,6 +5,7 @@ from __future__ import annotations
 import hashlib
 import math
 import random
+import re
 
 import numpy as np
 import pytest
@@ -38,8 +39,8 @@ def test_letters_are_what_exact_duplicates_are_judged_by(rows: list[list[str]]) 
     texts = [minhash.PART.join(parts) for parts in rows]
     folded = minhash.folded(texts)
     assert decoded(minhash.letters(folded)) == [minhash.PART.join(map(dedup_key, parts)) for parts in rows]
-    marks = [minhash.PART.join("".join(part.split()) for part in text.split(minhash.PART)) for text in decoded(folded)]
-    assert decoded(minhash.written(folded)) == marks
+    blank = re.compile(r"[^\S\x1f]+")
+    assert decoded(minhash.written(folded)) == [blank.sub(" ", text) for text in decoded(folded)]
 
 
 @pytest.mark.parametrize("length", [24, 60, 600, 5000])
