@@ -10,14 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import pyarrow.parquet as pq
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from tasks import dedup, ingest, minhash, shards
-from tasks.rows import SCHEMAS, Writer, files, read
+from tasks import dedup, ingest, minhash
+from tasks.rows import Writer, files, read
 from tasks.stage import Job, Resources
 from tasks.text.normalise import dedup_key
 
@@ -267,37 +266,6 @@ def test_every_row_is_kept_or_dropped_once(texts: dict[str, list[str]]) -> None:
     keys = [dedup_key(row["text"]) or row["text"] for row in stays]
     assert len(keys) == len(set(keys))
     assert {row["detail"].split()[1] for row in goes} <= {row["id"] for row in stays}
-
-
-@pytest.fixture(scope="module")
-def mixed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """Three sources with duplicates of both sorts across them, in several files."""
-    dice, home = random.Random(7), tmp_path_factory.mktemp("mixed")
-    texts = [sentence(dice, dice.randint(3, 400)) for _ in range(600)]
-    for source in ("one", "two", "three"):
-        for number in range(2):
-            rows = [document(changed(text, 0.008, dice), source + str(number)) for text in dice.sample(texts, 250)]
-            with Writer(home / source / "documents" / f"{number:05d}.parquet", "documents") as out:
-                for row in rows:
-                    out.add({**row, "source": source})
-    return {source: home / source for source in ("one", "two", "three")}
-
-
-def test_the_same_bytes_on_any_number_of_cores(mixed: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    job, stats = build(tmp_path / "one [of*two]", mixed)  # a path that looks like a pattern
-    assert stats["funnel"]["three"]["dropped"]["near duplicate"] > 50
-    monkeypatch.setattr(shards, "BIG", 0)  # worker processes even for a small input
-    other, same = build(tmp_path / "two", mixed, {"workers": 2, "threads": 2})
-    assert same == stats
-    assert digests(other.out) == digests(job.out)
-
-
-def test_rows_pass_unchanged_with_their_schema(mixed: dict[str, Path], tmp_path: Path) -> None:
-    job, _ = build(tmp_path, mixed)
-    before = {row["id"]: row for row in read(files(*mixed.values(), kind="documents"))}
-    assert all(row == before[row["id"]] for row in kept(job))
-    for path in files(job.out, kind="documents"):
-        assert pq.read_schema(path).equals(SCHEMAS["documents"])
 
 
 # -- real texts ---------------------------------------------------------------------------------------------------------

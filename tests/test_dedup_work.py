@@ -1,0 +1,232 @@
+"""How deduplication works: by pieces that survive a kill, on any partition and any number of cores, with signatures kept, in bounded memory."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pyarrow.parquet as pq
+import pytest
+
+from benchmarks.watch import family, pss
+from tasks import dedup, near, shards, steps, workers
+from tasks.build import Input, build
+from tasks.rows import SCHEMAS, Writer, files, read
+from tasks.stage import ROOT, Job, Progress, Resources
+from tasks.store import Store
+from tests.test_dedup import changed, digests, document, sentence
+
+
+@pytest.fixture(scope="module")
+def mixed(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """Three sources with duplicates of both sorts across them, in several files, of which one has several row groups."""
+    dice, home = random.Random(7), tmp_path_factory.mktemp("mixed")
+    texts = [sentence(dice, dice.randint(3, 400)) for _ in range(600)]
+    for source in ("one", "two", "three"):
+        for number in range(2):
+            with Writer(home / source / "documents" / f"{number:05d}.parquet", "documents") as out:
+                for place, text in enumerate(dice.sample(texts, 250)):
+                    out.add({**document(changed(text, 0.008, dice), source + str(number)), "source": source})
+                    if source == "one" and place % 60 == 59:
+                        out._flush()
+    return {source: home / source for source in ("one", "two", "three")}
+
+
+def deduplicated(home: Path, sources: dict[str, Path], **resources: Any) -> tuple[Job, dict[str, Any]]:
+    job = Job(home / "out", home / "scratch", Resources(**({"workers": 1, "threads": 1} | resources)))
+    return job, dedup.run(job, dedup.Params(), sources=sources)
+
+
+@pytest.fixture(scope="module")
+def straight(mixed: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> tuple[dict[str, str], dict[str, Any]]:
+    """What comes of them: digests of the files, statistics."""
+    job, stats = deduplicated(tmp_path_factory.mktemp("one [of*two]'s"), mixed)  # a path that looks like a pattern
+    assert stats["funnel"]["three"]["dropped"]["near duplicate"] > 50
+    return digests(job.out), stats
+
+
+def test_the_same_bytes_on_any_number_of_cores(
+    mixed: dict[str, Path], straight: tuple[dict[str, str], dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(shards, "BIG", 0)  # worker processes even for a small input
+    job, stats = deduplicated(tmp_path, mixed, workers=2, threads=2)
+    assert (digests(job.out), stats) == straight
+
+
+def test_the_same_bytes_on_any_partition(
+    mixed: dict[str, Path], straight: tuple[dict[str, str], dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(steps, "PARTITION", 400)
+    monkeypatch.setattr(steps, "AT_ONCE", 3000)
+    monkeypatch.setattr(steps, "COMPARISONS", 100)
+    monkeypatch.setattr(near, "CHARACTERS", 2000)
+    parts = []
+    monkeypatch.setattr(
+        shards.Pool,
+        "do",
+        lambda self, work, pieces, unit, do=shards.Pool.do: parts.append(len(pieces)) or do(self, work, pieces, unit),
+    )
+    job, stats = deduplicated(tmp_path, mixed)
+    assert (digests(job.out), stats) == straight
+    assert parts[1] == 4, "partitions of the hashes"
+    assert parts[2] == 4 * 20, "of the bands"
+    assert parts[5] > 3, "of the pairs"
+
+
+def test_a_large_file_is_many_pieces(
+    mixed: dict[str, Path], straight: tuple[dict[str, str], dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(dedup, "UNIT", 30_000)
+    signed: list[tuple[str, range]] = []
+    sign = near.sign
+    monkeypatch.setattr(
+        near,
+        "sign",
+        lambda draft, path, kind, groups, *rest: signed.append((path.name, groups)) or sign(draft, path, kind, groups, *rest),
+    )
+    job, stats = deduplicated(tmp_path, mixed)
+    assert len(signed) > 8
+    assert sum(pq.read_metadata(path).num_rows for path in files(job.out, kind="documents")) == sum(
+        counts["kept"] for counts in straight[1]["funnel"].values()
+    )
+    assert stats == straight[1]
+
+
+def test_a_killed_run_goes_on_where_it_was(
+    mixed: dict[str, Path], straight: tuple[dict[str, str], dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Killed over and over, each time a few pieces further on: in the end every piece was done once."""
+    done: list[str] = []
+    do_one = shards._do_one
+    monkeypatch.setattr(shards, "_do_one", lambda home, *rest: do_one(home, *rest) or done.append(home.name))
+    kills = 0
+    while True:
+        so_far = len(done)
+
+        def stop(progress: Progress, so_far: int = so_far) -> None:
+            if len(done) >= so_far + 3:
+                raise KeyboardInterrupt
+
+        job = Job(tmp_path / str(kills), tmp_path / "scratch", Resources(workers=1, threads=1), progress=stop)
+        try:
+            stats = dedup.run(job, dedup.Params(), sources=mixed)
+            break
+        except KeyboardInterrupt:
+            kills += 1
+    assert kills > 5
+    assert len(done) == len(set(done)), "no piece was done twice"
+    assert (digests(job.out), stats) == straight
+
+
+def test_rows_of_an_earlier_build_are_not_signed_again(
+    mixed: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A source more costs its own signatures; its rows are still compared with those of the others."""
+    signed: list[Path] = []
+    sign = near.sign
+    monkeypatch.setattr(near, "sign", lambda draft, path, *rest: signed.append(path) or sign(draft, path, *rest))
+    store, resources = Store(tmp_path / "store"), Resources(workers=1)
+
+    def made(*names: str, **params: Any) -> dict[str, Any]:
+        sources = {name: mixed[name] for name in names}
+        given = Input(sources, [[name, name] for name in names])
+        return build(store, dedup.run, dedup.Params(**params), {"sources": given}, resources, name="dedup").record.stats
+
+    made("one", "two")
+    assert len(signed) == 4
+    signed.clear()
+    stats = made("one", "two", "three")
+    assert {path.parent.parent.name for path in signed} == {"three"}
+    assert len(signed) == 2
+    _, fresh = deduplicated(tmp_path / "fresh", mixed)
+    assert stats == fresh
+    signed.clear()
+    assert made("one", "two", "three", threshold=0.9)["funnel"] != stats["funnel"]
+    assert signed == [], "another threshold is another comparison"
+    made("one", "two", ngram=4)
+    assert len(signed) == 4
+
+
+def test_rows_pass_unchanged_with_their_schema(mixed: dict[str, Path], tmp_path: Path) -> None:
+    job, _ = deduplicated(tmp_path, mixed)
+    before = {row["id"]: row for row in read(files(*mixed.values(), kind="documents"))}
+    assert all(row == before[row["id"]] for row in read(files(job.out, kind="documents")))
+    for path in files(job.out, kind="documents"):
+        assert pq.read_schema(path).equals(SCHEMAS["documents"])
+
+
+# -- memory -------------------------------------------------------------------------------------------------------------
+
+
+def test_memory_bounds_the_number_of_processes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workers, "resident", lambda: 100_000_000)
+    each = workers.HELD + workers.LEAST
+
+    def crew(memory: int, wanted: int = 8) -> workers.Crew:
+        return workers.crew(Job(tmp_path / "out", tmp_path / "scratch", Resources(workers=wanted, memory_gb=memory / 1e9)))
+
+    assert crew(100_000_000 + 3 * each).processes == 3
+    assert crew(100_000_000 + 3 * each - 1).processes == 2
+    assert crew(100_000_000 + 20 * each).processes == 8
+    for memory in (10**9, 4 * 10**9):
+        made = crew(memory, wanted=2)
+        assert 100_000_000 + made.processes * (workers.HELD + made.memory) <= memory
+        assert made.memory >= workers.LEAST
+
+
+def test_too_little_memory_is_said_before_any_work(mixed: dict[str, Path], tmp_path: Path) -> None:
+    with pytest.raises(ValueError, match=r"resources\.memory_gb=0\.2 is too little: this process holds .*; set at least \d\.\d"):
+        deduplicated(tmp_path, mixed, memory_gb=0.2)
+    assert not (tmp_path / "scratch" / "shards").exists()
+
+
+SMALL = """
+import json, random, sys
+from pathlib import Path
+from tasks import dedup, filter as filters, shards
+from tasks.stage import Job, Resources
+
+if __name__ == "__main__":
+    shards.BIG = 0
+    home, limit = Path(sys.argv[1]), Resources(memory_gb=0.4, workers=2)
+    first = Job(home / "dedup", home / "scratch", limit)
+    stats = dedup.run(first, dedup.Params(), sources={"one": home / "one"})
+    filters.run(Job(home / "filter", home / "scratch-2", limit), filters.Params(), rows=first.out, questions={})
+    print(json.dumps(stats["funnel"]))
+"""
+
+
+def peak(home: Path, rows: int) -> int:
+    """Bytes that deduplication and filters of so many rows take at most, with 0.4 GB, all processes together."""
+    dice = random.Random(rows)
+    alphabet = [chr(code) for code in range(0x4E00, 0x4E00 + 3000)]
+    text = "".join(dice.choices(alphabet, k=2_000_000))
+    with Writer(home / "one" / "documents" / "00000.parquet", "documents") as out:
+        for number in range(rows):
+            start, length = dice.randrange(1_900_000), dice.choice((60, 60, 60, 6000))
+            row = text[start : start + length] if number % 5 else f"{text[:300]}{number}{text[300:330]}"
+            out.add({"id": f"{number:032x}", "source": "one", "title": "", "text": row, "lang": "zh", "meta": "{}"})
+    (home / "small.py").write_text(SMALL, "utf-8")
+    command = [sys.executable, str(home / "small.py"), str(home)]
+    env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+    child = subprocess.Popen(command, env=env, stdout=subprocess.PIPE, text=True)
+    most = 0
+    while child.poll() is None:
+        most = max(most, sum(map(pss, family(child.pid))))
+        time.sleep(0.03)
+    assert child.stdout is not None
+    assert json.loads(child.stdout.read())["one"]["in"] == rows
+    return most
+
+
+def test_memory_does_not_grow_with_the_rows(tmp_path: Path) -> None:
+    """8 MB of text and 30 MB."""
+    small, large = peak(tmp_path / "small", 1_500), peak(tmp_path / "large", 6_000)
+    assert large < 1.2 * 0.4e9
+    assert large - small < 60_000_000
