@@ -143,36 +143,51 @@ def write(draft: Path, unit: Unit, verdict: Path, show: Sequence[int]) -> Stats:
 
     going = pq.read_table(verdict, filters=[("number", ">=", unit.first), ("number", "<", unit.first + unit.rows)])
     numbers, at = going.column("number").to_numpy(), unit.first
-    waiting: list[pa.Table] = []
     shown: dict[str, dict[str, str]] = {}
-    with Writer(draft / f"{unit.kind}.parquet", unit.kind) as kept, Writer(draft / "dropped.parquet", "dropped") as dropped:
+    stay = _Groups(draft / f"{unit.kind}.parquet", unit.kind)
+    with stay.writer, Writer(draft / "dropped.parquet", "dropped") as dropped:
         for batch in batches(unit.path, groups=unit.groups):
             here = slice(*np.searchsorted(numbers, [at, at + len(batch)]))
             stays = np.ones(len(batch), bool)
             stays[numbers[here] - at] = False
-            waiting.append(pa.Table.from_batches([batch.filter(pa.array(stays))]))
-            if sum(map(len, waiting)) >= ROW_GROUP or sum(table.nbytes for table in waiting) >= GROUP_BYTES:
-                kept.write(pa.concat_tables(waiting))
-                waiting.clear()
-            gone = batch.filter(pa.array(~stays))
-            excerpts = [_excerpt(text) for text in judged(unit.kind, gone)]
-            ids, why = gone.column("id").to_pylist(), going.slice(here.start, len(gone)).to_pylist()
-            for id, excerpt, because in zip(ids, excerpts, why, strict=True):
-                like = "" if because["similarity"] is None else f", similarity {because['similarity']:.3f}"
-                detail = f"kept {because['id']} of {because['source']}{like}"
-                dropped.add({"id": id, "source": unit.source, "reason": because["reason"], "detail": detail, "excerpt": excerpt})
+            stay.add(batch.filter(pa.array(stays)))
+            gone = _briefly(unit, batch.filter(pa.array(~stays)))
+            for row, why in zip(gone, going.slice(here.start, len(gone)).to_pylist(), strict=True):
+                like = "" if why["similarity"] is None else f", similarity {why['similarity']:.3f}"
+                dropped.add({**row, "reason": why["reason"], "detail": f"kept {why['id']} of {why['source']}{like}"})
             for number in (number for number in show if at <= number < at + len(batch)):
-                row = batch.slice(number - at, 1)
-                id, excerpt = row.column("id")[0].as_py(), _excerpt(judged(unit.kind, row)[0])
-                shown[str(number)] = {"id": id, "source": unit.source, "excerpt": excerpt}
+                [shown[str(number)]] = _briefly(unit, batch.slice(number - at, 1))
             at += len(batch)
-        if waiting:
-            kept.write(pa.concat_tables(waiting))
-    return {"in": unit.rows, "dropped": dict(Counter(going.column("reason").to_pylist())), "shown": shown}
+        stay.flush()
+    return {"dropped": dict(Counter(going.column("reason").to_pylist())), "shown": shown}
+
+
+class _Groups:
+    """Writes batches of one kind in row groups of a good size."""
+
+    def __init__(self, path: Path, kind: str):
+        self.writer, self.waiting = Writer(path, kind), list[Any]()
+
+    def add(self, batch: pa.RecordBatch) -> None:
+        self.waiting.append(batch)
+        if sum(map(len, self.waiting)) >= ROW_GROUP or sum(each.nbytes for each in self.waiting) >= GROUP_BYTES:
+            self.flush()
+
+    def flush(self) -> None:
+        import pyarrow as pa
+
+        if self.waiting:
+            self.writer.write(pa.Table.from_batches(self.waiting))
+            self.waiting.clear()
+
+
+def _briefly(unit: Unit, rows: pa.RecordBatch) -> list[dict[str, str]]:
+    """Id, source and excerpt of rows, for pages that people read: without personal data."""
+    texts = zip(rows.column("id").to_pylist(), judged(unit.kind, rows), strict=True)
+    return [{"id": id, "source": unit.source, "excerpt": _excerpt(text)} for id, text in texts]
 
 
 def _excerpt(text: str) -> str:
-    """The beginning of a row, for a page that people read: without personal data."""
     return privacy.mask(text[: 4 * EXCERPT].replace(minhash.PART, "\n"))[0][:EXCERPT]
 
 

@@ -178,8 +178,8 @@ def _examples(db: DuckDBPyConnection) -> list[list[float]]:
 
 def _rows(db: DuckDBPyConnection, signed: Sequence[Signed]) -> None:
     """View `rows`: rank, source and all columns of the signatures."""
-    db.execute("CREATE TABLE files (filename VARCHAR, source VARCHAR, first BIGINT)")
-    db.executemany("INSERT INTO files VALUES (?, ?, ?)", [[str(one.path), one.source, one.first] for one in signed])
+    values = ", ".join(f"({_quoted(str(one.path))}, {_quoted(one.source)}, {one.first}::BIGINT)" for one in signed)
+    db.execute(f"CREATE TABLE files AS FROM (VALUES {values}) files(filename, source, first)")
     db.execute(
         f"""
         CREATE VIEW rows AS
@@ -192,11 +192,15 @@ def _rows(db: DuckDBPyConnection, signed: Sequence[Signed]) -> None:
 def files_sql(paths: Sequence[Path], options: str = "") -> str:
     """SQL for the rows of Parquet files; at least one."""
     assert paths, "a table has its columns from a file"
-    quoted = ", ".join("'" + glob.escape(str(path)).replace("'", "''") + "'" for path in paths)
-    return f"read_parquet([{quoted}]{options})"
+    return f"read_parquet([{', '.join(_quoted(glob.escape(str(path))) for path in paths)}]{options})"
+
+
+def _quoted(text: str) -> str:
+    return "'" + text.replace("'", "''") + "'"
 
 
 def write(db: DuckDBPyConnection, path: Path, query: str) -> Stats:
-    target = str(path).replace("'", "''")
-    written = db.execute(f"COPY ({query}) TO '{target}' (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 50000)").fetchall()
+    written = db.execute(
+        f"COPY ({query}) TO {_quoted(str(path))} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 50000)"
+    ).fetchall()
     return {"rows": written[0][0]}

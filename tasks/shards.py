@@ -70,10 +70,10 @@ class Pool:
         return [result for result in results if result is not None]
 
     def _start(self, todo: Sequence[Piece]) -> None:
-        if self.executor or sum(piece.bytes for piece in todo) < BIG:
+        if self.executor or self.job.resources.workers == 1 or sum(piece.bytes for piece in todo) < BIG:
             return
-        # spawned, not forked: the flow process has threads, and a forked copy of a locked lock stays locked. One worker too: what it
-        # leaves in memory goes with it, and this process stays small for the stages to come
+        # spawned, not forked: the flow process has threads, and a forked copy of a locked lock stays locked. Even where memory
+        # allows but one: what a worker leaves in memory goes with it, and this process stays small for the stages to come
         context = multiprocessing.get_context("spawn")
         self.executor = ProcessPoolExecutor(crew(self.job).processes, mp_context=context, initializer=end_with_parent)
 

@@ -29,7 +29,9 @@ class Crew:
 
 def crew(job: Job) -> Crew:
     """As many worker processes as `resources` asks for and its memory allows, but at least one: `memory_gb` is for all of the stage's
-    processes, this one included."""
+    processes, this one included. `workers: 1` is no process but this one."""
+    if job.resources.workers == 1:
+        return alone(job)
     left = _limit(job) - resident()
     processes = max(1, min(job.resources.pool, left // (HELD + LEAST)))
     return Crew(processes, max(LEAST, left // processes - HELD))
@@ -42,11 +44,11 @@ def alone(job: Job) -> Crew:
 
 def enough(job: Job) -> None:
     """Raises `ValueError` where `memory_gb` does not leave what the smallest piece of work needs."""
-    own, needed = resident(), HELD + LEAST
+    own, needed = resident(), LEAST if job.resources.workers == 1 else HELD + LEAST
     if _limit(job) - own < needed:
         raise ValueError(
             f"resources.memory_gb={job.resources.memory_gb} is too little: this process holds {own / 1e9:.2f} GB before any work, and a "
-            f"worker needs {needed / 1e9:.2f} more; set at least {math.ceil((own + needed) / 1e8 + 0.5) / 10:.1f}"
+            f"piece of work needs {needed / 1e9:.2f} more; set at least {math.ceil((own + needed) / 1e8 + 0.5) / 10:.1f}"
         )
 
 

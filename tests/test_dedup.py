@@ -293,25 +293,22 @@ def test_real_medical_answers(real_data: Path, tmp_path: Path) -> None:
         ]
     job, stats = build(tmp_path, artifacts(tmp_path, "conversations", medical=rows))
     assert stats["funnel"]["medical"]["dropped"]["exact duplicate"] == 378
-    stays = kept(job, "conversations")
-    texts = ["\n".join(dedup_key(turn["content"]) for turn in row["messages"]) for row in stays]
-    assert not list(_similar(texts, 0.85)), "two rows that stay are near duplicates"
-    assert all(float(row["detail"].split()[-1]) >= 0.85 for row in dropped(job) if row["reason"] == "near duplicate")
+    texts = [minhash.PART.join(turn["content"] for turn in row["messages"]) for row in kept(job, "conversations")]
+    assert not list(_similar(minhash.written(minhash.folded(texts)), 0.8)), "two rows that stay are near duplicates"
+    assert all(float(row["detail"].split()[-1]) >= 0.8 for row in dropped(job) if row["reason"] == "near duplicate")
 
 
-def _similar(texts: list[str], threshold: float) -> Any:
+def _similar(texts: minhash.Texts, threshold: float) -> Any:
     """All pairs at or above a similarity, by prefix filtering: such a pair shares one of each other's rarest n-grams (Chaudhuri 2006)."""
-    hashed = [minhash.shingles(text, 5) for text in texts]
-    numbers = np.repeat(np.arange(len(hashed)), [len(each) for each in hashed])
-    _, places, counts = np.unique(np.concatenate(hashed), return_inverse=True, return_counts=True)
-    order = np.lexsort((places, counts[places], numbers))
-    bounds = np.searchsorted(numbers, np.arange(len(hashed) + 1))
+    sets = minhash.shingles(minhash.ngrams(texts, 5))
+    _, places, counts = np.unique(sets.values, return_inverse=True, return_counts=True)
+    order = np.lexsort((places, counts[places], np.repeat(np.arange(len(sets)), sets.lengths)))
     holders: dict[int, list[int]] = {}
-    for number in range(len(hashed)):
-        rarest = places[order[bounds[number] : bounds[number + 1]]]
+    for number in range(len(sets)):
+        rarest = places[order[sets.bounds[number] : sets.bounds[number + 1]]]
         rarest = rarest[: len(rarest) - math.ceil(threshold * len(rarest)) + 1].tolist()
-        for other in sorted({other for place in rarest for other in holders.get(place, ())}):
-            if minhash.jaccard(hashed[number], hashed[other]) >= threshold:
-                yield other, number
+        others = np.array(sorted({other for place in rarest for other in holders.get(place, ())}), int)
+        alike = minhash.jaccard(sets, np.full(len(others), number), others) >= threshold
+        yield from ((int(other), number) for other in others[alike])
         for place in rarest:
             holders.setdefault(place, []).append(number)

@@ -63,7 +63,7 @@ def test_the_same_bytes_on_any_partition(
     mixed: dict[str, Path], straight: tuple[dict[str, str], dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(steps, "PARTITION", 400)
-    monkeypatch.setattr(steps, "AT_ONCE", 3000)
+    monkeypatch.setattr(steps, "AT_ONCE", 8000)
     monkeypatch.setattr(steps, "COMPARISONS", 100)
     monkeypatch.setattr(near, "CHARACTERS", 2000)
     parts = []
@@ -75,7 +75,7 @@ def test_the_same_bytes_on_any_partition(
     job, stats = deduplicated(tmp_path, mixed)
     assert (digests(job.out), stats) == straight
     assert parts[1] == 4, "partitions of the hashes"
-    assert parts[2] == 4 * 20, "of the bands"
+    assert parts[2] == 4 * 4, "of the bands"
     assert parts[5] > 3, "of the pairs"
 
 
@@ -174,6 +174,8 @@ def test_memory_bounds_the_number_of_processes(tmp_path: Path, monkeypatch: pyte
     assert crew(100_000_000 + 3 * each).processes == 3
     assert crew(100_000_000 + 3 * each - 1).processes == 2
     assert crew(100_000_000 + 20 * each).processes == 8
+    assert crew(100_000_000 + each - 1, wanted=0).processes == 1, "never none"
+    assert crew(4 * 10**9, wanted=1) == workers.Crew(1, 39 * 10**8), "this process alone"
     for memory in (10**9, 4 * 10**9):
         made = crew(memory, wanted=2)
         assert 100_000_000 + made.processes * (workers.HELD + made.memory) <= memory

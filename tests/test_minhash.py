@@ -9,7 +9,7 @@ import re
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks import minhash
@@ -27,6 +27,7 @@ def decoded(texts: minhash.Texts) -> list[str]:
     return ["".join(map(chr, texts[place])) for place in range(len(texts))]
 
 
+@settings(deadline=None)
 @given(st.lists(TEXT, min_size=1, max_size=8), st.integers(2, 6), st.randoms(use_true_random=False))
 def test_jaccard_is_that_of_the_sets_of_ngrams(texts: list[str], ngram: int, dice: random.Random) -> None:
     one, other = (np.array([dice.randrange(len(texts)) for _ in range(10)]) for _ in range(2))
@@ -34,6 +35,7 @@ def test_jaccard_is_that_of_the_sets_of_ngrams(texts: list[str], ngram: int, dic
     assert minhash.jaccard(minhash.shingles(hashed(texts, ngram)), one, other) == pytest.approx(expected)
 
 
+@settings(deadline=None)
 @given(st.lists(st.lists(st.text(st.characters(exclude_characters="\x1f"), max_size=12), min_size=1, max_size=3), max_size=6))
 def test_letters_are_what_exact_duplicates_are_judged_by(rows: list[list[str]]) -> None:
     texts = [minhash.PART.join(parts) for parts in rows]
