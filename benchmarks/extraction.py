@@ -1,6 +1,6 @@
 """Extraction against WikiExtractor 3.1: raw XML megabytes per second of CPU, with the same number of processes.
 
-    python -m benchmarks.extraction [--size 700MB] [--repeat 60] [--processes 2] [--rounds 2] [DUMP …]
+    python -m benchmarks.extraction [--size 700MB] [--repeat 100] [--processes 2] [--rounds 2] [DUMP …]
 
 On a sample dump (`--size` of all files; 700MB makes 330 MB of wiki XML), on each real fragment below HANLIN_REAL_DATA with its pages repeated under
 new titles to `--repeat` MB, or on the dumps that are named. Both get the same file on disk, a multistream bz2, and run in turn.
@@ -70,7 +70,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dumps", type=Path, nargs="*")
     parser.add_argument("--size", default="700MB", help="of the sample corpus; its dump is about half of it")
-    parser.add_argument("--repeat", type=int, default=60, help="MB that each real fragment is repeated to")
+    parser.add_argument("--repeat", type=int, default=100, help="MB that each real fragment is repeated to")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=2)
     arguments = parser.parse_args()
@@ -134,8 +134,7 @@ def _peer(dumps: list[Path], work: Path, processes: int) -> Cost:
 
 def _measured(command: list[str], work: Path, fresh: bool = True) -> tuple[Cost, str]:
     """Run to the end; CPU seconds of the process and of all that it started."""
-    if fresh:
-        shutil.rmtree(work, ignore_errors=True)
+    shutil.rmtree(work if fresh else work / "out", ignore_errors=True)
     env = os.environ | {"PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
     before, started = resource.getrusage(resource.RUSAGE_CHILDREN), time.monotonic()
     out = subprocess.run(command, env=env, stdout=subprocess.PIPE, text=True, check=True).stdout
@@ -153,7 +152,7 @@ def _made(home: Path, size: str, megabytes: int) -> Iterator[Path]:
         [sys.executable, "-m", "tasks.sample", str(home / "sample"), "--size", size],
         cwd=ROOT,
         check=True,
-        stdout=subprocess.DEVNULL,
+        capture_output=True,
     )
     yield next((home / "sample" / "wiki").glob("*.bz2"))
     real = Path(os.environ.get("HANLIN_REAL_DATA", "/nowhere")) / "wiki"
@@ -187,7 +186,7 @@ def _new_shard(home: Path, processes: int) -> dict[str, float]:
     for seed in range(5):
         subprocess.run(
             [sys.executable, "-m", "tasks.sample", str(home / str(seed)), "--size", "20MB", "--seed", str(seed)],
-            cwd=ROOT, check=True, stdout=subprocess.DEVNULL,
+            cwd=ROOT, check=True, capture_output=True,
         )  # fmt: skip
         dumps.append(next((home / str(seed) / "wiki").glob("*.bz2")))
     work = home / "corpus"

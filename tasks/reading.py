@@ -140,6 +140,7 @@ class _Workers:
         self.executor: ProcessPoolExecutor | None = None
         self.pending: dict[Future[int], Path] = {}
         self.broken: dict[Path, BrokenFile] = {}
+        self.first: tuple[Any, ...] | None = None  # the first batch, until there is a second one: alone it is not worth a process
         self.rows = 0
 
     def __enter__(self) -> _Workers:
@@ -150,25 +151,39 @@ class _Workers:
             self.executor.shutdown(wait=True, cancel_futures=True)
 
     def submit(self, path: Path, work: Work, rows: Iterable[Row | Drop], home: Path, last: bool) -> None:
-        """Work on a batch of a file's rows, here or in a process. What is broken in it is noted in `broken`."""
+        """Work on a batch of a file's rows, in a process if there is another one beside it. What is broken in it is noted in `broken`."""
+        task = path, work, rows, home, last
         if self.count == 1:
-            try:
-                self.rows += _shard(work, rows, home, last)
-            except BrokenFile as error:
-                self.broken.setdefault(path, error)
-            return
+            self._here(*task)
+        elif self.executor is None and self.first is None:
+            self.first = task
+        else:
+            for held in (self.first, task):
+                if held:
+                    self._away(*held)
+            self.first = None
+
+    def finish(self) -> None:
+        if self.first:
+            self._here(*self.first)
+        while self.pending:
+            self._settle()
+
+    def _here(self, path: Path, *task: Any) -> None:
+        try:
+            self.rows += _shard(*task)
+        except BrokenFile as error:
+            self.broken.setdefault(path, error)
+
+    def _away(self, path: Path, *task: Any) -> None:
         if self.executor is None:  # spawned, not forked: this process has threads
             context = multiprocessing.get_context("spawn")
             self.executor = ProcessPoolExecutor(self.count, mp_context=context, initializer=end_with_parent)
         try:
-            self.pending[self.executor.submit(_shard, work, rows, home, last)] = path
+            self.pending[self.executor.submit(_shard, *task)] = path
         except BrokenProcessPool as error:
             raise died() from error
         while len(self.pending) > self.count + 1:  # what is read ahead is held in memory
-            self._settle()
-
-    def finish(self) -> None:
-        while self.pending:
             self._settle()
 
     def _settle(self) -> None:

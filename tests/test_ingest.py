@@ -129,7 +129,8 @@ def test_any_number_of_workers_writes_the_same_bytes(tmp_path: Path, monkeypatch
 
 def test_a_crash_of_a_worker_says_what_to_do(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(reading, "SMALL", 0)
-    path = lines(tmp_path / "a.json", {"instruction": "问", "output": "答"})
+    monkeypatch.setattr(reading, "BATCH_ROWS", 1)  # a single batch is done here, without a process
+    path = lines(tmp_path / "a.json", {"instruction": "问", "output": "答"}, {"instruction": "又问", "output": "又答"})
     job = Job(out=tmp_path / "out", scratch=tmp_path / "scratch", resources=Resources(workers=2))
     with pytest.raises(RuntimeError, match=r"a worker process died, .*: run again, with fewer resources.workers"):
         reading.by_shard(job, [path], "conversations", reader("belle").read, _die, "identity")

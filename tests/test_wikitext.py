@@ -152,7 +152,8 @@ def test_broken_markup_loses_no_text_after_it(wikitext: str, text: str) -> None:
 
 SOUP = (
     "{{ }} {{{ }}} { } [[ ]] [ ] -{ }- {| |} | |- <ref> </ref> <ref/> <br> ''' a 文 == * <!-- --> &lt;ref&gt; &#91; zh-cn: zh-tw: ; H| "
-    "（ ） ， <b> </b> <pre> </pre> {{Infobox || |+ ! rowspan=2 <sup> </sup> <sub> lang|en| NoteTA|1= <math> </math> <nowiki> </nowiki> ! {{!}} &lt; - File: Category: # <table> </table>"
+    "（ ） ， <b> </b> {{Infobox || |+ ! rowspan=2 "
+    " <sup> </sup> <sub> lang|en| NoteTA|1= <math> </math> <nowiki> </nowiki> ! {{!}} &lt; - File: Category: # <table> </table>"
 ).split(" ")
 
 
@@ -250,7 +251,8 @@ TABLE = """前
 def test_tables_as_text() -> None:
     assert plain(TABLE) == "前\n\n后"
     assert plain(TABLE, None, Options(tables="text")).split("\n") == [
-        "前", "", "产量", "名称：甲厂；年份：1990；产量：5", "名称：甲厂；年份：1991；产量：六、七", "合计", "名称：乙；年份：里；外；产量：八、多", "", "后"
+        "前", "", "产量",
+        "名称：甲厂；年份：1990；产量：5", "名称：甲厂；年份：1991；产量：六、七", "合计", "名称：乙；年份：里；外；产量：八、多", "", "后"
     ]  # fmt: skip
     assert plain("{|\n|}文", None, Options(tables="text")) == "文"
     assert plain("{|\n| 一 || 二\n正文没有完", None, Options(tables="text")) == plain("{|\n| 一 || 二\n正文没有完")

@@ -23,20 +23,27 @@ _CITATION = re.compile(  # a book, a paper, a page: not a sentence, though it ma
     r"[^，。]{0,20}[。）]$|\(\d{4}\)|（\d{4}）|[，,. ]\d{4}[，,。.)）]|\d{4}年(?:\d{1,2}月)?[。）]"
 )
 _SHORTEST, _LONG = 15, 100  # characters of a sentence that is worth keeping by itself, and of a paragraph, which may cite
-_MARK = re.compile(r"([*#:;]+)[ \t\u3000]*")
 _RULE = re.compile(r"-{4,}+")
 _RESIDUE = re.compile(r"[\s\W_]*|(?:- )?(?:https?:)?//\S+")  # a line of marks only, or one address
 
-# What is left of （英語：{{lang|…}}，1984年） when the template leaves nothing. Patterns begin with the characters they look for, which the
-# regular expression engine then skips to, and look at a run of separators once. Where a group is kept, `_keeping` does it.
-_SEPARATOR = r"[ \t\u3000，,、；;]"
-_EMPTY = re.compile(r"[（(][ \t\u3000，,、;；:：·/.。—–-]*+[）)]")
-_LABEL = re.compile(r"[（(][^（()）\n，,；;]{1,6}[：:][ \t]*+[）)]")
-_LEADING = re.compile(r"([（(])(?:[^（()）\n，,；;：:]{1,6}[：:][ \t]*+(?=[，,；;]))?[ \t]*+[，,、；;][ \t，,、；;]*+")
-_TRAILING = re.compile(rf"{_SEPARATOR}(?<!{_SEPARATOR}{{2}}){_SEPARATOR}*+([）)])")
-_DOUBLE = re.compile(r"[，、](?=[，。；、])")
-_GAP_AFTER = re.compile(r"([，。；：！？、])[ \t]++(?=\S)")  # where a note stood
-_GAP_BEFORE = re.compile(r"[ \t](?<![ \t]{2})[ \t]*+(?=[，。；！？、）])")
+# What is left of （英語：{{lang|…}}，1984年） when the template leaves nothing. Each pattern begins with one literal character, which the regular
+# expression engine skips to several times as fast as to one of a set, and looks at a run of separators once.
+_SEPARATORS = " \t\u3000，,、；;"
+_OPENED = tuple(
+    (
+        re.compile(
+            rf"{re.escape(mark)}(?:[ \t\u3000，,、;；:：·/.。—–-]*+|[^（()）\n，,；;]{{1,6}}[：:][ \t]*+)[）)]"
+        ),  # nothing, or 英语： alone
+        re.compile(rf"{re.escape(mark)}(?:[^（()）\n，,；;：:]{{1,6}}[：:][ \t]*+(?=[，,；;]))?[ \t]*+[，,、；;][ \t，,、；;]*+"),
+        mark,
+    )
+    for mark in "（("
+)
+_CLOSED = tuple(re.compile(rf"{re.escape(mark)}(?<=[{_SEPARATORS}].)") for mark in "）)")
+_TRAILING = re.compile(rf"[{_SEPARATORS}](?<![{_SEPARATORS}]{{2}})[{_SEPARATORS}]*+([）)])")
+_DOUBLE = tuple(re.compile(rf"{mark}(?=[，。；、])") for mark in "，、")
+_GAP_AFTER = re.compile(r" (?<=[，。；：！？、] ) *+(?=\S)")  # where a note stood
+_GAP_BEFORE = re.compile(r" (?<!  ) *+(?=[，。；！？、）])")
 
 
 def lay_out(text: str) -> str:
@@ -44,13 +51,16 @@ def lay_out(text: str) -> str:
 
     Sections that hold nothing go, and of those that list sources all but sentences.
     """
-    if "（" in text or "(" in text:
-        text = _brackets(text)
+    text = _brackets(text)
+    if "\t" in text:
+        text = text.replace("\t", " ")
+    if " " in text:
+        text = _GAP_BEFORE.sub("", _GAP_AFTER.sub("", text))
+    for pattern in _DOUBLE:
+        text = pattern.sub("", text)
     blocks: list[tuple[int, str]] = []  # (heading level or 0, line)
     skip = 0  # inside an appendix: the level of its heading
-    if " " in text or "\t" in text:
-        text = _GAP_BEFORE.sub("", _keeping(_GAP_AFTER, text))
-    for line in map(str.strip, _DOUBLE.sub("", text).split("\n")):
+    for line in map(str.strip, text.split("\n")):
         first = line[:1]
         if first.isalpha() and not line.startswith("http"):  # a paragraph, like most
             if not skip or _is_prose(line):
@@ -90,11 +100,14 @@ def _item(line: str) -> str:
         return ""
     if line.startswith("----"):
         line = _RULE.sub("", line, count=1).strip()
-    mark = _MARK.match(line)
-    if mark:
-        line, marks = line[mark.end() :].strip(), mark.group(1)
-        if line and marks[-1] in "*#":
-            line = f"{'  ' * (len(marks) - 1)}- {line}"
+    rest = line.lstrip("*#:;")
+    if len(rest) < len(line):
+        depth, last = len(line) - len(rest), line[-len(rest) - 1]
+        line = rest.strip()
+        if line and last in "*#":
+            line = f"{'  ' * (depth - 1)}- {line}"
+        if rest[:1].isalpha() and not rest.startswith("http"):
+            return line
     return "" if _RESIDUE.fullmatch(line) and "\x02" not in line else line
 
 
@@ -102,15 +115,14 @@ def _brackets(text: str) -> str:
     """Close the gaps that removed templates left, twice, since one gap may lie in another."""
     for _ in range(2):
         before = text
-        text = _keeping(_TRAILING, _keeping(_LEADING, _LABEL.sub("", _EMPTY.sub("", text))))
+        for empty, leading, mark in _OPENED:
+            if mark in text:
+                text = leading.sub(mark, empty.sub("", text))
+        if any(pattern.search(text) for pattern in _CLOSED):
+            text = "".join(_TRAILING.split(text))
         if text == before:
             break
     return text
-
-
-def _keeping(pattern: re.Pattern[str], text: str) -> str:
-    """`pattern.sub(r"\1", text)`, without a call for every match."""
-    return "".join(pattern.split(text))
 
 
 def _not_empty(blocks: list[tuple[int, str]]) -> list[str]:

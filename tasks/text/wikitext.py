@@ -55,7 +55,7 @@ _NAME = re.compile(r"\s*+([^{}\[\]|<>\n\x02]*+)")
 _INDENTING, _INDENT = " \t\u3000:*#;=|\x01", 32  # what may stand before a table on its line, and how much of it
 
 _EXTERNAL = re.compile(r"\[(?:https?:|ftps?:|mailto:|news:|//)[^\s\[\]<>\"]*+[ \t\u3000]*+([^\[\]\n]*+)\]")
-_QUOTES = re.compile("'{2,}+")
+_QUOTES = re.compile("''+")
 _SWITCH = re.compile(r"__(?:[A-Z]{3,20}|[\u4e00-\u9fff]{2,8})__")
 _STRAY = re.compile(r"\{\{+|\}\}+|\[\[+|\]\]+|\{\||\|\}|-\{|\}-|</?(?i:ref)\b[^<>]*+>?")
 _UNCONVERTED = re.compile(f"{_AS_IS}([^{_AS_IS}{_AS_IS_END}]*){_AS_IS_END}")
