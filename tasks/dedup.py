@@ -2,8 +2,9 @@
 
 Two rows are exact duplicates if their letters, digits and Han characters agree, and near duplicates if their sets of character n-grams have
 a Jaccard similarity of `threshold` or more. Rows that a chain of near duplicates connects are one cluster, and the best row of a cluster
-stays: the longest, then the one of the source that the recipe names first, then the first. (`clusters: similar` is more careful: a row goes
-only if it is similar to a row that stays, so a chain of small differences, a ~ b ~ c, never removes a row unlike all that stay.)
+stays: the longest, then the one of the source that the recipe names first, then the first (`keep: first` leaves length out). `clusters: similar`
+is more careful: a row goes only if it is similar to a row that stays, so a chain of small differences, a ~ b ~ c, never removes a row unlike all
+that stay.
 
 The work is a sequence of steps, each a plain function over (partition, paths) whose result is a Parquet file, so that every piece can be
 done anywhere, is done once, and survives a kill:
@@ -57,6 +58,10 @@ class Params(Identity):
         "connected",
         description="connected: one row stays of all that a chain of near duplicates connects; similar: a row goes only if it is a near duplicate of "
         "one that stays",
+    )
+    keep: duplicates.Keep = Field(
+        "longest",
+        description="Which row of a cluster stays; longest, and among these of the first source; or first, whatever its length",
     )
 
     @model_validator(mode="after")

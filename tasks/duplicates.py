@@ -1,8 +1,8 @@
 """Which rows may be duplicates of which, from their hashes alone: pure functions of a partition, in DuckDB, over the signatures of all files.
 
-A row is known by its **rank**, one integer of which the smaller is the better: the longer row first, then the one with the smaller number,
-that is of the earlier source, then of the earlier place. Every function writes one Parquet file into its folder and needs nothing but the
-paths it is given, so that partitions may be done anywhere, in any order.
+A row is known by its **rank**, one integer of which the smaller is the better: the longer row first (`keep` says whether length counts), then the
+one with the smaller number, that is of the earlier source, then of the earlier place. Every function writes one Parquet file into its folder
+and needs nothing but the paths it is given, so that partitions may be done anywhere, in any order.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import glob
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from tasks.database import connected
 from tasks.stage import Stats
@@ -19,6 +19,7 @@ from tasks.stage import Stats
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
+Keep = Literal["longest", "first"]
 NUMBER_BITS = 40  # of a rank, the lower ones: the row's number
 LONGEST = 1 << 22  # characters from which rows count as equally long
 NUMBER = f"& {(1 << NUMBER_BITS) - 1}"  # SQL: a rank's row number
@@ -49,10 +50,10 @@ class Partition:
     threads: int
 
 
-def exact(draft: Path, signed: Sequence[Signed], of: Partition) -> Stats:
+def exact(draft: Path, signed: Sequence[Signed], keep: Keep, of: Partition) -> Stats:
     """`exact.parquet`: rank and keeper of every row whose 128-bit hash a better row has. Partitioned by hash."""
     with connected(draft / "duckdb", of.memory, of.threads) as db:
-        _rows(db, signed)
+        _rows(db, signed, keep)
         mine = f"high % {of.parts} = {of.part}"
         return write(
             db,
@@ -65,7 +66,9 @@ def exact(draft: Path, signed: Sequence[Signed], of: Partition) -> Stats:
         )
 
 
-def pairs(draft: Path, signed: Sequence[Signed], same: Sequence[Path], bands: int, some: range, of: Partition) -> Stats:
+def pairs(
+    draft: Path, signed: Sequence[Signed], keep: Keep, same: Sequence[Path], bands: int, some: range, of: Partition
+) -> Stats:
     """`pairs.parquet`: ranks worse and better of rows that share a bucket in one of `some` of the bands. Partitioned by the bucket's hash.
 
     A row meets the best of its bucket and its nearest better ones: all of them in a bucket of up to `NEIGHBOURS` + 1. In a crowded bucket, where
@@ -74,7 +77,7 @@ def pairs(draft: Path, signed: Sequence[Signed], same: Sequence[Path], bands: in
     out.
     """
     with connected(draft / "duckdb", of.memory, of.threads) as db:
-        _rows(db, signed)
+        _rows(db, signed, keep)
         db.execute(f"CREATE TABLE gone AS SELECT rank FROM {files_sql(same)}")
         db.execute("CREATE TABLE found (worse BIGINT, better BIGINT)")
         needed = ", ".join(f"band_{band % bands}" for band in range(some.start, some.stop + OTHERS))
@@ -120,7 +123,9 @@ def members(draft: Path, found: Sequence[Path], of: Partition) -> Stats:
         return write(db, draft / "members.parquet", query)
 
 
-def verdict(draft: Path, signed: Sequence[Signed], same: Sequence[Path], alike: Sequence[Path], of: Partition) -> Stats:
+def verdict(
+    draft: Path, signed: Sequence[Signed], keep: Keep, same: Sequence[Path], alike: Sequence[Path], of: Partition
+) -> Stats:
     """`verdict.parquet`: number, reason, similarity, and id and source of the row that stays instead, of every row that goes, by number.
 
     `same` are the files of `exact`, `alike` those with worse, better and similarity of near duplicates. The statistics hold how many clusters
@@ -128,7 +133,7 @@ def verdict(draft: Path, signed: Sequence[Signed], same: Sequence[Path], alike: 
     rows least like the one that stays.
     """
     with connected(draft / "duckdb", of.memory, of.threads) as db:
-        _rows(db, signed)
+        _rows(db, signed, keep)
         db.execute("CREATE TABLE near (rank BIGINT, keeper BIGINT, similarity DOUBLE)")
         if alike:
             db.execute(f"INSERT INTO near SELECT worse, better, similarity FROM {files_sql(alike)}")
@@ -176,14 +181,15 @@ def _examples(db: DuckDBPyConnection) -> list[list[float]]:
     return [list(row) for row in found]
 
 
-def _rows(db: DuckDBPyConnection, signed: Sequence[Signed]) -> None:
+def _rows(db: DuckDBPyConnection, signed: Sequence[Signed], keep: Keep) -> None:
     """View `rows`: rank, source and all columns of the signatures."""
+    length = "characters" if keep == "longest" else "0::BIGINT"
     values = ", ".join(f"({_quoted(str(one.path))}, {_quoted(one.source)}, {one.first}::BIGINT)" for one in signed)
     db.execute(f"CREATE TABLE files AS FROM (VALUES {values}) files(filename, source, first)")
     db.execute(
         f"""
         CREATE VIEW rows AS
-        SELECT (({LONGEST} - least(characters, {LONGEST})) << {NUMBER_BITS}) + first + file_row_number AS rank, s.*, source
+        SELECT (({LONGEST} - least({length}, {LONGEST})) << {NUMBER_BITS}) + first + file_row_number AS rank, s.*, source
         FROM {files_sql([one.path for one in signed], ", filename = true, file_row_number = true")} s JOIN files USING (filename)
         """
     )

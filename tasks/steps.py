@@ -47,14 +47,18 @@ class Steps:
         return [Piece(unit.key, (unit.path, unit.kind, unit.groups, *how), unit.rows, unit.bytes) for unit in self.units]
 
     def exact(self) -> list[Piece]:
-        return self._partitions("exact", self.parts, self.signed)
+        return self._partitions("exact", self.parts, self.signed, self.params.keep)
 
     def pairs(self) -> list[Piece]:
         bands = self.params.bands
         at_once = max(1, AT_ONCE // (self.rows + 1))
         spans = [range(band, min(band + at_once, bands)) for band in range(0, bands, at_once)]
         same = self._left("exact.parquet", self.exact())
-        return [piece for some in spans for piece in self._partitions("pairs", self.parts, self.signed, same, bands, some)]
+        return [
+            piece
+            for some in spans
+            for piece in self._partitions("pairs", self.parts, self.signed, self.params.keep, same, bands, some)
+        ]
 
     @cached_property
     def found(self) -> int:
@@ -90,7 +94,7 @@ class Steps:
     def verdict(self) -> list[Piece]:
         same = self._left("exact.parquet", self.exact())
         alike = self._left("near.parquet", self.cluster()) + self._left("alike.parquet", self.unseen())
-        return self._partitions("verdict", 1, self.signed, same, alike)
+        return self._partitions("verdict", 1, self.signed, self.params.keep, same, alike)
 
     def write(self) -> list[Piece]:
         [verdict] = self._left("verdict.parquet", self.verdict())

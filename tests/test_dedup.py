@@ -144,6 +144,18 @@ def test_with_similar_a_chain_keeps_rows_that_are_unlike(chain: list[str], tmp_p
 
 
 @pytest.mark.parametrize("clusters", ["connected", "similar"])
+def test_the_first_source_comes_before_length_where_the_recipe_says_so(clusters: str, tmp_path: Path) -> None:
+    text = sentence(random.Random(12), 300)
+    rows = [document(text[:280], "a"), document(text, "b"), document(f"{text[:280]}！！", "c")]
+    job, _ = build(tmp_path, artifacts(tmp_path, one=rows[:1], two=rows[1:]), clusters=clusters, keep="first")
+    assert [row["id"] for row in kept(job)] == [rows[0]["id"]]
+    assert {row["id"]: row["reason"] for row in dropped(job)} == {
+        rows[1]["id"]: "near duplicate",
+        rows[2]["id"]: "exact duplicate",
+    }
+
+
+@pytest.mark.parametrize("clusters", ["connected", "similar"])
 def test_the_best_row_of_a_cluster_stays_wherever_it_stands(clusters: str, tmp_path: Path) -> None:
     dice = random.Random(8)
     text = sentence(dice, 300)
