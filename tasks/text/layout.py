@@ -46,6 +46,13 @@ _GAP_AFTER = re.compile(r" (?<=[，。；：！？、] ) *+(?=\S)")  # where a n
 _GAP_BEFORE = re.compile(r" (?<!  ) *+(?=[，。；！？、）])")
 
 
+_DONE = "\x10"  # before a line that is what it will be
+_ITEMS = tuple(  # lists as most are: the marks, then a letter
+    (re.compile(rf"\n{re.escape(marks)} *+(?=[^\W_])(?!http)"), f"\n{_DONE}{item}")
+    for marks, item in (("*", "- "), ("**", "  - "), ("***", "    - "), ("#", "- "), (":", ""), (";", ""))
+)
+
+
 def lay_out(text: str) -> str:
     """Lines → paragraphs: `== 标题 ==` becomes a line of its own, `* 项` becomes `- 项`.
 
@@ -60,19 +67,26 @@ def lay_out(text: str) -> str:
         text = pattern.sub("", text)
     blocks: list[tuple[int, str]] = []  # (heading level or 0, line)
     skip = 0  # inside an appendix: the level of its heading
-    for line in map(str.strip, text.split("\n")):
+    text = "\n" + text
+    for pattern, instead in _ITEMS:
+        text = pattern.sub(instead, text)
+    for line in text[1:].split("\n"):
         first = line[:1]
-        if first.isalpha() and not line.startswith("http"):  # a paragraph, like most
+        if first == _DONE or (first.isalpha() and not line.startswith("http")):  # an item, or a paragraph, like most
+            line = line.rstrip() if first != _DONE else line[1:].rstrip()
             if not skip or _is_prose(line):
                 blocks.append((0, line))
             continue
-        level, line = _heading(line) if first == "=" else (0, line)
+        line = line.strip()
+        level, line = _heading(line) if line[:1] == "=" else (0, line)
         if level:
             if not skip or level <= skip:
                 skip = level if is_appendix(line) else 0
             blocks.append((level, line))
-        elif not skip or _is_prose(line):
-            blocks.append((0, line and _item(line)))
+        elif line and (not skip or _is_prose(line)):
+            blocks.append((0, _item(line)))
+        elif not skip:
+            blocks.append((0, ""))
     return "\n".join(_not_empty(blocks))
 
 

@@ -39,9 +39,10 @@ _FORMULA = re.compile(rf"\$\$[^$]{{1,2000}}\$\$|\$(?=[^$\n]*\\|[^{HAN}$\n]*\$)[^
 _LITERAL = re.compile(  # print("你,好"), s = '你,好', {"键": "值,值"}; not 他说,"你,好"
     rf"""(?<=[=(\[{{,+])(?<![{HAN}][=(\[{{,+])[ \t\u3000]*+(?:"[^"\n]*"|'[^'\n]*')|(?<=":)[ \t\u3000]*+"[^"\n]*\""""
 )
+_QUOTED = tuple((mark, re.compile(rf"{mark}(?:(?<=[=(\[{{,+:]{mark})|(?<=[=(\[{{,+:] {mark}))")) for mark in "\"'")  # where one may begin
 _INDENT = re.compile("^[ \t]*\u3000[\u3000 \t]*", re.MULTILINE)  # the two ideographic spaces that open a Chinese paragraph
 _TRAILING = re.compile(r"[ \t]++$", re.MULTILINE)
-_RUN = re.compile(r"(?<=\S) {2,}+")
+_RUN = re.compile(r"  (?<=\S  ) *+")
 _BLANKS = re.compile(r"\n{3,}+")
 _POINT = re.compile(r"．(?<=[0-9]．)(?=[0-9])")
 _TIME = re.compile("：(?<=[0-9]：)(?=[0-5][0-9](?![0-9]))")
@@ -52,7 +53,7 @@ _MARKS = re.compile(f"[{_MARK}](?<=[{_LEFT}].)[{_MARK}]*+(?: ?(?=[{_RIGHT}])|$)"
 _SPACED = re.compile(f" (?<=[{_LEFT}] )([{_MARK}]++) ?(?=[{_RIGHT}])")
 _STOP = re.compile(rf"\.$(?<=[{HAN}]\.)", re.MULTILINE)
 _CHINESE = str.maketrans(",;:!?", "，；：！？") | {ord(" "): None}
-_ROUND = re.compile(r"[()\n]")
+_ROUND = re.compile(r"[()]")
 _IS_HAN = re.compile(f"[{HAN}]")
 _LOUD = "！？!?。，、；：~～"
 _SHOUT = re.compile(f"([{_LOUD}])\\1{{3,}}+")  # ！！！！！！ says no more than ！！！
@@ -114,7 +115,7 @@ def _prose(text: str) -> str:
         text = _FORMULA.sub(keep, text)
     if "://" in text:
         text = _URL.sub(keep, text)
-    if '"' in text or "'" in text:
+    if any(mark in text and quoted.search(text) for mark, quoted in _QUOTED):
         text = _LITERAL.sub(keep, text)
     text = _spaces(text)
     if not text.strip("\n"):
@@ -158,20 +159,27 @@ def _marks(text: str) -> str:
 
 def _round_brackets(text: str) -> str:
     """北京(首都) → 北京（首都）: a pair on one line, after an ideograph, with an ideograph at either end inside."""
-    found, opened = [], []
-    for match in _ROUND.finditer(text):
+    lines = text.split("\n")
+    for place, line in enumerate(lines):
+        if "(" in line and ")" in line:
+            lines[place] = _round_pairs(line)
+    return "\n".join(lines)
+
+
+def _round_pairs(line: str) -> str:
+    found: list[tuple[int, str]] = []
+    opened: list[int] = []
+    for match in _ROUND.finditer(line):
         at = match.start()
         if match.group() == "(":
             opened.append(at)
-        elif match.group() == "\n":
-            opened.clear()
         elif opened:
             start = opened.pop()
-            if start and _IS_HAN.match(text, start - 1) and (_IS_HAN.match(text, start + 1) or _IS_HAN.match(text, at - 1)):
+            if start and _IS_HAN.match(line, start - 1) and (_IS_HAN.match(line, start + 1) or _IS_HAN.match(line, at - 1)):
                 found += [(start, "（"), (at, "）")]
     if not found:
-        return text
-    characters = list(text)
+        return line
+    characters = list(line)
     for at, mark in found:
         characters[at] = mark
     return "".join(characters)

@@ -58,6 +58,7 @@ _EXTERNAL = re.compile(r"\[(?:https?:|ftps?:|mailto:|news:|//)[^\s\[\]<>\"]*+[ \
 _QUOTES = re.compile("''+")
 _SWITCH = re.compile(r"__(?:[A-Z]{3,20}|[\u4e00-\u9fff]{2,8})__")
 _STRAY = re.compile(r"\{\{+|\}\}+|\[\[+|\]\]+|\{\||\|\}|-\{|\}-|</?(?i:ref)\b[^<>]*+>?")
+_STRAYS = ("{{", "}}", "[[", "]]", "{|", "|}", "-{", "}-", "<")
 _UNCONVERTED = re.compile(f"{_AS_IS}([^{_AS_IS}{_AS_IS_END}]*){_AS_IS_END}")
 
 
@@ -131,7 +132,8 @@ class Page:
             text = "".join(pieces)
         if _AS_IS in text or _AS_IS_END in text:
             text = text.replace(_AS_IS, "").replace(_AS_IS_END, "")
-        text = _STRAY.sub(" ", text)  # a space, since what stood around it may be half a mark each
+        if any(mark in text for mark in _STRAYS):
+            text = _STRAY.sub(" ", text)  # a space, since what stood around it may be half a mark each
         return KEPT.sub(lambda match: self.kept[int(match.group(1))], text).strip()
 
     # the scan
