@@ -39,7 +39,7 @@ _OPENED = tuple(
     )
     for mark in "（("
 )
-_CLOSED = tuple(re.compile(rf"{re.escape(mark)}(?<=[{_SEPARATORS}].)") for mark in "）)")
+_CLOSED = tuple((mark, re.compile(rf"{re.escape(mark)}(?<=[{_SEPARATORS}].)")) for mark in "）)")
 _TRAILING = re.compile(rf"[{_SEPARATORS}](?<![{_SEPARATORS}]{{2}})[{_SEPARATORS}]*+([）)])")
 _DOUBLE = tuple(re.compile(rf"{mark}(?=[，。；、])") for mark in "，、")
 _GAP_AFTER = re.compile(r" (?<=[，。；：！？、] ) *+(?=\S)")  # where a note stood
@@ -48,7 +48,7 @@ _GAP_BEFORE = re.compile(r" (?<!  ) *+(?=[，。；！？、）])")
 
 _DONE = "\x10"  # before a line that is what it will be
 _ITEMS = tuple(  # lists as most are: the marks, then a letter
-    (re.compile(rf"\n{re.escape(marks)} *+(?=[^\W_])(?!http)"), f"\n{_DONE}{item}")
+    (f"\n{marks}", re.compile(rf"\n{re.escape(marks)} *+(?=[^\W_])(?!http)"), f"\n{_DONE}{item}")
     for marks, item in (("*", "- "), ("**", "  - "), ("***", "    - "), ("#", "- "), (":", ""), (";", ""))
 )
 
@@ -68,8 +68,9 @@ def lay_out(text: str) -> str:
     blocks: list[tuple[int, str]] = []  # (heading level or 0, line)
     skip = 0  # inside an appendix: the level of its heading
     text = "\n" + text
-    for pattern, instead in _ITEMS:
-        text = pattern.sub(instead, text)
+    for start, pattern, instead in _ITEMS:
+        if start in text:
+            text = pattern.sub(instead, text)
     for line in text[1:].split("\n"):
         first = line[:1]
         if first == _DONE or (first.isalpha() and not line.startswith("http")):  # an item, or a paragraph, like most
@@ -132,7 +133,7 @@ def _brackets(text: str) -> str:
         for empty, leading, mark in _OPENED:
             if mark in text:
                 text = leading.sub(mark, empty.sub("", text))
-        if any(pattern.search(text) for pattern in _CLOSED):
+        if any(mark in text and pattern.search(text) for mark, pattern in _CLOSED):
             text = "".join(_TRAILING.split(text))
         if text == before:
             break

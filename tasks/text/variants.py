@@ -6,6 +6,7 @@ words of one region are written in another, which no character table knows.
 
 from __future__ import annotations
 
+import functools
 import itertools
 import re
 
@@ -19,6 +20,7 @@ _VARIANT = re.compile(  # a variant's name and, before it, the word that is repl
 )
 _DECLARED = re.compile(r"-\{(\s*[HA+-]\s*\|[^{}]*)\}-")
 _TAKEN_BACK = "-"
+_SHORT = 200  # characters of markup worth remembering
 
 Rule = dict[str, str]  # variant → spelling; a source of its own (`甲=>zh-cn:乙`) stands under "="
 
@@ -51,11 +53,13 @@ def choose(rule: Rule) -> str:
 
 
 def render(content: str) -> tuple[str, list[Rule]]:
-    """What the inside of `-{…}-` shows, and the rules it sets for the whole page.
+    """What the inside of `-{…}-` shows, and the rules it sets for the whole page: remembered, since pages repeat the same words."""
+    return _remembered(content) if len(content) <= _SHORT else _render(content)
 
-    Flags: H, T, D, N and - show nothing; H, A and + set a rule, - takes one back; R and none mean "as it stands"; variant names limit, and
-    show the text.
-    """
+
+def _render(content: str) -> tuple[str, list[Rule]]:
+    """Flags: H, T, D, N and - show nothing; H, A and + set a rule, - takes one back; R and none mean "as it stands"; variant names limit, and
+    show the text."""
     head = _FLAGS.match(content)
     flags = set(re.split(r"\s*;\s*", head.group(1))) if head else set()
     body = content[head.end() :] if head else content
@@ -66,6 +70,9 @@ def render(content: str) -> tuple[str, list[Rule]]:
     if not flags & {"H", "A", "+", "-"}:
         return shown, []
     return shown, [{**rule, _TAKEN_BACK: ""} if "-" in flags else rule for rule in rules(body)]
+
+
+_remembered = functools.lru_cache(maxsize=4096)(_render)
 
 
 def declared(wikitext: str) -> list[Rule]:
