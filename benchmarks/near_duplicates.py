@@ -1,6 +1,6 @@
 """Near duplicates: are planted pairs found and nothing else, and how fast, beside text-dedup's MinHash and datasketch.
 
-    python -m benchmarks.near_duplicates --pairs 3000 --documents 60000
+    python -m benchmarks.near_duplicates --pairs 3000 --documents 150000
 
 Quality is judged by similarities counted with Python's sets, on pairs planted with edits of 1 in 30 characters (anywhere, and in runs, as when
 a phrase is changed), in short answers and in long articles, among as many unrelated texts. Speed is that of whole processes, from a Parquet
@@ -107,7 +107,7 @@ def collect(home: Path, documents: int) -> tuple[list[str], dict[int, int]]:
     from tasks.rows import batches, files
     from tasks.stage import Job
 
-    sample.write(home / "raw", sample.Params(size=f"{max(1, documents // 1500)}MB"))
+    sample.write(home / "raw", sample.Params(size=f"{max(1, documents // 700)}MB"))
     found = {
         name: (home / "raw", next((home / "raw" / name).glob("*")).relative_to(home / "raw"), name)
         for name in ("zhihu", "medical", "belle")
@@ -235,7 +235,7 @@ def main(pairs: int, documents: int, processes: int) -> None:
 if __name__ == "__main__":
     parser = argparse.ArgumentParser()
     parser.add_argument("--pairs", type=int, default=3000, help="planted pairs of short answers; a tenth of that of articles")
-    parser.add_argument("--documents", type=int, default=60_000)
+    parser.add_argument("--documents", type=int, default=150_000)
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--ours", type=Path, help=argparse.SUPPRESS)
     asked = parser.parse_args()

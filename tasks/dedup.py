@@ -40,7 +40,7 @@ if TYPE_CHECKING:
     import pyarrow as pa
 
 KINDS = ("documents", "conversations", "preferences")
-UNIT = 64_000_000  # bytes of row groups, uncompressed, that are one piece of work
+UNIT = 16_000_000  # bytes of row groups, uncompressed, that are one piece of work
 GROUP_BYTES = 12_000_000  # of a row group that is written, at most about
 
 
