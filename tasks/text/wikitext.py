@@ -24,6 +24,7 @@ _RETRIES = 20  # elements without an end that are looked for to the end of the p
 # Marks for the time a page is in work; they cannot be in XML, and are taken out of the input all the same.
 _AS_IS, _AS_IS_END = "\x0e", "\x0f"  # -{ }-: not to be converted between scripts
 _MARKS = re.compile("[\x00-\x08\x0b-\x1f]")
+_EACH_MARK = [chr(code) for code in range(0x20) if _MARKS.match(chr(code))]  # looked for one by one, which is faster than a set
 
 _RAW_TAG = re.compile(r"<[A-Za-z/!]")
 _ESCAPED_TAG = re.compile(r"&lt;(?:!--|/?(?i:br|ref|nowiki|s|span|div|small|sup|sub|gallery|references|ruby|del|b|i|u|center)\b)")
@@ -104,7 +105,7 @@ class Page:
         self.frames = [_Frame("")]
         self.retries = _RETRIES
         self.whole_tables = False  # within a part of the page that is wanted with its tables in it
-        source = _MARKS.sub("", wikitext)
+        source = _MARKS.sub("", wikitext) if any(mark in wikitext for mark in _EACH_MARK) else wikitext
         if "&lt;" in source and escaped_twice(source):
             source = tags.unescape(source)
         self.text = self.read(source)
