@@ -44,6 +44,8 @@ _PROGRAM = re.compile(r"lang\s*=\s*[\"']?([\w+#-]+)", re.IGNORECASE)
 
 _CJK, _ASCII = re.compile(f"[{HAN}\u3041-\u30fe]"), re.compile(r"[A-Za-z(){};=<>]")
 _REF = re.compile(r"<(/?)ref(?=[\s/>])[^<>]*+>", re.IGNORECASE)
+_SIMPLE_NOTE = re.compile(r"<ref(?=[\s/>])[^<>]*+(?:(?<=/)>|>[^<]*+</ref>)")  # most notes: nothing in angle brackets in them
+_LITERAL = re.compile(r"<(?:nowiki|pre|code|source|syntaxhighlight)", re.IGNORECASE)  # what may show the markup of a note
 _MARKUP = re.compile(r"\{\{+|\}\}+|\[\[+|\]\]+|\{\||\|\}|-\{|\}-")
 _TABLES = re.compile(r"<(/?)table(?=[\s>])[^<>]*+>", re.IGNORECASE)
 _NOTE = re.compile(r"</?ref\b[^<>]*+>?", re.IGNORECASE)
@@ -64,6 +66,8 @@ def resolve(source: str, kept: list[str]) -> str:
     """Wikitext without its elements. What is code or a formula goes into `kept`, with a mark (`KEPT`) of its place in the text."""
     if "<" not in source:
         return source
+    if _LITERAL.search(source) is None:
+        source = _SIMPLE_NOTE.sub("", source)
     pieces, position, unclosed = [], 0, set[str]()
     while match := _RAW.search(source, position):
         pieces.append(source[position : match.start()])
