@@ -83,7 +83,11 @@ def graph(recipe: Recipe, flow: Flow = "pipeline") -> list[Node]:
             files = _sample_files(source.path) if recipe.sampled(source) else _raw_files(recipe, source.path)
         if source.format == "wiki":
             params: Identity = extract.Params(
-                source=name, simplify=source.simplify, tolerate_truncation=source.tolerate_truncation
+                source=name,
+                simplify=source.simplify,
+                tables=source.tables,
+                infoboxes=source.infoboxes,
+                tolerate_truncation=source.tolerate_truncation,
             )
             rows[name] = add(f"extract-{name}", extract.run, params, files=files)
         else:

@@ -69,6 +69,12 @@ class Source(Section):
         "`chosen`), pairs (ready for DPO), evaluate"
     )
     simplify: bool = Field(default=True, description="Convert Traditional to Simplified Chinese")
+    tables: Literal["drop", "text"] = Field(
+        default="drop", description="wiki: tables are left out, or told a line a row, each cell with its header"
+    )
+    infoboxes: Literal["drop", "facts"] = Field(
+        default="drop", description="wiki: infoboxes are left out, or told a line a fact, as 名称：值"
+    )
     same_title: float = Field(
         default=0.9,
         ge=0,
