@@ -28,7 +28,6 @@ NEIGHBOURS = (
 )
 EXAMPLES = 10  # clusters shown to a person
 SHOWN = 5  # rows of such a cluster
-OTHERS = 4  # bands by which a crowded bucket is divided further
 
 
 @dataclass(frozen=True)
@@ -66,54 +65,36 @@ def exact(draft: Path, signed: Sequence[Signed], keep: Keep, of: Partition) -> S
         )
 
 
-def pairs(
-    draft: Path, signed: Sequence[Signed], keep: Keep, same: Sequence[Path], bands: int, some: range, of: Partition
-) -> Stats:
+def pairs(draft: Path, signed: Sequence[Signed], keep: Keep, same: Sequence[Path], some: range, of: Partition) -> Stats:
     """`pairs.parquet`: ranks worse and better of rows that share a bucket in one of `some` of the bands. Partitioned by the bucket's hash.
 
-    A row meets the best of its bucket and its nearest better ones: all of them in a bucket of up to `NEIGHBOURS` + 1. In a crowded bucket, where
-    rows of one template drive real duplicates apart, it meets as many again in each part that other bands divide the bucket into: two rows
-    of similarity 0.8 share the bucket of one of four more bands with probability 0.7. `same` are the files of `exact`, whose rows are left
-    out.
+    A row meets the best of its bucket and its nearest better ones: all of them in a bucket of up to `NEIGHBOURS` + 1. Larger buckets are mostly
+    of rows that share a template; what else two of them have in common brings them together in other bands. `same` are the files of
+    `exact`, whose rows are left out.
     """
+    nearest = ", ".join(f"lag(rank, {step}) OVER mates" for step in range(1, NEIGHBOURS + 1))
     with connected(draft / "duckdb", of.memory, of.threads) as db:
         _rows(db, signed, keep)
         db.execute(f"CREATE TABLE gone AS SELECT rank FROM {files_sql(same)}")
-        db.execute("CREATE TABLE found (worse BIGINT, better BIGINT)")
-        needed = ", ".join(f"band_{band % bands}" for band in range(some.start, some.stop + OTHERS))
-        others = "".join(f", hashes[band + {step}] AS other_{step}" for step in range(1, OTHERS + 1))
+        needed = ", ".join(f"band_{band}" for band in some)
         db.execute(
             f"""
-            CREATE TABLE mine AS SELECT rank, band, hashes[band] AS bucket{others}
+            CREATE TABLE mine AS SELECT rank, band, hashes[band] AS bucket
             FROM (SELECT rank, [{needed}] AS hashes FROM rows ANTI JOIN gone USING (rank) WHERE band_0 IS NOT NULL)
             CROSS JOIN (SELECT unnest(range(1, {len(some) + 1})) AS band) WHERE hashes[band] % {of.parts} = {of.part}
             """
         )
-        db.execute(
-            """
-            CREATE TABLE shared AS SELECT * FROM mine
-            JOIN (SELECT band, bucket, count(*) AS size FROM mine GROUP BY band, bucket HAVING count(*) > 1) USING (band, bucket)
-            """
+        return write(
+            db,
+            draft / "pairs.parquet",
+            f"""
+            SELECT DISTINCT worse, better FROM (
+                SELECT rank AS worse, unnest([first_value(rank) OVER mates, {nearest}]) AS better FROM mine
+                SEMI JOIN (SELECT band, bucket FROM mine GROUP BY band, bucket HAVING count(*) > 1) USING (band, bucket)
+                WINDOW mates AS (PARTITION BY band, bucket ORDER BY rank)
+            ) WHERE better <> worse
+            """,
         )
-        db.execute("DROP TABLE mine")
-        _meet(db, "shared", "band, bucket")
-        db.execute(f"DELETE FROM shared WHERE size <= {NEIGHBOURS + 1}")
-        for step in range(1, OTHERS + 1) if db.execute("SELECT EXISTS (FROM shared)").fetchall()[0][0] else ():
-            _meet(db, "shared", f"band, bucket, other_{step}")
-        return write(db, draft / "pairs.parquet", "SELECT DISTINCT worse, better FROM found")
-
-
-def _meet(db: DuckDBPyConnection, table: str, by: str) -> None:
-    """Pairs of rows that agree in the columns `by`."""
-    nearest = ", ".join(f"lag(rank, {step}) OVER bucket" for step in range(1, NEIGHBOURS + 1))
-    db.execute(
-        f"""
-        INSERT INTO found SELECT worse, better FROM (
-            SELECT rank AS worse, unnest(list_distinct([first_value(rank) OVER bucket, {nearest}])) AS better FROM {table}
-            WINDOW bucket AS (PARTITION BY {by} ORDER BY rank)
-        ) WHERE better <> worse
-        """
-    )
 
 
 def members(draft: Path, found: Sequence[Path], of: Partition) -> Stats:

@@ -50,14 +50,11 @@ class Steps:
         return self._partitions("exact", self.parts, self.signed, self.params.keep)
 
     def pairs(self) -> list[Piece]:
-        bands = self.params.bands
-        at_once = max(1, AT_ONCE // (self.rows + 1))
+        bands, at_once = self.params.bands, max(1, AT_ONCE // (self.rows + 1))
         spans = [range(band, min(band + at_once, bands)) for band in range(0, bands, at_once)]
         same = self._left("exact.parquet", self.exact())
         return [
-            piece
-            for some in spans
-            for piece in self._partitions("pairs", self.parts, self.signed, self.params.keep, same, bands, some)
+            piece for some in spans for piece in self._partitions("pairs", self.parts, self.signed, self.params.keep, same, some)
         ]
 
     @cached_property
