@@ -41,7 +41,9 @@ class Resources(BaseModel):
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
-    workers: int = Field(default=0, ge=0, le=1024, description="Processes for data stages; 0: one a core; 1: none beside the flow's own")
+    workers: int = Field(
+        default=0, ge=0, le=1024, description="Processes for data stages; 0: one a core; 1: none beside the flow's own"
+    )
     threads: int = Field(default=0, ge=0, le=1024, description="Threads for DuckDB and for torch; 0: one a core")
     memory_gb: float = Field(
         default=4.0,

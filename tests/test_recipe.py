@@ -7,7 +7,6 @@ import typing
 from pathlib import Path
 
 import pytest
-import yaml
 from annotated_types import BaseMetadata
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo

@@ -39,7 +39,9 @@ _FORMULA = re.compile(rf"\$\$[^$]{{1,2000}}\$\$|\$(?=[^$\n]*\\|[^{HAN}$\n]*\$)[^
 _LITERAL = re.compile(  # print("你,好"), s = '你,好', {"键": "值,值"}; not 他说,"你,好"
     rf"""(?<=[=(\[{{,+])(?<![{HAN}][=(\[{{,+])[ \t\u3000]*+(?:"[^"\n]*"|'[^'\n]*')|(?<=":)[ \t\u3000]*+"[^"\n]*\""""
 )
-_QUOTED = tuple((mark, re.compile(rf"{mark}(?:(?<=[=(\[{{,+:]{mark})|(?<=[=(\[{{,+:] {mark}))")) for mark in "\"'")  # where one may begin
+_QUOTED = tuple(
+    (mark, re.compile(rf"{mark}(?:(?<=[=(\[{{,+:]{mark})|(?<=[=(\[{{,+:] {mark}))")) for mark in "\"'"
+)  # where one may begin
 _INDENT = re.compile("^[ \t]*\u3000[\u3000 \t]*", re.MULTILINE)  # the two ideographic spaces that open a Chinese paragraph
 _TRAILING = re.compile(r"[ \t]++$", re.MULTILINE)
 _RUN = re.compile(r"  (?<=\S  ) *+")
