@@ -103,8 +103,10 @@ def _given(params: Params, rows: Path, pairs: Path | None, questions: dict[str, 
     from tasks.rows import files, read
 
     documents = _documents(rows, params)
-    prompts = pick(read([rows / "prompts" / "valid.parquet"]), params.max_prompts, params.seed)
-    prompts = prompts or pick(read([rows / "sft" / "valid.parquet"]), params.max_prompts, params.seed)
+    held_out = [path for use in ("prompts", "sft") if (path := rows / use / "valid.parquet").exists()]
+    prompts: list[dict[str, Any]] = []
+    for path in held_out:
+        prompts = prompts or pick(read([path]), params.max_prompts, params.seed)
     return {
         "documents": documents,
         "questions": pick(read(files(*questions.values(), kind="questions")), params.max_questions, params.seed),

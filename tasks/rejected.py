@@ -81,7 +81,7 @@ def run(job: Job, params: Params, *, model: Path, rows: Path) -> Stats:
                     else:
                         kept.add(row)
                         lengths["generated"].add(row)
-                for row in read([rows / "pairs" / f"{split}.parquet"]):
+                for row in read(_given(rows, "pairs", split)):
                     reason, detail = _useless(row["chosen"], row["rejected"], params)
                     _count(funnel, row["source"], reason)
                     if reason:
@@ -102,13 +102,19 @@ def run(job: Job, params: Params, *, model: Path, rows: Path) -> Stats:
     }
 
 
+def _given(rows: Path, use: str, split: str) -> list[Path]:
+    """The rows of a use, where the recipe has a source for it: prompts to answer, ready-made pairs, or both."""
+    path = rows / use / f"{split}.parquet"
+    return [path] if path.exists() else []
+
+
 def _prompts(rows: Path, split: str, limit: int) -> Iterator[dict[str, Any]]:
     """Conversations that end with an assistant's turn, which is the chosen answer."""
     from itertools import islice
 
     from tasks.rows import read
 
-    for row in islice(read([rows / "prompts" / f"{split}.parquet"]), limit or None):
+    for row in islice(read(_given(rows, "prompts", split)), limit or None):
         *prompt, last = row["messages"]
         assert last["role"] == "assistant" and prompt, f"row {row['id']} of prompts/{split}.parquet does not end with an answer"
         yield {"id": row["id"], "source": row["source"], "messages": prompt, "chosen": last["content"]}

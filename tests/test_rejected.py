@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import pytest
@@ -134,6 +135,16 @@ def answered(chosen: str, *answers: tuple[str, str]) -> list[str]:
     prompt = {"id": "1", "source": "s", "messages": [{"role": "user", "content": "问"}], "chosen": chosen}
     said = [{"text": text, "end": end, "tokens": 9, "temperature": number / 10} for number, (text, end) in enumerate(answers)]
     return [reason for _, reason, _ in rejected._made([prompt], iter([said]), rejected.Params())]
+
+
+@pytest.mark.parametrize("use", ["prompts", "pairs"])
+def test_a_recipe_may_have_prompts_alone_or_ready_pairs_alone(home, tmp_path, use):
+    """The split writes no file of a use that no source has."""
+    shutil.copytree(home / "world" / use, tmp_path / "rows" / use)
+    params = rejected.Params(temperatures=(1.3,), max_new_tokens=40, batch=4)
+    stats = rejected.run(job(tmp_path), params, model=home / "wavers", rows=tmp_path / "rows")
+    (row,) = stats["funnel"].values()
+    assert row["in"] == {"prompts": len(tiny.PLACES), "pairs": 3}[use] and stats["pairs"] > 0
 
 
 def test_each_reason_to_drop_an_answer():
