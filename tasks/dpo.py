@@ -55,7 +55,7 @@ class Params(Tuning):
         return self
 
 
-@stage("dpo", version=1, title="DPO", params=Params, tools=TOOLS, reproducibility="seeded")
+@stage("dpo", version=2, title="DPO", params=Params, tools=TOOLS, reproducibility="seeded")
 def run(job: Job, params: Params, *, model: Path, pairs: Path, reference: Path) -> Stats:
     """Read `pairs/preferences/{train,valid}.parquet`, and `reference/{train,valid}.npy` of the same pairs and model; write `model/`
     (transformers' layout, with its tokenizer) and `log.jsonl`."""

@@ -11,7 +11,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoModelForSequenceClassification, AutoTokenizer
 
-from models import data, preference, presets
+from models import data, generate, preference, presets, score
 from tasks import dpo, reward, sft
 from tasks.training import Lora
 from tests import corpus
@@ -136,6 +136,19 @@ def corpus_model(folders: dict[str, Path], home: Path) -> Path:
     AutoModelForCausalLM.from_config(presets.build("tiny", len(tokenizer), 128)).save_pretrained(home)
     tokenizer.save_pretrained(home)
     return home
+
+
+def test_a_mixture_of_experts_goes_through_dpo_and_still_answers_and_scores(folders: dict[str, Path], tmp_path: Path) -> None:
+    tokenizer = AutoTokenizer.from_pretrained(folders["tokenizer"])
+    torch.manual_seed(0)
+    home = tmp_path / "experts"
+    AutoModelForCausalLM.from_config(presets.build("tiny-moe", len(tokenizer), 128)).save_pretrained(home)
+    tokenizer.save_pretrained(home)
+    tuned("dpo", folders | {"model": home}, tmp_path / "dpo", dpo.Params(**QUICK | {"epochs": 0.2}))
+    scorer = score.scorer_of(*generate.load(tmp_path / "dpo" / "out", torch.device("cpu")))
+    question, *choices = scorer.encode(["金草生长在哪里?", "青山", "它生长在白水。"])
+    (found,) = scorer.choose([([1, *question], choices)])
+    assert len(found) == 2 and all(map(math.isfinite, found))
 
 
 KINDS = get_args(dpo.Params.model_fields["loss_type"].annotation)
