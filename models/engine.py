@@ -114,7 +114,7 @@ def _publish(job: dict[str, Any], model: Any, tokenizer: Any, history: list[dict
         model = _adapted(job, model, home.with_name("adapter"))
     model.config.use_cache = True  # training is over
     if hasattr(model.config, "output_router_logits"):
-        model.config.output_router_logits = False  # TRL wants them for its balance loss; with a cache they have no meaning
+        model.config.output_router_logits = False  # TRL's trainers switch it on
     ids = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id}
     model.config.update(ids if model.config.is_encoder_decoder else ids | {"bos_token_id": tokenizer.eos_token_id})
     if model.can_generate():

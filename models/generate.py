@@ -100,6 +100,8 @@ def load(folder: Path, device: torch.device, kind: Any = None, **options: Any) -
             f"{home} is a {config.model_type}, of which there is no {kind.__name__}; name a model of another architecture"
         )
     model = kind.from_pretrained(home, **{"dtype": torch.float32} | options)
+    if hasattr(model.config, "output_router_logits"):
+        model.config.output_router_logits = False  # some trainers leave it on, and with a cache they have no meaning
     return (model if "quantization_config" in options else model.to(device)).eval(), AutoTokenizer.from_pretrained(home)
 
 
