@@ -1,8 +1,8 @@
 """The training engine: `python -m models.engine job.json`, alone or under torch's launcher.
 
-The job file: `stage` (pretrain, sft, reward, reference or dpo), `params`, `resources`, `inputs` (folders by role), `out`, `scratch`. It prints JSON lines
-(`tasks/child.py` says which); only the first of several processes prints and saves. SIGTERM ends the run after the step under way, with
-a checkpoint and exit code 75; started again with the same job file it goes on as if nothing had happened.
+The job file: `stage` (pretrain, sft, reward, reference or dpo), `params`, `resources`, `inputs` (folders by role), `out`, `scratch`. It
+prints JSON lines (`tasks/child.py` says which); only the first of several processes prints and saves. SIGTERM ends the run after the step
+under way, with a checkpoint and exit code 75; started again with the same job file it goes on as if nothing had happened.
 """
 
 from __future__ import annotations
