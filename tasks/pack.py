@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import hashlib
 import shutil
-from collections.abc import Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -131,7 +131,7 @@ def run(job: Job, params: Params, *, rows: Path, tokenizer: Path) -> Stats:
             for line in mix.told(done["groups"], params.max_repeats):
                 job.log(line)
         else:
-            _join(job, keys, split)
+            join(job, keys, split, lambda home: _documents(home)["tokens"])
         described["splits"][split] = _sum(parts)
     totals = described["splits"]
     (job.out / "pack.json").write_text(canonical(described) + "\n", "utf-8")
@@ -166,7 +166,14 @@ def _pack(draft: Path, path: Path, group: int, tokenizer: Path, dtype: str) -> S
     return {**totals, "documents": len(documents), "bytes_utf8": int(documents["bytes"].sum()), "sources": sources}
 
 
-def _join(job: Job, keys: list[str], split: str) -> None:
+def _documents(home: Path) -> Any:
+    import numpy as np
+
+    return np.load(home / mix.DOCUMENTS)
+
+
+def join(job: Job, keys: list[str], split: str, lengths_of: Callable[[Path], Any]) -> None:
+    """The pieces' `tokens.bin` as one run, with the places where its parts start, by the lengths that a piece's folder tells."""
     import numpy as np
 
     lengths = [np.zeros(1, dtype="<i8")]
@@ -174,7 +181,7 @@ def _join(job: Job, keys: list[str], split: str) -> None:
         for key in keys:
             with (job.shard_home(key) / "tokens.bin").open("rb") as source:
                 shutil.copyfileobj(source, target, 1 << 20)
-            lengths.append(np.load(job.shard_home(key) / mix.DOCUMENTS)["tokens"])
+            lengths.append(lengths_of(job.shard_home(key)))
     np.save(job.out / f"{split}.offsets.npy", np.cumsum(np.concatenate(lengths)))
 
 

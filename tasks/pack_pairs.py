@@ -6,11 +6,11 @@ where the run ends: 2 · pairs + 1 places. Ids take two bytes where the vocabula
 
 from __future__ import annotations
 
-import shutil
 from pathlib import Path
+from typing import Any
 
 from tasks import shards
-from tasks.pack import SPLITS, encoder
+from tasks.pack import SPLITS, encoder, join
 from tasks.stage import Identity, Job, Stats, canonical, stage
 
 ROWS = 1000  # tokenised in one call
@@ -47,7 +47,7 @@ def run(job: Job, params: Params, *, rows: Path, tokenizer: Path) -> Stats:
     found = iter(shards.do(job, pack, [piece for split in SPLITS for piece in pieces[split]], "rows"))
     described: Stats = {"dtype": dtype, "vocab_size": vocab_size, "splits": {}}
     for split in SPLITS:
-        _join(job, [piece.key for piece in pieces[split]], split)
+        join(job, [piece.key for piece in pieces[split]], split, _lengths)
         parts = [next(found) for _ in pieces[split]]
         described["splits"][split] = {name: sum(part[name] for part in parts) for name in ("pairs", "tokens", "characters")}
     (job.out / "pack.json").write_text(canonical(described) + "\n", "utf-8")
@@ -79,13 +79,7 @@ def pack(draft: Path, path: Path, group: int, tokenizer: Path, dtype: str) -> St
     return {"pairs": len(lengths) // 2, "tokens": sum(lengths), "characters": characters}
 
 
-def _join(job: Job, keys: list[str], split: str) -> None:
+def _lengths(home: Path) -> Any:
     import numpy as np
 
-    lengths = [np.zeros(1, "<i8")]
-    with (job.out / f"{split}.bin").open("wb") as target:
-        for key in keys:
-            with (job.shard_home(key) / "tokens.bin").open("rb") as source:
-                shutil.copyfileobj(source, target, 1 << 20)
-            lengths.append(np.load(job.shard_home(key) / "lengths.npy"))
-    np.save(job.out / f"{split}.offsets.npy", np.cumsum(np.concatenate(lengths)))
+    return np.load(home / "lengths.npy")
