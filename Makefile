@@ -1,17 +1,20 @@
-# make run    the whole pipeline on the sample corpus          make test   the tests
+# make run    the whole pipeline on the sample corpus          make test   the tests          make nightly   the slowest of them
 # Both set up .venv first: Python 3.11 and make are all they need.
 
 PYTHON ?= $(shell command -v python3.11 || command -v python3)
 BIN := .venv/bin
 PIP := $(BIN)/python -m pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-.PHONY: run test venv lint clean
+.PHONY: run test nightly venv lint clean
 
 run: venv
 	$(BIN)/hanlin run sample
 
 test: .venv/.test
 	$(BIN)/python -m pytest
+
+nightly: .venv/.test
+	$(BIN)/python -m pytest -m nightly
 
 venv: .venv/.run
 

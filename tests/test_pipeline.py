@@ -192,14 +192,6 @@ def test_the_commands_of_the_readme_work(runs, first, command):
     assert runs.hanlin(*arguments).strip()
 
 
-def test_the_readme_names_its_make_targets():
-    targets = re.findall(r"^make (\w+)", (ROOT / "README.md").read_text("utf-8"), re.M)
-    assert set(targets) == {"run", "test"}
-    assert {f"{name}:" for name in targets} <= {
-        line.split(" ")[0] for line in (ROOT / "Makefile").read_text("utf-8").splitlines()
-    }
-
-
 def test_a_bad_recipe_ends_with_code_2_and_no_traceback(runs):
     said = runs.hanlin("run", "tiny", "sft.epochs=-1", "dedup.threshold=7", code=2)
     assert "2 problems" in said and "Traceback" not in said
