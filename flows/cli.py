@@ -61,6 +61,36 @@ def run(
 
 
 @app.command()
+def up(
+    host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0: every machine that reaches this one")] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port of the Prefect UI and API", min=1, max=65535)] = 4200,
+    database: Annotated[str, typer.Option(help="postgresql://user:password@host/name; empty: SQLite below PREFECT_HOME")] = "",
+    worker: Annotated[bool, typer.Option(help="A worker on this machine, too")] = True,
+    show_logs: Annotated[bool, typer.Option(help="Logs of server and worker here instead of in files")] = False,
+) -> None:
+    """Start the Prefect server, the deployments and a worker on this machine. HANLIN_PASSWORD sets a password."""
+    from flows import up as everything
+
+    options = everything.Options(host, port, database, worker, show_logs)
+    sys.exit(everything.up(options))
+
+
+@app.command()
+def worker(told_by_stdin: Annotated[bool, typer.Option(hidden=True)] = False) -> None:
+    """Run what a server elsewhere has to run (PREFECT_API_URL), on this machine. The first Ctrl-C drains, a second stops at once."""
+    from flows import profile
+
+    if not (url := os.environ.get("PREFECT_API_URL")):
+        raise ValueError(
+            "PREFECT_API_URL is not set; set it to the server's, such as http://server:4200/api (`hanlin up` starts one)"
+        )
+    os.environ |= profile.client(url)  # before Prefect reads them
+    from flows import worker as workers
+
+    workers.main(told_by_stdin)
+
+
+@app.command()
 def plan(
     recipe: RecipeName,
     overrides: Overrides = None,

@@ -5,21 +5,24 @@ Run it with `hanlin run RECIPE --flow corpus`. A recipe for it needs no source f
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from prefect import flow
 
+from flows.form import RecipeForm, RecipeName, chosen, parsed
 from flows.graph import graph
 from flows.recipe import Recipe
-from flows.walk import Outcome, walk
+from flows.walk import Outcome, run_name, walk
 from tasks.build import Drift
 
 
-@flow(name="corpus", flow_run_name="{recipe.name}", persist_result=False, validate_parameters=True)
+@flow(name="corpus", flow_run_name=run_name, persist_result=False, validate_parameters=False)
 def corpus(
-    recipe: Recipe,
-    refresh: list[str] | None = None,
+    recipe: RecipeForm,
+    refresh: tuple[str, ...] = (),
     until: str = "",
     drift: Drift = "warn",
-    accept: list[str] | None = None,
+    accept: tuple[str, ...] = (),
 ) -> Outcome:
     """From raw files to deduplicated, filtered and split rows; every finished stage is reused, by the pipeline flow too.
 
@@ -30,4 +33,32 @@ def corpus(
         drift: What to do where an artifact was made by other code of the same stage version: warn, rebuild or fail.
         accept: Data stages whose result may break their contract this time.
     """
-    return walk(recipe, graph(recipe, "corpus"), refresh=refresh or [], until=until, drift=drift, accept=accept or [])
+    return _run(parsed(recipe, "corpus"), refresh, until, drift, accept)
+
+
+@flow(name="corpus", flow_run_name=run_name, persist_result=False, validate_parameters=False)
+def named(
+    recipe: RecipeName = "sample",
+    changes: tuple[str, ...] = (),
+    file: str = "",
+    refresh: tuple[str, ...] = (),
+    until: str = "",
+    drift: Drift = "warn",
+    accept: tuple[str, ...] = (),
+) -> Outcome:
+    """From raw files to deduplicated, filtered and split rows; every finished stage is reused, by the pipeline flow too.
+
+    Args:
+        recipe: A recipe that ships with Hanlin.
+        changes: Fields to change, each as field=value, such as pretrain.tokens=2000000 or resources.device=cuda.
+        file: In place of a recipe that ships: the path of a .yaml file, on the machine that runs it.
+        refresh: Stages to build again even if their artifact is there.
+        until: Last stage to run; empty runs them all.
+        drift: What to do where an artifact was made by other code of the same stage version: warn, rebuild or fail.
+        accept: Data stages whose result may break their contract this time.
+    """
+    return _run(chosen(recipe, changes, file, "corpus"), refresh, until, drift, accept)
+
+
+def _run(recipe: Recipe, refresh: Sequence[str], until: str, drift: Drift, accept: Sequence[str]) -> Outcome:
+    return walk(recipe, graph(recipe, "corpus"), refresh=refresh, until=until, drift=drift, accept=accept)

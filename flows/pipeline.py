@@ -2,21 +2,24 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from prefect import flow
 
+from flows.form import RecipeForm, RecipeName, chosen, parsed
 from flows.graph import graph
 from flows.recipe import Recipe
-from flows.walk import Outcome, walk
+from flows.walk import Outcome, run_name, walk
 from tasks.build import Drift
 
 
-@flow(name="pipeline", flow_run_name="{recipe.name}", persist_result=False, validate_parameters=True)
+@flow(name="pipeline", flow_run_name=run_name, persist_result=False, validate_parameters=False)
 def pipeline(
-    recipe: Recipe,
-    refresh: list[str] | None = None,
+    recipe: RecipeForm,
+    refresh: tuple[str, ...] = (),
     until: str = "",
     drift: Drift = "warn",
-    accept: list[str] | None = None,
+    accept: tuple[str, ...] = (),
 ) -> Outcome:
     """From raw files to an evaluated, aligned chat model; every finished stage is reused.
 
@@ -27,4 +30,32 @@ def pipeline(
         drift: What to do where an artifact was made by other code of the same stage version: warn, rebuild or fail.
         accept: Data stages whose result may break their contract this time.
     """
-    return walk(recipe, graph(recipe), refresh=refresh or [], until=until, drift=drift, accept=accept or [])
+    return _run(parsed(recipe, "pipeline"), refresh, until, drift, accept)
+
+
+@flow(name="pipeline", flow_run_name=run_name, persist_result=False, validate_parameters=False)
+def named(
+    recipe: RecipeName = "sample",
+    changes: tuple[str, ...] = (),
+    file: str = "",
+    refresh: tuple[str, ...] = (),
+    until: str = "",
+    drift: Drift = "warn",
+    accept: tuple[str, ...] = (),
+) -> Outcome:
+    """From raw files to an evaluated, aligned chat model; every finished stage is reused.
+
+    Args:
+        recipe: A recipe that ships with Hanlin.
+        changes: Fields to change, each as field=value, such as pretrain.tokens=2000000 or resources.device=cuda.
+        file: In place of a recipe that ships: the path of a .yaml file, on the machine that runs it.
+        refresh: Stages to build again even if their artifact is there.
+        until: Last stage to run; empty runs them all.
+        drift: What to do where an artifact was made by other code of the same stage version: warn, rebuild or fail.
+        accept: Data stages whose result may break their contract this time.
+    """
+    return _run(chosen(recipe, changes, file, "pipeline"), refresh, until, drift, accept)
+
+
+def _run(recipe: Recipe, refresh: Sequence[str], until: str, drift: Drift, accept: Sequence[str]) -> Outcome:
+    return walk(recipe, graph(recipe), refresh=refresh, until=until, drift=drift, accept=accept)

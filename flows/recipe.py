@@ -171,12 +171,17 @@ def load(name: str, overrides: Iterable[str] = (), flow: Flow = "pipeline") -> R
 
     `flow` says what it is to run, which decides what its sources must serve. A recipe that `extends` another says only what is different.
     """
-    data = _read(find(name), name)
+    data = fields(name)
     problems = [problem for override in overrides if (problem := _override(data, override))]
     problems += check(data, flow)
     if problems:
         raise BadRecipe(name, problems)
     return Recipe.model_validate(data)
+
+
+def fields(name: str) -> dict[str, Any]:
+    """A recipe's fields as its file has them, unchecked, with those of the recipe it extends."""
+    return _read(find(name), name)
 
 
 def _read(path: Path, name: str, above: tuple[Path, ...] = ()) -> dict[str, Any]:

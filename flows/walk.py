@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from prefect import runtime
@@ -21,6 +22,17 @@ from tasks.build import Drift, StageFailed, explain
 from tasks.store import Store, store_folder
 
 Outcome = dict[str, dict[str, Any]]  # node → {key, digest, reused}
+
+
+def run_name() -> str:
+    """The recipe's name is the run's, whether it came as a form, as a name or as a file."""
+    given = runtime.flow_run.parameters
+    recipe = given.get("recipe")
+    if isinstance(recipe, Recipe):
+        return recipe.name
+    if isinstance(recipe, dict):
+        return str(recipe.get("name", "unnamed"))
+    return Path(given["file"]).stem if given.get("file") else str(recipe)
 
 
 def walk(

@@ -70,12 +70,15 @@ class _Supervised(subprocess.Popen[str]):
             self.stdout.close()
 
 
+def importable(env: dict[str, str]) -> dict[str, str]:
+    """An environment in which a child finds our modules, wherever it runs."""
+    root = str(Path(__file__).resolve().parent.parent)
+    return env | {"PYTHONPATH": os.pathsep.join([root, *filter(None, env.get("PYTHONPATH", "").split(os.pathsep))])}
+
+
 def _environment(job: Job) -> dict[str, str]:
     cores = str(max(1, job.resources.cores // job.resources.processes))
-    root = str(Path(__file__).resolve().parent.parent)
-    paths = [root, *filter(None, os.environ.get("PYTHONPATH", "").split(os.pathsep))]
-    return os.environ | {
-        "PYTHONPATH": os.pathsep.join(paths),
+    return importable(dict(os.environ)) | {
         "PYTHONUNBUFFERED": "1",
         "OMP_NUM_THREADS": cores,
         "GOMP_SPINCOUNT": "10000",

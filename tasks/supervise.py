@@ -1,4 +1,4 @@
-"""A small parent for a child process that must not outlive us: `python -m tasks.supervise COMMAND …`.
+"""A small parent for a child process that must not outlive us: `python -m tasks.supervise [--grace SECONDS] COMMAND …`.
 
 Its standard input is a pipe whose other end the caller holds. When the caller ends, however it ends (a `kill -9` included), the
 kernel closes the pipe; this process then ends the child and everything the child started: first SIGTERM, so that a trainer
@@ -18,6 +18,9 @@ GRACE = 10.0  # seconds between asking and killing
 
 
 def main(command: list[str]) -> int:
+    grace = GRACE
+    if command[0] == "--grace":
+        grace, command = float(command[1]), command[2:]
     child = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
 
     def signal_group(number: int) -> None:
@@ -26,7 +29,7 @@ def main(command: list[str]) -> int:
 
     def end_child(*_: object) -> None:
         signal_group(signal.SIGTERM)
-        killer = threading.Timer(GRACE, signal_group, [signal.SIGKILL])
+        killer = threading.Timer(grace, signal_group, [signal.SIGKILL])
         killer.daemon = True
         killer.start()
 

@@ -1,0 +1,73 @@
+"""How the Prefect server, the worker and their runs are set up: one place for every setting of Prefect that Hanlin relies on.
+
+Why each: `docs/log.md`. A setting that is in the environment already is left as it is, but for addresses and passwords.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+
+POOL = "hanlin"  # the work pool of `prefect.yaml`
+TAG = "hanlin"  # of every run: the automations watch it
+HEARTBEAT = 30  # seconds between a run's signs of life; the automation in `prefect.yaml` waits four of them
+USER = "hanlin"  # name that goes with HANLIN_PASSWORD
+
+QUIET = {"DO_NOT_TRACK": "1", "PREFECT_SERVER_ANALYTICS_ENABLED": "false", "PREFECT_SERVER_UI_SHOW_PROMOTIONAL_CONTENT": "false"}
+
+
+def auth() -> str | None:
+    """`user:password` for the server and all who talk to it: HANLIN_PASSWORD, or Prefect's own settings; None where there is none."""
+    if password := os.environ.get("HANLIN_PASSWORD"):
+        return f"{USER}:{password}"
+    return os.environ.get("PREFECT_SERVER_API_AUTH_STRING") or os.environ.get("PREFECT_API_AUTH_STRING") or None
+
+
+def server(host: str, port: int, database: str) -> dict[str, str]:
+    """Environment of the server."""
+    settings = {
+        **QUIET,
+        "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",  # outlives a restart
+        "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
+    } | os.environ
+    settings |= {
+        "PREFECT_SERVER_API_HOST": host,
+        "PREFECT_SERVER_API_PORT": str(port),
+        "PREFECT_SERVER_UI_API_URL": "/api",  # where the browser found the page, whatever it calls this machine
+    }
+    if database:
+        settings["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = database_url(database)
+    if both := auth():
+        settings["PREFECT_SERVER_API_AUTH_STRING"] = both
+    return settings
+
+
+def client(url: str) -> dict[str, str]:
+    """Environment of what talks to the server at an API address: workers, their runs, deployments."""
+    settings = {
+        **QUIET,
+        "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT),
+        "PREFECT_LOGGING_EXTRA_LOGGERS": "hanlin",
+        "PREFECT_WORKER_QUERY_SECONDS": "5",
+    } | os.environ
+    settings |= {"PREFECT_API_URL": url, "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false"}
+    if both := auth():
+        settings["PREFECT_API_AUTH_STRING"] = both
+    return settings
+
+
+def database_url(url: str) -> str:
+    """A database's address as Prefect wants it, with the driver that comes with Prefect. Raises `ValueError` for another kind."""
+    kind, found, rest = url.partition("://")
+    if found and re.fullmatch(r"postgres(ql)?(\+asyncpg)?", kind):
+        return f"postgresql+asyncpg://{rest}"
+    if found and kind in ("sqlite", "sqlite+aiosqlite"):
+        return f"sqlite+aiosqlite://{rest}"
+    raise ValueError(
+        f"--database {url.split('@')[-1]}: not a database that Prefect knows; give postgresql://user:password@host/name, or sqlite:////path"
+    )
+
+
+def local(host: str) -> bool:
+    """Whether a server bound to this address is reached from this machine alone."""
+    return host in ("localhost", "::1") or host.startswith("127.")

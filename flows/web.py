@@ -1,0 +1,60 @@
+"""The Prefect server with one thing added: the reports of the store, read-only, on the same address.
+
+A browser opens no file:// link from an http page, and an operator may sit elsewhere. The same origin means one port to forward, one
+password, and links that hold whatever the machine is called.
+"""
+
+from __future__ import annotations
+
+import base64
+import contextlib
+import hmac
+import os
+import re
+
+from fastapi import FastAPI, Request
+from fastapi.responses import FileResponse, PlainTextResponse, Response
+
+from tasks.store import Store, store_folder
+
+REPORTS = "/hanlin/reports"
+
+
+def report(key: str) -> str:
+    """The path of an artifact's page on a server of ours."""
+    return f"{REPORTS}/{key}"
+
+
+def app() -> FastAPI:
+    """For `uvicorn --factory flows.web:app`."""
+    from prefect.server.api.server import create_app
+
+    server = create_app(final=True)
+    server.router.add_api_route(f"{REPORTS}/{{key}}", _report, include_in_schema=False, methods=["GET", "HEAD"])
+    server.router.routes.insert(0, server.router.routes.pop())  # before the UI, which takes every path
+    return server
+
+
+def _report(key: str, request: Request) -> Response:
+    if refused := _refused(request):
+        return refused
+    page = Store(store_folder()).object(key) / "report.html"
+    if not re.fullmatch(r"[0-9a-f]{64}", key) or not page.is_file():
+        return PlainTextResponse(f"no report {key[:64]!r} in the store of this server ({store_folder()})", 404)
+    # a report is one file without scripts; should text of the data get markup past it, it still reaches nothing
+    policy = "default-src 'none'; style-src 'unsafe-inline'; img-src data:; font-src data:; sandbox allow-same-origin"
+    return FileResponse(page, media_type="text/html", headers={"Content-Security-Policy": policy})
+
+
+def _refused(request: Request) -> Response | None:
+    """The answer to somebody without the password, where there is one. A browser asks for it."""
+    wanted = os.environ.get("PREFECT_SERVER_API_AUTH_STRING")
+    if not wanted:
+        return None
+    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
+    said = b""
+    with contextlib.suppress(ValueError):
+        said = base64.b64decode(given, validate=True)
+    if scheme == "Basic" and hmac.compare_digest(said, wanted.encode()):
+        return None
+    return PlainTextResponse("password needed", 401, {"WWW-Authenticate": 'Basic realm="Hanlin"'})

@@ -1,0 +1,214 @@
+"""The worker of this machine: Prefect's process worker, which lets go of its runs in order and takes up those that were lost.
+
+- The first SIGINT or SIGTERM drains it: it takes no new runs, and ends when those under way have. A second one stops it at once: its runs
+  end with a checkpoint, and go on when a worker is there again.
+- A run is a process under `tasks/supervise.py`, so it ends with the worker, however the worker ends.
+- Runs that lost their process (a killed worker, a dead machine, a crash of the process) are started again, a few times, and go
+  on from the last shard or checkpoint.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import logging
+import os
+import shlex
+import signal
+import socket
+import sys
+import threading
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from uuid import UUID
+
+import anyio
+from prefect.client.orchestration import PrefectClient, get_client
+from prefect.client.schemas.filters import (
+    FlowRunFilter,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+    WorkPoolFilter,
+    WorkPoolFilterName,
+)
+from prefect.client.schemas.objects import FlowRun, StateType, WorkerStatus
+from prefect.states import AwaitingRetry, Cancelled, Crashed, Running
+from prefect.types._datetime import now
+from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
+
+from flows.profile import POOL
+
+LOOK = 15.0  # seconds between looks for lost runs
+GRACE = 25  # seconds that a run gets to end its training child and to say how it ended
+RESTARTS = 3  # of a run that crashed
+RECENT = datetime.timedelta(days=1)  # crashes before that are history
+STALE = datetime.timedelta(minutes=2)  # after which a run that no worker started was forgotten by one
+OWNER = "prefect.worker.name"  # label that says whose a run is
+
+log = logging.getLogger("hanlin.worker")
+
+
+class Job(ProcessJobConfiguration):
+    """A run's process: under the supervisor, where the worker was started."""
+
+    command: str | None
+    working_dir: Path | None
+
+    def prepare_for_flow_run(self, *given: Any, **named: Any) -> None:
+        supervise = [sys.executable, "-m", "tasks.supervise", "--grace", str(GRACE)]
+        self.command = self.command or shlex.join([*supervise, sys.executable, "-m", "prefect.engine"])
+        self.working_dir = self.working_dir or Path.cwd()
+        super().prepare_for_flow_run(*given, **named)
+
+
+class Worker(ProcessWorker):
+    type = "hanlin"  # what it is registered as, so that Prefect's own stays what it is
+    job_configuration = Job
+
+    def __init__(self, **given: Any):
+        super().__init__(**given)
+        self.at_work: set[UUID] = set()
+        self.draining = False
+
+    async def get_and_submit_flow_runs(self) -> list[FlowRun]:
+        return [] if self.draining else await super().get_and_submit_flow_runs()
+
+    async def run(self, flow_run: FlowRun, configuration: Any, task_status: Any = None) -> ProcessWorkerResult:
+        self.at_work.add(flow_run.id)
+        try:
+            return await super().run(flow_run, configuration, task_status)
+        finally:
+            self.at_work.discard(flow_run.id)
+
+    @property
+    def mine(self) -> set[UUID]:
+        """Runs that have a process here, or are about to."""
+        return self.at_work | self._submitting_flow_run_ids
+
+
+Worker.type = ProcessWorker.type  # what the pool's is
+
+
+def main(told_by_stdin: bool) -> None:
+    """Work until told to stop. `told_by_stdin`: whoever started us says `drain` or `stop` there, and its end is our end too."""
+    if told_by_stdin:
+        threading.Thread(target=_listen, daemon=True).start()
+    anyio.run(serve, Worker(name=socket.gethostname(), work_pool_name=POOL))
+
+
+async def serve(worker: Worker) -> None:
+    cut_off: set[UUID] = set()
+    async with anyio.create_task_group() as group:
+
+        async def signals() -> None:
+            with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as received:
+                async for _ in received:
+                    if worker.draining:
+                        cut_off.update(worker.at_work)
+                        log.warning("stopping at once; %d runs go on when a worker is there again", len(cut_off))
+                        group.cancel_scope.cancel()
+                    worker.draining = True
+                    log.warning("draining: no new runs; waiting for %d runs to end", len(worker.mine))
+
+        async def drained() -> None:
+            while not worker.draining or worker.mine:
+                await anyio.sleep(0.2)
+            group.cancel_scope.cancel()
+
+        group.start_soon(signals)
+        group.start_soon(drained)
+        group.start_soon(_look_after, worker)
+        await worker.start()
+    if cut_off:
+        with contextlib.suppress(Exception), anyio.move_on_after(10):  # the server may be gone; the next worker finds them then
+            async with get_client() as client:
+                for run in cut_off:
+                    await _again(client, run, "its worker was stopped; the run goes on when a worker is there")
+
+
+async def _look_after(worker: Worker) -> None:
+    while True:
+        try:
+            async with get_client() as client:
+                await take_up(client, worker)
+        except Exception as failure:  # the server is away; look again later
+            log.debug("could not look for lost runs: %s", failure)
+        await anyio.sleep(LOOK)
+
+
+async def take_up(client: PrefectClient, worker: Worker) -> None:
+    """Start runs of the pool again that have lost their process."""
+    if worker.draining:
+        return
+    online = {w.name for w in await client.read_workers_for_work_pool(POOL) if w.status == WorkerStatus.ONLINE}
+    states = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING, StateType.PAUSED, StateType.CRASHED]
+    found = await client.read_flow_runs(
+        flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=states))),
+        work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[POOL])),
+    )
+    for run in found:
+        owner, state = run.labels.get(OWNER), run.state
+        assert state is not None
+        if run.id in worker.mine:
+            if state.is_crashed() and run.id in worker.at_work:  # signs of life were missed while the server was away
+                log.warning("run %s was taken for lost, but lives", run.name)
+                await client.set_flow_run_state(run.id, Running(message="it lives"), force=True)
+            continue
+        mine = owner == worker.name
+        if state.is_crashed():
+            if (mine or owner not in online) and now("UTC") - state.timestamp < RECENT:
+                await _restart(client, run)
+        elif mine and state.name != "Suspended" and _gone(run):
+            if state.is_cancelling():
+                await client.set_flow_run_state(run.id, Cancelled(message="cancelled; its worker had ended"), force=True)
+            else:
+                await client.set_flow_run_state(run.id, Crashed(message="its worker ended"), force=True)
+                await _restart(client, run)
+        elif owner is None and state.is_pending() and now("UTC") - state.timestamp > STALE:
+            await _again(client, run.id, "its worker ended before the run began")
+
+
+async def _restart(client: PrefectClient, run: FlowRun) -> None:
+    """Schedule a crashed run again, later each time; after so many crashes it is left to people."""
+    crashes = sum(state.is_crashed() for state in await client.read_flow_run_states(run.id))
+    if crashes <= RESTARTS:
+        log.warning("run %s lost its process; it is started again", run.name)
+        await _again(
+            client, run.id, f"started again after a crash, the {_ordinal(crashes)} of this run", delay=5 * 4 ** (crashes - 1)
+        )
+
+
+async def _again(client: PrefectClient, run: UUID, why: str, delay: float = 0) -> None:
+    state = AwaitingRetry(scheduled_time=now("UTC") + datetime.timedelta(seconds=delay), message=why)
+    await client.set_flow_run_state(run, state, force=True)
+
+
+def _ordinal(number: int) -> str:
+    return {1: "first", 2: "second", 3: "third"}.get(number, f"{number}th")
+
+
+def _gone(run: FlowRun) -> bool:
+    """Whether a run's process on this machine has ended. Its supervisor ends it within `GRACE` seconds of its worker's end."""
+    try:
+        command = Path(f"/proc/{int(run.infrastructure_pid or '')}/cmdline").read_bytes()
+    except (ValueError, OSError):
+        return True
+    return b"tasks.supervise" not in command
+
+
+def _listen() -> None:
+    for word in _words():
+        os.kill(os.getpid(), signal.SIGTERM)
+        if word == "stop":
+            break
+    threading.Timer(GRACE + 20, os._exit, [1]).start()  # whatever hangs, we do not stay
+    for _ in range(2):
+        os.kill(os.getpid(), signal.SIGTERM)
+        threading.Event().wait(0.5)
+
+
+def _words() -> Iterator[str]:
+    while line := sys.stdin.readline():
+        yield line.strip()
+    yield "stop"
