@@ -52,13 +52,11 @@ log = logging.getLogger("hanlin.worker")
 class Job(ProcessJobConfiguration):
     """A run's process: under the supervisor, where the worker was started."""
 
-    command: str | None
-    working_dir: Path | None
-
     def prepare_for_flow_run(self, *given: Any, **named: Any) -> None:
         supervise = [sys.executable, "-m", "tasks.supervise", "--grace", str(GRACE)]
-        self.command = self.command or shlex.join([*supervise, sys.executable, "-m", "prefect.engine"])
-        self.working_dir = self.working_dir or Path.cwd()
+        engine = [sys.executable, "-m", "prefect.engine"]
+        self.command = self.command or shlex.join([*supervise, *engine])  # type: ignore[has-type]
+        self.working_dir = self.working_dir or Path.cwd()  # type: ignore[has-type]
         super().prepare_for_flow_run(*given, **named)
 
 
