@@ -17,6 +17,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable
+from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache
 from pathlib import Path
@@ -58,11 +59,13 @@ def build(
     refresh: bool = False,
     drift: Drift = "warn",
     progress: Callable[[Progress], None] = lambda progress: None,
+    slot: Callable[[], AbstractContextManager[None]] = nullcontext,
     run: dict[str, str] | None = None,
 ) -> Built:
     """The artifact of `stage` for these parameters and inputs.
 
-    `name` is what people call this use of the stage; `refresh` builds it even if it is there; `run` says who asked (for the record).
+    `name` is what people call this use of the stage; `refresh` builds it even if it is there; `slot` is entered
+    while a child computes on a device; `run` says who asked (for the record).
     Raises `StageFailed`, with the stage's own error as its cause.
     """
     log = logging.getLogger(f"hanlin.{name}")
@@ -81,7 +84,13 @@ def build(
             (work / "out").mkdir(parents=True)
             (work / "stage").write_text(name, "utf-8")
             job = Job(
-                work / "out", work / "scratch", resources, log.info, _checked(progress, held.check), store.find_shard(identity)
+                work / "out",
+                work / "scratch",
+                resources,
+                log.info,
+                _checked(progress, held.check),
+                slot,
+                store.find_shard(identity),
             )
             started = time.time()
             stats = stage(job, params, **{role: given.value for role, given in inputs.items()})

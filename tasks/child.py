@@ -21,6 +21,7 @@ import sys
 from pathlib import Path
 from typing import Any
 
+from tasks import device
 from tasks.stage import Job, Progress
 
 TAIL = 15  # lines of a failed child's output shown with its error
@@ -33,14 +34,16 @@ class ChildFailed(RuntimeError):
 def run(module: str, job_file: Path, *, job: Job, processes: int = 1) -> dict[str, Any]:
     """Run `python -m module job_file` (under torch's launcher for several processes) and return its result event.
 
-    Raises `ChildFailed` where it ends without one. The child ends with this process, whatever ends this process.
+    Raises `ChildFailed` where it ends without one. The child ends with this process, whatever ends this process, and has its
+    device to itself (`tasks/device.py`).
     """
     command = [sys.executable, "-m", module, str(job_file)]
     if processes > 1:  # `accelerate launch --cpu` would start one, whatever it is told
         launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes), "-m"]
         command = [sys.executable, *launch, module, str(job_file)]
-    with supervised(command, env=_environment(job)) as process:
-        return _listen(process, module, job)
+    with job.slot(), device.hold(job.resources, job.log) as held:
+        with supervised(command, env=_environment(job) | held.env, pass_fds=held.locks) as process:
+            return _listen(process, module, job)
 
 
 def supervised(command: list[str], *, env: dict[str, str], **popen: Any) -> subprocess.Popen[str]:

@@ -63,6 +63,12 @@ class Resources(BaseModel):
     )
     checkpoint_steps: int = Field(default=50, ge=1, description="Steps between training checkpoints")
     keep_checkpoints: int = Field(default=2, ge=1, le=100, description="Newest checkpoints kept while a stage trains")
+    hours: dict[str, float] = Field(
+        default={},
+        title="Time limits",
+        description="Longest that a stage may take, in hours, by its name, such as pretrain: 48; what it finished is kept, and the next "
+        "run goes on from there",
+    )
     download_connections: int = Field(default=4, ge=1, le=64, description="Files fetched at once; a Wikimedia dump: at most 2")
     download_retries: int = Field(default=8, ge=0, le=1000, description="Attempts in a row that bring nothing, before giving up")
     download_backoff: float = Field(default=1.0, ge=0, le=60, description="Seconds before the second attempt; doubles from there")
@@ -98,6 +104,7 @@ class Job:
     resources: Resources = field(default_factory=Resources)
     log: Callable[[str], None] = lambda text: None
     progress: Callable[[Progress], None] = lambda progress: None
+    slot: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext  # its turn on a device, where runs queue
     find_shard: Callable[[str], Callable[[Path], None] | None] = lambda key: None  # copies a shard out of an earlier artifact
     shards: dict[str, dict[str, Any]] = field(default_factory=dict)  # filled by `collect`, kept in the record
     reused: set[str] = field(default_factory=set)  # keys of shards that an earlier artifact had
@@ -241,7 +248,7 @@ def _parsed(text: str) -> tuple[str, tuple[str, ...]]:
 
 
 # how artifacts are stored and processes started, not what they hold
-_INFRASTRUCTURE = {"tasks", "models", "tasks.stage", "tasks.store", "tasks.child"}
+_INFRASTRUCTURE = {"tasks", "models", "tasks.stage", "tasks.store", "tasks.child", "tasks.device"}
 
 
 def _imports(tree: ast.AST) -> list[str]:
