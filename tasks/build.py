@@ -220,8 +220,10 @@ def _versions() -> dict[str, str]:
 
 @cache
 def _commit() -> dict[str, Any]:
-    """The checkout this code runs from; nothing where it is not one."""
+    """The checkout this code runs from, or the one it was installed from (HANLIN_COMMIT, set by an image); nothing where neither is known."""
     root = Path(__file__).resolve().parent.parent
+    if not (root / ".git").exists():  # an environment inside some other project's checkout is not that project
+        return {"commit": commit, "dirty": False} if (commit := os.environ.get("HANLIN_COMMIT")) else {}
     try:
         commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=root, capture_output=True, text=True, check=True).stdout.strip()
         dirty = subprocess.run(["git", "status", "--porcelain"], cwd=root, capture_output=True, text=True, check=True).stdout

@@ -84,7 +84,7 @@ def test_every_command_is_understood(page, command, files):
     if program == "hanlin":
         context = parsed(arguments)
         if (named := context.params.get("recipe")) and not named.endswith((".yaml", ".yml")):
-            recipes.load(named, context.params.get("overrides") or [], context.params.get("flow") or "pipeline")
+            recipes.load(named, context.params.get("overrides") or [], *filter(None, [context.params.get("flow")]))
     elif program == "make":
         assert set(arguments) <= set(MAKEFILE)
     elif program.startswith("python"):
