@@ -132,7 +132,7 @@ class Replay:
                 continue
             path, to = self.context / source, self.path(target)
             if path.is_dir():
-                shutil.copytree(path, to, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
+                shutil.copytree(path, to, symlinks=True, ignore=shutil.ignore_patterns("__pycache__"), dirs_exist_ok=True)
                 continue
             to = to / path.name if target.endswith("/") else to
             text_of = path.read_text("utf-8")
