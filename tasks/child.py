@@ -41,9 +41,12 @@ def run(module: str, job_file: Path, *, job: Job, processes: int = 1) -> dict[st
     if processes > 1:  # `accelerate launch --cpu` would start one, whatever it is told
         launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes), "-m"]
         command = [sys.executable, *launch, module, str(job_file)]
-    with job.slot(), device.hold(job.resources, job.log) as held:
-        with supervised(command, env=_environment(job) | held.env, pass_fds=held.locks) as process:
-            return _listen(process, module, job)
+    with (
+        job.slot(),
+        device.hold(job.resources, job.log) as held,
+        supervised(command, env=_environment(job) | held.env, pass_fds=held.locks) as process,
+    ):
+        return _listen(process, module, job)
 
 
 def supervised(command: list[str], *, env: dict[str, str], **popen: Any) -> subprocess.Popen[str]:
