@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
@@ -63,7 +63,7 @@ class Resources(BaseModel):
     )
     checkpoint_steps: int = Field(default=50, ge=1, description="Steps between training checkpoints")
     keep_checkpoints: int = Field(default=2, ge=1, le=100, description="Newest checkpoints kept while a stage trains")
-    hours: dict[str, float] = Field(
+    hours: dict[str, Annotated[float, Field(gt=0, le=8784)]] = Field(
         default={},
         title="Time limits",
         description="Longest that a stage may take, in hours, by its name, such as pretrain: 48; what it finished is kept, and the next "
