@@ -76,16 +76,47 @@ def add(model: PreTrainedModel, lora: dict[str, Any]) -> list[str]:
 
 def go_on(model: PreTrainedModel, folder: Path) -> None:
     """Put in the adapters of a folder (`adapter_config.json` and its weights, as peft saves them), to be trained further."""
-    if not (folder / "adapter_config.json").is_file():
-        raise ValueError(f"{folder} holds no adapter (no adapter_config.json); name the `adapter` folder of an earlier run")
-    from peft import LoraConfig, set_peft_model_state_dict
-    from safetensors.torch import load_file
-
-    model.add_adapter(LoraConfig.from_pretrained(str(folder)))
-    kept = load_file(folder / "adapter_model.safetensors")
-    set_peft_model_state_dict(model, {name.removeprefix("base_model.model."): p for name, p in kept.items()}, NAME)
+    model.add_adapter(_config(folder))
+    _put(model, folder)
     for name, p in model.named_parameters():
         p.requires_grad_("lora_" in name)
+
+
+def fill(model: PreTrainedModel, folder: Path, lora: dict[str, Any]) -> None:
+    """Give the adapters that a model has, as `lora` describes them, the values of those in a folder. `ValueError` where they differ in more
+    than their dropout, or are of another model."""
+    kept = _config(folder)
+    has = model.peft_config[NAME]
+    was = {"rank": kept.r, "alpha": kept.lora_alpha, "modules": sorted(kept.target_modules)}
+    now = {"rank": has.r, "alpha": has.lora_alpha, "modules": sorted(has.target_modules)}
+    if differs := [f"{name} is {was[name]} there and {now[name]} in lora" for name in was if was[name] != now[name]]:
+        raise ValueError(f"{folder} holds other adapters ({', '.join(differs)}); set lora as it was")
+    try:
+        unknown = _put(model, folder)
+    except RuntimeError as error:  # of shapes
+        unknown = [str(error).splitlines()[-1].strip()]
+    if unknown:
+        raise ValueError(
+            f"{folder} holds the adapters of another model ({unknown[0]}); give the base that they were trained beside"
+        )
+
+
+def _config(folder: Path) -> Any:
+    if not (folder / "adapter_config.json").is_file():
+        raise ValueError(f"{folder} holds no adapter (no adapter_config.json); name the `adapter` folder of an earlier run")
+    from peft import LoraConfig
+
+    return LoraConfig.from_pretrained(str(folder))
+
+
+def _put(model: PreTrainedModel, folder: Path) -> list[str]:
+    """Load a folder's adapters into those of a model. Returns the names that it does not have."""
+    from peft import set_peft_model_state_dict
+    from safetensors.torch import load_file
+
+    kept = load_file(folder / "adapter_model.safetensors")
+    found = set_peft_model_state_dict(model, {name.removeprefix("base_model.model."): p for name, p in kept.items()}, NAME)
+    return list(found.unexpected_keys)
 
 
 def linears(model: nn.Module) -> list[str]:

@@ -1,7 +1,8 @@
 """Checkpoints that are whole or absent: `<folder>/step-00000050`.
 
 One is written beside its place, flushed to the disk, and renamed; a kill at any moment leaves either nothing that `newest` would pick or
-all of it. `whole.json` lists every file with its digest, so that a checkpoint that a failing disk damaged later is passed over as well.
+all of it. `whole.json` lists every file with its digest, so that a checkpoint that a failing disk damaged later is passed over as well. It
+also names the earlier checkpoints that are worth keeping beside it, and those of them that the run's end cannot do without.
 """
 
 from __future__ import annotations
@@ -11,15 +12,11 @@ import hashlib
 import json
 import os
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING
-
-if TYPE_CHECKING:
-    from torch import nn
+from typing import Any
 
 MANIFEST = "whole.json"
-WEIGHTS = "weights.safetensors"
 
 
 def place(folder: Path, step: int) -> Path:
@@ -37,55 +34,48 @@ def step_of(checkpoint: Path) -> int:
 
 
 @contextlib.contextmanager
-def writing(folder: Path, step: int, *, keep: int) -> Iterator[Path]:
-    """A draft folder to fill; on leaving it becomes the step's checkpoint, and only the newest `keep` stay."""
+def writing(folder: Path, step: int, *, keep: int, beside: Iterable[int] = (), needs: Iterable[int] = ()) -> Iterator[Path]:
+    """A draft folder to fill; on leaving it becomes the step's checkpoint, and only the newest `keep` stay.
+
+    `beside` are steps whose checkpoints stay besides, for as long as this one does; `needs` are those of them without which it is of no use.
+    """
     home = draft(folder, step)
     shutil.rmtree(home, ignore_errors=True)
     home.mkdir(parents=True)
     yield home
-    (home / MANIFEST).write_text(json.dumps(_digests(home), indent=1), "utf-8")
+    manifest = {"files": _digests(home), "beside": sorted({*beside} - {step}), "needs": sorted({*needs} - {step})}
+    (home / MANIFEST).write_text(json.dumps(manifest, indent=1), "utf-8")
     for path in [*home.iterdir(), home]:
         _flush(path)
     _remove(place(folder, step))  # one that was found damaged
     home.rename(place(folder, step))
     _flush(folder)
-    for old in sorted(folder.glob("step-*"))[:-keep]:
+    others = {place(folder, other) for other in beside}
+    newest = [place(folder, step), *sorted(set(folder.glob("step-*")) - others)[-keep:]]
+    others |= {place(folder, other) for kept in newest for other in _manifest(kept).get("beside", ())}
+    for old in set(folder.glob("step-*")) - others - set(newest):
         _remove(old)
 
 
-def save_weights(model: nn.Module, home: Path) -> None:
-    """The trained parameters under their own names: transformers' names of experts on disk are others, which its trainer does not read
-    back. What is frozen comes from where the run began."""
-    from safetensors.torch import save_file
-
-    save_file({name: p.detach().contiguous() for name, p in model.named_parameters() if p.requires_grad}, home / WEIGHTS)
-
-
-def load_weights(model: nn.Module, home: Path) -> None:
-    """Give a model the trained parameters of a checkpoint, all of them and no others."""
-    import torch
-    from safetensors.torch import load_file
-
-    kept = load_file(home / WEIGHTS)
-    trained = {name: p for name, p in model.named_parameters() if p.requires_grad}
-    assert kept.keys() == trained.keys(), f"{home / WEIGHTS} holds other parameters: {sorted(kept.keys() ^ trained.keys())[:3]}"
-    with torch.no_grad():
-        for name, p in trained.items():
-            p.copy_(kept[name])
-
-
 def newest(folder: Path, note: Callable[[str], None] = lambda line: None) -> Path | None:
-    """The newest whole checkpoint, or None. Each damaged one is noted and passed over."""
+    """The newest whole checkpoint with all that it needs, or None. Each one passed over is noted."""
     for checkpoint in sorted(folder.glob("step-*"), reverse=True):
-        try:
-            manifest = json.loads((checkpoint / MANIFEST).read_text("utf-8"))
-            damaged = sorted({name for name, _ in _digests(checkpoint).items() ^ manifest.items()})
-        except (OSError, ValueError):
-            damaged = [MANIFEST]
-        if not damaged:
+        harm = damage(checkpoint)
+        for needed in () if harm else _manifest(checkpoint)["needs"]:
+            if found := damage(place(folder, needed)):
+                harm = f"{place(folder, needed).name}, which it needs, is damaged: {found}"
+        if not harm:
             return checkpoint
-        note(f"checkpoint {checkpoint.name} is damaged ({', '.join(damaged)}); trying the one before it")
+        note(f"checkpoint {checkpoint.name} is damaged ({harm}); trying the one before it")
     return None
+
+
+def damage(checkpoint: Path) -> str:
+    """The files of a checkpoint that are not what they were, or missing; empty where it is whole."""
+    try:
+        return ", ".join(sorted({name for name, _ in _digests(checkpoint).items() ^ _manifest(checkpoint)["files"].items()}))
+    except (OSError, KeyError):
+        return MANIFEST
 
 
 def clean(folder: Path) -> None:
@@ -93,6 +83,14 @@ def clean(folder: Path) -> None:
     for pattern in ("draft-*", "gone-*"):
         for path in folder.glob(pattern):
             shutil.rmtree(path, ignore_errors=True)
+
+
+def _manifest(checkpoint: Path) -> dict[str, Any]:
+    """What is written of a checkpoint; empty where that is damaged."""
+    try:
+        return json.loads((checkpoint / MANIFEST).read_text("utf-8"))
+    except (OSError, ValueError):
+        return {}
 
 
 def _digests(checkpoint: Path) -> dict[str, str]:

@@ -8,6 +8,7 @@ import torch
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
+    from torch import nn
     from transformers import PreTrainedModel
 
 
@@ -46,11 +47,11 @@ def resize(model: PreTrainedModel, old: Tokenizer, new: Tokenizer) -> int:
         raise ValueError(
             f"the model has {before} rows and its tokenizer ids up to {last}; give the tokenizer that it was trained with"
         )
+    old_tables = [table.weight for table in tables(model)]
     head = model.get_output_embeddings()
-    tables = [model.get_input_embeddings().weight] + ([head.weight] if head is not None else [])
     if head is not None and getattr(head, "bias", None) is not None:
-        tables.append(head.bias)
-    made = [_mapped(table.detach().clone(), rows, last) for table in tables]
+        old_tables.append(head.bias)
+    made = [mapped(table.detach()[: last + 1], rows) for table in old_tables]
     model.resize_token_embeddings(len(rows), mean_resizing=False)
     head = model.get_output_embeddings()
     model.get_input_embeddings().weight.copy_(made[0])
@@ -63,16 +64,27 @@ def resize(model: PreTrainedModel, old: Tokenizer, new: Tokenizer) -> int:
     return sum(token not in names for token in new.get_vocab())
 
 
-def _mapped(table: torch.Tensor, rows: list[list[int]], last: int) -> torch.Tensor:
-    """(old rows, width) or (old rows,) → the same for the new rows."""
+def tables(model: PreTrainedModel) -> list[nn.Module]:
+    """The modules whose `weight` has a row a token: the embeddings, and the head where there is one."""
+    return [found for found in (model.get_input_embeddings(), model.get_output_embeddings()) if found is not None]
+
+
+def mapped(table: torch.Tensor, rows: list[list[int]]) -> torch.Tensor:
+    """(old rows, width) or (old rows,) → the same for the new rows: an old row, the mean of several, or the mean of all."""
     found = torch.empty(len(rows), *table.shape[1:], dtype=table.dtype, device=table.device)
-    everything = table[: last + 1].float().mean(0)
+    everything = table.float().mean(0)
     for number, pieces in enumerate(rows):
         if len(pieces) == 1:
             found[number] = table[pieces[0]]
         else:
             found[number] = table[pieces].float().mean(0) if pieces else everything
     return found
+
+
+def lacking(old: Tokenizer, new: Tokenizer) -> list[str]:
+    """Tokens of `old` that `new` does not have: none where it extends it."""
+    names = new.get_vocab()
+    return [token for token in old.get_vocab() if token not in names]
 
 
 def _follow(model: PreTrainedModel, old: Tokenizer, new: Tokenizer) -> None:

@@ -73,11 +73,11 @@ def run(job: dict[str, Any], emit: Callable[..., None], stopping: Callable[[], b
     trainer.go()
     if trainer.stopped:
         return None
-    history = trainer.history()
+    history, best = trainer.history(), trainer.best_step()
+    step = best if job["params"]["weights"] == "best" else trainer.run.steps
     if trainer.is_world_process_zero():
-        _publish(job, trainer.model, trainer.processing_class, history)
-    checked = [row for row in history if "eval_loss" in row]
-    best: dict[str, float] = min(checked, key=lambda row: row["eval_loss"], default={})
+        _publish(job, trainer, step)
+    checked = {row["step"]: row for row in history if "eval_loss" in row}
     here = trainer.run.steps - trainer.resumed
     return {
         **stats,
@@ -87,9 +87,11 @@ def run(job: dict[str, Any], emit: Callable[..., None], stopping: Callable[[], b
         "tokens": trainer.run.tokens,
         "learning_rate": trainer.run.learning_rate,
         "loss": [row["loss"] for row in history if "loss" in row][-1],
-        **{name: value for name, value in (checked[-1] if checked else {}).items() if name != "step"},
-        "best_eval_loss": best.get("eval_loss"),
-        "best_step": best.get("step"),
+        "weights": job["params"]["weights"],
+        "weights_step": step,
+        **{name: value for name, value in checked.get(step, {}).items() if name != "step"},
+        "best_eval_loss": checked.get(best, {}).get("eval_loss"),
+        "best_step": best,
         **({} if trainer.expert_use is None else {"expert_use": trainer.expert_use.tolist()}),
         "precision": "bfloat16" if trainer.args.bf16 else "float32",
         "device": trainer.args.device.type,
@@ -102,12 +104,16 @@ def run(job: dict[str, Any], emit: Callable[..., None], stopping: Callable[[], b
     }
 
 
-def _publish(job: dict[str, Any], model: Any, tokenizer: Any, history: list[dict[str, float]]) -> None:
-    """The model as `AutoModelForCausalLM` loads it, its tokenizer, and the log. Nothing in it tells one run of the same from another."""
+def _publish(job: dict[str, Any], trainer: Any, step: int) -> None:
+    """The model of a step as `AutoModelForCausalLM` loads it, its tokenizer, the states that were asked for, and the log. Nothing in it tells
+    one run of the same from another."""
     from transformers import GenerationConfig
 
-    from models import template
+    from models import checkpoint, starting, state, template
 
+    model, tokenizer, run = trainer.model, trainer.processing_class, trainer.run
+    if step != run.steps:
+        state.load_weights(model, checkpoint.place(run.checkpoints, step))
     home = Path(job["out"]) / "model"
     lora = job["params"].get("lora")
     if lora:
@@ -130,7 +136,13 @@ def _publish(job: dict[str, Any], model: Any, tokenizer: Any, history: list[dict
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
         if not (home / name).exists() and (source / name).exists():
             shutil.copyfile(source / name, home / name)
-    (home.parent / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in history), "utf-8")
+    wanted = dict.fromkeys(run.keep, "stable") | ({step: "state"} if job["params"].get("keep_state") else {})
+    for at, name in wanted.items():
+        before = run.start.facts if run.start else {"step": 0, "tokens": 0}
+        far = {"step": before["step"] + at, "tokens": before["tokens"] + round(run.tokens * at / run.steps)}
+        facts = starting.facts(job) | far | {"learning_rate": run.learning_rate}
+        state.publish(checkpoint.place(run.checkpoints, at), home.with_name(name), facts)
+    (home.parent / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in trainer.history()), "utf-8")
 
 
 def _adapted(job: dict[str, Any], model: Any, folder: Path) -> Any:

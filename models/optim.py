@@ -167,3 +167,10 @@ def schedule(shape: Shape, steps: int, warmup: float, decay: float) -> Callable[
         return up
 
     return factor
+
+
+def stable_step(shape: Shape, steps: int, decay: float) -> int | None:
+    """Steps made when a rate leaves its plateau: all of a constant one's; None for a shape that has no plateau."""
+    if shape == "constant":
+        return steps
+    return steps - max(1, round(decay * steps)) + 1 if shape == "wsd" else None

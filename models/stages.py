@@ -1,4 +1,4 @@
-"""The three training stages: from a job to a trainer that is ready to go.
+"""The training stages: from a job to a trainer that is ready to go.
 
 A job has `stage`, `params`, `resources`, `inputs` (folders by role), `out` and `scratch`, as the job file of `models/engine.py` says.
 Each function raises `ValueError` where a parameter does not fit the data or the machine.
@@ -13,26 +13,18 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-import torch
-from transformers import (
-    AutoModelForCausalLM,
-    AutoModelForSeq2SeqLM,
-    AutoModelForSequenceClassification,
-    AutoTokenizer,
-    Trainer,
-    TrainingArguments,
-)
+from transformers import AutoModelForSequenceClassification, AutoTokenizer, Trainer, TrainingArguments
 
-from models import adapters, data, losses, preference, presets, template
-from models.generate import context_of, device_of, has_bf16, load
+from models import data, embeddings, losses, optim, preference, presets, starting, state
+from models.generate import device_of, has_bf16
 from models.reward import Rewarder, stack
 from models.trainer import Exact, Run
 
 if TYPE_CHECKING:
     import datasets
-    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+    from transformers import PreTrainedModel
 
-FALLBACK = 512  # tokens of a prompt and of a response, for a model without a longest text (T5) where none is asked for
+WARMUP = 0.02  # share of the steps, of an optimiser that begins without moments
 Emit = Callable[..., None]
 Job = dict[str, Any]
 
@@ -56,13 +48,14 @@ def pretrain(job: Job, emit: Emit, stopping: Callable[[], bool]) -> tuple[Plain,
         raise ValueError(
             f"{packed} was packed with {train.vocab_size} tokens, and the tokenizer has {len(tokenizer)}; pack again with this one"
         )
+    earlier = starting.stable(job, tokenizer, emit)
     sizes = train.lengths if isinstance(train, data.Pairs) else None
     corpus = len(train.tokens) if sizes is None else int(sizes.sum())
     row = float(context) if sizes is None else max(1.0, corpus / max(1, len(sizes)))  # tokens of one, on average
     wanted = params["tokens"] or (round(params["epochs"] * corpus) if params["epochs"] else presets.horizon(size.body, corpus))
     flops = presets.compute(size.body, wanted)
     batch = max(1, int(params["batch_tokens"] / row)) if params["batch_tokens"] else presets.batch_sequences(flops, int(row))
-    rate = params["learning_rate"] or presets.learning_rate(flops)
+    rate, whence = _rate(params, earlier, presets.learning_rate(flops), "0.3118·C^-0.125")
     steps = max(1, round(wanted / (batch * row)))
     why = "as asked" if params["tokens"] or params["epochs"] else f"min(20·N, 4 · {corpus:,} in the corpus)"
     rows = f"{batch} · {context} tokens" if sizes is None else f"{batch} pairs of {row:.0f} tokens"
@@ -71,19 +64,13 @@ def pretrain(job: Job, emit: Emit, stopping: Callable[[], bool]) -> tuple[Plain,
         text=f"{params['preset']}: N = {size.body:,} parameters and {size.parameters(train.vocab_size) - size.body:,} in embeddings; "
         f"D = {wanted:,} tokens ({why}); C = 6·N·D = {flops:.2g}; "
         f"batch {rows}{'' if params['batch_tokens'] else ' (0.2920·C^0.3271)'}, {steps} steps; "
-        f"learning rate {rate:g}{'' if params['learning_rate'] else ' (0.3118·C^-0.125)'}",
+        f"learning rate {rate:g}{whence}",
     )
     what = "pairs" if text2text else f"windows of {context} tokens"
     _enough(len(train), batch, f"{packed} has {len(train)} training {what}", "batch_tokens or context")
     settings = _settings(job, steps, batch)
-    options = {name: params[name] for name in ("kv_heads", "qk_norm", "balance")}
-    config = presets.build(params["preset"], train.vocab_size, context, **options)
-    pad, end = tokenizer.pad_token_id, tokenizer.eos_token_id  # an outside tokenizer that was extended has them at other ids
-    config.update(
-        {"pad_token_id": pad, "eos_token_id": end} | ({"decoder_start_token_id": pad} if text2text else {"bos_token_id": end})
-    )
     trainer = Plain(
-        model=(AutoModelForSeq2SeqLM if text2text else AutoModelForCausalLM).from_config(config),
+        model=starting.new(job, tokenizer, context, earlier),
         args=TrainingArguments(**settings),
         train_dataset=train,
         eval_dataset=valid,
@@ -101,6 +88,7 @@ def pretrain(job: Job, emit: Emit, stopping: Callable[[], bool]) -> tuple[Plain,
         tokens=steps * batch * context if sizes is None else int(sizes[samples].sum()),
         learning_rate=rate,
         eval_order=np.arange(min(len(valid), max(1, int(params["eval_tokens"] / row)))),
+        earlier=earlier,
         emit=emit,
         stopping=stopping,
     )
@@ -110,7 +98,7 @@ def pretrain(job: Job, emit: Emit, stopping: Callable[[], bool]) -> tuple[Plain,
 def sft(job: Job, emit: Emit, stopping: Callable[[], bool]) -> tuple[Any, dict[str, Any]]:
     """A model that goes on with conversations."""
     home, params = Path(job["inputs"]["rows"]) / "sft", job["params"]
-    model, tokenizer, longest = _start(job, emit)
+    model, tokenizer, longest, earlier = starting.tuned(job, emit)
     text2text = model.config.is_encoder_decoder
     read = data.exchanges if text2text else data.conversations
     train, taken = read(home / "train.parquet", tokenizer, longest)
@@ -124,7 +112,7 @@ def sft(job: Job, emit: Emit, stopping: Callable[[], bool]) -> tuple[Any, dict[s
     if params["packing"]:
         found += " packed"
         emit("log", text=f"{len(train):,} rows of {longest} tokens, {train.waste:.1%} of their places empty")
-    run, settings = _tuning(job, model, train, valid, found, 5, emit, stopping)
+    run, settings = _tuning(job, model, train, valid, found, 5, earlier, emit, stopping)
     shared = {
         "model": model,
         "train_dataset": train,
@@ -171,12 +159,12 @@ def reference(job: Job, emit: Emit) -> dict[str, Any]:
 def reward(job: Job, emit: Emit, stopping: Callable[[], bool]) -> tuple[Any, dict[str, Any]]:
     """A model that goes on with pairs of answers, and learns to tell which is the better one."""
     home = Path(job["inputs"]["pairs"]) / "preferences"
-    model, tokenizer, longest = _start(job, emit, AutoModelForSequenceClassification)
+    model, tokenizer, longest, earlier = starting.tuned(job, emit, AutoModelForSequenceClassification)
     train, taken = data.preferences(home / "train.parquet", tokenizer, longest)
     valid, _ = data.preferences(home / "valid.parquet", tokenizer, longest)
     emit("log", text=f"{home}: {taken.told('pairs', longest)}")
     found = f"{home / 'train.parquet'} has {len(train)} usable pairs"
-    run, settings = _tuning(job, model, train, valid, found, 5, emit, stopping)
+    run, settings = _tuning(job, model, train, valid, found, 5, earlier, emit, stopping)
     trainer = Rewarder(
         model=model,
         args=TrainingArguments(**settings),
@@ -191,13 +179,12 @@ def reward(job: Job, emit: Emit, stopping: Callable[[], bool]) -> tuple[Any, dic
 
 def _preferrer(job: Job, emit: Emit, stopping: Callable[[], bool]) -> tuple[Any, dict[str, Any]]:
     params, home = job["params"], Path(job["inputs"]["pairs"]) / "preferences"
-    model, tokenizer, longest = _start(job, emit)
+    model, tokenizer, longest, earlier = starting.tuned(job, emit)
     train, taken = data.preferences(home / "train.parquet", tokenizer, longest)
     valid, _ = data.preferences(home / "valid.parquet", tokenizer, longest)
     emit("log", text=f"{home}: {taken.told('pairs', longest)}")
-    run, settings = _tuning(
-        job, model, train, valid, f"{home / 'train.parquet'} has {len(train)} usable pairs", 40, emit, stopping
-    )
+    found = f"{home / 'train.parquet'} has {len(train)} usable pairs"
+    run, settings = _tuning(job, model, train, valid, found, 40, earlier, emit, stopping)
     shared = {
         "model": model,
         "train_dataset": train,
@@ -234,36 +221,6 @@ def _preferrer(job: Job, emit: Emit, stopping: Callable[[], bool]) -> tuple[Any,
     return trainer, {"rows": vars(taken)}
 
 
-def _start(job: Job, emit: Emit, kind: Any = None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, int]:
-    """The model to go on from, with what of it is trained, its tokenizer, and the longest row it takes. `kind` asks for another head than
-    the one that writes: a class of transformers, such as AutoModelForSequenceClassification, which gets one label."""
-    home, params = Path(job["inputs"]["model"]), job["params"]
-    lora = params["lora"] or {"bits": 32}
-    device = device_of(job["resources"]["device"])
-    options = {} if lora["bits"] == 32 else adapters.quantised(lora["bits"], device)
-    model, tokenizer = load(home, torch.device("cpu"), **options, **({"kind": kind, "num_labels": 1} if kind else {}))
-    if params["template"]:
-        template.use(tokenizer, params["template"])
-    if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
-        # an outside base may have no padding of its own; what stands there is masked, and must only not be an end
-        tokenizer.pad_token = tokenizer.unk_token or next(t for t in tokenizer.get_vocab() if t != tokenizer.eos_token)
-    context, asked = context_of(model), params["max_length"]
-    if asked and asked > context:
-        raise ValueError(
-            f"max_length is {asked}, and the model of {home} was trained with a context of {context}; lower max_length"
-        )
-    total = model.num_parameters()
-    if params["lora"]:
-        modules = adapters.add(model, params["lora"])
-        emit("log", text=f"adapters of rank {lora['rank']} beside {', '.join(modules)}")
-    if params["freeze"]:
-        adapters.freeze(model, params["freeze"])
-    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
-    if trained < total:
-        emit("log", text=f"{trained:,} of {total:,} parameters are trained ({trained / total:.2%})")
-    return model, tokenizer, asked or (context if context < 1 << 30 else FALLBACK)
-
-
 def _tuning(
     job: Job,
     model: PreTrainedModel,
@@ -271,6 +228,7 @@ def _tuning(
     valid: datasets.Dataset | data.Packed,
     found: str,
     gentler: int,
+    earlier: state.Earlier | None,
     emit: Emit,
     stopping: Callable[[], bool],
 ) -> tuple[Run, dict[str, Any]]:
@@ -278,13 +236,12 @@ def _tuning(
     params, batch = job["params"], job["params"]["batch_size"]
     _enough(len(train), batch, found, "batch_size")
     steps = max(1, round(params["epochs"] * len(train) / batch))
-    tied = [table.weight for table in (model.get_input_embeddings(), model.get_output_embeddings()) if table is not None]
-    embeddings = set(map(id, tied))
-    tables = sum(p.numel() for p in model.parameters() if id(p) in embeddings)
+    rows = {id(table.weight) for table in embeddings.tables(model)}
+    tables = sum(p.numel() for p in model.parameters() if id(p) in rows)
     body = model.num_parameters() - tables  # which knows that a number in 4 bits is one number
-    rate = params["learning_rate"] or float(f"{presets.learning_rate(presets.compute(body, 20 * body)) / gentler:.1e}")
-    why = "" if params["learning_rate"] else f" (0.3118·C^-0.125 / {gentler}, C = 120·N², N = {body:,})"
-    emit("log", text=f"batch {batch}, {steps} steps; learning rate {rate:g}{why}")
+    derived = float(f"{presets.learning_rate(presets.compute(body, 20 * body)) / gentler:.1e}")
+    rate, whence = _rate(params, earlier, derived, f"0.3118·C^-0.125 / {gentler}, C = 120·N², N = {body:,}")
+    emit("log", text=f"batch {batch}, {steps} steps; learning rate {rate:g}{whence}")
     alike = isinstance(train, data.Packed)  # all rows of one length
     sizes, checked = (np.full(len(rows), rows.room) if alike else data.lengths(rows) for rows in (train, valid))
     samples = data.order(len(train), steps * batch, params["seed"], batch=batch, lengths=None if alike else sizes)
@@ -299,22 +256,40 @@ def _tuning(
         tokens=int(sizes[samples].sum()),
         learning_rate=rate,
         eval_order=np.argsort(checked[:seen], kind="stable")[::-1],
+        earlier=earlier,
         emit=emit,
         stopping=stopping,
     )
     return run, settings
 
 
-def _run(job: Job, settings: dict[str, Any], *, identity: dict[str, Any], **fields: Any) -> Run:
-    params, resources = job["params"], job["resources"]
+def _rate(params: dict[str, Any], earlier: state.Earlier | None, derived: float, formula: str) -> tuple[float, str]:
+    """The peak learning rate, and where it comes from where nobody asked for it: moments go on at the rate that they were gathered at."""
+    if params["learning_rate"]:
+        return params["learning_rate"], ""
+    if earlier and earlier.moments:
+        return earlier.facts["learning_rate"], " (as before)"
+    return derived, f" ({formula})"
+
+
+def _run(job: Job, settings: dict[str, Any], *, identity: dict[str, Any], earlier: state.Earlier | None, **fields: Any) -> Run:
+    """`earlier` is the state that the run goes on from, if any; with its moments, the rate needs no warm-up."""
+    params, resources, steps = job["params"], job["resources"], settings["max_steps"]
+    stable = optim.stable_step(params["schedule"], steps, params["decay"]) if params.get("keep_stable") else None
+    if params["weights"] == "best" and not len(fields["eval_order"]):
+        raise ValueError("weights: best are those of the lowest validation loss, and there is nothing to validate on; take last")
     return Run(
-        identity={"stage": job["stage"], "params": params, **identity},
+        identity={"stage": job["stage"], "params": params, **identity, **starting.identity(job)},
         micro=settings["per_device_train_batch_size"],
         checkpoint_steps=resources["checkpoint_steps"],
         keep_checkpoints=resources["keep_checkpoints"],
         compile=resources["compile"],
         checkpoints=Path(job["scratch"]) / "checkpoints",
-        **{name: params[name] for name in ("optimizer", "weight_decay", "schedule", "warmup", "decay", "eval_steps")},
+        warmup=(0.0 if earlier and earlier.moments else WARMUP) if params["warmup"] is None else params["warmup"],
+        keep=() if stable is None else (stable,),
+        best=params["weights"] == "best",
+        start=earlier,
+        **{name: params[name] for name in ("optimizer", "weight_decay", "schedule", "decay", "eval_steps")},
         **fields,
     )
 

@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader
 from transformers import TrainerCallback
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from models import checkpoint, losses, optim
+from models import checkpoint, losses, optim, state
 from models.data import Order
 
 PROGRESS_SECONDS = 0.5  # at least, between two reports
@@ -49,6 +49,9 @@ class Run:
     keep_checkpoints: int
     compile: bool
     checkpoints: Path
+    keep: tuple[int, ...] = ()  # steps whose checkpoints are needed when the run is over
+    best: bool = False  # whether the weights of the lowest validation loss are needed, too
+    start: state.Earlier | None = None
     emit: Callable[..., None] = lambda event, **fields: None
     stopping: Callable[[], bool] = lambda: False  # asked after each step
     eval_order: np.ndarray = field(default_factory=lambda: np.arange(0))
@@ -150,6 +153,9 @@ class Exact:
         )
         with torch.no_grad():
             metrics = self._measure([self._prepare_inputs(batch) for batch in loader])
+        if self.accelerator.num_processes > 1:  # all must agree on which step was the best, to the last digit
+            values = torch.tensor(list(metrics.values()), device=self.accelerator.device)
+            metrics = dict(zip(metrics, self.accelerator.reduce(values, "mean").tolist(), strict=True))
         self.log(metrics)
         self.control = self.callback_handler.on_evaluate(self.args, self.state, self.control, metrics)
         return metrics
@@ -170,6 +176,11 @@ class Exact:
 
     # leaving off and going on
 
+    def best_step(self: Any) -> int | None:
+        """The step with the lowest validation loss so far, the first of equals; None before the first validation."""
+        checked = [row for row in self.state.log_history if "eval_loss" in row]
+        return min(checked, key=lambda row: row["eval_loss"])["step"] if checked else None
+
     def _save_checkpoint(self: Any, model: Any, trial: Any) -> None:
         from transformers.trainer_pt_utils import nested_gather
 
@@ -184,25 +195,38 @@ class Exact:
             "metrics": dict(getattr(self, "_metrics", {}).get("train", {})),
         }
         step, first = self.state.global_step, self.is_world_process_zero()
+        best = [] if self.best_step() is None else [self.best_step()]
+        keep = [kept for kept in self.run.keep if kept < step]
+        needs = [*keep, *(best if self.run.best else [])]
         with contextlib.ExitStack() as stack:
             draft = checkpoint.draft(self.run.checkpoints, step)
             if first:
-                stack.enter_context(checkpoint.writing(self.run.checkpoints, step, keep=self.run.keep_checkpoints))
+                kept = {"keep": self.run.keep_checkpoints, "beside": [*keep, *best], "needs": needs}
+                stack.enter_context(checkpoint.writing(self.run.checkpoints, step, **kept))
             self.accelerator.wait_for_everyone()
             self._save_rng_state(str(draft))
+            state.save(self.model, self.optimizer, draft, write=first)
             if first:
-                checkpoint.save_weights(self.model, draft)
-                self._save_optimizer_and_scheduler(str(draft))
+                (draft / "schedule.json").write_text(json.dumps(self.lr_scheduler.state_dict()), "utf-8")
                 self.state.save_to_json(str(draft / "trainer_state.json"))
                 (draft / "run.json").write_text(json.dumps(left), "utf-8")
             self.accelerator.wait_for_everyone()
         self.accelerator.wait_for_everyone()
 
     def _load_from_checkpoint(self: Any, resume_from_checkpoint: str, model: Any = None) -> None:
-        checkpoint.load_weights(self.model, Path(resume_from_checkpoint))
+        state.load_weights(self.model, Path(resume_from_checkpoint))
+
+    def _load_optimizer_and_scheduler(self: Any, checkpoint: str) -> None:
+        state.load_moments(self.model, self.optimizer, Path(checkpoint))
+        self.lr_scheduler.load_state_dict(json.loads((Path(checkpoint) / "schedule.json").read_text("utf-8")))
+        for group, rate in zip(self.optimizer.param_groups, self.lr_scheduler.get_last_lr(), strict=True):
+            group["lr"] = rate
 
     def restore(self: Any) -> None:
-        """What the trainers forget between two logged steps."""
+        """What an earlier run gives to this one's first step; else what the trainers forget between two logged steps."""
+        start = self.run.start
+        if not self.resumed and start is not None and start.moments:
+            state.load_moments(self.model, self.optimizer, start.home, start.rows)
         if self.resumed:
             left = json.loads((checkpoint.place(self.run.checkpoints, self.resumed) / "run.json").read_text("utf-8"))
             self._tr_loss.fill_(left["waiting"])
@@ -265,7 +289,7 @@ class _Conduct(TrainerCallback):
         stop = self._stop_asked()
         control.should_log = control.should_log or last
         control.should_evaluate = bool(len(run.eval_order)) and (last or step % run.eval_steps == 0)
-        control.should_save = last or stop or step % run.checkpoint_steps == 0
+        control.should_save = last or stop or step % run.checkpoint_steps == 0 or step in run.keep
         if stop:
             self.trainer.stopped = control.should_training_stop = True
         if state.is_world_process_zero:
@@ -278,6 +302,9 @@ class _Conduct(TrainerCallback):
         if accelerator.num_processes > 1:
             stop = bool(accelerator.reduce(torch.tensor(float(stop), device=accelerator.device)))
         return stop
+
+    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        control.should_save = control.should_save or self.trainer.best_step() == state.global_step
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         self.trainer.check_finite(logs.get("loss", 0.0))

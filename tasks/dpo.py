@@ -56,7 +56,7 @@ class Params(Tuning):
 
 
 @stage("dpo", version=2, title="DPO", params=Params, tools=TOOLS, reproducibility="seeded")
-def run(job: Job, params: Params, *, model: Path, pairs: Path, reference: Path) -> Stats:
+def run(job: Job, params: Params, *, model: Path, pairs: Path, reference: Path, start: Path | None = None) -> Stats:
     """Read `pairs/preferences/{train,valid}.parquet`, and `reference/{train,valid}.npy` of the same pairs and model; write `model/`
-    (transformers' layout, with its tokenizer) and `log.jsonl`."""
-    return train("dpo", job, params, model=model / "model", pairs=pairs, reference=reference)
+    (transformers' layout, with its tokenizer) and `log.jsonl`. `start` is as in SFT; the reference stays `model`."""
+    return train("dpo", job, params, model=model / "model", pairs=pairs, reference=reference, start=start)

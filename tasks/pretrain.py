@@ -48,6 +48,11 @@ class Params(Training):
     batch_tokens: int | None = Field(
         default=None, ge=16, le=1 << 32, description="Tokens a step, over all processes; empty: from the compute budget"
     )
+    keep_stable: bool = Field(
+        default=True,
+        description="wsd and constant: publish weights and moments of the last step before the decay as stable/, from which a later "
+        "pretraining goes on (its input `start`): 2 (muon) to 3 (adamw) times the model's size",
+    )
 
     @property
     def text2text(self) -> bool:
@@ -63,7 +68,11 @@ class Params(Training):
         return self
 
 
-@stage("pretrain", version=1, title="Pretraining", params=Params, tools=TOOLS, reproducibility="seeded")
-def run(job: Job, params: Params, *, packed: Path, tokenizer: Path) -> Stats:
-    """Write `model/` (transformers' layout, with its tokenizer) and `log.jsonl`."""
-    return train("pretrain", job, params, packed=packed, tokenizer=tokenizer)
+@stage("pretrain", version=2, title="Pretraining", params=Params, tools=TOOLS, reproducibility="seeded")
+def run(job: Job, params: Params, *, packed: Path, tokenizer: Path, start: Path | None = None) -> Stats:
+    """Write `model/` (transformers' layout, with its tokenizer), `stable/` (`models/state.py`) and `log.jsonl`.
+
+    `start` is an earlier artifact of this stage, whose `stable/` the run goes on from: on its weights and moments, with the data order of
+    its own seed, through a plateau and a decay of its own. The tokenizer is that run's, or extends it.
+    """
+    return train("pretrain", job, params, packed=packed, tokenizer=tokenizer, start=start)

@@ -20,6 +20,10 @@ class Params(Tuning):
 
 
 @stage("sft", version=1, title="Supervised fine-tuning", params=Params, tools=TOOLS, reproducibility="seeded")
-def run(job: Job, params: Params, *, model: Path, rows: Path) -> Stats:
-    """Read `rows/sft/{train,valid}.parquet`; write `model/` (transformers' layout, with its tokenizer) and `log.jsonl`."""
-    return train("sft", job, params, model=model / "model", rows=rows)
+def run(job: Job, params: Params, *, model: Path, rows: Path, start: Path | None = None) -> Stats:
+    """Read `rows/sft/{train,valid}.parquet`; write `model/` (transformers' layout, with its tokenizer) and `log.jsonl`; with `lora` also
+    `adapter/`, and with `keep_state` `state/` (`models/state.py`).
+
+    `start` is an earlier artifact of this stage on the same `model`, which this run goes on from: from its `state/`, else its `adapter/`.
+    """
+    return train("sft", job, params, model=model / "model", rows=rows, start=start)

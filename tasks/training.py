@@ -33,7 +33,12 @@ class Training(Identity):
         description="wsd: up, flat, down to zero; cosine: up, then half a cosine to a tenth; onecycle: half a cosine up and one down; "
         "constant: up, then flat",
     )
-    warmup: float = Field(default=0.02, ge=0, le=0.5, description="Share of the steps in which the rate rises from zero")
+    warmup: float | None = Field(
+        default=None,
+        ge=0,
+        le=0.5,
+        description="Share of the steps in which the rate rises from zero; empty: 0.02, and none where a run goes on with earlier moments",
+    )
     decay: float = Field(default=0.4, ge=0, le=1, description="Share of the steps in which a wsd rate falls to zero")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
         default="auto",
@@ -43,6 +48,12 @@ class Training(Identity):
     log_steps: int = Field(default=10, ge=1, le=100_000, description="Steps that one logged loss is the mean of")
     eval_steps: int = Field(
         default=100, ge=1, le=1_000_000, description="Steps between two validations; the last step always has one"
+    )
+    weights: Literal["last", "best"] = Field(
+        default="last", description="Which weights are published: of the last step, or of the lowest validation loss"
+    )
+    fresh_moments: bool = Field(
+        default=False, description="Of an earlier run that this one goes on from: take the weights alone, and warm up again"
     )
     eval_tokens: int = Field(
         default=32_768, ge=1, le=1 << 30, description="Tokens of the validation split that a validation reads, from its start"
@@ -84,6 +95,12 @@ class Tuning(Training):
         default=None, ge=8, le=1 << 20, description="Longest row in tokens; empty: the model's context"
     )
 
+    keep_state: bool = Field(
+        default=False,
+        description="Publish the trained weights with the optimiser's moments as state/ too, so that a later run can go on from them: "
+        "2 (muon) to 3 (adamw) times what is trained",
+    )
+
     @model_validator(mode="after")
     def _one_way(self) -> Self:
         if self.lora and self.freeze:
@@ -91,14 +108,14 @@ class Tuning(Training):
         return self
 
 
-def train(stage: str, job: Job, params: Training, **inputs: Path) -> Stats:
-    """Run the engine in a child process. Raises `tasks.child.ChildFailed` with a line for the user where it fails."""
+def train(stage: str, job: Job, params: Training, **inputs: Path | None) -> Stats:
+    """Run the engine in a child process, on the inputs that there are. Raises `tasks.child.ChildFailed` with a line for the user where it fails."""
     job_file = job.scratch / "job.json"
     described = {
         "stage": stage,
         "params": params.model_dump(mode="json"),
         "resources": job.resources.model_dump(mode="json"),
-        "inputs": {role: str(folder) for role, folder in inputs.items()},
+        "inputs": {role: str(folder) for role, folder in inputs.items() if folder is not None},
         "out": str(job.out),
         "scratch": str(job.scratch),
     }

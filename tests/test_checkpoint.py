@@ -90,3 +90,23 @@ def test_a_kill_at_any_moment_leaves_whole_checkpoints(tmp_path: Path) -> None:
         assert all((found / name).read_bytes() == f"{step} {name} ".encode() * 20_000 for name in ("model", "optimizer", "state"))
         checkpoint.clean(folder)
         assert all(path.name.startswith("step-") for path in folder.iterdir())
+
+
+def test_what_is_kept_beside_the_newest_stays_as_long_as_they_do(tmp_path: Path) -> None:
+    def names() -> list[int]:
+        return sorted(checkpoint.step_of(path) for path in tmp_path.iterdir())
+
+    for step, beside in ((1, []), (2, [2]), (3, [2]), (4, [2]), (5, [2])):
+        with checkpoint.writing(tmp_path, step, keep=2, beside=beside, needs=beside) as draft:
+            (draft / "model").write_text(str(step))
+    assert names() == [2, 4, 5]
+    with checkpoint.writing(tmp_path, 6, keep=2, beside=[6]) as draft:  # a better one
+        (draft / "model").write_text("6")
+    assert names() == [2, 4, 5, 6], "the ones before it still name theirs"
+    (checkpoint.place(tmp_path, 6) / "model").unlink()
+    (checkpoint.place(tmp_path, 2) / "model").unlink()
+    notes: list[str] = []
+    assert checkpoint.newest(tmp_path, notes.append) is None
+    assert notes[1] == (
+        "checkpoint step-00000005 is damaged (step-00000002, which it needs, is damaged: model); trying the one before it"
+    )

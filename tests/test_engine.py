@@ -257,7 +257,11 @@ def test_a_killed_run_goes_on_to_the_last_digit(folders: dict[str, Path], tmp_pa
             tmp_path / "straight" / "out" / "model" / name
         ).read_bytes()
     assert list(house.iterdir()) == []
-    assert len(list((tmp_path / "killed" / "scratch" / "checkpoints").iterdir())) == 2
+    kept = [
+        sorted(path.name for path in (tmp_path / run / "scratch" / "checkpoints").iterdir()) for run in ("killed", "straight")
+    ]
+    assert kept[0] == kept[1] and 37 in [int(name.removeprefix("step-")) for name in kept[0]], "the end of the plateau among them"
+    assert len(kept[0]) <= 4, "the newest two, and the best"
 
 
 def test_a_terminated_run_saves_after_its_step_and_says_so(folders: dict[str, Path], tmp_path: Path) -> None:

@@ -50,11 +50,13 @@ def tuned(
     home: Path,
     params: Tuning,
     stopping: Callable[[], bool] = lambda: False,
+    start: Path | None = None,
     **resources: Any,
 ) -> dict[str, Any] | None:
     """Run a stage's engine in this process."""
     (home / "out").mkdir(parents=True, exist_ok=True)
     inputs = {role: str(folders[role]) for role in ("model", {"sft": "rows", "dpo": "pairs", "reward": "pairs"}[stage])}
+    inputs |= {"start": str(start)} if start else {}
     described = {
         "stage": stage,
         "params": params.model_dump(mode="json"),

@@ -1,0 +1,205 @@
+"""What a run begins from: a new model, one that was trained before, or the state of an earlier run on other data.
+
+A job whose inputs have the role `start` goes on from an earlier artifact of the same kind: from its weights and moments (`stable/` of
+pretraining, `state/` of the stages after it), or from its adapters alone. Where the tokenizer has grown since, embeddings follow it, row by
+row by the tokens' names. `ValueError` for whatever does not fit.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from tokenizers import Tokenizer
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+
+from models import adapters, embeddings, presets, state, template
+from models.generate import context_of, device_of, load
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedModel, PreTrainedTokenizerBase
+
+FALLBACK = 512  # tokens of a prompt and of a response, for a model without a longest text (T5) where none is asked for
+SHAPE = ("preset", "kv_heads", "qk_norm")  # parameters of pretraining that two runs of one model share
+TRAINED = ("stage", "lora", "freeze")  # facts of tuning that two runs of one state share
+EDGE = 1 << 20  # bytes at both ends of a file that tell it from others
+
+Emit = Callable[..., None]
+Job = dict[str, Any]
+
+
+# pretraining
+
+
+def stable(job: Job, tokenizer: PreTrainedTokenizerBase, emit: Emit) -> state.Earlier | None:
+    """The stable state that pretraining goes on from; None where it begins anew."""
+    start, params = job["inputs"].get("start"), job["params"]
+    if not start:
+        return None
+    home = Path(start) / "stable"
+    if not (home / state.FACTS).is_file():
+        raise ValueError(
+            f"{start} has no stable/ to go on from; it is kept by pretraining with schedule wsd (or constant) and keep_stable: true"
+        )
+    found = state.read(home, moments=not params["fresh_moments"])
+    if differs := state.differences(found.facts, params, SHAPE):
+        raise ValueError(
+            f"{start} was trained as another model ({differs}); go on with its preset, or leave start out to train a new one"
+        )
+    _same_optimizer(found, params, start)
+    old, new = _tokenizer(Path(start) / "model"), tokenizer.backend_tokenizer
+    if missing := embeddings.lacking(old, new):
+        raise ValueError(
+            f"{job['inputs']['tokenizer']} is not the tokenizer that {start} was trained with, nor an extension of it: it lacks "
+            f"{len(missing):,} of {old.get_vocab_size():,} tokens ({', '.join(map(repr, missing[:3]))} …); give that run's tokenizer"
+        )
+    grown = new.get_vocab_size() - old.get_vocab_size()
+    text = f"going on from step {found.facts['step']:,} of {start}, after {found.facts['tokens']:,} tokens"
+    emit("log", text=text + (f"; {grown:,} new tokens in the vocabulary" if old.get_vocab() != new.get_vocab() else ""))
+    return found if old.get_vocab() == new.get_vocab() else replace(found, rows=embeddings.sources(old, new))
+
+
+def new(job: Job, tokenizer: PreTrainedTokenizerBase, context: int, earlier: state.Earlier | None = None) -> PreTrainedModel:
+    """A preset's model for a vocabulary, new or with the weights of an earlier state."""
+    params, grown = job["params"], earlier is not None and earlier.rows is not None
+    options = {name: params[name] for name in ("kv_heads", "qk_norm", "balance")}
+    old = _tokenizer(Path(job["inputs"]["start"]) / "model") if grown else tokenizer.backend_tokenizer
+    config = presets.build(params["preset"], old.get_vocab_size(), context, **options)
+    kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+    pad, end = tokenizer.pad_token_id, tokenizer.eos_token_id  # an outside tokenizer that was extended has them at other ids
+    begins = {"decoder_start_token_id": pad} if config.is_encoder_decoder else {"bos_token_id": end}
+    if not grown:
+        config.update({"pad_token_id": pad, "eos_token_id": end} | begins)
+    model = kind.from_config(config)
+    if earlier is not None:
+        state.load_weights(model, earlier.home)
+    if grown:
+        embeddings.resize(model, old, tokenizer.backend_tokenizer)
+        model.config.update({"pad_token_id": pad, "eos_token_id": end} | begins)
+    return model
+
+
+# tuning
+
+
+def tuned(job: Job, emit: Emit, kind: Any = None) -> tuple[PreTrainedModel, PreTrainedTokenizerBase, int, state.Earlier | None]:
+    """The model to go on from, with what of it is trained; its tokenizer; the longest row it takes; and the state of an earlier run, if it
+    goes on from one. `kind` asks for another head than the one that writes: a class of transformers, such as
+    AutoModelForSequenceClassification, which gets one label."""
+    home, params = Path(job["inputs"]["model"]), job["params"]
+    lora = params["lora"] or {"bits": 32}
+    device = device_of(job["resources"]["device"])
+    options = {} if lora["bits"] == 32 else adapters.quantised(lora["bits"], device)
+    model, tokenizer = load(home, torch.device("cpu"), **options, **({"kind": kind, "num_labels": 1} if kind else {}))
+    if params["template"]:
+        template.use(tokenizer, params["template"])
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
+        # an outside base may have no padding of its own; what stands there is masked, and must only not be an end
+        tokenizer.pad_token = tokenizer.unk_token or next(t for t in tokenizer.get_vocab() if t != tokenizer.eos_token)
+    context, asked = context_of(model), params["max_length"]
+    if asked and asked > context:
+        raise ValueError(
+            f"max_length is {asked}, and the model of {home} was trained with a context of {context}; lower max_length"
+        )
+    total = model.num_parameters()
+    if params["lora"]:
+        modules = adapters.add(model, params["lora"])
+        emit("log", text=f"adapters of rank {lora['rank']} beside {', '.join(modules)}")
+    if params["freeze"]:
+        adapters.freeze(model, params["freeze"])
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
+    if trained < total:
+        emit("log", text=f"{trained:,} of {total:,} parameters are trained ({trained / total:.2%})")
+    earlier = _go_on(job, model, emit)
+    return model, tokenizer, asked or (context if context < 1 << 30 else FALLBACK), earlier
+
+
+def _go_on(job: Job, model: PreTrainedModel, emit: Emit) -> state.Earlier | None:
+    """Give a model what an earlier run of its stage learned. Returns the state of that run, where it kept one."""
+    start, params = job["inputs"].get("start"), job["params"]
+    if not start:
+        return None
+    home = Path(start) / "state"
+    if not (home / state.FACTS).is_file():
+        folder = Path(start) / "adapter"
+        if not folder.is_dir():
+            raise ValueError(
+                f"{start} has neither state/ (kept with keep_state: true) nor adapter/ to go on from; name it as the model to go on "
+                "from its weights alone"
+            )
+        if not params["lora"]:
+            raise ValueError(f"{start} has adapters and no state/, so going on from it trains adapters: set lora as it was")
+        adapters.fill(model, folder, params["lora"])
+        emit("log", text=f"going on from the adapters of {start}")
+        return None
+    found = state.read(home, moments=not params["fresh_moments"])
+    if differs := state.differences(found.facts, facts(job), TRAINED):
+        raise ValueError(f"{start} trained something else ({differs}); set these as they were, or leave start out")
+    if found.facts["base"] != facts(job)["base"]:
+        raise ValueError(
+            f"{start} was trained beside another base than {job['inputs']['model']}; give the one that it began with"
+        )
+    if problem := state.misfit(model, home):
+        raise ValueError(
+            f"{start} is the state of another model than {job['inputs']['model']} ({problem}); give the one that it began with"
+        )
+    state.load_weights(model, home)
+    emit("log", text=f"going on from step {found.facts['step']:,} of {start}, after {found.facts['tokens']:,} tokens")
+    _same_optimizer(found, params, start)
+    return found
+
+
+# both
+
+
+def facts(job: Job) -> dict[str, Any]:
+    """What a state says of the run that it is of, beside how far it had come."""
+    params = job["params"]
+    common = {"stage": job["stage"], "optimizer": params["optimizer"]}
+    if job["stage"] == "pretrain":
+        return common | {name: params[name] for name in SHAPE}
+    lora = params["lora"] and {name: value for name, value in params["lora"].items() if name in ("rank", "alpha", "modules")}
+    frozen = lora or params["freeze"]
+    return common | {
+        "lora": lora,
+        "freeze": params["freeze"],
+        "base": _fingerprint(Path(job["inputs"]["model"])) if frozen else None,
+    }
+
+
+def identity(job: Job) -> dict[str, Any]:
+    """What tells a run from another that starts elsewhere."""
+    start = job["inputs"].get("start")
+    if not start:
+        return {}
+    names = ("stable/state.json", "state/state.json", "adapter/adapter_config.json", "adapter/adapter_model.safetensors")
+    found = {name: Path(start) / name for name in names if (Path(start) / name).is_file()}
+    return {"start": {name: state.digest(path) for name, path in found.items()}}
+
+
+def _same_optimizer(found: state.Earlier, params: dict[str, Any], start: str) -> None:
+    if found.moments and found.facts["optimizer"] != params["optimizer"]:
+        raise ValueError(
+            f"{start} has moments of {found.facts['optimizer']}, and optimizer is {params['optimizer']}; keep that optimizer, or set "
+            "fresh_moments: true to take the weights alone"
+        )
+
+
+def _tokenizer(home: Path) -> Tokenizer:
+    return AutoTokenizer.from_pretrained(home).backend_tokenizer
+
+
+def _fingerprint(home: Path) -> str:
+    """Of a model's weights: their files' names, sizes, first and last bytes. Cheap where a digest of all of them would take minutes."""
+    found = hashlib.sha256()
+    for path in sorted(home.glob("*.safetensors")):
+        size = path.stat().st_size
+        with path.open("rb") as file:
+            found.update(f"{path.name} {size} ".encode() + file.read(EDGE))
+            file.seek(max(0, size - EDGE))
+            found.update(file.read())
+    return found.hexdigest()

@@ -1,0 +1,148 @@
+"""What a run knows at a step: the trained weights and the optimiser's moments, as safetensors by the parameters' names.
+
+A checkpoint holds them, so that a killed run goes on. An artifact holds them too, in a folder of its own (`stable/` of the last step before
+a decay, `state/` of the step whose weights were published), so that a later run goes on from there on other data. `state.json` beside them
+says of what they are. Nothing in such a folder tells one run of the same from another.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import shutil
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import torch
+from torch import Tensor
+from torch.distributed.tensor import DTensor, distribute_tensor
+
+from models import embeddings
+
+if TYPE_CHECKING:
+    from torch import nn
+    from torch.optim import Optimizer
+
+WEIGHTS, MOMENTS, FACTS = "weights.safetensors", "moments.safetensors", "state.json"
+
+
+@dataclass(frozen=True)
+class Earlier:
+    """The state that a run goes on from. `facts` is what its `state.json` says; `rows` is set where the vocabulary has grown since: for each
+    row of the new embeddings, the old ones that it starts from (`embeddings.sources`)."""
+
+    home: Path
+    facts: dict[str, Any]
+    moments: bool = True  # whether they go on as well as the weights
+    rows: list[list[int]] | None = None
+
+
+def trained(model: nn.Module) -> dict[str, nn.Parameter]:
+    """Trained parameters under their own names. transformers' names of experts on disk are others, which its trainer does not read back."""
+    return {name: p for name, p in model.named_parameters() if p.requires_grad}
+
+
+def save(model: nn.Module, optimizer: Optimizer, home: Path, *, write: bool = True) -> None:
+    """Write both files. What is frozen is not in them: it comes from where the run began.
+
+    Of a model in shards every process must call it, and only one writes.
+    """
+    from safetensors.torch import save_file
+
+    parameters = trained(model)
+    weights = {name: _whole(p, write) for name, p in parameters.items()}
+    moments = {
+        f"{name}/{what}": _whole(value, write)
+        for name, p in parameters.items()
+        for what, value in sorted(optimizer.state.get(p, {}).items())
+    }
+    if write:
+        save_file({name: p for name, p in weights.items() if p is not None}, home / WEIGHTS)
+        save_file({name: moment for name, moment in moments.items() if moment is not None}, home / MOMENTS)
+
+
+@torch.no_grad()
+def load_weights(model: nn.Module, home: Path) -> None:
+    """Give a model the trained parameters of a folder, all of them and no others."""
+    from safetensors.torch import load_file
+
+    kept, parameters = load_file(home / WEIGHTS), trained(model)
+    assert kept.keys() == parameters.keys(), (
+        f"{home / WEIGHTS} holds other parameters: {sorted(kept.keys() ^ parameters.keys())[:3]}"
+    )
+    for name, p in parameters.items():
+        p.copy_(_like(p, kept[name]))
+
+
+@torch.no_grad()
+def load_moments(model: nn.Module, optimizer: Optimizer, home: Path, rows: list[list[int]] | None = None) -> None:
+    """Give an optimiser the moments of a folder. With `rows` those of the embeddings move with their tokens, as the weights did."""
+    from safetensors.torch import load_file
+
+    parameters = trained(model)
+    tables = {id(table.weight) for table in embeddings.tables(model)} if rows is not None else set()
+    for name, moment in load_file(home / MOMENTS).items():
+        name, _, what = name.rpartition("/")
+        assert name in parameters, f"{home / MOMENTS} holds moments of {name}, which is not trained"
+        p = parameters[name]
+        if rows is not None and id(p) in tables and moment.ndim and moment.size(0) > 1:
+            moment = embeddings.mapped(moment, rows)
+        same = moment.shape == p.shape
+        optimizer.state[p][what] = _like(p, moment) if same else moment.to(p.device)
+
+
+def publish(checkpoint: Path, home: Path, facts: dict[str, Any]) -> None:
+    """The state of a checkpoint as part of an artifact."""
+    home.mkdir(parents=True)
+    digests = {}
+    for name in (WEIGHTS, MOMENTS):
+        shutil.copyfile(checkpoint / name, home / name)
+        digests[name] = digest(home / name)
+    (home / FACTS).write_text(json.dumps(facts | {"files": digests}, indent=1, sort_keys=True) + "\n", "utf-8")
+
+
+def read(home: Path, *, moments: bool = True) -> Earlier:
+    """The state that an earlier run published. `ValueError` where a file of it is damaged."""
+    facts = json.loads((home / FACTS).read_text("utf-8"))
+    damaged = [name for name, was in facts["files"].items() if not (home / name).is_file() or digest(home / name) != was]
+    if damaged:
+        raise ValueError(f"{home / damaged[0]} is missing or damaged; make that artifact again, or start from another one")
+    return Earlier(home, facts, moments)
+
+
+def misfit(model: nn.Module, home: Path) -> str:
+    """The first parameter that a model and a state do not share, in words; empty where the state is the model's."""
+    from safetensors import safe_open
+
+    with safe_open(home / WEIGHTS, "pt") as kept:
+        sizes = {name: list(kept.get_slice(name).get_shape()) for name in kept.keys()}  # noqa: SIM118  # no mapping
+    wanted = {name: list(p.shape) for name, p in trained(model).items()}
+    for name in sorted(sizes.keys() | wanted.keys()):
+        if sizes.get(name) != wanted.get(name):
+            return f"{name} is {sizes.get(name, 'missing')} there and {wanted.get(name, 'missing')} here"
+    return ""
+
+
+def differences(one: dict[str, Any], other: dict[str, Any], names: Sequence[str]) -> str:
+    """In words, which of these facts differ: `optimizer muon → adamw`."""
+    return ", ".join(f"{name} {one.get(name)} → {other.get(name)}" for name in names if one.get(name) != other.get(name))
+
+
+def digest(path: Path) -> str:
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _whole(value: Tensor, keep: bool) -> Tensor | None:
+    """A tensor in the processor's memory, put together from its shards; None where it is not to be kept."""
+    found = value.full_tensor() if isinstance(value, DTensor) else value
+    return found.detach().cpu().contiguous() if keep else None
+
+
+def _like(p: Tensor, value: Tensor) -> Tensor:
+    """A whole tensor on the device of `p`, and in its shards where it has them."""
+    if isinstance(p, DTensor):
+        return distribute_tensor(value.to(p.device_mesh.device_type), p.device_mesh, p.placements, src_data_rank=None)
+    return value.to(p.device)
