@@ -16,13 +16,14 @@ from __future__ import annotations
 import collections
 import json
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
 from typing import Any
 
 from tasks import device
-from tasks.stage import Job, Progress
+from tasks.stage import Job, Progress, Resources
 
 TAIL = 15  # lines of a failed child's output shown with its error
 
@@ -38,15 +39,29 @@ def run(module: str, job_file: Path, *, job: Job, processes: int = 1) -> dict[st
     device to itself (`tasks/device.py`).
     """
     command = [sys.executable, "-m", module, str(job_file)]
-    if processes > 1:  # `accelerate launch --cpu` would start one, whatever it is told
-        launch = ["-m", "torch.distributed.run", "--standalone", "--nproc_per_node", str(processes), "-m"]
-        command = [sys.executable, *launch, module, str(job_file)]
+    if processes > 1:
+        command = [sys.executable, *launcher(job.resources), "-m", module, str(job_file)]
+    for machine in range(1, job.resources.machines if processes > 1 else 1):
+        there = ["python", *launcher(job.resources, machine), "-m", module, str(job_file)]
+        job.log(f"on machine {machine + 1} of {job.resources.machines}, start: {shlex.join(there)}")
     with (
         job.slot(),
         device.hold(job.resources, job.log) as held,
         supervised(command, env=_environment(job) | held.env, pass_fds=held.locks) as process,
     ):
         return _listen(process, module, job)
+
+
+def launcher(resources: Resources, machine: int = 0) -> list[str]:
+    """Arguments of Python that start a machine's share of the training processes. The first machine, 0, has the process that reports.
+
+    Torch's own launcher, which `accelerate launch` hands over to as well, but for `--cpu`: there it starts one, whatever it is told.
+    """
+    each = ["-m", "torch.distributed.run", "--nproc_per_node", str(resources.processes // resources.machines)]
+    if resources.machines == 1:
+        return [*each, "--standalone"]
+    host, _, port = resources.meet.rpartition(":")
+    return [*each, "--nnodes", str(resources.machines), "--node_rank", str(machine), "--master_addr", host, "--master_port", port]
 
 
 def supervised(command: list[str], *, env: dict[str, str], **popen: Any) -> subprocess.Popen[str]:

@@ -22,7 +22,7 @@ from functools import cache
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
 ROOT = Path(__file__).resolve().parent.parent
 Stats = dict[str, Any]
@@ -52,7 +52,18 @@ class Resources(BaseModel):
         description="Memory of a data stage in GB, all of its processes together: it bounds their number, and DuckDB spills to disk",
     )
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(default="auto", description="Where tensors live; auto: cuda, else cpu")
-    processes: int = Field(default=1, ge=1, le=1024, description="Training processes; one a GPU")
+    processes: int = Field(default=1, ge=1, le=1024, description="Training processes, of all machines together; one a GPU")
+    machines: int = Field(
+        default=1,
+        ge=1,
+        le=1024,
+        description="Machines that share a training and see the store at the same path; the run's log says what to start on the others",
+    )
+    meet: str = Field(
+        default="",
+        pattern=r"^$|^[^\s:]+:\d{1,5}$",
+        description="Of several machines: where the others reach this one, as host:port with a port that is free, such as node0:29500",
+    )
     micro_batch: int = Field(default=0, ge=0, le=65536, description="Sequences in one forward pass; 0: the whole batch of a step")
     compile: bool = Field(
         default=False,
@@ -73,6 +84,14 @@ class Resources(BaseModel):
     download_retries: int = Field(default=8, ge=0, le=1000, description="Attempts in a row that bring nothing, before giving up")
     download_backoff: float = Field(default=1.0, ge=0, le=60, description="Seconds before the second attempt; doubles from there")
     download_silence: float = Field(default=30.0, gt=0, le=3600, description="Seconds without a byte: the transfer has stalled")
+
+    @model_validator(mode="after")
+    def _machines(self) -> Resources:
+        if self.processes % self.machines:
+            raise ValueError(f"processes {self.processes} do not divide among {self.machines} machines; make them a multiple")
+        if self.machines > 1 and not self.meet:
+            raise ValueError("machines needs meet: where the others reach this one, such as node0:29500")
+        return self
 
     @property
     def cores(self) -> int:

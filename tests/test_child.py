@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import shlex
 import signal
+import socket
 import subprocess
 import sys
 import time
@@ -12,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from tasks import child
-from tasks.stage import Job
+from tasks.stage import Job, Resources
 
 ROOT = Path(__file__).parent.parent
 
@@ -102,3 +104,42 @@ def _alive(pid: int) -> bool:
         return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
     except FileNotFoundError:
         return False
+
+
+@pytest.mark.slow
+def test_two_machines_train_together(tmp_path, monkeypatch, job):
+    """The second starts what the first one's log says; the first hears of the result."""
+    name = module(
+        tmp_path,
+        monkeypatch,
+        """
+import json, os, torch, torch.distributed as processes
+processes.init_process_group("gloo")
+number = torch.tensor(float(processes.get_rank() + 1))
+processes.all_reduce(number)
+if processes.get_rank() == 0:
+    print(json.dumps({"event": "result", "sum": number.item(), "processes": processes.get_world_size(), "machine": os.environ["GROUP_RANK"]}))
+processes.destroy_process_group()
+""",
+    )
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    job.resources = Resources(processes=2, machines=2, meet=f"127.0.0.1:{port}")
+    others = []
+
+    def log(text: str) -> None:
+        if "start: " in text:
+            command = shlex.split(text.partition("start: ")[2])
+            others.append(subprocess.Popen([sys.executable, *command[1:]], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
+
+    job.log = log
+    result = child.run(name, tmp_path / "job.json", job=job, processes=2)
+    assert result == {"sum": 3.0, "processes": 2, "machine": "0"}
+    assert [other.wait(60) for other in others] == [0]
+
+
+@pytest.mark.parametrize(("given", "problem"), [({"processes": 3}, "do not divide"), ({"processes": 4}, "needs meet")])
+def test_machines_that_cannot_meet_are_refused(given, problem):
+    with pytest.raises(ValueError, match=problem):
+        Resources(machines=2, **given)
