@@ -90,6 +90,7 @@ def run(job: dict[str, Any], emit: Callable[..., None], stopping: Callable[[], b
         "weights": job["params"]["weights"],
         "weights_step": step,
         **{name: value for name, value in checked.get(step, {}).items() if name != "step"},
+        "eval_rows": len(trainer.run.eval_order),
         "best_eval_loss": checked.get(best, {}).get("eval_loss"),
         "best_step": best,
         **({} if trainer.expert_use is None else {"expert_use": trainer.expert_use.tolist()}),

@@ -113,10 +113,11 @@ def _experts(
         output_router_logits=True,
     )
     loss = linear_cross_entropy(body.last_hidden_state[:, :-1], self.get_output_embeddings().weight, labels[:, 1:])
+    even = balance(body.router_logits, self.config.num_experts_per_tok, attention_mask)
     if not self.training:
+        self.balance = even
         self.expert_use = expert_use(body.router_logits, self.config.num_experts_per_tok, attention_mask)
         return loss
-    even = balance(body.router_logits, self.config.num_experts_per_tok, attention_mask)
     return loss + self.config.router_aux_loss_coef * even * (labels[:, 1:] != IGNORE).sum()
 
 

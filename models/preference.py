@@ -6,7 +6,9 @@ DPO goes through TRL (`models/tuning.py`); a test holds these to TRL's, one by o
 
 from __future__ import annotations
 
+import contextlib
 from collections import defaultdict
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -18,17 +20,14 @@ from torch.utils.data import DataLoader
 from transformers import Trainer
 
 from models.data import Order, lengths
+from models.generate import load
 from models.losses import IGNORE
-from models.trainer import Exact
+from models.trainer import REWARDS, Exact
 
 if TYPE_CHECKING:
     import datasets
 
-FIGURES = {
-    "accuracy": "rewards/accuracies",
-    "margin": "rewards/margins",
-    "rejected_reward": "rewards/rejected",
-}  # ours: TRL's name
+NUMBERS = 1 << 26  # logits in memory at a time where whole vocabularies are compared (256 MB)
 
 
 class Scores(NamedTuple):
@@ -164,10 +163,58 @@ class Paired:
         self.pairs, self.tokens = sizes.sum(0)
         found = [self.compute_loss(self.model, batch).item() for batch in batches]
         seen = self._metrics["eval"]
-        means = {"eval_loss": found} | {f"eval_{name}": seen[theirs] for name, theirs in FIGURES.items()}
+        means = {"eval_loss": found} | {f"eval_{ours}": seen[f"rewards/{theirs}"] for theirs, ours in REWARDS.items()}
         metrics = {name: float(np.average(values, weights=sizes[:, 0])) for name, values in means.items()}
         seen.clear()
         return metrics
+
+
+class Diverging(Paired):
+    """Pairs whose model is held to the one it began with. Validations look at that one as a whole, not at its figures alone."""
+
+    began: Path | None = None  # the folder of the model that training began with; None: this one without its adapters
+
+    def reading(self, batch: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
+        """What the model is called with, (rows, …) each, and where its logits foretell a token of an answer, (rows, positions)."""
+        raise NotImplementedError
+
+    def _measure(self: Any, batches: list[dict[str, Tensor]]) -> dict[str, float]:
+        return super()._measure(batches) | {"eval_kl": self.divergence(batches)}
+
+    def divergence(self: Any, batches: list[dict[str, Tensor]]) -> float:
+        """KL divergence of the model from its reference, nats a token: worked out over the whole vocabulary at each token of the answers,
+        chosen and rejected, after the answer's own beginning; the mean over these tokens. It is what the model would say next in held-out
+        texts, not in texts of its own."""
+        total = tokens = 0.0
+        with self._reference() as reference, torch.autocast(self.args.device.type, torch.bfloat16, enabled=self.args.bf16):
+            for batch in batches:
+                inputs, wanted = self.reading(batch)
+                rows = max(1, NUMBERS // (wanted.size(1) * self.model.config.vocab_size))
+                for start in range(0, len(wanted), rows):
+                    piece = {name: part[start : start + rows] for name, part in inputs.items()}
+                    at = wanted[start : start + rows]
+                    now, then = (
+                        model(**piece, use_cache=False).logits[:, : at.size(1)][at].float().log_softmax(-1)
+                        for model in (self.model, reference)
+                    )
+                    total += (now.exp() * (now - then)).sum().item()
+                    tokens += at.sum().item()
+        return total / tokens
+
+    @contextlib.contextmanager
+    def _reference(self: Any) -> Iterator[Callable[..., Any]]:
+        if self.began is not None:
+            yield load(self.began, self.args.device)[0]  # held for as long as it is looked at
+            return
+
+        def bare(**inputs: Any) -> Any:
+            self.model.disable_adapters()
+            try:
+                return self.model(**inputs)
+            finally:
+                self.model.enable_adapters()
+
+        yield bare
 
 
 class Judging(Paired, Exact, Trainer):
@@ -182,6 +229,7 @@ class Judging(Paired, Exact, Trainer):
         seen = self._metrics["train" if self.model.training else "eval"]
         seen["rewards/accuracies"].append((chosen > rejected).float().mean().item())
         seen["rewards/margins"].append((chosen - rejected).mean().item())
+        seen["rewards/chosen"].append(chosen.mean().item())
         seen["rewards/rejected"].append(rejected.mean().item())
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -192,7 +240,7 @@ class Judging(Paired, Exact, Trainer):
         super().log(logs, start_time)
 
 
-class Text2Text(Judging):
+class Text2Text(Diverging, Judging):
     """Direct preference optimisation of an encoder-decoder."""
 
     def __init__(self, *args: Any, beta: float, loss_type: str, smoothing: float, sft_weight: float, **kwargs: Any):
@@ -214,6 +262,11 @@ class Text2Text(Judging):
         self.judged(*(self.beta * (side - reference).detach() for side, reference in zip(scores[:2], scores[2:4], strict=True)))
         pairs = len(chosen)
         return found - self.sft_weight * chosen.sum() / pairs / (self.tokens / self.pairs)
+
+    def reading(self: Any, batch: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
+        prompts = {name: batch[name].repeat(2, 1) for name in ("input_ids", "attention_mask")}
+        begun = self.model.prepare_decoder_input_ids_from_labels(batch["labels"])
+        return prompts | {"decoder_input_ids": begun}, batch["labels"] != IGNORE
 
     def size(self, batch: dict[str, Tensor]) -> tuple[float, float]:
         pairs = len(batch["input_ids"])

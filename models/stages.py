@@ -140,6 +140,7 @@ def dpo(job: Job, emit: Emit, stopping: Callable[[], bool]) -> tuple[Any, dict[s
     """A model that goes on with pairs of answers, and is its own reference."""
     reference = Path(job["inputs"]["reference"])
     trainer, stats = _preferrer(job, emit, stopping)
+    trainer.began = None if job["params"]["lora"] else Path(job["inputs"]["model"])
     trainer.train_dataset = preference.referred(trainer.train_dataset, reference / "train.npy")
     if trainer.eval_dataset is not None:
         trainer.eval_dataset = preference.referred(trainer.eval_dataset, reference / "valid.npy")

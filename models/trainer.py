@@ -27,6 +27,12 @@ from models import checkpoint, losses, optim, state
 from models.data import Order
 
 PROGRESS_SECONDS = 0.5  # at least, between two reports
+REWARDS = {
+    "accuracies": "accuracy",
+    "margins": "margin",
+    "chosen": "chosen_reward",
+    "rejected": "rejected_reward",
+}  # TRL's name: ours
 
 
 @dataclass(frozen=True)
@@ -165,11 +171,14 @@ class Exact:
         used = []
         for batch in batches:
             total += self.model(**batch).item()
-            used.append(getattr(self.model, "expert_use", None))
+            if hasattr(self.model, "expert_use"):
+                used.append((self.model.expert_use, self.model.balance))
         counted = sum(int((losses.targets(self.model, batch["labels"]) >= 0).sum()) for batch in batches)
         metrics = {"eval_loss": total / counted}
-        if used[0] is not None:
-            self.expert_use = torch.stack(used).mean(0)
+        if used:
+            shares, even = zip(*used, strict=True)
+            self.expert_use = torch.stack(shares).mean(0)
+            metrics["eval_balance"] = torch.stack(even).mean().item()
             # 1 where all experts of a layer get as many tokens; the worst layer counts
             metrics["eval_busiest_expert"] = self.expert_use.max().item() * self.expert_use.size(1)
         return metrics
@@ -243,19 +252,17 @@ class Exact:
 
     def history(self: Any) -> list[dict[str, float]]:
         """Logged steps and validations, in order, without anything that differs between two runs of the same."""
-        renamed = {"rewards/accuracies": "accuracy", "rewards/margins": "margin", "rewards/rejected": "rejected_reward"}
+        renamed = {f"rewards/{theirs}": ours for theirs, ours in REWARDS.items()}
         kept = (
             "step",
             "loss",
             "eval_loss",
             "learning_rate",
             "grad_norm",
-            "accuracy",
-            "margin",
-            "rejected_reward",
-            "eval_accuracy",
-            "eval_margin",
-            "eval_rejected_reward",
+            *REWARDS.values(),
+            *(f"eval_{name}" for name in REWARDS.values()),
+            "eval_kl",
+            "eval_balance",
             "eval_busiest_expert",
         )
         rows = [{renamed.get(name, name): value for name, value in row.items()} for row in self.state.log_history]

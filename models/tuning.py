@@ -8,7 +8,7 @@ import datasets
 from torch import Tensor
 from trl import DPOTrainer, SFTTrainer
 
-from models.preference import Paired
+from models.preference import Diverging
 from models.trainer import Exact
 
 
@@ -16,7 +16,7 @@ class Tuner(Exact, SFTTrainer):
     """Supervised fine-tuning on rows of `input_ids` and `labels`."""
 
 
-class Preferrer(Paired, Exact, DPOTrainer):
+class Preferrer(Diverging, Exact, DPOTrainer):
     """Direct preference optimisation on rows of `prompt_ids`, `chosen_ids` and `rejected_ids`."""
 
     # Rows come tokenised by our template, and their reference is computed by `refer`.
@@ -34,6 +34,10 @@ class Preferrer(Paired, Exact, DPOTrainer):
         weights = zip(self.loss_types, self.args.loss_weights, strict=True)
         self.loss_weights = [weight * share if name == "sft" else weight for name, weight in weights]
         return DPOTrainer.compute_loss(self, model, inputs)
+
+    def reading(self, batch: dict[str, Tensor]) -> tuple[dict[str, Tensor], Tensor]:
+        inputs = {name: batch[name] for name in ("input_ids", "attention_mask")}
+        return inputs, batch["completion_mask"][:, 1:].bool()
 
     def size(self, batch: dict[str, Tensor]) -> tuple[float, float]:
         pairs = len(batch["input_ids"]) // 2

@@ -42,6 +42,9 @@ class Params(Tuning):
         description="Share of pairs taken to be the wrong way round; robust, exo_pair and the aots know it",
     )
     epochs: float = Field(default=1.0, gt=0, le=100, description="Passes over the pairs")
+    eval_steps: int = Field(
+        default=20, ge=1, le=1_000_000, description="Steps between two validations; the last step always has one"
+    )
 
     @model_validator(mode="after")
     def _known_smoothing(self) -> Self:
@@ -55,7 +58,7 @@ class Params(Tuning):
         return self
 
 
-@stage("dpo", version=2, title="DPO", params=Params, tools=TOOLS, reproducibility="seeded")
+@stage("dpo", version=3, title="DPO", params=Params, tools=TOOLS, reproducibility="seeded")
 def run(job: Job, params: Params, *, model: Path, pairs: Path, reference: Path, start: Path | None = None) -> Stats:
     """Read `pairs/preferences/{train,valid}.parquet`, and `reference/{train,valid}.npy` of the same pairs and model; write `model/`
     (transformers' layout, with its tokenizer) and `log.jsonl`. `start` is as in SFT; the reference stays `model`."""

@@ -9,10 +9,12 @@
       questions      {all: {n, correct, accuracy, low, high, chance}, sources: {source: the same}, subjects: {source: {subject: the same}}}
       preference     {n, accuracy, margin, accuracy_per_token, margin_per_token}; null for a base model
       generation     {n, stop_rate, empty, too_long, repetition, mean_characters, mean_tokens}
-    comparisons   [{before, after, questions: {n, won, lost, p, accuracy_change}, bits_per_byte_change, preference: {n, grew, margin_change}}]
+    comparisons   [{before, after, questions: {n, won, lost, p, accuracy_change}, bits_per_byte_change,
+                    preference: {n, grew, margin_change, won, lost, p}}]
+    health        [{before, after, n, verdict, problems, figures}] of each chat model after another one, as `tasks/health.py` says
 
-`low` and `high` bound the 95 % Wilson interval. `p` is McNemar's exact test: how likely a split of won and lost questions at least as uneven
-is, if neither model is better. A part without rows is null. `questions.parquet` has a row a question and model, `answers.json` a list of
+`low` and `high` bound the 95 % Wilson interval. `p` is McNemar's exact test: how likely a split of won and lost questions (or pairs) at least
+as uneven is, if neither model is better. A part without rows is null. `questions.parquet` has a row a question and model, `answers.json` a list of
 `{source, messages, prompt, reference, answers: {model: text}}`.
 """
 
@@ -29,10 +31,11 @@ from typing import Any
 
 from pydantic import Field
 
+from tasks.chance import mcnemar, wilson
+from tasks.health import Bounds, check
 from tasks.pairs import repetition
 from tasks.stage import Identity, Job, Stats, stage
 
-Z = 1.959964  # standard normal quantile of a two-sided 95 % interval
 STARTS = {"base": "the question and a line break", "chat": "the question as a user's turn"}
 
 
@@ -49,10 +52,13 @@ class Params(Identity):
     samples: int = Field(default=16, ge=0, description="Answers shown side by side")
     batch: int = Field(default=64, ge=1, le=4096, description="Prompts answered at a time")
     seed: int = Field(default=0, ge=0, lt=1 << 32, description="Of the samples")
+    health: Bounds = Field(
+        default_factory=Bounds, description="How much worse answers may become from one chat model to the next"
+    )
 
 
 @stage(
-    "evaluate", version=1, title="Scores of every model", params=Params, tools=("torch", "transformers"), reproducibility="seeded"
+    "evaluate", version=2, title="Scores of every model", params=Params, tools=("torch", "transformers"), reproducibility="seeded"
 )
 def run(
     job: Job,
@@ -69,7 +75,9 @@ def run(
     if not models:
         raise ValueError("evaluate has no model to score; switch on a training stage in the recipe")
     given = _given(params, rows, pairs, questions or {})
-    homes = {name: job.shard_home(job.shard_key("score", name, params.model_dump(mode="json"))) for name in models}
+    homes = {
+        name: job.shard_home(job.shard_key("score", name, params.model_dump(mode="json", exclude={"health"}))) for name in models
+    }
     styles = {name: "base" if name in params.base else "chat" for name in models}
     asked = [
         {"name": name, "folder": str(folder), "style": styles[name], "home": str(homes[name])} for name, folder in models.items()
@@ -86,16 +94,23 @@ def run(
         found["style"] = styles[name]
 
     names = list(models)
-    scores = {
+    scores: dict[str, Any] = {
         "protocol": _protocol(params, given),
         "reference": _reference(given, raw[names[0]]),
         "models": {name: _summary(given, found) for name, found in raw.items()},
         "comparisons": [compare(before, after, raw[before], raw[after]) for before, after in pairwise(names)],
+        "health": [
+            {"before": before, "after": after, **health}
+            for before, after in pairwise(name for name in names if styles[name] == "chat")
+            if (health := check(raw[before]["answers"], raw[after]["answers"], params.health))
+        ],
     }
+    for one in scores["health"]:
+        job.log(f"answers of {one['after']} against {one['before']}: {'; '.join([one['verdict'], *one['problems']])}")
     _write_json(job.out / "scores.json", scores)
     _write_json(job.out / "answers.json", _side_by_side(given["prompts"][: params.samples], raw))
     _write_questions(job.out / "questions.parquet", given["questions"], raw)
-    return {"models": scores["models"], "comparisons": scores["comparisons"]}
+    return {what: scores[what] for what in ("models", "comparisons", "health")}
 
 
 def _given(params: Params, rows: Path, pairs: Path | None, questions: dict[str, Path]) -> dict[str, list[dict[str, Any]]]:
@@ -291,31 +306,18 @@ def compare(before: str, after: str, old: dict[str, Any], new: dict[str, Any]) -
         found["bits_per_byte_change"] = _round((bits[1] - bits[0]) / size)
     if old["pairs"] and new["pairs"]:
         changes = [now - then for then, now in zip(_margins(old["pairs"]), _margins(new["pairs"]), strict=True)]
+        right = [[margin > 0 for margin in _margins(one["pairs"])] for one in (old, new)]
+        won = sum(now and not then for then, now in zip(*right, strict=True))
+        lost = sum(then and not now for then, now in zip(*right, strict=True))
         found["preference"] = {
             "n": len(changes),
             "grew": _share(change > 0 for change in changes),
             "margin_change": _mean(changes),
+            "won": won,
+            "lost": lost,
+            "p": _round(mcnemar(won, lost)),
         }
     return found
-
-
-def wilson(right: int, n: int) -> tuple[float, float]:
-    """95 % interval of a share (Wilson 1927): right also for few rows and for shares near 0 and 1. (0, 1) without rows."""
-    if not n:
-        return 0.0, 1.0
-    share, spread = right / n, Z * Z / n
-    middle, half = share + spread / 2, Z * math.sqrt(share * (1 - share) / n + spread / (4 * n))
-    return max(0.0, (middle - half) / (1 + spread)), min(1.0, (middle + half) / (1 + spread))
-
-
-def mcnemar(won: int, lost: int) -> float:
-    """Two-sided exact p (McNemar 1947): chance of a split at least as uneven, if each question that one model alone got right is a coin toss."""
-    n = won + lost
-    tail = ways = 1  # the binomial coefficients of 0, 1, … up to the smaller side, each from the one before
-    for k in range(min(won, lost)):
-        ways = ways * (n - k) // (k + 1)
-        tail += ways
-    return min(1.0, 2 * tail / 2**n)
 
 
 def _margins(pairs: Sequence[dict[str, Any]]) -> list[float]:

@@ -25,6 +25,7 @@ _STAND_INS = {
     "#020202": "var(--muted)",
     "#030303": "var(--rule)",
     "#040404": "var(--faint)",
+    "#050505": "var(--page)",
     "#0000a1": "var(--c1)",
     "#0000a2": "var(--c2)",
     "#0000a3": "var(--c3)",
@@ -32,7 +33,7 @@ _STAND_INS = {
 }
 Mark = Literal["line", "points"]
 
-_INK, _MUTED, _RULE, _FAINT, *_SERIES = _STAND_INS
+_INK, _MUTED, _RULE, _FAINT, _PAGE, *_SERIES = _STAND_INS
 
 _STYLE = {
     "svg.fonttype": "none",
@@ -136,6 +137,42 @@ def histogram(
         axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.05), ncols=2, columnspacing=1.4)
         axes.text(1.0, 1.05, y, transform=axes.transAxes, ha="right", va="bottom", color=_MUTED, fontsize=9.5)
         _thin_ticks(axes, 2.2, x=False)
+    return result[0]
+
+
+def shares(name: str, rows: Sequence[Sequence[float]]) -> str:
+    """A layer a row, an expert a column: its share of the layer's tokens in percent, the darker the larger. The columns of a row sum to 1."""
+    even = 1 / len(rows[0])
+    height = 0.85 + 0.22 * len(rows)
+    with _chart(name, height) as (axes, result):
+        for layer, row in enumerate(rows):
+            for expert, share in enumerate(row):
+                # an even share is a third as dark as three times as much
+                axes.bar(
+                    expert, 0.92, 0.94, layer - 0.46, color=_SERIES[0], alpha=min(1.0, 0.05 + share / even / 3.3), linewidth=0
+                )
+                if len(row) <= 16:
+                    dark = share > 1.6 * even
+                    axes.text(
+                        expert, layer, f"{100 * share:.0f}", ha="center", va="center", fontsize=8.5, color=_PAGE if dark else _INK
+                    )
+        axes.set_xlim(-0.6, len(rows[0]) - 0.4)
+        axes.set_ylim(len(rows) - 0.4, -0.6)
+        axes.grid(False)
+        axes.set_xticks(range(0, len(rows[0]), max(1, len(rows[0]) // 8)))
+        axes.set_yticks(range(0, len(rows), max(1, len(rows) // 8)))
+        axes.set_xlabel("expert")
+        axes.text(0.0, 1.0, "layer", transform=axes.transAxes, ha="right", va="bottom", color=_MUTED, fontsize=9.5)
+        axes.text(
+            1.0,
+            1.0,
+            f"% of tokens; {100 * even:.3g} is even",
+            transform=axes.transAxes,
+            ha="right",
+            va="bottom",
+            color=_MUTED,
+            fontsize=9.5,
+        )
     return result[0]
 
 

@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from tasks import data_page, funnel, pack, plots
+from tasks import data_page, funnel, pack, plots, training_page
+from tasks.chance import wilson
 from tasks.data_page import stats_of
-from tasks.evaluate import wilson
 from tasks.funnel import Funnel, Nodes
 from tasks.stage import Identity, Job, Stats, stage
 
@@ -31,6 +31,7 @@ GROUPS = {
     "evaluate": "result",
 }
 COLOURS = {"pretrain": 1, "sft": 2, "dpo": 3}  # of a model, everywhere on the page
+TRAINED = ("pretrain", "sft", "reward", "dpo")  # stages whose training is shown
 CUT = 160  # characters of a text shown as tokens
 NEEDED = {
     "split": "This run split no data, so nothing is known of what was used for training.",
@@ -62,7 +63,7 @@ class Score:
         return COLOURS.get(self.model, 4)
 
 
-@stage("report", version=2, title="Report of a run", params=Params, tools=("jinja2", "matplotlib"))
+@stage("report", version=3, title="Report of a run", params=Params, tools=("jinja2", "matplotlib"))
 def run(job: Job, params: Params, *, artifacts: dict[str, Path], statistics: Path, contracts: Path) -> Stats:
     """Write `report.html` and `figures.json`.
 
@@ -103,14 +104,15 @@ def _page(params: Params, nodes: Nodes, artifacts: dict[str, Path], rows: Funnel
         "mix": stats_of(nodes, "pack").get("mix", []),
         "personal": {source: counts for source, counts in cleaned.get("personal_data", {}).items() if counts},
         "contamination": cleaned.get("contamination", {}),
-        "pairs": stats_of(nodes, "rejected").get("lengths", {}),
+        "preferences": training_page.preferences(stats_of(nodes, "rejected"), artifacts.get("rejected"), params.examples),
         "tokenizer": _json(artifacts, "tokenizer", "report.json"),
-        "training": [_training(name, nodes[name], artifacts[name]) for name in COLOURS if name in nodes and name in artifacts],
+        "training": [training_page.stage(name, nodes[name], artifacts[name], COLOURS) for name in TRAINED if name in artifacts],
         "scores": scores,
         "results": results,
         "colours": COLOURS,
         "after": {"ingest": "ingested", "dedup": "after dedup", "filter": "after filter", "split": "used"},
         "stage_words": {"pretrain": "pretraining", "sft": "fine-tuning", "dpo": "DPO"},
+        "health": scores.get("health", []),
         "again": {
             "bitwise": "the same to the last bit",
             "seeded": "the same on the same hardware",
@@ -156,51 +158,6 @@ def _cut(artifacts: dict[str, Path], text: str) -> list[tuple[str, int]]:
             pieces.append((read, len(waiting)))
             waiting = []
     return pieces
-
-
-# -- training -----------------------------------------------------------------------------------------------------------
-
-
-# of a training stage's statistics; its others tell of the machine, which is the record's business
-FACTS = ("parameters", "tokens", "passes", "steps", "batch", "learning_rate", "precision", "best_eval_loss", "best_step")
-
-
-def _training(name: str, entry: dict[str, Any], folder: Path) -> dict[str, Any]:
-    """A model's facts and curves, from its record and from its log (one JSON object a line)."""
-    path = folder / "log.jsonl"
-    log = [json.loads(line) for line in path.read_text("utf-8").splitlines() if line.strip()] if path.is_file() else []
-    stats = entry["stats"]
-    facts = {fact: stats[fact] for fact in FACTS if stats.get(fact) is not None}
-    facts |= {f"rows {what}": count for what, count in stats.get("rows", {}).items()}
-    shown = [(fact.replace("_", " "), value if isinstance(value, str) else number(value)) for fact, value in facts.items()]
-    return {"node": name, "title": entry["title"], "facts": shown, "charts": _curves(name, log)}
-
-
-def _curves(name: str, log: list[dict[str, Any]]) -> list[plots.Chart]:
-    colour = COLOURS[name]
-
-    def lines(key: str) -> list[plots.Line]:
-        """The figure in training and, as `eval_…`, in validation, where there is one."""
-        both = [_line("training", key, log, colour), _line("validation", f"eval_{key}", log, 4, "points")]
-        return [line for line in both if line.y]
-
-    wanted = [
-        ("Loss", "loss", "nats a token" if name != "dpo" else "", None),
-        ("Preference margin", "margin", "beta x nats", 0.0),
-        ("Preference accuracy", "accuracy", "share of pairs", 0.5),
-        ("Learning rate", "learning_rate", "", None),
-        ("Gradient norm", "grad_norm", "before clipping", None),
-    ]
-    charts = []
-    for title, key, unit, level in wanted:
-        if found := lines(key):
-            charts.append(plots.Chart(title, plots.curves(f"{title}, {name}", found, y=unit, level=level)))
-    return charts
-
-
-def _line(label: str, key: str, log: list[dict[str, Any]], colour: int, mark: plots.Mark = "line") -> plots.Line:
-    points = [(row["step"], row[key]) for row in log if row.get(key) is not None]
-    return plots.Line(label, [step for step, _ in points], [value for _, value in points], colour, mark)
 
 
 # -- evaluation ---------------------------------------------------------------------------------------------------------
@@ -321,11 +278,6 @@ def percent(share: float) -> str:
     if 0.9995 <= share < 1:
         return ">\u00a099.9\u00a0%"
     return f"{100 * share:.1f}\u00a0%"
-
-
-def number(value: float) -> str:
-    """Whole numbers in full, others short."""
-    return f"{value:,}" if isinstance(value, int) else plots.short_number(value)
 
 
 def visible(token: str) -> str:

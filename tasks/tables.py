@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,13 @@ def tables(node: str, nodes: Nodes, artifacts: dict[str, Path]) -> dict[str, tup
         adds_up = "Every sum holds." if not rows.problems else "**It does not add up:** " + "; ".join(rows.problems)
         made["data-funnel"] = (f"# The way of the rows\n{adds_up}", _funnel(rows))
         made["data-reasons"] = ("# Why rows were dropped, with rows to read", _reasons(funnel.drops(nodes, artifacts, READ)))
+    if node == "rejected":
+        made["data-pairs"] = (
+            "# Preference pairs: is the better answer merely the longer one?",
+            _lengths(stats.get("lengths", {})),
+        )
+    if node == "evaluate":
+        made["model-health"] = _health(stats.get("health", ()))
     if node == "pack":
         made["data-mix"] = ("# Sources by weight, in tokens", [dict(row) for row in stats.get("mix", ())])
     return {key: (about, rows) for key, (about, rows) in made.items() if rows}
@@ -61,6 +69,38 @@ def _reasons(stages: list[funnel.Drops]) -> Table:
         for reason in stage.reasons
         for group in reason.groups
     ]
+
+
+def _lengths(found: dict[str, Any]) -> Table:
+    return [
+        {
+            "pairs": what,
+            "number": f"{row['pairs']:,}",
+            "characters, chosen": f"{row['chosen_characters']:.0f}",
+            "characters, rejected": f"{row['rejected_characters']:.0f}",
+            "chosen is longer": f"{100 * row['chosen_longer']:.1f} %",
+        }
+        for what, row in found.items()
+    ]
+
+
+def _health(found: Sequence[dict[str, Any]]) -> tuple[str, Table]:
+    """Each chat model's answers against those of the one before it."""
+    about = [f"{one['after']} against {one['before']}: **{'; '.join([one['verdict'], *one['problems']])}**" for one in found]
+    table = [
+        {
+            "model": f"{one['after']} against {one['before']}",
+            "of the answers": row["figure"],
+            **{
+                what: f"{row[what]:.3g}" if row[what] is not None else "–"
+                for what in ("before", "after", "change", "low", "high", "bound")
+            },
+            "state": row["state"],
+        }
+        for one in found
+        for row in one["figures"]
+    ]
+    return "\n".join(["# Does the model still write as well?", *about]), table
 
 
 def _contamination(found: dict[str, Any]) -> Table:

@@ -8,8 +8,8 @@ import math
 from pathlib import Path
 from typing import Any
 
-from tasks import report
-from tasks.evaluate import wilson
+from tasks import health, report
+from tasks.chance import wilson
 from tasks.rows import Writer
 from tasks.stage import Job
 
@@ -148,11 +148,21 @@ class Run:
         self.nodes["rejected"]["stats"]["lengths"] = {
             "generated": {"pairs": 66, "chosen_characters": 31.2, "rejected_characters": 27.9, "chosen_longer": 0.61}
         }
-        self.add("dpo", {"steps": 100, "rows": {"kept": 60, "too_long": 2}, "seconds": 1.25}, ["sft", "rejected"])
+        with Writer(self.artifacts["rejected"] / "preferences" / "train.parquet", "preferences") as out:
+            for number, meta in enumerate(("{}", '{"temperature": 0.7}')):
+                row = {
+                    "messages": [{"role": "user", "content": "青州有什么名产？"}],
+                    "chosen": "天青瓷器。",
+                    "rejected": EVIL,
+                    "meta": meta,
+                }
+                out.add({"id": f"{number:032d}", "source": "belle", **row})
+        stats = {"steps": 100, "rows": {"kept": 60, "too_long": 2}, "seconds": 1.25, "eval_kl": 0.0123}
+        self.add("dpo", stats, ["sft", "rejected"])
         self.log("pretrain", 400, lambda step: 2.2 + 5.3 * math.exp(-step / 60))
         self.log("sft", 200, lambda step: 1.1 + 1.6 * math.exp(-step / 40))
         self.log("dpo", 100, lambda step: 0.69 - 0.3 * step / 100, preference=True)
-        self.add("evaluate", {}, [*MODELS, "split", "rejected", "ingest-exam"])
+        self.add("evaluate", {"health": scores()["health"]}, [*MODELS, "split", "rejected", "ingest-exam"])
         self.write("evaluate", "scores.json", scores())
         answers = {"pretrain": "江江江江", "sft": "青州的瓷器。", "dpo": "青州最有名的是天青瓷器。"}
         asked = {
@@ -183,6 +193,14 @@ class Run:
         self.nodes[name] |= {"bytes": 1234 * len(self.nodes), "reproducibility": "bitwise", "lineage": lineage}
         self.artifacts[name] = self.home / name
         self.artifacts[name].mkdir(parents=True)
+
+    def judge_and_experts(self) -> None:
+        """What not every run has: a reward model, and experts in place of a feed-forward."""
+        self.add("reward", {"steps": 50, "eval_accuracy": 0.85, "eval_rows": 40, "eval_margin": 0.9}, ["pretrain", "rejected"])
+        self.log("reward", 50, lambda step: 0.69 - 0.4 * step / 50, preference=True)
+        self.nodes["pretrain"]["stats"]["expert_use"] = [[0.125] * 8, [0.3, 0.2, 0.1, 0.1, 0.1, 0.1, 0.05, 0.05]]
+        with (self.artifacts["pretrain"] / "log.jsonl").open("a", encoding="utf-8") as log:
+            log.writelines(json.dumps({"step": step, "eval_balance": 1 + step / 4000}) + "\n" for step in (100, 200, 400))
 
     def counts(self, name: str) -> dict[str, Any]:
         found: dict[str, Any] = self.nodes[name]["stats"]["funnel"]
@@ -230,8 +248,11 @@ class Run:
                 "grad_norm": 1 + wave,
             }
             lines.append(row | ({"margin": step / 90 + wave, "accuracy": min(1, 0.5 + step / 150)} if preference else {}))
+            if name == "dpo":
+                lines[-1] |= {"chosen_reward": step / 300 + wave, "rejected_reward": step / 300 - step / 90}
             if step % (steps // 5) == 0:
                 more = {"eval_margin": step / 110, "eval_accuracy": 0.5 + step / 250} if preference else {}
+                more |= {"eval_kl": (step / 100) ** 2 / 40} if name == "dpo" else {}
                 lines.append({"step": step, "eval_loss": loss(step) + 0.08} | more)
         text = "".join(json.dumps(line) + "\n" for line in lines)
         (self.artifacts[name] / "log.jsonl").write_text(text, "utf-8")
@@ -294,7 +315,7 @@ def scores() -> dict[str, Any]:
         return made | {"questions": questions, "preference": preference, "generation": said(stops)}
 
     change = {"n": 120, "won": 34, "lost": 6, "p": 0.000009, "accuracy_change": 0.233}
-    grew = {"n": 90, "grew": 0.81, "margin_change": 3.4}
+    grew = {"n": 90, "grew": 0.81, "margin_change": 3.4, "won": 22, "lost": 3, "p": 0.000157}
     return {
         "protocol": {"questions": "zero-shot; the likeliest choice", "seed": 0, "rows": {"questions": 120}},
         "reference": {"accuracy": 0.25, "bits_per_byte": 2.4541, "preference": 0.5},
@@ -313,4 +334,16 @@ def scores() -> dict[str, Any]:
                 "preference": grew,
             },
         ],
+        "health": [{"before": "sft", "after": "dpo", **written(0.90, 0.9375)}],
     }
+
+
+def written(before: float, after: float) -> dict[str, Any]:
+    """What the health check says of 64 prompts of which these shares of the answers ended."""
+    ends = [
+        [{"text": "天青瓷器。", "end": "stop" if number < share * 64 else "length"} for number in range(64)]
+        for share in (before, after)
+    ]
+    found = health.check(*ends, health.Bounds())
+    assert found is not None
+    return found

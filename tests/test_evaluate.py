@@ -2,14 +2,12 @@ from __future__ import annotations
 
 import json
 import math
-from fractions import Fraction
 from pathlib import Path
 
 import pytest
-from hypothesis import given
-from hypothesis import strategies as st
 
 from tasks import evaluate
+from tasks.chance import mcnemar
 from tasks.rows import read
 from tasks.stage import Job
 from tests import tiny
@@ -70,7 +68,7 @@ def test_models_that_learned_more_score_better(made):
     )  # one pair, and the same turned round
     assert found["dpo"]["preference"]["margin"] == pytest.approx(0, abs=1e-4)
     assert found["dpo"]["parameters"] == found["sft"]["parameters"] > 1000
-    assert scores["stats"] == {"models": found, "comparisons": scores["comparisons"]}
+    assert scores["stats"] == {"models": found, "comparisons": scores["comparisons"], "health": scores["health"]}
 
 
 def test_parts_add_up_to_the_whole(made):
@@ -119,13 +117,31 @@ def test_each_model_is_compared_with_the_one_before(made):
             "n": 8,
             "won": won,
             "lost": lost,
-            "p": round(evaluate.mcnemar(won, lost), 6),
+            "p": round(mcnemar(won, lost), 6),
             "accuracy_change": (won - lost) / 8,
         }
         values = [scores["models"][name]["bits_per_byte"]["all"]["value"] for name in (before, after)]
         assert found["bits_per_byte_change"] == pytest.approx(values[1] - values[0], abs=2e-6)
     assert scores["comparisons"][0]["preference"] is None
     assert scores["comparisons"][1]["preference"]["grew"] == 0.5
+    # of a pair and its mirror image one is right and one is wrong, before and after
+    assert scores["comparisons"][1]["preference"]["won"] == scores["comparisons"][1]["preference"]["lost"]
+
+
+def test_chat_models_are_checked_for_health_against_the_one_before(made):
+    """By the answers that were written anyway: figure by figure the same as the models' own."""
+    _, scores = made
+    (found,) = scores["health"]
+    assert (found["before"], found["after"], found["n"]) == ("sft", "dpo", 2)
+    own = {
+        "answers that end": "stop_rate",
+        "repetition": "repetition",
+        "empty answers": "empty",
+        "characters an answer": "mean_characters",
+    }
+    for figure in found["figures"]:
+        for side in ("before", "after"):
+            assert figure[side] == scores["models"][found[side]]["generation"][own[figure["figure"]]]
 
 
 def test_answers_stand_side_by_side(made):
@@ -165,28 +181,3 @@ def test_a_sample_depends_on_seed_and_ids_alone():
     assert first == evaluate.pick(rows[::-1], 10, seed=1) != evaluate.pick(rows, 10, seed=2)
     assert first == evaluate.pick(rows, 0, seed=1)[:10]  # a larger sample holds the smaller one
     assert len(evaluate.pick(rows, 0, seed=1)) == 50
-
-
-@pytest.mark.parametrize(
-    ("right", "n", "low", "high"),
-    # from Newcombe 1998 (Statistics in Medicine 17:857), table I, method 3
-    [(81, 263, 0.2553, 0.3662), (15, 148, 0.0624, 0.1605), (0, 20, 0.0, 0.1611), (1, 29, 0.0061, 0.1718)],
-)
-def test_wilson_intervals_are_the_published_ones(right, n, low, high):
-    assert evaluate.wilson(right, n) == pytest.approx((low, high), abs=5e-5)
-
-
-def test_an_interval_of_nothing_says_nothing():
-    assert evaluate.wilson(0, 0) == (0.0, 1.0)
-
-
-@given(st.integers(0, 60), st.integers(0, 60))
-def test_mcnemar_is_the_exact_binomial_test(won, lost):
-    n = won + lost
-    tail = sum(Fraction(math.comb(n, k), 2**n) for k in range(min(won, lost) + 1))
-    assert evaluate.mcnemar(won, lost) == pytest.approx(float(min(Fraction(1), 2 * tail)))
-
-
-def test_mcnemar_of_many_questions_is_finite():
-    assert evaluate.mcnemar(0, 0) == 1.0
-    assert 0 < evaluate.mcnemar(2900, 3100) < 0.02

@@ -15,7 +15,7 @@ from models import data, generate, preference, presets, score
 from tasks import dpo, reward, sft
 from tasks.training import Lora
 from tests import corpus
-from tests.test_training_stages import BASE, column, tuned
+from tests.test_training_stages import BASE, column, log, tuned
 
 QUICK = BASE | {"learning_rate": 3e-3, "epochs": 1.0, "optimizer": "adamw", "sft_weight": 0.0}
 
@@ -207,3 +207,31 @@ def test_smoothing_that_would_do_nothing_is_refused() -> None:
         dpo.Params(label_smoothing=0.1)
     with pytest.raises(ValueError, match="exo_pair needs a label_smoothing above 0"):
         dpo.Params(loss_type="exo_pair")
+
+
+# how far the model has moved
+
+
+def test_kl_is_that_of_whole_distributions_at_each_token_of_an_answer(folders: dict[str, Path], preferred: Path) -> None:
+    """Of the finished model to the one it began with, pair by pair and without padding."""
+    home = preferred / "out" / "model"
+    now, then = (AutoModelForSeq2SeqLM.from_pretrained(folder).eval() for folder in (home, folders["model"]))
+    rows, _ = data.preferences(folders["pairs"] / "preferences" / "valid.parquet", AutoTokenizer.from_pretrained(home), 512)
+    each = []
+    for row in (rows[number] for number in range(len(rows))):
+        for side in ("chosen_ids", "rejected_ids"):
+            given = {"input_ids": torch.tensor([row["prompt_ids"]]), "labels": torch.tensor([row[side]])}
+            with torch.no_grad():
+                p, q = (torch.distributions.Categorical(logits=model(**given).logits[0]) for model in (now, then))
+            each += torch.distributions.kl_divergence(p, q).tolist()
+    assert column(preferred, "eval_kl")[-1] == pytest.approx(sum(each) / len(each), rel=1e-3) and min(each) > 0
+
+
+@pytest.mark.parametrize("lora", [None, Lora(rank=4, dropout=0.0)])
+def test_a_decoders_kl_begins_at_nothing_and_grows(folders: dict[str, Path], tmp_path: Path, lora: Lora | None) -> None:
+    given = folders | {"model": corpus_model(folders, tmp_path / "base")}
+    params = dpo.Params(**QUICK | {"epochs": 0.3, "eval_steps": 1, "log_steps": 1}, lora=lora, warmup=0.4)
+    tuned("dpo", given, tmp_path / "dpo", params)
+    kl = column(tmp_path / "dpo", "eval_kl")
+    assert len(kl) == len(column(tmp_path / "dpo", "loss")) == 4 and 0 <= kl[0] < kl[1] < kl[3]
+    assert {"chosen_reward", "rejected_reward", "eval_chosen_reward"} <= set().union(*map(dict.keys, log(tmp_path / "dpo")))

@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from lxml import html
 
 from tasks import data_page, report, tables
-from tasks.evaluate import wilson
+from tasks.chance import wilson
 from tasks.rows import Writer
-from tests.invented import EVIL, MODELS, Run, scores
+from tests.invented import EVIL, MODELS, Run, scores, written
 
 Rendered = tuple[Run, str, dict[str, Any]]  # a run, its page, its figures
 
@@ -280,8 +280,38 @@ def test_all_curves_of_a_log_are_drawn(rendered: Rendered) -> None:
     drawn = re.findall(r'class="chart" role="img" aria-label="([^"]+)"', page)
     for name in MODELS:
         assert {f"Loss, {name}", f"Learning rate, {name}", f"Gradient norm, {name}"} <= set(drawn)
-    assert {"Preference margin, dpo", "Preference accuracy, dpo", "Lengths of wiki", "Lengths of belle"} <= set(drawn)
+    assert {"Preference margin, dpo", "Preference accuracy, dpo", "KL from the model before, dpo", "Rewards, dpo"} <= set(drawn)
+    assert "Lengths of wiki" in drawn and not {"Loss, reward", "Experts, pretrain"} & set(drawn)
     assert "1,638,400" in page
+
+
+def test_a_reward_model_and_experts_are_shown_where_there_are_any(made: Run, tmp_path: Path) -> None:
+    made.judge_and_experts()
+    page, _ = made.render(tmp_path / "out")
+    assert "Of 40 held-out pairs it finds the better answer in 85.0 % (95 % interval 70.9 % to 92.9 %)." in text_of(page)
+    drawn = re.findall(r'class="chart" role="img" aria-label="([^"]+)"', page)
+    assert {"Loss, reward", "Preference accuracy, reward", "Experts, pretrain", "Balance loss of the experts, pretrain"} <= set(
+        drawn
+    )
+    assert page.count(">12</text>") >= 8 and page.count(">30</text>") >= 1  # percent of a layer's tokens
+
+
+def test_the_pairs_are_told_honestly(made: Run, tmp_path: Path) -> None:
+    page, _ = made.render(tmp_path / "out")
+    said = " ".join(html.fromstring(page).get_element_by_id("preferences").text_content().split())
+    assert "Of 80 answers and ready-made pairs 66 are left; dropped: near equal 10, truncated 4." in said
+    assert "tells nothing" in said and "temperature 0.7" in said and said.count("青州有什么名产？") == 2
+    made.nodes["rejected"]["stats"]["lengths"]["generated"] |= {"pairs": 660, "chosen_longer": 0.61}
+    assert "longer answers may be what is learned" in text_of(made.render(tmp_path / "biased")[0])
+
+
+def test_a_model_that_writes_worse_is_an_alarm_at_the_top(rendered: Rendered, made: Run, tmp_path: Path) -> None:
+    assert "Healthy: nothing is worse than its bound allows." in text_of(rendered[1])
+    assert not html.fromstring(rendered[1]).find_class("alarm")
+    made.write("evaluate", "scores.json", scores() | {"health": [{"before": "sft", "after": "dpo", **written(0.9, 0.5)}]})
+    page, _ = made.render(tmp_path / "out")
+    [alarm] = html.fromstring(page).find_class("alarm")
+    assert "dpo writes worse than sft. answers that end: 90.6 % → 50.0 %, beyond the -5 points allowed" in alarm.text_content()
 
 
 @pytest.mark.parametrize(
@@ -405,6 +435,8 @@ def test_tables_are_there_as_soon_as_their_stage_is_done(made: Run) -> None:
         "filter": ["data-contamination"],
         "split": ["data-funnel", "data-reasons"],
         "pack": ["data-mix"],
+        "rejected": ["data-pairs"],
+        "evaluate": ["model-health"],
     }
     rows = {key: table for found in shown.values() for key, (_, table) in found.items()}
     assert rows["data-funnel"][1] == {
@@ -426,6 +458,11 @@ def test_tables_are_there_as_soon_as_their_stage_is_done(made: Run) -> None:
     assert rows["data-contamination"][0]["to read"] == "青州最有名的是什么瓷器？ ⟵ belle: 问：青州最有名的是什么瓷器？"
     assert rows["data-duplicates"][0]["kept"] == "belle: 丹江在青州的北面，长三百里。"
     assert rows["data-mix"][1]["passes"] == 1.9989
+    assert rows["data-pairs"][0]["chosen is longer"] == "61.0 %"
+    ends = rows["model-health"][0]
+    assert (ends["of the answers"], ends["before"], ends["after"], ends["bound"], ends["state"]) == (
+        "answers that end", "0.906", "0.938", "-0.05", "ok"
+    )  # fmt: skip
 
 
 def test_a_table_without_rows_is_none(made: Run) -> None:
