@@ -11,6 +11,7 @@ import re
 import types
 import typing
 from collections.abc import Iterable
+from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -325,6 +326,7 @@ def _cross_checks(data: dict[str, Any], flow: Flow) -> list[str]:
         elif root is not None and isinstance(path, str) and path and not any(matches(root, path)):
             problems.append(f"sources.{name}.path: no file {root.absolute() / path}; correct the path or fetch the file")
     problems += _unserved(sources, flow, _text2text(data))
+    problems += _engine(data)
     weights = data["pack"].get("weights") if isinstance(data.get("pack"), dict) else None
     if isinstance(weights, dict) and weights:
         pretrained = [name for name, source in sources.items() if "pretrain" in _uses(source)]
@@ -345,8 +347,25 @@ def _uses(source: dict[str, Any]) -> list[str]:
 
 
 def _text2text(data: dict[str, Any]) -> bool:
+    return _preset(data).startswith("t5-")
+
+
+def _preset(data: dict[str, Any]) -> str:
     preset = data["pretrain"].get("preset") if isinstance(data.get("pretrain"), dict) else None
-    return isinstance(preset, str) and preset.startswith("t5-")
+    return preset if isinstance(preset, str) else ""
+
+
+def _engine(data: dict[str, Any]) -> list[str]:
+    """What stands against vLLM, found before the model is trained that it is to run."""
+    if not isinstance(data.get("rejected"), dict) or data["rejected"].get("engine") != "vllm":
+        return []
+    preset = _preset(data)
+    if preset.startswith(("t5-", "retnet-")):
+        return [f"rejected.engine: vllm runs Llamas and their experts, not {preset}; set it to transformers"]
+    missing = (
+        "rejected.engine: the package vllm is not installed here; pip install vllm (Linux with a GPU), or set it to transformers"
+    )
+    return [] if find_spec("vllm") else [missing]
 
 
 def _unserved(sources: dict[str, dict[str, Any]], flow: Flow, text2text: bool) -> list[str]:

@@ -5,9 +5,11 @@ kill loses is the batch under way, and what is there is not made again. Every ba
 however often the work was interrupted.
 
 The job file: `model` (a folder), `prompts` (JSON lines with `messages`), `out` (a folder for the batches), `temperatures` (0: the likeliest
-token each time), `top_p`, `max_new_tokens`, `batch` (prompts), `seed`, `device`. A batch file has a JSON line an answer:
-`{"prompt": line number from 0, "temperature": t, "text": …, "tokens": n, "end": "stop" | "length" | "too_long"}`, where `stop` is an answer
-that ended by itself, `length` one that was cut off, and `too_long` a prompt that leaves no room in the context.
+token each time), `top_p`, `max_new_tokens`, `batch` (prompts), `seed`, `device`, `engine` (transformers or vllm).
+
+A batch file has a JSON line an answer: `{"prompt": line number from 0, "temperature": t, "text": …, "tokens": n, "end": "stop" | "length" |
+"too_long"}`, where `stop` is an answer that ended by itself, `length` one that was cut off, and `too_long` a prompt that leaves no room in
+the context.
 """
 
 from __future__ import annotations
@@ -23,18 +25,19 @@ from pathlib import Path
 from typing import Any
 
 import torch
+import transformers
 from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSeq2SeqLM,
     AutoTokenizer,
     GenerationConfig,
+    PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
 from transformers.utils import logging
 
-import models.retnet  # noqa: F401  # so that AutoModelForCausalLM knows it
 from models import retnet, template  # noqa: F401  retnet: its classes must be known when a model is loaded
 
 SHARED = 1e9  # arithmetic of one step (operations) from which several threads are worth it
@@ -52,6 +55,14 @@ class Answer:
     text: str
     tokens: int  # with the stop token
     end: str  # stop, length or too_long
+
+    @classmethod
+    def of(cls, tokenizer: PreTrainedTokenizerBase, tokens: list[int], stops: Sequence[int]) -> Answer:
+        """What was written up to the first stop token."""
+        length = next((place for place, token in enumerate(tokens) if token in stops), None)
+        said = tokens if length is None else tokens[:length]
+        text = tokenizer.decode(said, skip_special_tokens=True)
+        return cls(text, len(said) + (length is not None), "length" if length is None else "stop")
 
 
 def emit(event: str, **fields: Any) -> None:
@@ -87,11 +98,7 @@ def has_bf16(device: torch.device) -> bool:
 def load(folder: Path, device: torch.device, kind: Any = None, **options: Any) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
     """A model in float32, for reading only, and its tokenizer. `options` are `from_pretrained`'s, `kind` is a class of models, else one that
     writes text. `ValueError` where the folder holds none, or none of that kind."""
-    home = folder / "model" if (folder / "model" / "config.json").exists() else folder
-    if not (home / "config.json").exists():
-        raise ValueError(
-            f"{folder} holds no model (no config.json); name the artifact of a training stage, or a folder with a model's files"
-        )
+    home = home_of(folder)
     logging.disable_progress_bar()
     config = AutoConfig.from_pretrained(home)
     kind = kind or (AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM)
@@ -105,9 +112,20 @@ def load(folder: Path, device: torch.device, kind: Any = None, **options: Any) -
     return (model if "quantization_config" in options else model.to(device)).eval(), AutoTokenizer.from_pretrained(home)
 
 
-def context_of(model: PreTrainedModel) -> int:
+def home_of(folder: Path) -> Path:
+    """Where the model's files are: an artifact of a training stage has them in a folder of their own. `ValueError` where there are none."""
+    home = folder / "model" if (folder / "model" / "config.json").exists() else folder
+    if not (home / "config.json").exists():
+        raise ValueError(
+            f"{folder} holds no model (no config.json); name the artifact of a training stage, or a folder with a model's files"
+        )
+    return home
+
+
+def context_of(model: PreTrainedModel | PreTrainedConfig) -> int:
     """Tokens that the model can read and write at once. Endless for one without positions."""
-    return getattr(model.config, "max_position_embeddings", None) or 1 << 30
+    config = getattr(model, "config", model)
+    return getattr(config, "max_position_embeddings", None) or 1 << 30
 
 
 def decoding(tokenizer: PreTrainedTokenizerBase, sampling: Sampling) -> GenerationConfig:
@@ -154,10 +172,7 @@ def answer(
         made = model.generate(ids, attention_mask=mask, generation_config=config)
     made = made[:, 1 if model.config.is_encoder_decoder else width :].tolist()  # without the start, or the prompt
     for number, tokens in zip(fitting, made, strict=True):
-        length = next((place for place, token in enumerate(tokens) if token in config.eos_token_id), None)
-        said = tokens if length is None else tokens[:length]
-        text = tokenizer.decode(said, skip_special_tokens=True)
-        answers[number] = Answer(text, len(said) + (length is not None), "length" if length is None else "stop")
+        answers[number] = Answer.of(tokenizer, tokens, config.eos_token_id)
     return answers
 
 
@@ -180,20 +195,42 @@ def batches(lengths: Sequence[int], size: int) -> list[list[int]]:
     return [order[start : start + size] for start in range(0, len(order), size)]
 
 
-def work(job: dict[str, Any]) -> dict[str, Any]:
-    device = device_of(job["device"])
-    model, tokenizer = load(Path(job["model"]), device)
-    if job["max_new_tokens"] >= context_of(model):
-        raise ValueError(
-            f"max_new_tokens is {job['max_new_tokens']}, and the model's whole context {context_of(model)} tokens; lower it"
+class Engine:
+    """A model in transformers, in bfloat16 where that is fast."""
+
+    def __init__(self, folder: Path, device: torch.device):
+        model, self.tokenizer = load(folder, device)
+        self.model = model.to(torch.bfloat16) if has_bf16(device) else model
+        self.context = context_of(model)
+        self.name = f"transformers {transformers.__version__}"
+
+    def answer(self, prompts: Sequence[Sequence[int]], sampling: Sampling, seed: int) -> list[Answer]:
+        return answer(self.model, self.tokenizer, prompts, sampling, seed)
+
+
+def engine_of(job: dict[str, Any]) -> Any:
+    if job.get("engine", "transformers") == "transformers":
+        return Engine(Path(job["model"]), device_of(job["device"]))
+    from models import vllm_engine
+
+    if job["device"] != "auto":
+        emit(
+            "log", text=f"resources.device is {job['device']}, which vLLM does not ask for: it takes the device it was built for"
         )
-    if has_bf16(device):
-        model = model.to(torch.bfloat16)
+    return vllm_engine.Engine(Path(job["model"]), job["seed"])
+
+
+def work(job: dict[str, Any]) -> dict[str, Any]:
+    engine = engine_of(job)
+    if job["max_new_tokens"] >= engine.context:
+        raise ValueError(
+            f"max_new_tokens is {job['max_new_tokens']}, and the model's whole context {engine.context} tokens; lower it"
+        )
     out = Path(job["out"])
     out.mkdir(parents=True, exist_ok=True)
     with Path(job["prompts"]).open(encoding="utf-8") as lines:
         conversations = [json.loads(line)["messages"] for line in lines]
-    prompts = [ids for ids, _ in template.encode(tokenizer, conversations, reply=True)]
+    prompts = [ids for ids, _ in template.encode(engine.tokenizer, conversations, reply=True)]
     total = len(prompts) * len(job["temperatures"])
     done = tokens = 0
     started = time.monotonic()
@@ -201,7 +238,7 @@ def work(job: dict[str, Any]) -> dict[str, Any]:
         path = out / f"{temperature}-{number:06d}.jsonl"
         if not path.exists():
             sampling = Sampling(job["max_new_tokens"], temperature, job["top_p"])
-            made = answer(model, tokenizer, [prompts[row] for row in rows], sampling, _seed(job["seed"], path.name))
+            made = engine.answer([prompts[row] for row in rows], sampling, _seed(job["seed"], path.name))
             _write(
                 path, [{"prompt": row, "temperature": temperature, **vars(said)} for row, said in zip(rows, made, strict=True)]
             )
@@ -214,7 +251,7 @@ def work(job: dict[str, Any]) -> dict[str, Any]:
             unit="answer",
             figures={"tokens_per_second": tokens / (time.monotonic() - started)},
         )
-    return {"answers": total}
+    return {"answers": total, "engine": engine.name}
 
 
 def _shards(job: dict[str, Any], prompts: Sequence[Sequence[int]]) -> Iterator[tuple[float, int, list[int]]]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
@@ -32,7 +32,12 @@ class Params(Identity):
     )
     max_new_tokens: int = Field(default=128, ge=1, le=8192, description="Tokens after which an answer counts as truncated")
     batch: int = Field(
-        default=32, ge=1, le=4096, description="Prompts answered at a time; part of the result, since they share a seed"
+        default=32, ge=1, le=65_536, description="Prompts answered at a time; part of the result, since they share a seed"
+    )
+    engine: Literal["transformers", "vllm"] = Field(
+        default="transformers",
+        description="What answers: transformers, for every model; or vllm where it is installed, for Llamas and their experts, with a "
+        "batch of some thousand. Part of the result: another sampler gives other answers",
     )
     max_prompts: int = Field(default=0, ge=0, description="Prompts of each side to answer, the first ones; 0: all")
     near_equal: float = Field(
@@ -67,7 +72,8 @@ def run(job: Job, params: Params, *, model: Path, rows: Path) -> Stats:
     from tasks.rows import Writer, read
 
     asked = {split: list(_prompts(rows, split, params.max_prompts)) for split in SPLITS}
-    said = iter(_answers(job, params, model, [prompt for split in SPLITS for prompt in asked[split]]))
+    answers, engine = _answers(job, params, model, [prompt for split in SPLITS for prompt in asked[split]])
+    said = iter(answers)
     funnel: dict[str, dict[str, Any]] = {}
     lengths = {"generated": _Lengths(), "ready": _Lengths()}
     pairs = 0
@@ -98,6 +104,7 @@ def run(job: Job, params: Params, *, model: Path, rows: Path) -> Stats:
     return {
         "funnel": funnel,
         "pairs": pairs,
+        "engine": engine,
         "lengths": {name: found.summary() for name, found in lengths.items() if found.pairs},
     }
 
@@ -120,26 +127,26 @@ def _prompts(rows: Path, split: str, limit: int) -> Iterator[dict[str, Any]]:
         yield {"id": row["id"], "source": row["source"], "messages": prompt, "chosen": last["content"]}
 
 
-def _answers(job: Job, params: Params, model: Path, prompts: list[dict[str, Any]]) -> list[list[dict[str, Any]]]:
-    """For each prompt its answers, in the order of the temperatures."""
+def _answers(job: Job, params: Params, model: Path, prompts: list[dict[str, Any]]) -> tuple[list[list[dict[str, Any]]], str]:
+    """For each prompt its answers, in the order of the temperatures; and by which version of which engine."""
     from tasks import child
 
     if not prompts:
-        return []
+        return [], "none"
     asked, shards, job_file = job.scratch / "prompts.jsonl", job.scratch / "answers", job.scratch / "generate.json"
     with asked.open("w", encoding="utf-8") as target:
         for prompt in prompts:
             target.write(json.dumps({"messages": prompt["messages"]}, ensure_ascii=False) + "\n")
-    settings = params.model_dump(mode="json", include={"temperatures", "top_p", "max_new_tokens", "batch", "seed"})
+    settings = params.model_dump(mode="json", include={"temperatures", "top_p", "max_new_tokens", "batch", "engine", "seed"})
     places = {"model": str(model), "prompts": str(asked), "out": str(shards), "device": job.resources.device}
     job_file.write_text(json.dumps(settings | places), "utf-8")
-    child.run("models.generate", job_file, job=job)
+    engine = child.run("models.generate", job_file, job=job)["engine"]
     answers: list[dict[float, dict[str, Any]]] = [{} for _ in prompts]
     for path in shards.glob("*.jsonl"):
         with path.open(encoding="utf-8") as lines:  # `splitlines` would also cut at line breaks inside an answer (U+2028)
             for answer in map(json.loads, lines):
                 answers[answer["prompt"]][answer["temperature"]] = answer
-    return [[found[temperature] for temperature in params.temperatures] for found in answers]
+    return [[found[temperature] for temperature in params.temperatures] for found in answers], engine
 
 
 def _made(
