@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from pathlib import Path
-from typing import Any, get_args
+from typing import Any
 
 import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoModelForSequenceClassification, AutoTokenizer
 
+from benchmarks import dpo as bench
 from models import data, generate, preference, presets, score
 from tasks import dpo, reward, sft
 from tasks.training import Lora
@@ -151,55 +152,37 @@ def test_a_mixture_of_experts_goes_through_dpo_and_still_answers_and_scores(fold
     assert len(found) == 2 and all(map(math.isfinite, found))
 
 
-KINDS = get_args(dpo.Params.model_fields["loss_type"].annotation)
+@pytest.fixture(scope="module")
+def trl_batch(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, dict[str, torch.Tensor], preference.Scores]:
+    home = corpus.build(tmp_path_factory.mktemp("corpus"))
+    model = corpus_model(home, tmp_path_factory.mktemp("llama"))
+    return bench.trl_batch(model, home["pairs"] / "preferences" / "train.parquet", tmp_path_factory.mktemp("trl"))
+
+
+@pytest.mark.parametrize("kind", bench.KINDS)
+def test_every_loss_is_trls(trl_batch: tuple[Any, dict[str, torch.Tensor], preference.Scores], kind: str) -> None:
+    assert bench.apart(*trl_batch, kind) < bench.SAME
+
+
+@pytest.mark.parametrize("kind", bench.KINDS)
+def test_every_loss_trains_a_decoder_and_a_t5(
+    folders: dict[str, Path], learners: dict[str, Path], tmp_path: Path, kind: str
+) -> None:
+    smoothing = 0.1 if kind in bench.SMOOTHED else 0.0
+    params = dpo.Params(**QUICK | {"epochs": 0.13, "sft_weight": 0.1}, loss_type=kind, label_smoothing=smoothing)
+    for name, home in learners.items():
+        tuned("dpo", folders | {"model": home / "out" / "model", "reference": home / "reference"}, tmp_path / name, params)
+        found = column(tmp_path / name, "loss")
+        assert len(found) == 2 and all(map(math.isfinite, found)) and found[0] != found[1], name
 
 
 @pytest.fixture(scope="module")
-def trl_batch(tmp_path_factory: pytest.TempPathFactory) -> tuple[Any, dict[str, torch.Tensor], preference.Scores]:
-    """TRL's trainer on a Llama, a batch of pairs as it collates them, and the same figures worked out by ourselves."""
-    from trl import DPOConfig, DPOTrainer
-
-    home = corpus.build(tmp_path_factory.mktemp("corpus"))
-    tokenizer = AutoTokenizer.from_pretrained(home["tokenizer"])
-    torch.manual_seed(0)
-    model = AutoModelForCausalLM.from_config(presets.build("tiny", len(tokenizer), 128))
-    rows, _ = data.preferences(home["pairs"] / "preferences" / "train.parquet", tokenizer, 128)
-    chosen_ref, rejected_ref = torch.randn(2, 6, generator=torch.Generator().manual_seed(1)) * 3 - 100
-    config = DPOConfig(
-        output_dir=str(tmp_path_factory.mktemp("trl")), use_cpu=True, bf16=False, gradient_checkpointing=False, report_to=[],
-        max_length=None, beta=0.3, precompute_ref_log_probs=True, precompute_ref_batch_size=4,
-    )  # fmt: skip
-
-    class Ready(DPOTrainer):
-        def _prepare_dataset(self, dataset: Any, *args: Any) -> Any:
-            return dataset
-
-        def _precompute_ref_logps(self, dataset: Any, *args: Any) -> Any:
-            return dataset
-
-    trainer = Ready(model=model, args=config, train_dataset=rows, processing_class=tokenizer)
-    batch = trainer.data_collator([rows[number] for number in range(6)])
-    batch |= {"ref_chosen_logps": chosen_ref, "ref_rejected_logps": rejected_ref}
-    sums = {side: [] for side in ("chosen_ids", "rejected_ids")}
-    for number in range(6):
-        for side, found in sums.items():
-            prompt, answer = rows[number]["prompt_ids"], rows[number][side]
-            logits = model(input_ids=torch.tensor([prompt + answer])).logits[0, len(prompt) - 1 : -1].detach()
-            found.append(-torch.nn.functional.cross_entropy(logits, torch.tensor(answer), reduction="sum"))
-    counts = [torch.tensor([float(len(rows[number][side])) for number in range(6)]) for side in sums]
-    scores = preference.Scores(*(torch.stack(found) for found in sums.values()), chosen_ref, rejected_ref, *counts)
-    return trainer, batch, scores
-
-
-@pytest.mark.parametrize("kind", KINDS)
-def test_every_loss_is_trls(trl_batch: tuple[Any, dict[str, torch.Tensor], preference.Scores], kind: str) -> None:
-    trainer, batch, scores = trl_batch
-    smoothing = 0.1 if kind in ("robust", "exo_pair", "aot", "aot_unpaired") else 0.0
-    trainer.loss_types, trainer.loss_weights, trainer.label_smoothing = [kind], [1.0], smoothing
-    trainer.model.eval()
-    with torch.no_grad():
-        theirs = trainer.compute_loss(trainer.model, dict(batch)).item()
-    assert preference.loss(kind, scores, beta=0.3, smoothing=smoothing).mean().item() == pytest.approx(theirs, rel=1e-4)
+def learners(folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    """A decoder and a T5 after a step of DPO; each with the reference that it then is not equal to."""
+    homes = {name: tmp_path_factory.mktemp(name) for name in ("decoder", "t5")}
+    for name, model in (("decoder", corpus_model(folders, homes["decoder"] / "base")), ("t5", folders["model"])):
+        tuned("dpo", folders | {"model": model}, homes[name], dpo.Params(**QUICK | {"epochs": 0.06}))
+    return homes
 
 
 def test_smoothing_that_would_do_nothing_is_refused() -> None:

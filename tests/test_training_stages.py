@@ -65,7 +65,9 @@ def tuned(
         "out": str(home / "out"),
         "scratch": str(home / "scratch"),
     }
-    if stage == "dpo":
+    if stage == "dpo" and "reference" in folders:
+        inputs["reference"] = str(folders["reference"])
+    elif stage == "dpo":
         (home / "reference").mkdir(exist_ok=True)
         engine.run(described | {"stage": "reference", "out": str(home / "reference")}, lambda event, **fields: None)
         inputs["reference"] = str(home / "reference")
