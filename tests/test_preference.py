@@ -211,10 +211,10 @@ def test_kl_is_that_of_whole_distributions_at_each_token_of_an_answer(folders: d
 
 
 @pytest.mark.parametrize("lora", [None, Lora(rank=4, dropout=0.0)])
-def test_a_decoders_kl_begins_at_nothing_and_grows(folders: dict[str, Path], tmp_path: Path, lora: Lora | None) -> None:
+def test_a_decoders_kl_grows_with_the_steps(folders: dict[str, Path], tmp_path: Path, lora: Lora | None) -> None:
     given = folders | {"model": corpus_model(folders, tmp_path / "base")}
     params = dpo.Params(**QUICK | {"epochs": 0.3, "eval_steps": 1, "log_steps": 1}, lora=lora, warmup=0.4)
     tuned("dpo", given, tmp_path / "dpo", params)
     kl = column(tmp_path / "dpo", "eval_kl")
-    assert len(kl) == len(column(tmp_path / "dpo", "loss")) == 4 and 0 <= kl[0] < kl[1] < kl[3]
+    assert len(kl) == len(column(tmp_path / "dpo", "loss")) == 4 and 0 < kl[0] < kl[-1]
     assert {"chosen_reward", "rejected_reward", "eval_chosen_reward"} <= set().union(*map(dict.keys, log(tmp_path / "dpo")))
