@@ -12,11 +12,12 @@ from prefect import flow
 from flows.form import RecipeForm, RecipeName, chosen, parsed
 from flows.graph import graph
 from flows.recipe import Recipe
-from flows.walk import Outcome, run_name, walk
+from flows.walk import Outcome, plainly, run_name, walk
 from tasks.build import Drift
 
 
 @flow(name="corpus", flow_run_name=run_name, persist_result=False, validate_parameters=False)
+@plainly
 def corpus(
     recipe: RecipeForm,
     refresh: tuple[str, ...] = (),
@@ -37,6 +38,7 @@ def corpus(
 
 
 @flow(name="corpus", flow_run_name=run_name, persist_result=False, validate_parameters=False)
+@plainly
 def named(
     recipe: RecipeName = "sample",
     changes: tuple[str, ...] = (),

@@ -48,6 +48,7 @@ def client(url: str) -> dict[str, str]:
         **QUIET,
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT),
         "PREFECT_LOGGING_EXTRA_LOGGERS": "hanlin",
+        "PREFECT_LOGGING_TO_API_WHEN_MISSING_FLOW": "ignore",  # the worker's own lines are of no run
         "PREFECT_WORKER_QUERY_SECONDS": "5",
     } | os.environ
     settings |= {"PREFECT_API_URL": url, "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false"}

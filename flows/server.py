@@ -1,4 +1,5 @@
-"""A Prefect API for a run started in a terminal: the one that is configured, one that already runs here, or one of our own for its length.
+"""A Prefect API for a run started in a terminal: the one that is configured, one that already runs here (`hanlin up`, or Prefect's own
+command), or one of our own for its length.
 
 Our own server uses Prefect's usual database, so `prefect server start` shows the run afterwards. It runs under the supervisor, so
 it ends with this process however this process ends (Prefect's own temporary server would be orphaned by a `kill -9`).
@@ -6,7 +7,9 @@ it ends with this process however this process ends (Prefect's own temporary ser
 
 from __future__ import annotations
 
+import base64
 import contextlib
+import json
 import os
 import socket
 import subprocess
@@ -15,7 +18,10 @@ import time
 import urllib.error
 import urllib.request
 from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
 
+from flows import profile
 from tasks.child import supervised
 
 DEFAULT = "http://127.0.0.1:4200/api"  # where `prefect server start` listens
@@ -26,13 +32,22 @@ _own: list[str] = []  # API address of our own server, while there is one
 @contextlib.contextmanager
 def api() -> Iterator[str]:
     """Make Prefect talk to a server while in the `with` block; gives its API address."""
-    from prefect.settings import PREFECT_API_URL, PREFECT_FLOWS_HEARTBEAT_FREQUENCY, temporary_settings
+    from prefect.settings import (
+        PREFECT_API_AUTH_STRING,
+        PREFECT_API_URL,
+        PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
+        PREFECT_HOME,
+        temporary_settings,
+    )
 
-    if url := PREFECT_API_URL.value():
-        yield url
-    elif healthy(DEFAULT):
-        with temporary_settings({PREFECT_API_URL: DEFAULT}):
-            yield DEFAULT
+    ours = running(PREFECT_HOME.value() / "hanlin")
+    there = [f"{ours['address']}/api"] if ours else []
+    url = PREFECT_API_URL.value() or next((url for url in [*there, DEFAULT] if healthy(url)), None)
+    if url:
+        # signs of life as often as the rule about lost runs expects them (`prefect.yaml`)
+        beat = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: profile.HEARTBEAT, PREFECT_API_AUTH_STRING: profile.auth()}
+        with temporary_settings({PREFECT_API_URL: url, **beat}):
+            yield url
     else:
         # nobody watches a server that ends with the run, and stopping the heartbeat costs a second
         with own_server() as url, temporary_settings({PREFECT_API_URL: url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
@@ -42,6 +57,14 @@ def api() -> Iterator[str]:
             finally:
                 _own.remove(url)
                 _deliver()
+
+
+def running(home: Path) -> dict[str, Any] | None:
+    """What the `hanlin up` of a PREFECT_HOME says of itself (`pid`, `address`, `store`, `worker`, `since`); None where there is none."""
+    try:
+        return json.loads((home / "up.json").read_text("utf-8"))
+    except (OSError, ValueError):
+        return None
 
 
 def watched() -> bool:
@@ -67,6 +90,19 @@ def healthy(url: str, timeout: float = 1.0) -> bool:
             return answer.status == 200 and answer.read().strip() == b"true"
     except (OSError, urllib.error.URLError):
         return False
+
+
+def report_link(key: str, page: Path) -> str:
+    """Where a browser finds a report: on the server that we talk to, if it serves this store (`hanlin up` does), else the file."""
+    from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL
+
+    path = f"/hanlin/reports/{key}"
+    request = urllib.request.Request(f"{(PREFECT_API_URL.value() or '').removesuffix('/api')}{path}", method="HEAD")
+    if both := PREFECT_API_AUTH_STRING.value():
+        request.add_header("Authorization", f"Basic {base64.b64encode(both.get_secret_value().encode()).decode()}")
+    with contextlib.suppress(OSError, ValueError), urllib.request.urlopen(request, timeout=5):
+        return path
+    return page.as_uri()
 
 
 @contextlib.contextmanager

@@ -5,39 +5,64 @@ Prefect's own result cache stays off: its default key holds the run's id, and th
 
 from __future__ import annotations
 
+import contextlib
+import errno
 import logging
-import threading
-import time
-from collections.abc import Callable
+from collections.abc import Iterator
 from typing import Any
 
+import httpx
 from prefect import Task, task
-from prefect.artifacts import create_progress_artifact, create_table_artifact, update_progress_artifact
+from prefect.artifacts import create_table_artifact
 from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
-from prefect.states import Completed
+from prefect.concurrency.sync import concurrency
+from prefect.exceptions import ObjectNotFound
+from prefect.states import Completed, Failed
 
 from flows.graph import Node
+from flows.live import Reporter
 from flows.plan import duration
-from tasks.build import Built, Drift, Input, build
-from tasks.stage import Progress, Resources
+from tasks import device
+from tasks.build import Built, Drift, Input, StageFailed, build
+from tasks.lease import LeaseLost
+from tasks.stage import Resources
 from tasks.store import Record, Store
 
-LOG_EVERY = 10.0  # seconds between progress lines in the run's log
-SHOW_EVERY = 2.0  # seconds between updates of the progress artifact (each costs client and server about 50 ms of a core)
-
-watchers: list[Callable[[str, Progress], None]] = []  # told of every step, such as the terminal's live line
+AGAIN = [10, 60, 300]  # seconds before a stage that met a passing trouble is tried again
+LEASE = 60  # seconds after which the place of a killed run on a device is free
+PASSING = {
+    number
+    for name in (
+        "EIO",
+        "ESTALE",
+        "EAGAIN",
+        "EBUSY",
+        "ENOLCK",
+        "ETIMEDOUT",
+        "ECONNRESET",
+        "ENETDOWN",
+        "ENETUNREACH",
+        "EHOSTUNREACH",
+    )
+    if (number := getattr(errno, name, None))
+}
 
 
 def stage_task(
     node: Node, store: Store, inputs: dict[str, Input], resources: Resources, *, refresh: bool, drift: Drift, by: dict[str, str]
 ) -> Task[[], Any]:
-    """The Prefect task of a node, named as the node is. Takes no arguments, so that Prefect has nothing to inspect or to store."""
+    """The Prefect task of a node. Takes no arguments, so that Prefect has nothing to inspect or to store.
+
+    It ends in a state whose message is the reason in one sentence. What passes by itself is tried again; what a person must
+    mend is not, nor what took longer than `resources.hours`.
+    """
 
     def run() -> State[Any]:
-        with Reporter(node.name) as reporter:
-            return _state(
-                build(
+        try:
+            with Reporter(node.name) as reporter:
+                built = build(
                     store,
                     node.stage,
                     node.params,
@@ -47,11 +72,67 @@ def stage_task(
                     refresh=refresh,
                     drift=drift,
                     progress=reporter,
+                    slot=lambda: _slot(node.name, resources),
                     run=by,
                 )
-            )
+        except StageFailed as failure:
+            return Failed(message=str(failure), data=failure)
+        return _state(built)
 
-    return task(name=node.name, task_run_name=node.name, cache_policy=NO_CACHE, persist_result=False)(run)
+    hours = resources.hours.get(node.name)
+    return task(
+        name=node.name,
+        task_run_name=f"{node.name} · {node.stage.title}",
+        cache_policy=NO_CACHE,
+        persist_result=False,
+        retries=len(AGAIN),
+        retry_delay_seconds=AGAIN,
+        retry_jitter_factor=0.2,
+        retry_condition_fn=_passes,
+        timeout_seconds=3600 * hours if hours else None,
+    )(run)
+
+
+def _passes(task: Any, task_run: Any, state: State[Any]) -> bool:
+    """Whether a failed stage should be tried again: the network, the store's disk or a lock, but nothing that a person must mend."""
+    if state.name == "TimedOut":
+        return False
+    failure = state.result(raise_on_failure=False)
+    return isinstance(failure, BaseException) and passing(failure)
+
+
+def passing(failure: BaseException | None) -> bool:
+    """Whether a trouble is likely to be gone in a while: it, or what caused it."""
+    while failure is not None:
+        if isinstance(failure, ConnectionError | TimeoutError | LeaseLost | httpx.TransportError):
+            return True
+        if isinstance(failure, httpx.HTTPStatusError) and failure.response.status_code >= 500:
+            return True
+        if isinstance(failure, OSError) and failure.errno in PASSING:
+            return True
+        failure = failure.__cause__
+    return False
+
+
+@contextlib.contextmanager
+def _slot(name: str, resources: Resources) -> Iterator[None]:
+    """A child's turn on a device of this machine, among the runs of one server: `hanlin worker` sets how many there are."""
+    limit, places = device.limit(resources)
+    if not limit or not _limited(limit):
+        yield
+        return
+    logging.getLogger(f"hanlin.{name}").debug("takes %d of %s", places, limit)
+    with concurrency(limit, occupy=places, lease_duration=LEASE, strict=False, raise_on_lease_renewal_failure=False):
+        yield
+
+
+def _limited(limit: str) -> bool:
+    try:
+        with get_client(sync_client=True) as client:
+            client.read_global_concurrency_limit_by_name(limit)
+    except ObjectNotFound:
+        return False
+    return True
 
 
 def _state(built: Built) -> State[Any]:
@@ -94,60 +175,3 @@ def _facts(built: Built) -> list[dict[str, str]]:
         )
     facts += [(name, f"{value:,.6g}") for name, value in record.stats.items() if isinstance(value, int | float)]
     return [{"fact": name, "value": value} for name, value in facts]
-
-
-class Reporter:
-    """Takes a stage's progress to the run's log, to a progress artifact and to the watchers, each at its own pace."""
-
-    def __init__(self, name: str):
-        self.name = name
-        self._log = logging.getLogger(f"hanlin.{name}")
-        self._artifact: Any = None
-        self._shown = self._logged = time.monotonic()
-        self._latest: Progress | None = None
-        self._lock = threading.Lock()
-
-    def __enter__(self) -> Reporter:
-        return self
-
-    def __exit__(self, *exc: object) -> None:
-        if self._artifact is not None and self._latest is not None:
-            self._show(self._latest)
-
-    def __call__(self, now: Progress) -> None:
-        for watcher in watchers:
-            watcher(self.name, now)
-        with self._lock:
-            clock, self._latest = time.monotonic(), now
-            if clock - self._shown >= SHOW_EVERY:
-                self._shown = clock
-                self._show(now)
-            if clock - self._logged >= LOG_EVERY:
-                self._logged = clock
-                self._log.info(line(now), extra={"live": True})
-
-    def _show(self, now: Progress) -> None:
-        percent = 100 * now.done / now.total if now.total else 0.0
-        if self._artifact is None:
-            self._artifact = create_progress_artifact(percent, key=f"progress-{self.name}", description=line(now))
-        else:
-            update_progress_artifact(self._artifact, progress=percent, description=line(now))
-
-
-def line(now: Progress) -> str:
-    """`step 120/400 30%  loss 3.214  lr 1.0e-02  8.1k tok/s  ETA 0:41`"""
-    parts = [
-        f"{now.unit} {now.done:,.0f}/{now.total:,.0f} {100 * now.done / now.total:.0f}%"
-        if now.total
-        else f"{now.unit} {now.done:,.0f}"
-    ]
-    for name, value in now.figures.items():
-        if name == "eta":
-            parts.append(f"ETA {int(value) // 60}:{int(value) % 60:02d}")
-        elif name == "tokens_per_second":
-            parts.append(f"{value / 1000:.1f}k tok/s")
-        elif name == "lr":
-            parts.append(f"lr {value:.1e}")
-        else:
-            parts.append(f"{name.replace('_', ' ')} {value:.4g}")
-    return "  ".join(parts)

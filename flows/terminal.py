@@ -37,7 +37,7 @@ class Terminal(logging.Handler):
         self._write(f"{mark} {name:<20} {text}\n")
 
     def watch(self, name: str, now: Progress) -> None:
-        from flows.tasks import line
+        from flows.live import line
 
         if self.live and time.monotonic() - self._drawn > 0.2:
             self._drawn = time.monotonic()
@@ -66,15 +66,19 @@ def run_in_terminal(recipe: Recipe, flow: Flow, options: dict[str, Any], as_json
     outcome: dict[str, Any] = {"status": "failed", "run_id": None, "report": None, "artifacts": {}}
     try:
         with api() as url:
+            from prefect import tags
+
             from flows.corpus import corpus
+            from flows.live import watchers
             from flows.pipeline import pipeline
-            from flows.tasks import watchers
+            from flows.profile import TAG
 
             logging.getLogger("hanlin").addHandler(terminal)
             logging.getLogger("hanlin").setLevel(logging.INFO)
             watchers.append(terminal.watch)
             terminal.say("run", f"recipe {recipe.name}, store {store_folder()}, Prefect at {url}")
-            state = {"pipeline": pipeline, "corpus": corpus}[flow](recipe, **options, return_state=True)
+            with tags(TAG):
+                state = {"pipeline": pipeline, "corpus": corpus}[flow](recipe, **options, return_state=True)
             outcome["run_id"] = str(state.state_details.flow_run_id)
             outcome["artifacts"] = state.result()
             outcome["status"] = "completed"

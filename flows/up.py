@@ -19,11 +19,11 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from types import FrameType
-from typing import IO, Any
+from typing import IO
 
 from flows import profile
 from flows.declare import apply
-from flows.server import PATIENCE, healthy
+from flows.server import PATIENCE, healthy, running
 from tasks.child import importable, supervised
 from tasks.store import store_folder
 
@@ -230,14 +230,6 @@ def only_one(home: Path) -> Iterator[IO[str] | None]:
             yield notes
         finally:
             notes.truncate(0)
-
-
-def running(home: Path) -> dict[str, Any] | None:
-    """What the `hanlin up` of this PREFECT_HOME says of itself; None where there is none."""
-    try:
-        return json.loads((home / "up.json").read_text("utf-8"))
-    except (OSError, ValueError):
-        return None
 
 
 def show_what_runs(home: Path, options: Options) -> int:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import logging
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
 from prefect import runtime
 from prefect.artifacts import create_link_artifact, create_table_artifact
 from prefect.client.schemas.objects import State
+from prefect.states import Failed
 
 from flows.gate import Gate, Refused
 from flows.graph import Made, Node, entries
 from flows.plan import plan, rows
 from flows.recipe import Recipe
+from flows.server import report_link
 from flows.tasks import stage_task
 from tasks import contract, tables
 from tasks.build import Drift, StageFailed, explain
@@ -35,6 +38,28 @@ def run_name() -> str:
     return Path(given["file"]).stem if given.get("file") else str(recipe)
 
 
+def plainly(run: Callable[..., Outcome]) -> Callable[..., Outcome | State[Any]]:
+    """Make a flow end with its reason as the first line of its state, where the reason is one that a person can mend."""
+
+    @functools.wraps(run)
+    def inner(*given: Any, **named: Any) -> Outcome | State[Any]:
+        try:
+            return run(*given, **named)
+        except (ValueError, OSError, StageFailed) as failure:
+            logging.getLogger(f"hanlin.{runtime.flow_run.flow_name}").error("%s", failure)
+            return Failed(message=reason(failure), data=failure)
+
+    return inner
+
+
+def reason(failure: Exception) -> str:
+    """What went wrong, all of it in the first line: that is what a list of runs shows."""
+    first, *more = str(failure).splitlines() or [type(failure).__name__]
+    points = [line.strip().removeprefix("- ") for line in more if line.startswith("  - ")]
+    rest = [line for line in more if not line.startswith("  - ")]
+    return "\n".join([f"{first}: {'; '.join(points)}" if points else first, *rest])
+
+
 def walk(
     recipe: Recipe, nodes: list[Node], *, refresh: Sequence[str], until: str, drift: Drift, accept: Sequence[str]
 ) -> Outcome:
@@ -43,6 +68,9 @@ def walk(
     The run's first artifact is the plan, its last the key figures. Data stages are held to their contract.
     """
     log = logging.getLogger(f"hanlin.{runtime.flow_run.flow_name}")
+    for name in recipe.resources.hours:
+        if name not in (names := [node.name for node in nodes]):
+            raise ValueError(f"resources.hours.{name}: no such stage; its stages: {', '.join(names)}")
     nodes = _until(nodes, until, [*refresh, *accept], recipe)
     for name in accept:
         if not contract.applies(name):
@@ -85,10 +113,10 @@ def walk(
     if "report" in made:
         page = store.object(made["report"].key) / "report.html"
         figures = json.loads((page.parent / "figures.json").read_text("utf-8"))
-        create_table_artifact(
-            figures["rows"], key="figures", description=f"# Key figures of {recipe.name}\nFull report: `{page}`"
-        )
-        create_link_artifact(page.as_uri(), key="report", link_text=str(page))
+        link = report_link(made["report"].key, page)
+        about = f"# Key figures of {recipe.name}\n[Full report]({link}), which is `{page}`"
+        create_table_artifact(figures["rows"], key="figures", description=about)
+        create_link_artifact(link, key="report", link_text=f"Report of {recipe.name}", description=f"`{page}`")
     reused = {name: state.name == "Cached" for name, state in states.items()}
     log.info("%d stages reused, %d built", sum(reused.values()), len(reused) - sum(reused.values()))
     return {name: {"key": record.key, "digest": record.digest, "reused": reused[name]} for name, record in made.items()}

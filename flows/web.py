@@ -20,11 +20,6 @@ from tasks.store import Store, store_folder
 REPORTS = "/hanlin/reports"
 
 
-def report(key: str) -> str:
-    """The path of an artifact's page on a server of ours."""
-    return f"{REPORTS}/{key}"
-
-
 def app() -> FastAPI:
     """For `uvicorn --factory flows.web:app`."""
     from prefect.server.api.server import create_app

@@ -9,6 +9,7 @@
 
 from __future__ import annotations
 
+import collections
 import contextlib
 import datetime
 import logging
@@ -38,6 +39,7 @@ from prefect.types._datetime import now
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
 
 from flows.profile import POOL
+from tasks import device
 
 LOOK = 15.0  # seconds between looks for lost runs
 GRACE = 25  # seconds that a run gets to end its training child and to say how it ended
@@ -66,23 +68,27 @@ class Worker(ProcessWorker):
 
     def __init__(self, **given: Any):
         super().__init__(**given)
-        self.at_work: set[UUID] = set()
-        self.draining = False
+        self.at_work: dict[UUID, int] = {}  # run → its process
+        self.draining = self.hurried = False
 
     async def get_and_submit_flow_runs(self) -> list[FlowRun]:
         return [] if self.draining else await super().get_and_submit_flow_runs()
 
     async def run(self, flow_run: FlowRun, configuration: Any, task_status: Any = None) -> ProcessWorkerResult:
-        self.at_work.add(flow_run.id)
+        class Noted:
+            def started(_, pid: int) -> None:  # noqa: N805
+                self.at_work[flow_run.id] = pid
+                task_status.started(pid)
+
         try:
-            return await super().run(flow_run, configuration, task_status)
+            return await super().run(flow_run, configuration, Noted())
         finally:
-            self.at_work.discard(flow_run.id)
+            self.at_work.pop(flow_run.id, None)
 
     @property
     def mine(self) -> set[UUID]:
         """Runs that have a process here, or are about to."""
-        return self.at_work | self._submitting_flow_run_ids
+        return set(self.at_work) | self._submitting_flow_run_ids
 
 
 Worker.type = ProcessWorker.type  # what the pool's is
@@ -92,43 +98,72 @@ def main(told_by_stdin: bool) -> None:
     """Work until told to stop. `told_by_stdin`: whoever started us says `drain` or `stop` there, and its end is our end too."""
     if told_by_stdin:
         threading.Thread(target=_listen, daemon=True).start()
+    if not device.devices():
+        os.environ.setdefault("HANLIN_DEVICES", "cpu")  # without a GPU, one run at a time trains on the processors
     anyio.run(serve, Worker(name=socket.gethostname(), work_pool_name=POOL))
 
 
 async def serve(worker: Worker) -> None:
+    """Work until drained. Told twice, end the runs first."""
     cut_off: set[UUID] = set()
-    async with anyio.create_task_group() as group:
+    # signals are ours to the very end: one that comes while runs are being ended must not end us first
+    with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as received:
 
-        async def signals() -> None:
-            with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as received:
-                async for _ in received:
-                    if worker.draining:
-                        cut_off.update(worker.at_work)
-                        log.warning("stopping at once; %d runs go on when a worker is there again", len(cut_off))
-                        group.cancel_scope.cancel()
+        async def obey() -> None:
+            async for _ in received:
+                if not worker.draining:
                     worker.draining = True
                     log.warning("draining: no new runs; waiting for %d runs to end", len(worker.mine))
+                elif not worker.hurried:
+                    worker.hurried = True
+                    log.warning("stopping at once; %d runs go on when a worker is there again", len(worker.mine))
 
-        async def drained() -> None:
+        async def end_when_drained() -> None:
             while not worker.draining or worker.mine:
+                if worker.hurried:  # told by us: Prefect would kill their supervisors, and the children outlive them
+                    for run, pid in worker.at_work.items():
+                        if run not in cut_off:
+                            cut_off.add(run)
+                            with contextlib.suppress(ProcessLookupError):
+                                os.kill(pid, signal.SIGTERM)
                 await anyio.sleep(0.2)
-            group.cancel_scope.cancel()
+            work.cancel_scope.cancel()
 
-        group.start_soon(signals)
-        group.start_soon(drained)
-        group.start_soon(_look_after, worker)
-        await worker.start()
-    if cut_off:
-        with contextlib.suppress(Exception), anyio.move_on_after(10):  # the server may be gone; the next worker finds them then
-            async with get_client() as client:
-                for run in cut_off:
-                    await _again(client, run, "its worker was stopped; the run goes on when a worker is there")
+        async with anyio.create_task_group() as around:
+            around.start_soon(obey)
+            async with anyio.create_task_group() as work:
+                work.start_soon(end_when_drained)
+                work.start_soon(_look_after, worker)
+                work.start_soon(worker.start)
+            with (
+                contextlib.suppress(Exception),
+                anyio.move_on_after(10),
+            ):  # the server may be gone; the next worker finds them then
+                await _put_back(cut_off)
+            around.cancel_scope.cancel()
+
+
+async def _put_back(runs: set[UUID]) -> None:
+    async with get_client() as client:
+        for run in runs:
+            await _again(client, run, "its worker was stopped; the run goes on when a worker is there")
+
+
+async def limit_devices(client: PrefectClient) -> None:
+    """One training job a device of this machine, as limits that the UI shows."""
+    kinds = collections.Counter(name.partition(":")[0] for name in device.devices())
+    for kind, count in kinds.items():
+        await client.upsert_global_concurrency_limit_by_name(device.limit_name(kind), count)
 
 
 async def _look_after(worker: Worker) -> None:
+    limited = False
     while True:
         try:
             async with get_client() as client:
+                if not limited:
+                    await limit_devices(client)
+                    limited = True
                 await take_up(client, worker)
         except Exception as failure:  # the server is away; look again later
             log.debug("could not look for lost runs: %s", failure)

@@ -83,15 +83,8 @@ def build(
             discard(work / "out")
             (work / "out").mkdir(parents=True)
             (work / "stage").write_text(name, "utf-8")
-            job = Job(
-                work / "out",
-                work / "scratch",
-                resources,
-                log.info,
-                _checked(progress, held.check),
-                slot,
-                store.find_shard(identity),
-            )
+            tell, shards = _checked(progress, held.check), store.find_shard(identity)
+            job = Job(work / "out", work / "scratch", resources, log.info, tell, shards, slot=slot)
             started = time.time()
             stats = stage(job, params, **{role: given.value for role, given in inputs.items()})
             made = _made(stage, resources, started, run or {}) | _pieces(job)

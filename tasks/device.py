@@ -46,12 +46,12 @@ def devices() -> list[str]:
 
 
 def wanted(resources: Resources) -> tuple[list[str], int]:
-    """The devices that a child could run on, and how many of them it takes."""
+    """The devices that a child could run on, and how many of them it takes here."""
     there = devices()
     kinds = [resources.device] if resources.device != "auto" else ["cuda", "mps", "cpu"]
     for kind in kinds:
         if fitting := [name for name in there if name.partition(":")[0] == kind]:
-            return fitting, min(resources.processes, len(fitting))
+            return fitting, min(resources.processes // resources.machines, len(fitting))
     return [], 0
 
 

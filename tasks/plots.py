@@ -70,6 +70,19 @@ _STYLE = {
     "axes.facecolor": "none",
 }
 
+# what a drawing by itself says instead: the colours of a light page
+_LIGHT = {
+    "currentColor": "#1f1e1c",
+    "var(--muted)": "#6d6a64",
+    "var(--rule)": "#e4e0d8",
+    "var(--faint)": "#d3d0c8",
+    "var(--page)": "#ffffff",
+    "var(--c1)": "#2c69ad",
+    "var(--c2)": "#cc5a1f",
+    "var(--c3)": "#0d8468",
+    "var(--c4)": "#98478a",
+}
+
 WIDTH = 4.2  # of a chart, in inches
 BUCKETS = 150  # points a line is drawn with: more than a 380-pixel chart can show, few enough to keep the page light
 
@@ -174,6 +187,17 @@ def shares(name: str, rows: Sequence[Sequence[float]]) -> str:
             fontsize=9.5,
         )
     return result[0]
+
+
+def alone(svg: str) -> str:
+    """A drawing as a picture of its own, on white, for where no page colours it."""
+    for said, colour in _LIGHT.items():
+        svg = svg.replace(said, colour)
+    box = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)
+    assert box, "drawings start at the origin"
+    size = f'width="{2 * float(box[1]):.0f}" height="{2 * float(box[2]):.0f}" font-family="sans-serif"'
+    svg = svg.replace("<svg ", f'<svg xmlns="http://www.w3.org/2000/svg" {size} ', 1)
+    return re.sub(r"^<svg[^>]*>", lambda head: head[0] + '<rect width="100%" height="100%" fill="#ffffff"/>', svg)
 
 
 def _buckets(x: Sequence[float], y: Sequence[float]) -> tuple[list[float], list[float], list[float], list[float]]:

@@ -123,11 +123,11 @@ class Job:
     resources: Resources = field(default_factory=Resources)
     log: Callable[[str], None] = lambda text: None
     progress: Callable[[Progress], None] = lambda progress: None
-    slot: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext  # its turn on a device, where runs queue
     find_shard: Callable[[str], Callable[[Path], None] | None] = lambda key: None  # copies a shard out of an earlier artifact
     shards: dict[str, dict[str, Any]] = field(default_factory=dict)  # filled by `collect`, kept in the record
     reused: set[str] = field(default_factory=set)  # keys of shards that an earlier artifact had
     built: set[str] = field(default_factory=set)  # keys of shards that were nowhere
+    slot: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext  # its turn on a device, where runs queue
 
     def __post_init__(self) -> None:
         self.out.mkdir(parents=True, exist_ok=True)

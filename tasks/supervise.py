@@ -2,12 +2,13 @@
 
 Its standard input is a pipe whose other end the caller holds. When the caller ends, however it ends (a `kill -9` included), the
 kernel closes the pipe; this process then ends the child and everything the child started: first SIGTERM, so that a trainer
-can save, then SIGKILL. Standard output is the child's.
+can save, then SIGKILL. Should this process itself be killed, the kernel tells the child (Linux). Standard output is the child's.
 """
 
 from __future__ import annotations
 
 import contextlib
+import ctypes
 import os
 import signal
 import subprocess
@@ -17,11 +18,17 @@ import threading
 GRACE = 10.0  # seconds between asking and killing
 
 
+def _end_with_parent() -> None:
+    """In the child, before it becomes the command: ask for SIGTERM when its parent dies."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+
+
 def main(command: list[str]) -> int:
     grace = GRACE
     if command[0] == "--grace":
         grace, command = float(command[1]), command[2:]
-    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True)
+    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=_end_with_parent)
 
     def signal_group(number: int) -> None:
         with contextlib.suppress(ProcessLookupError):
