@@ -337,7 +337,7 @@ def _cross_checks(data: dict[str, Any], flow: Flow) -> list[str]:
             near = difflib.get_close_matches(str(name), map(str, sources), 1)
             hint = f"did you mean {near[0]!r}?" if near else f"sources: {', '.join(map(str, sources))}"
             problems.append(f"filter.sources.{name}: no source of this name; {hint}")
-    if isinstance(data.get("split"), dict) and "use" in data["split"]:
+    if isinstance(data.get("split"), dict) and data["split"].get("use"):
         problems.append("split.use: decided by sources.<name>.use; remove it here")
     return problems
 

@@ -25,9 +25,13 @@ def app() -> FastAPI:
     from prefect.server.api.server import create_app
 
     server = create_app(final=True)
+    add_reports(server)
+    return server
+
+
+def add_reports(server: FastAPI) -> None:
     server.router.add_api_route(f"{REPORTS}/{{key}}", _report, include_in_schema=False, methods=["GET", "HEAD"])
     server.router.routes.insert(0, server.router.routes.pop())  # before the UI, which takes every path
-    return server
 
 
 def _report(key: str, request: Request) -> Response:

@@ -28,6 +28,7 @@ import anyio
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.filters import (
     FlowRunFilter,
+    FlowRunFilterId,
     FlowRunFilterState,
     FlowRunFilterStateType,
     WorkPoolFilter,
@@ -207,6 +208,9 @@ async def _restart(client: PrefectClient, run: FlowRun) -> None:
     crashes = sum(state.is_crashed() for state in await client.read_flow_run_states(run.id))
     if crashes <= RESTARTS:
         log.warning("run %s lost its process; it is started again", run.name)
+        for task in await client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[run.id]))):
+            if task.state is not None and task.state.is_running():  # nobody is left to say so
+                await client.set_task_run_state(task.id, Crashed(message="its process ended"), force=True)
         await _again(
             client, run.id, f"started again after a crash, the {_ordinal(crashes)} of this run", delay=5 * 4 ** (crashes - 1)
         )

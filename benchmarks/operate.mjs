@@ -1,0 +1,68 @@
+// Drives the Prefect UI as an operator would, for `operate.py`: node operate.mjs ADDRESS FOLDER, then one command a line on stdin.
+import { createRequire } from 'node:module';
+import readline from 'node:readline';
+
+const [, , address, folder] = process.argv;
+const { chromium } = createRequire(`${process.env.PLAYWRIGHT_HOME}/`)('playwright-core');
+const quiet = ['--no-sandbox', '--disable-gpu', '--disable-background-networking'];
+const browser = await chromium.launch({ executablePath: process.env.CHROMIUM ?? '/usr/bin/chromium', args: quiet });
+const page = await browser.newPage({ viewport: { width: 1400, height: 1000 } });
+page.setDefaultTimeout(240_000);
+
+const commands = {
+  // a page of the UI, once a text is on it
+  async open({ path, text, name }) {
+    await page.goto(`${address}${path}`, { waitUntil: 'commit' });
+    if (text) await page.getByText(text).first().waitFor();
+    return shot(name);
+  },
+  async fill({ label, value }) {
+    await page.getByLabel(label, { exact: false }).first().fill(value);
+  },
+  async choose({ label, value }) {
+    await page.getByLabel(label, { exact: false }).first().click();
+    await page.getByRole('option', { name: value, exact: true }).click();
+  },
+  async click({ button, name }) {
+    await page.getByRole('button', { name: button }).first().click();
+    return shot(name);
+  },
+  async see({ text, name }) {
+    await page.getByText(text).first().waitFor();
+    return shot(name);
+  },
+  async tab({ tab, name }) {
+    await page.getByRole('tab', { name: tab }).click();
+    return shot(name);
+  },
+  async follow({ link, name }) {
+    const target = page.getByRole('link', { name: link }).first();
+    const opened = page.context().waitForEvent('page', { timeout: 5000 }).catch(() => page);
+    await target.click();
+    const there = await opened;
+    await there.waitForLoadState();
+    if (name) await there.screenshot({ path: `${folder}/${name}.png` });
+    return { url: there.url(), title: await there.title() };
+  },
+  async text() {
+    return { text: await page.locator('body').innerText(), url: page.url() };
+  },
+};
+
+async function shot(name) {
+  if (!name) return {};
+  await page.waitForTimeout(1500);
+  await page.screenshot({ path: `${folder}/${name}.png`, fullPage: true });
+  return { url: page.url() };
+}
+
+for await (const line of readline.createInterface({ input: process.stdin })) {
+  const { command, ...given } = JSON.parse(line);
+  try {
+    console.log(JSON.stringify({ ok: true, ...((await commands[command](given)) ?? {}) }));
+  } catch (failure) {
+    await page.screenshot({ path: `${folder}/failed.png`, fullPage: true }).catch(() => {});
+    console.log(JSON.stringify({ ok: false, error: `${failure}`.split('\n')[0] }));
+  }
+}
+await browser.close();

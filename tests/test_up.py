@@ -1,0 +1,316 @@
+"""What an operator starts and fills in: settings, `prefect.yaml`, forms, refusals, reports over http; and `hanlin up` itself, once."""
+
+from __future__ import annotations
+
+import base64
+import json
+import os
+import signal
+import socket
+import subprocess
+import sys
+import time
+import urllib.error
+import urllib.request
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+
+from flows import corpus, declare, form, pipeline, profile, up, web
+from flows import recipe as recipes
+from flows.tasks import passing
+from flows.walk import reason
+from tasks.build import StageFailed
+from tasks.lease import LeaseLost
+from tasks.store import Store
+
+ROOT = Path(__file__).parent.parent
+
+
+# -- settings -----------------------------------------------------------------------------------------------------------
+
+
+def test_the_server_profile(monkeypatch):
+    monkeypatch.setenv("HANLIN_PASSWORD", "secret")
+    server = profile.server("127.0.0.1", 4321, "postgres://me:pw@db/hanlin")
+    assert server["PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE"].endswith("filesystem")
+    assert server["PREFECT_SERVER_API_PORT"] == "4321" and server["PREFECT_SERVER_ANALYTICS_ENABLED"] == "false"
+    assert server["PREFECT_SERVER_DATABASE_CONNECTION_URL"] == "postgresql+asyncpg://me:pw@db/hanlin"
+    client = profile.client("http://127.0.0.1:4321/api")
+    assert server["PREFECT_SERVER_API_AUTH_STRING"] == client["PREFECT_API_AUTH_STRING"] == "hanlin:secret"
+
+
+def test_what_the_operator_has_set_stays(monkeypatch):
+    monkeypatch.setenv("PREFECT_FLOWS_HEARTBEAT_FREQUENCY", "45")
+    monkeypatch.delenv("HANLIN_PASSWORD", raising=False)
+    monkeypatch.setenv("PREFECT_SERVER_API_AUTH_STRING", "me:mine")
+    client = profile.client("http://x/api")
+    assert client["PREFECT_FLOWS_HEARTBEAT_FREQUENCY"] == "45" and client["PREFECT_API_AUTH_STRING"] == "me:mine"
+
+
+def test_a_database_of_another_kind_is_refused_without_its_password():
+    with pytest.raises(ValueError, match="db/x: not a database") as refused:
+        profile.database_url("mysql://me:pw@db/x")
+    assert "pw" not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("host", "password", "warned"), [("0.0.0.0", "", True), ("0.0.0.0", "x", False), ("127.0.0.1", "", False)]
+)
+def test_an_open_door_is_warned_of(monkeypatch, capsys, host, password, warned):
+    for name in ("PREFECT_API_URL", "PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setenv("HANLIN_PASSWORD", password)
+    up.warn(up.Options(host=host))
+    assert ("WARNING" in capsys.readouterr().out) == warned
+
+
+def test_a_port_that_is_taken_is_said():
+    with socket.socket() as other:
+        other.bind(("127.0.0.1", 0))
+        other.listen()
+        assert "another program listens there" in (up.taken(up.Options(port=other.getsockname()[1])) or "")
+    assert "no address of this machine" in (up.taken(up.Options(host="no.such.host.invalid")) or "")
+
+
+def test_a_second_call_finds_the_first(tmp_path, capsys):
+    with up.only_one(tmp_path) as notes:
+        assert notes is not None
+        json.dump({"pid": 42, "address": "http://127.0.0.1:1", "store": "/s", "worker": True, "since": 0.0}, notes)
+        notes.flush()
+        with up.only_one(tmp_path) as second:
+            assert second is None
+            assert up.show_what_runs(tmp_path, up.Options(port=4210)) == 0
+    said = capsys.readouterr().out
+    assert "http://127.0.0.1:1 (does not answer), process 42" in said and "needs a PREFECT_HOME of its own" in said
+    with up.only_one(tmp_path) as again:
+        assert again is not None
+
+
+# -- prefect.yaml -------------------------------------------------------------------------------------------------------
+
+DEPLOYMENTS = declare.declared()["deployments"]
+
+
+@pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=[d["name"] for d in DEPLOYMENTS])
+def test_every_deployment_can_be_loaded_and_has_its_place(deployment):
+    from prefect import Flow
+    from prefect.flows import load_flow_from_entrypoint
+
+    assert isinstance(load_flow_from_entrypoint(deployment["entrypoint"]), Flow)
+    pools = {pool["name"]: [queue["name"] for queue in pool["queues"]] for pool in declare.declared()["work_pools"]}
+    assert deployment["work_pool"]["work_queue_name"] in pools[deployment["work_pool"]["name"]]
+    assert deployment["pull"] == [] and deployment["tags"] == [profile.TAG] and deployment["description"]
+
+
+def test_one_declaration_at_the_root_and_in_the_package():
+    assert (ROOT / "prefect.yaml").read_bytes() == declare.FILE.read_bytes()
+    assert [pool["name"] for pool in declare.declared()["work_pools"]] == [profile.POOL]
+
+
+def test_the_rule_about_lost_runs_waits_for_three_signs_of_life_and_more():
+    from prefect.events.schemas.automations import AutomationCore
+
+    [rule] = [a for a in declare.declared()["automations"] if a["name"] == "hanlin-lost-runs"]
+    parsed = AutomationCore.model_validate(rule)
+    assert parsed.trigger.within.total_seconds() >= 3 * profile.HEARTBEAT
+    assert parsed.trigger.expect == {"prefect.flow-run.*"}  # a pause or a suspension is an event, too
+
+
+# -- forms --------------------------------------------------------------------------------------------------------------
+
+
+def schema(flow: Any) -> dict[str, Any]:
+    from prefect.utilities.callables import parameter_schema
+
+    return parameter_schema(flow).model_dump()
+
+
+@pytest.mark.parametrize("flow", [pipeline.named, corpus.named])
+def test_the_short_form_is_a_choice_and_changes(flow):
+    fields = schema(flow)["properties"]
+    assert fields["recipe"]["enum"] == recipes.names() and fields["recipe"]["default"] == form.PREFILLED
+    assert fields["changes"]["type"] == "array" and fields["drift"]["enum"] == ["warn", "rebuild", "fail"]
+    assert all(field["description"] and "anyOf" not in field for field in fields.values())
+
+
+def test_the_long_form_has_titles_descriptions_and_starts_from_a_recipe_that_runs():
+    whole = schema(pipeline.pipeline)
+    prefilled = whole["properties"]["recipe"]["default"]
+    assert form.parsed(prefilled) == recipes.load(form.PREFILLED)
+    for name, section in whole["definitions"]["Recipe"]["properties"].items():
+        of_class = section.get("$ref", "").split("/")[-1]  # shown where a section has no title: never as `Params`
+        assert section.get("title") or of_class.lower() == name
+    undescribed = [
+        f"{name}.{field}"
+        for name, definition in whole["definitions"].items()
+        for field, what in definition.get("properties", {}).items()
+        if not what.get("description")
+    ]
+    assert not undescribed
+
+
+def test_both_forms_make_the_same_recipe():
+    short = form.chosen("tiny", ["pretrain.tokens=2048"])
+    long = form.parsed(short.model_dump(mode="json"))
+    assert short == long
+
+
+def test_a_path_that_is_no_recipe_is_refused():
+    with pytest.raises(recipes.BadRecipe, match=r"a recipe is a \.yaml file"):
+        form.chosen("tiny", file="/etc/passwd")
+    with pytest.raises(recipes.BadRecipe, match=r"no recipe /no/such\.yaml"):
+        form.chosen("tiny", file="/no/such.yaml")
+
+
+# -- reasons ------------------------------------------------------------------------------------------------------------
+
+
+def test_a_reason_is_one_line():
+    with pytest.raises(recipes.BadRecipe) as one:
+        form.chosen("tiny", ["sft.epochs=-1", "dedup.threshold=9"])
+    assert reason(one.value).splitlines()[0].count(";") == 2 and "sft.epochs" in reason(one.value).splitlines()[0]
+    assert reason(StageFailed("dedup: the disk is full\nlast lines")).splitlines() == ["dedup: the disk is full", "last lines"]
+
+
+def because(cause: Exception) -> StageFailed:
+    failure = StageFailed("a stage failed")
+    failure.__cause__ = cause
+    return failure
+
+
+@pytest.mark.parametrize(
+    ("cause", "again"),
+    [
+        (ConnectionResetError(), True),
+        (httpx.ConnectTimeout("slow"), True),
+        (LeaseLost("taken over"), True),
+        (OSError(116, "Stale file handle"), True),
+        (OSError(28, "No space left on device"), False),
+        (FileNotFoundError(2, "no such file"), False),
+        (ValueError("a bad file"), False),
+    ],
+)
+def test_what_passes_by_itself_is_tried_again_and_nothing_else(cause, again):
+    assert passing(because(cause)) is again
+
+
+# -- reports over http ----------------------------------------------------------------------------------------------------
+
+
+def test_reports_are_served_and_nothing_else(tmp_path, monkeypatch):
+    from fastapi import FastAPI
+    from fastapi.testclient import TestClient
+
+    store, key = Store(tmp_path), "ab" * 32
+    store.object(key).mkdir(parents=True)
+    (store.object(key) / "report.html").write_text("<p>a report</p>", "utf-8")
+    monkeypatch.setenv("HANLIN_STORE", str(tmp_path))
+    monkeypatch.delenv("PREFECT_SERVER_API_AUTH_STRING", raising=False)
+    app = FastAPI()
+    web.add_reports(app)
+    browser = TestClient(app)
+    answer = browser.get(f"{web.REPORTS}/{key}")
+    assert (
+        answer.status_code == 200
+        and answer.text == "<p>a report</p>"
+        and "default-src 'none'" in answer.headers["content-security-policy"]
+    )
+    assert browser.get(f"{web.REPORTS}/{'cd' * 32}").status_code == 404
+    assert browser.get(f"{web.REPORTS}/..%2f..%2fetc").status_code == 404
+    monkeypatch.setenv("PREFECT_SERVER_API_AUTH_STRING", "hanlin:secret")
+    for given in ("", "Basic nonsense", "Bearer aGFubGluOnNlY3JldA==", f"Basic {base64.b64encode(b'hanlin:wrong').decode()}"):
+        assert browser.get(f"{web.REPORTS}/{key}", headers={"Authorization": given}).status_code == 401
+    right = f"Basic {base64.b64encode(b'hanlin:secret').decode()}"
+    assert browser.get(f"{web.REPORTS}/{key}", headers={"Authorization": right}).status_code == 200
+
+
+# -- the whole, once ----------------------------------------------------------------------------------------------------
+
+
+class Up:
+    """A real `hanlin up` with a password, and its API."""
+
+    def __init__(self, folder: Path, port: int):
+        self.folder, self.port = folder, port
+        self.env = {k: v for k, v in os.environ.items() if not k.startswith("PREFECT_")} | {
+            "PREFECT_HOME": str(folder / "prefect"),
+            "HANLIN_STORE": str(folder / "store"),
+            "HANLIN_PASSWORD": "secret",
+            "PYTHONPATH": str(ROOT),
+        }
+        self.said = folder / "said"
+        with self.said.open("wb") as said:
+            command = [sys.executable, "-m", "flows.cli", "up", "--port", str(port)]
+            self.process = subprocess.Popen(command, cwd=folder, env=self.env, stdout=said, stderr=subprocess.STDOUT)
+
+    def call(self, path: str, body: Any = None) -> Any:
+        data = None if body is None else json.dumps(body).encode()
+        request = urllib.request.Request(f"http://127.0.0.1:{self.port}/{path}", data, {"Content-Type": "application/json"})
+        request.add_header("Authorization", f"Basic {base64.b64encode(b'hanlin:secret').decode()}")
+        try:
+            with urllib.request.urlopen(request, timeout=60) as answer:
+                text = answer.read()
+                return json.loads(text) if text[:1] in b"[{" else text
+        except urllib.error.HTTPError as refused:
+            return {"code": refused.code, "detail": refused.read().decode()}
+
+    def start(self, name: str, **parameters: Any) -> Any:
+        deployment = next(d for d in self.call("api/deployments/filter", {}) if d["name"] == name)
+        return self.call(
+            f"api/deployments/{deployment['id']}/create_flow_run", {"parameters": parameters, "state": {"type": "SCHEDULED"}}
+        )
+
+    def finish(self, run: dict[str, Any]) -> dict[str, Any]:
+        while (state := self.call(f"api/flow_runs/{run['id']}")["state"])["type"] not in ("COMPLETED", "FAILED", "CRASHED"):
+            assert self.process.poll() is None, self.said.read_text()
+            time.sleep(0.5)
+        return state
+
+
+@pytest.mark.slow
+def test_up_runs_refuses_serves_and_drains(tmp_path):
+    """A run by name with changes, wrong forms, the report behind the password, a second call, and a stop that waits for the run."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        port = probe.getsockname()[1]
+    here = Up(tmp_path, port)
+    try:
+        while "Ctrl-C stops" not in here.said.read_text():
+            assert here.process.poll() is None, here.said.read_text()
+            time.sleep(0.5)
+        with pytest.raises(urllib.error.HTTPError, match="401"):
+            urllib.request.urlopen(f"http://127.0.0.1:{port}/api/flows/count")
+        refused = here.start("corpus", recipe="tinny")
+        assert refused["code"] == 409 and "field 'recipe'" in refused["detail"]
+        wrong = here.start("corpus", recipe="tiny", changes=["dedup.threshold=9"])
+        run = here.start("corpus", recipe="tiny", changes=["sample.seed=4"])
+        state = here.finish(run)
+        assert state["type"] == "COMPLETED", state
+        bad = here.finish(wrong)
+        assert bad["type"] == "FAILED" and "dedup.threshold" in bad["message"].splitlines()[0]
+        artifacts = here.call(
+            "api/artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run["id"]]}, "key": {"any_": ["report"]}}}
+        )
+        link = artifacts[0]["data"].split("](")[1].rstrip(")")
+        assert link.startswith("/hanlin/reports/") and b"<svg" in here.call(link[1:])
+
+        again = subprocess.run(
+            [sys.executable, "-m", "flows.cli", "up"], env=here.env, cwd=tmp_path, capture_output=True, text=True
+        )
+        assert again.returncode == 0 and "up already, since" in again.stdout and str(here.process.pid) in again.stdout
+
+        last = here.start("corpus", recipe="tiny", changes=["sample.seed=5"])
+        while here.call(f"api/flow_runs/{last['id']}")["state"]["type"] != "RUNNING":
+            time.sleep(0.3)
+        here.process.send_signal(signal.SIGTERM)
+        here.process.wait(300)
+        assert here.process.returncode == 0
+        assert any(note["run"] == last["id"] and "report" in note["artifacts"] for note in Store(tmp_path / "store").runs())
+    finally:
+        if here.process.poll() is None:
+            here.process.send_signal(signal.SIGTERM)
+            here.process.send_signal(signal.SIGTERM)
+            here.process.wait(120)
