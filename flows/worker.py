@@ -25,6 +25,7 @@ from typing import Any
 from uuid import UUID
 
 import anyio
+import httpx
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.filters import (
     FlowRunFilter,
@@ -47,6 +48,7 @@ GRACE = 25  # seconds that a run gets to end its training child and to say how i
 RESTARTS = 3  # of a run that crashed
 RECENT = datetime.timedelta(days=1)  # crashes before that are history
 STALE = datetime.timedelta(minutes=2)  # after which a run that no worker started was forgotten by one
+ENDING = datetime.timedelta(seconds=GRACE + 15)  # that a crashed run's process may still be there
 OWNER = "prefect.worker.name"  # label that says whose a run is
 
 log = logging.getLogger("hanlin.worker")
@@ -73,7 +75,23 @@ class Worker(ProcessWorker):
         self.draining = self.hurried = False
 
     async def get_and_submit_flow_runs(self) -> list[FlowRun]:
-        return [] if self.draining else await super().get_and_submit_flow_runs()
+        with self._patience("ask for runs"):
+            return [] if self.draining else await super().get_and_submit_flow_runs()
+        return []
+
+    async def sync_with_backend(self) -> None:
+        with self._patience("say that it lives"):
+            await super().sync_with_backend()
+
+    @contextlib.contextmanager
+    def _patience(self, what: str) -> Iterator[None]:
+        """Prefect's worker gives up after four minutes without a server, and kills its runs; ours waits for it."""
+        try:
+            yield
+        except (httpx.TransportError, httpx.HTTPStatusError) as failure:
+            if isinstance(failure, httpx.HTTPStatusError) and failure.response.status_code < 500:
+                raise
+            log.warning("the server is away: could not %s (%s)", what, failure or type(failure).__name__)
 
     async def run(self, flow_run: FlowRun, configuration: Any, task_status: Any = None) -> ProcessWorkerResult:
         class Noted:
@@ -184,22 +202,23 @@ async def take_up(client: PrefectClient, worker: Worker) -> None:
     for run in found:
         owner, state = run.labels.get(OWNER), run.state
         assert state is not None
+        age = now("UTC") - state.timestamp
         if run.id in worker.mine:
-            if state.is_crashed() and run.id in worker.at_work:  # signs of life were missed while the server was away
+            # signs of life were missed while the server was away; one that has just crashed is still ending
+            if state.is_crashed() and run.id in worker.at_work and age > ENDING:
                 log.warning("run %s was taken for lost, but lives", run.name)
                 await client.set_flow_run_state(run.id, Running(message="it lives"), force=True)
             continue
-        mine = owner == worker.name
+        mine, lost = owner == worker.name, owner not in online
         if state.is_crashed():
-            if (mine or owner not in online) and now("UTC") - state.timestamp < RECENT:
+            if (mine or lost) and age < RECENT:
                 await _restart(client, run)
-        elif mine and state.name != "Suspended" and _gone(run):
-            if state.is_cancelling():
-                await client.set_flow_run_state(run.id, Cancelled(message="cancelled; its worker had ended"), force=True)
-            else:
-                await client.set_flow_run_state(run.id, Crashed(message="its worker ended"), force=True)
-                await _restart(client, run)
-        elif owner is None and state.is_pending() and now("UTC") - state.timestamp > STALE:
+        elif state.is_cancelling() and ((mine and _gone(run)) or lost):
+            await client.set_flow_run_state(run.id, Cancelled(message="cancelled; its worker had ended"), force=True)
+        elif mine and state.name != "Suspended" and _gone(run) and not (state.is_pending() and age < STALE):
+            await client.set_flow_run_state(run.id, Crashed(message="its worker ended"), force=True)
+            await _restart(client, run)
+        elif owner is None and state.is_pending() and age > STALE:
             await _again(client, run.id, "its worker ended before the run began")
 
 
