@@ -1,12 +1,15 @@
 """A tokenizer from generated Chinese: the memory of all processes of its stages, beside what `tokenizers` takes for the same from text.
 
 Text is drawn from jieba's dictionary, each word as often as it is used, with invented names, numbers, English and punctuation: as in real
-Chinese, most clauses occur once and the words are always the same.
+Chinese, most clauses occur once and the words are always the same. Then every file below HANLIN_REAL_DATA goes through it and back, markup,
+JSON and all: what comes back must be what went in.
 """
 
 from __future__ import annotations
 
 import argparse
+import io
+import os
 import random
 import subprocess
 import sys
@@ -81,6 +84,48 @@ def ours(folder: Path) -> None:
     )
 
 
+PIECE = 1 << 16  # characters encoded at once
+
+
+def real(made: Path, home: Path) -> None:
+    """Every file there and back, by the tokenizer of a folder."""
+    from tasks.pack import encoder
+
+    tokenizer = encoder(made)
+    files, characters, tokens, changed = 0, 0, 0, []
+    for path in sorted(path for path in home.rglob("*") if path.is_file()):
+        same = True
+        for text in pieces(path):
+            ids = tokenizer.encode(text, add_special_tokens=False).ids
+            same &= tokenizer.decode(ids, skip_special_tokens=False) == text
+            characters, tokens = characters + len(text), tokens + len(ids)
+        files += 1
+        changed += [] if same else [str(path.relative_to(home))]
+    say(
+        files=files,
+        million_characters=round(characters / 1e6, 1),
+        characters_per_token=round(characters / tokens, 3),
+        changed=changed,
+    )
+
+
+def pieces(path: Path) -> Iterator[str]:
+    """A file's text as it is; of a table in Parquet, its cells."""
+    from tasks.sources.charset import charset
+    from tasks.sources.opening import decompressed, head_of
+
+    if head_of(path).startswith(b"PAR1"):
+        import pyarrow.parquet as pq
+
+        for batch in pq.ParquetFile(path).iter_batches():
+            yield from (str(cell) for column in batch.columns for cell in column.to_pylist() if cell)
+        return
+    name = charset(path).name
+    with decompressed(path) as file, io.TextIOWrapper(file, name, errors="replace", newline="") as text:
+        while piece := text.read(PIECE):
+            yield piece
+
+
 def theirs(megabytes: float) -> None:
     """`tokenizers` from text, cut by the same pattern."""
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
@@ -100,8 +145,11 @@ def main(megabytes: float, peers: list[float]) -> None:
     with tempfile.TemporaryDirectory(prefix="hanlin-") as home:
         subprocess.run([*COMMAND, str(megabytes), "--child", "write", home], cwd=ROOT, check=True)
         mine = watched(MODULE, megabytes, "--child", "ours", home)
+        files = os.environ.get("HANLIN_REAL_DATA")
+        back = watched(MODULE, 0, "--child", "real", f"{home}/made={files}").said if files else {}
     said = ", ".join(f"{name} {value:,}" for name, value in mine.said.items())
     print(f"Hanlin, {megabytes:g} MB: {mine.peak:.2f} GB, {mine.seconds:.0f} s, {mine.cpu:.0f} s of processors; {said}")
+    print(f"real files there and back: {back or 'HANLIN_REAL_DATA names none'}", flush=True)
     grown = {}
     for size in peers:
         found = watched(MODULE, size, "--child", "theirs", "-")
@@ -110,8 +158,8 @@ def main(megabytes: float, peers: list[float]) -> None:
     if len(peers) > 1:
         slope = (grown[peers[-1]] - grown[peers[0]]) / (peers[-1] - peers[0])
         print(f"growth: {1e3 * slope:.0f} MB of memory for each MB of text, so {slope * megabytes:,.1f} GB at {megabytes:g} MB")
-    ok = mine.peak <= LIMIT and mine.said["exact"] == mine.said["texts"]
-    bar = f"at most {LIMIT} at 1000 MB, every text back exactly"
+    ok = mine.peak <= LIMIT and mine.said["exact"] == mine.said["texts"] and not back.get("changed")
+    bar = f"at most {LIMIT} at 1000 MB, every text and real file back exactly"
     close(
         "tokenizer",
         round(mine.peak, 3),
@@ -121,6 +169,7 @@ def main(megabytes: float, peers: list[float]) -> None:
         megabytes=megabytes,
         tokenizers_gb=grown,
         cpu_s=round(mine.cpu),
+        real_files=back,
         **mine.said,
     )
 
@@ -136,6 +185,8 @@ if __name__ == "__main__":
             write(Path(folder), given.megabytes)
         case ["ours", folder]:
             ours(Path(folder))
+        case ["real", folders]:
+            real(*map(Path, folders.split("=", 1)))
         case ["theirs", _]:
             theirs(given.megabytes)
         case _:

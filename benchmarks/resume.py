@@ -1,0 +1,185 @@
+"""Interrupted = straight: `kill -9` of the training engine at random micro-steps, and the rest of the run as if nothing had happened.
+
+For each kind of run one goes straight through; another dies five times, in the first pass over its data and in later ones, most of them
+with some of a step's gradients summed up and the others still to come. Each life is a process of its own that runs `models.engine` on the
+same job file, and kills itself before the micro-step it was told. What is published must be the same bytes: losses, model, adapters,
+configurations.
+
+Then the same global batch on one process and on two: the same rows at every step, and losses within 1e-5. Both read micro-batches of the
+same size, so that the same sums are rounded.
+"""
+
+from __future__ import annotations
+
+import argparse
+import hashlib
+import json
+import random
+import shutil
+from pathlib import Path
+from typing import Any
+
+from benchmarks.bench import close, playground
+from benchmarks.lives import live, log
+
+KILLS, FIRST = 5, 2  # of which so many in the first pass
+BATCH, MICRO = 6, 2  # rows of a step and of a micro-step
+STEPS = 40
+CLOSE = 1e-5  # the bar between one process and two
+LORA = {"rank": 4, "modules": ["q_proj", "v_proj", "down_proj"]}
+# kind → stage, parameters
+KINDS: dict[str, tuple[str, dict[str, Any]]] = {
+    "llama": ("pretrain", {"preset": "tiny"}),
+    "moe": ("pretrain", {"preset": "tiny-moe"}),
+    "retnet": ("pretrain", {"preset": "retnet-tiny"}),
+    "t5": ("pretrain", {"preset": "t5-tiny", "learning_rate": 0.003}),
+    "sft": ("sft", {}),
+    "lora": ("sft", {"lora": LORA}),
+    "dpo": ("dpo", {}),
+}
+CONTEXT = 32
+PRETRAINING = {"context": CONTEXT, "batch_tokens": CONTEXT * BATCH, "learning_rate": 0.01}
+DOCUMENTS, ROWS = 60, 90  # so few that 40 steps are several passes
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("--kinds", nargs="*", default=list(KINDS), choices=list(KINDS))
+    options.add_argument("--seed", type=int, default=1)
+    options.add_argument(
+        "--one-and-two", action=argparse.BooleanOptionalAction, default=True, help="compare one process with two"
+    )
+    given = options.parse_args()
+    with playground() as home:
+        folders = corpus(home)
+        equal = {}
+        for kind in given.kinds:
+            straight = job(kind, home / kind / "straight", folders)
+            live(straight)
+            plan = deaths(kind, given.seed, folders)
+            killed = job(kind, home / kind / "killed", folders)
+            for step, micro in plan:
+                live(killed, f"{step}.{micro}")
+            live(killed)
+            equal[kind] = fingerprint(straight) == fingerprint(killed)
+            losses = [row["loss"] for row in log(straight) if "loss" in row]
+            same = sum(a == b for a, b in zip(losses, (row["loss"] for row in log(killed) if "loss" in row), strict=True))
+            told = ", ".join(f"{step} ({micro} of {BATCH // MICRO} pieces in)" for step, micro in plan)
+            print(f"{kind}: died in steps {told}; {same} of {len(losses)} losses equal, published files "
+                  f"{'equal' if equal[kind] else 'DIFFERENT'}", flush=True)  # fmt: skip
+            shutil.rmtree(home / kind)
+        more = one_and_two(home, folders) if given.one_and_two else {}
+    ok = all(equal.values()) and len(equal) == len(KINDS) and more.get("same_order", False) and more["apart"] <= CLOSE
+    close(
+        "resume",
+        sum(equal.values()),
+        f"of {len(KINDS)} kinds of runs with {KILLS} kills as without",
+        f"all, to the last byte; one process and two: the same rows, losses within {CLOSE:g}",
+        ok,
+        **more,
+    )
+
+
+# jobs
+
+
+def corpus(home: Path) -> dict[str, Path]:
+    """Folders by role: the invented corpus of the tests, and a little model to tune."""
+    from tasks import pack_pairs
+    from tasks.stage import Job
+    from tests import corpus, tiny
+
+    found = dict(corpus.build(home / "corpus", DOCUMENTS, ROWS))
+    shutil.copytree(found["rows"] / "sft", home / "pairs" / "text2text")
+    packed = Job(out=home / "packed-pairs", scratch=home / "scratch-pairs")
+    pack_pairs.run(packed, pack_pairs.Params(), rows=home / "pairs", tokenizer=found["tokenizer"])
+    found["packed-pairs"] = packed.out
+    return found | {"model": tiny.llama(home / "base", found["tokenizer"]) / "model"}
+
+
+def job(kind: str, home: Path, folders: dict[str, Path], **changed: Any) -> Path:
+    """The home of a run, with its job file and, for DPO, its reference; `changed` resources."""
+    from tasks import dpo, pretrain, sft
+    from tasks.stage import Resources
+
+    stage, asked = KINDS[kind]
+    every = {"log_steps": 1, "eval_steps": 25}
+    if stage == "pretrain":
+        tokens = {"tokens": STEPS * BATCH * (CONTEXT if kind != "t5" else round(row_tokens(folders["packed-pairs"])))}
+        params: Any = pretrain.Params(**every | PRETRAINING | tokens | asked)
+        inputs = {"packed": folders["packed-pairs" if kind == "t5" else "packed"], "tokenizer": folders["tokenizer"]}
+    else:
+        passes = STEPS * BATCH / ROWS
+        params = {"sft": sft.Params, "dpo": dpo.Params}[stage](
+            **every, epochs=passes, batch_size=BATCH, learning_rate=0.002, **asked
+        )
+        inputs = {"model": folders["model"]} | ({"rows": folders["rows"]} if stage == "sft" else {"pairs": folders["pairs"]})
+    resources = {"device": "cpu", "threads": 1, "micro_batch": MICRO, "checkpoint_steps": 4} | changed
+    described = {
+        "stage": stage,
+        "params": params.model_dump(mode="json"),
+        "resources": Resources(**resources).model_dump(mode="json"),
+    }
+    described |= {"out": str(home / "out"), "scratch": str(home / "scratch")}
+    if stage == "dpo":
+        inputs["reference"] = home / "reference"
+    described["inputs"] = {role: str(folder) for role, folder in inputs.items()}
+    for folder in ("out", "reference"):
+        (home / folder).mkdir(parents=True, exist_ok=True)
+    if stage == "dpo":
+        (home / "job.json").write_text(json.dumps(described | {"stage": "reference", "out": str(home / "reference")}), "utf-8")
+        live(home)
+    (home / "job.json").write_text(json.dumps(described), "utf-8")
+    return home
+
+
+def row_tokens(packed: Path) -> float:
+    from models.data import Pairs
+
+    return float(Pairs(packed, "train", CONTEXT).lengths.mean())
+
+
+def deaths(kind: str, seed: int, folders: dict[str, Path]) -> list[tuple[int, int]]:
+    """(step under way, micro-steps of it that are done), in order: at least three with some done and some not."""
+    from models.data import Pairs, Windows
+
+    rows = ROWS
+    if KINDS[kind][0] == "pretrain":
+        rows = len(
+            Pairs(folders["packed-pairs"], "train", CONTEXT) if kind == "t5" else Windows(folders["packed"], "train", CONTEXT)
+        )
+    dice, first = random.Random(f"{kind} {seed}"), rows // BATCH
+    assert 2 * FIRST < first < STEPS - KILLS, "the run has no later pass"
+    steps = sorted(dice.sample(range(2, first), FIRST) + dice.sample(range(first, STEPS - 1), KILLS - FIRST))
+    pieces = [dice.randrange(1, BATCH // MICRO) for _ in range(3)] + [dice.randrange(BATCH // MICRO) for _ in range(KILLS - 3)]
+    dice.shuffle(pieces)
+    return list(zip(steps, pieces, strict=True))
+
+
+# what became of them
+
+
+def fingerprint(home: Path) -> dict[str, str]:
+    """Digest of each published file."""
+    paths = sorted(path for path in (home / "out").rglob("*") if path.is_file())
+    return {str(path.relative_to(home)): hashlib.sha256(path.read_bytes()).hexdigest() for path in paths}
+
+
+def one_and_two(home: Path, folders: dict[str, Path]) -> dict[str, Any]:
+    """The same run on one process and on two, and on one with another micro-batch: what rounding alone does."""
+    found, rows = {}, {}
+    for name, processes, micro in (("one", 1, BATCH // 2), ("two", 2, BATCH // 2), ("whole", 1, BATCH)):
+        run = job("llama", home / name, folders, processes=processes, micro_batch=micro)
+        live(run, watch=str(run / "rows"), processes=processes)
+        found[name] = [row["loss"] for row in log(run) if "loss" in row]
+        lines = [line.split() for path in sorted(run.glob("rows.*")) for line in path.read_text().splitlines()]
+        rows[name] = {step: sorted(row for at, row in lines if at == step) for step in dict(lines)}
+    same = rows["one"] == rows["two"] and all(len(step) == BATCH for step in rows["one"].values())
+    apart, other = (max(abs(a - b) for a, b in zip(found["one"], found[name], strict=True)) for name in ("two", "whole"))
+    print(f"one process and two: {'the same' if same else 'OTHER'} rows at each of {len(found['one'])} steps, losses {apart:.1e} apart "
+          f"at most; the whole batch in one piece: {other:.1e}", flush=True)  # fmt: skip
+    return {"same_order": same, "apart": apart, "apart_in_one_piece": float(f"{other:.1e}")}
+
+
+if __name__ == "__main__":
+    main()
