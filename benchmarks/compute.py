@@ -36,7 +36,7 @@ VOCABULARY, CONTEXT = 8192, 256
 TINY_LLM = {"optimizer": "adamw", "learning_rate": 3e-4, "schedule": "cosine", "warmup": 0.05, "weight_decay": 0.01}
 SHARES = (0.5, 0.25)  # of their tokens
 BAR = 0.5
-VALID = 65_536  # tokens
+VALID = 32_768  # tokens
 # format → files of HANLIN_REAL_DATA
 FILES = {
     "text": ["pretrain/skypile_*.jsonl", "pretrain/wanjuan_*.jsonl", "pretrain/wikipedia-cn-*.json"],

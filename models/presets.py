@@ -1,8 +1,9 @@
 """Model sizes by name, and the one dial that derives batch, learning rate and horizon from a size.
 
-Four architectures, each in the classes of transformers that every tool loads: Llama (as Qwen3 where queries and keys are normalised), the
-same with experts in place of the feed-forward (Qwen2-MoE: routed experts and a shared one), T5, and RetNet, which is ours. From 16m to
-1.5b the shapes are those of Tiny LLM zh, whose vocabulary has 64,798 entries and whose two embeddings are separate.
+Four architectures, each in the classes of transformers that every tool loads: Llama (as Qwen3 where queries and keys are normalised, as
+Qwen2 where they have biases), the same with experts in place of the feed-forward (Qwen2-MoE: routed experts and a shared one), T5, and
+RetNet, which is ours. From 16m to 1.5b the shapes are those of Tiny LLM zh, whose vocabulary has 64,798 entries and whose two embeddings
+are separate.
 """
 
 from __future__ import annotations
@@ -38,13 +39,20 @@ class Llama:
         """All parameters, with separate embeddings for input and output."""
         return self.body + 2 * vocab_size * self.hidden
 
-    def config(self, vocab_size: int, context: int, *, kv_heads: int | None = None, qk_norm: bool = False) -> PreTrainedConfig:
-        """`kv_heads`: heads of keys and values, shared by groups of query heads; `qk_norm`: RMSNorm of each head's queries and keys."""
-        from transformers import LlamaConfig, Qwen3Config
+    def config(
+        self, vocab_size: int, context: int, *, kv_heads: int | None = None, qk_norm: bool = False, qkv_bias: bool = False
+    ) -> PreTrainedConfig:
+        """`kv_heads`: heads of keys and values, shared by groups of query heads; `qk_norm`: RMSNorm of each head's queries and keys;
+        `qkv_bias`: queries, keys and values have biases."""
+        from transformers import LlamaConfig, Qwen2Config, Qwen3Config
 
         if kv_heads and self.heads % kv_heads:
             raise ValueError(f"kv_heads is {kv_heads}, which does not divide the preset's {self.heads} heads")
         settings = self._settings(vocab_size, context) | {"num_key_value_heads": kv_heads or self.heads}
+        if qkv_bias and qk_norm:
+            raise ValueError("qk_norm and qkv_bias are of two architectures, Qwen3 and Qwen2; give one of them")
+        if qkv_bias:
+            return Qwen2Config(**settings)
         if qk_norm:
             return Qwen3Config(**settings, head_dim=self.hidden // self.heads)
         return LlamaConfig(**settings)

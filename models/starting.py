@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 FALLBACK = 512  # tokens of a prompt and of a response, for a model without a longest text (T5) where none is asked for
-SHAPE = ("preset", "kv_heads", "qk_norm")  # parameters of pretraining that two runs of one model share
+SHAPE = ("preset", "kv_heads", "qk_norm", "qkv_bias")  # parameters of pretraining that two runs of one model share
 TRAINED = ("stage", "lora", "freeze")  # facts of tuning that two runs of one state share
 EDGE = 1 << 20  # bytes at both ends of a file that tell it from others
 
@@ -66,7 +66,7 @@ def stable(job: Job, tokenizer: PreTrainedTokenizerBase, emit: Emit) -> state.Ea
 def new(job: Job, tokenizer: PreTrainedTokenizerBase, context: int, earlier: state.Earlier | None = None) -> PreTrainedModel:
     """A preset's model for a vocabulary, new or with the weights of an earlier state."""
     params, grown = job["params"], earlier is not None and earlier.rows is not None
-    options = {name: params[name] for name in ("kv_heads", "qk_norm", "balance")}
+    options = {name: params[name] for name in ("kv_heads", "qk_norm", "qkv_bias", "balance")}
     old = _tokenizer(Path(job["inputs"]["start"]) / "model") if grown else tokenizer.backend_tokenizer
     config = presets.build(params["preset"], old.get_vocab_size(), context, **options)
     kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM

@@ -37,6 +37,9 @@ class Params(Training):
         description="Heads of keys and values, each shared by a group of query heads (Llama); empty: as many",
     )
     qk_norm: bool = Field(default=False, description="Normalise each head's queries and keys (Llama, which then is a Qwen3)")
+    qkv_bias: bool = Field(
+        default=False, description="Biases of queries, keys and values (Llama, which then is a Qwen2), as Tiny LLM has them"
+    )
     balance: float | None = Field(
         default=None, ge=0, le=1, description="Weight of the loss that spreads tokens evenly over the experts (MoE); empty: 0.01"
     )

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer, Trainer
 
 from models import data, losses, presets
 from tasks import pack_pairs
@@ -38,20 +39,42 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return found | {"pairs-rows": home / "rows", "packed-pairs": job.out}
 
 
+class Death(BaseException):
+    """Nobody catches it, so nothing is saved."""
+
+
+def dying(pieces: int) -> Callable[..., Any]:
+    """A trainer's step over one piece of a batch that does not survive piece number `pieces`."""
+    step, number = Trainer.training_step, iter(range(1, 100))
+
+    def training_step(*arguments: Any) -> Any:
+        if next(number) == pieces:
+            raise Death
+        return step(*arguments)
+
+    return training_step
+
+
 def folders_of(folders: dict[str, Path], name: str) -> dict[str, Path]:
     return folders | ({"packed": folders["packed-pairs"]} if name == "t5" else {})
 
 
 @pytest.mark.parametrize("name", ALL)
-def test_a_stopped_run_goes_on_to_the_last_digit(folders: dict[str, Path], tmp_path: Path, name: str) -> None:
+def test_a_stopped_run_goes_on_to_the_last_digit(
+    folders: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    """It is asked to stop after step 4, and dies in step 5 with half of its gradients summed up."""
     settings = ALL[name] | {"steps": 6, "eval_steps": 3}
     folders = folders_of(folders, name)
     resources = {"micro_batch": 4}  # two pieces a step
+    run(job(folders, tmp_path / "straight", resources=resources, **settings))
     asked = iter(range(1, 100))
     stopped = job(folders, tmp_path / "stopped", resources=resources, **settings)
     assert run(stopped, lambda: next(asked) == 4)[0] is None
+    with monkeypatch.context() as patch, pytest.raises(Death):
+        patch.setattr(Trainer, "training_step", dying(2))
+        run(stopped)
     result, _ = run(stopped)
-    run(job(folders, tmp_path / "straight", resources=resources, **settings))
     assert result is not None and result["resumed_from"] == 4
     for path in ("log.jsonl", "model/model.safetensors", "model/config.json"):
         assert (tmp_path / "stopped" / "out" / path).read_bytes() == (tmp_path / "straight" / "out" / path).read_bytes()

@@ -11,7 +11,7 @@ from models import presets, template
 from tasks.pretrain import Params
 
 VOCABULARY = 64_798  # Tiny LLM zh's
-# its table says 16.7, 43.3, 92.06, 212.8, 441 and 1480 million; the last digits differ by its biases of q, k and v
+# its table says 16.7, 43.3, 92.06, 212.8, 441 and 1480 million; the last digits are its biases of q, k and v
 PARAMETERS = {
     "16m": 16_728_120,
     "42m": 43_299_360,
@@ -25,6 +25,7 @@ PARAMETERS = {
 AT = {"t5-0.2b": (29_298, 187_692_288), "92m-moe": (VOCABULARY, 125_118_976)}  # ChatLM's 187.7 million, counted once each
 # retnet-1.3B-toy counts 1.47 billion with its vocabulary of 64,000
 AT |= {"retnet-300m": (64_000, 399_801_600), "retnet-1.3b": (64_000, 1_470_203_904), "retnet-2.7b": (64_000, 2_844_428_800)}
+AT |= {"tiny": (3000, 2_923_200), "tiny-moe": (3000, 5_141_952), "t5-tiny": (3000, 3_086_208), "retnet-tiny": (3000, 2_923_200)}
 AT |= {name: (VOCABULARY, count) for name, count in PARAMETERS.items()}
 
 
@@ -40,8 +41,13 @@ def test_a_preset_has_the_parameters_that_its_name_promises(name: str) -> None:
     assert sum(p.numel() for p in model.parameters()) == count == presets.PRESETS[name].parameters(vocabulary)
 
 
-def test_the_tiny_ones_have_about_three_million_parameters_with_a_sample_vocabulary() -> None:
-    assert presets.PRESETS["tiny"].parameters(3000) == 2_923_200
+def test_with_biases_it_is_tiny_llms_92_million() -> None:
+    with torch.device("meta"):
+        model = model_of(presets.build("92m", VOCABULARY, qkv_bias=True))
+    assert sum(p.numel() for p in model.parameters()) == 92_064_256 == PARAMETERS["92m"] + 8 * 3 * 512
+
+
+def test_experts_do_the_arithmetic_of_the_dense_model() -> None:
     assert presets.PRESETS["tiny-moe"].body == pytest.approx(presets.PRESETS["tiny"].body, rel=0.01)  # of what a token meets
     assert presets.PRESETS["92m-moe"].body == pytest.approx(presets.PRESETS["92m"].body, rel=0.01)
 
@@ -77,6 +83,9 @@ def test_options_are_of_the_architecture() -> None:
     assert presets.build("tiny-moe", 400, balance=0.02).router_aux_loss_coef == 0.02
     with pytest.raises(ValueError, match=r"preset 't5-tiny' \(t5\) has no qk_norm; leave it out"):
         presets.build("t5-tiny", 400, qk_norm=True)
+    assert type(presets.build("92m", 400, qkv_bias=True)).__name__ == "Qwen2Config"
+    with pytest.raises(ValueError, match="qk_norm and qkv_bias are of two architectures"):
+        presets.build("92m", 400, qk_norm=True, qkv_bias=True)
     with pytest.raises(ValueError, match=r"kv_heads is 3, which does not divide the preset's 8 heads"):
         presets.build("92m", 400, kv_heads=3)
 
