@@ -33,7 +33,13 @@ Overrides = Annotated[
 Refresh = Annotated[list[str] | None, typer.Option(help="Build this stage again even if its artifact is there; repeatable")]
 Until = Annotated[str, typer.Option(help="Last stage to run")]
 Drift = Annotated[str, typer.Option(help="Artifacts made by other code of the same stage version: warn, rebuild or fail")]
-Flow = Annotated[str, typer.Option(help="pipeline: raw files → evaluated model; corpus: the data half alone, up to its report")]
+Flow = Annotated[
+    str,
+    typer.Option(
+        help="pipeline: raw files → evaluated model; corpus: the data half alone, up to its report; finetune: from a model that is there; "
+        "empty: finetune for a recipe with a base, else pipeline"
+    ),
+]
 Accept = Annotated[
     list[str] | None, typer.Option(help="Data stage whose result may break its contract (recipe: contract) this time; repeatable")
 ]
@@ -47,7 +53,7 @@ def run(
     refresh: Refresh = None,
     until: Until = "",
     drift: Drift = "warn",
-    flow: Flow = "pipeline",
+    flow: Flow = "",
     accept: Accept = None,
     as_json: AsJson = False,
 ) -> None:
@@ -57,7 +63,7 @@ def run(
 
     parsed = recipes.load(recipe, overrides or [], known(flow))
     options = {"refresh": refresh or [], "until": until, "drift": drift, "accept": accept or []}
-    sys.exit(run_in_terminal(parsed, known(flow), options, as_json))
+    sys.exit(run_in_terminal(parsed, known(flow) or parsed.flow, options, as_json))
 
 
 @app.command()
@@ -96,7 +102,7 @@ def plan(
     overrides: Overrides = None,
     refresh: Refresh = None,
     drift: Drift = "warn",
-    flow: Flow = "pipeline",
+    flow: Flow = "",
     as_json: AsJson = False,
 ) -> None:
     """Show what a run would do: HIT, MISS or RESUME for each stage, and which field changed."""
@@ -113,7 +119,7 @@ def plan(
 
 
 @app.command()
-def sources(recipe: RecipeName, overrides: Overrides = None, flow: Flow = "pipeline", as_json: AsJson = False) -> None:
+def sources(recipe: RecipeName, overrides: Overrides = None, flow: Flow = "", as_json: AsJson = False) -> None:
     """Show where a recipe's rows come from, in which state, and what is new since they were last read."""
     from flows import recipe as recipes
     from flows.sources import origins
@@ -174,10 +180,12 @@ def chat(
     talk(folder, message)
 
 
-def known(flow: str) -> FlowName:
-    """A flow by its name. Raises `ValueError` with the names that there are."""
+def known(flow: str) -> FlowName | None:
+    """A flow by its name; None: the one that the recipe is for. Raises `ValueError` with the names that there are."""
     from flows import recipe as recipes
 
+    if not flow:
+        return None
     if flow not in (there := get_args(recipes.Flow)):
         raise ValueError(f"no flow {flow!r}; flows: {', '.join(there)}")
     return cast("FlowName", flow)

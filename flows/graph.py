@@ -12,6 +12,7 @@ from typing import Any
 from flows.pins import Pins
 from flows.recipe import Flow, Recipe, matches
 from tasks import (
+    base,
     contract,
     counts,
     dedup,
@@ -19,6 +20,8 @@ from tasks import (
     dpo,
     evaluate,
     extract,
+    extraction,
+    fresh,
     ingest,
     pack,
     pack_pairs,
@@ -31,6 +34,7 @@ from tasks import (
     sft,
     split,
     tokenizer,
+    triples,
 )
 from tasks import filter as filters
 from tasks.build import Input, files_input, text_digest
@@ -63,8 +67,12 @@ class Node:
         return list(dict.fromkeys(name for role in self.roles.values() for name in role.needs))
 
 
-def graph(recipe: Recipe, flow: Flow = "pipeline") -> list[Node]:
-    """The nodes of a run, in an order in which each comes after all it needs. A corpus ends with the split and a report about it."""
+def graph(recipe: Recipe, flow: Flow | None = None) -> list[Node]:
+    """The nodes of a run, in an order in which each comes after all it needs. A corpus ends with the split and a report about it.
+
+    `flow` is what to run; None: what the recipe is for.
+    """
+    flow = flow or recipe.flow
     nodes: list[Node] = []
 
     def add(name: str, stage: Stage, params: Identity, **roles: Role) -> str:
@@ -73,12 +81,16 @@ def graph(recipe: Recipe, flow: Flow = "pipeline") -> list[Node]:
 
     if any(recipe.sampled(source) for source in recipe.sources.values()):
         add("sample", sample.run, recipe.sample)
-    pins = Pins({name: source.download for name, source in recipe.sources.items() if source.download})
+    fetched = recipe.base.asked() if recipe.base and flow == "finetune" else None
+    pins = Pins(
+        {f"sources.{name}": source.download for name, source in recipe.sources.items() if source.download}
+        | ({"base": fetched} if fetched else {})
+    )
     rows: dict[str, str] = {}
     for name, source in recipe.sources.items():
         if source.download:
             asked = download.Params(asked=source.download.moving())
-            files = _downloaded(add(f"download-{name}", download.run, asked, upstream=_pin(pins, name)))
+            files = _downloaded(add(f"download-{name}", download.run, asked, upstream=_pin(pins, f"sources.{name}")))
         else:
             files = _sample_files(source.path) if recipe.sampled(source) else _raw_files(recipe, source.path)
         if source.format == "wiki":
@@ -95,15 +107,26 @@ def graph(recipe: Recipe, flow: Flow = "pipeline") -> list[Node]:
             rows[name] = add(f"ingest-{name}", ingest.run, params, files=files)
 
     exams = {name: node for name, node in rows.items() if recipe.sources[name].format == "exam"}
-    texts = {name: node for name, node in rows.items() if name not in exams}
+    facts = {name: node for name, node in rows.items() if recipe.sources[name].format == "triples"}
+    texts = {name: node for name, node in rows.items() if name not in exams | facts}
     uses = {name: list(recipe.sources[name].use) for name in texts}
     questions = {name: node for name, node in exams.items() if "evaluate" in recipe.sources[name].use}
 
-    add("dedup", dedup.run, recipe.dedup, sources=_folders(texts))
-    add("filter", filters.run, recipe.filter, rows=_folder("dedup"), questions=_folders(questions))
-    add("split", split.run, recipe.split.model_copy(update={"use": uses}), rows=_folder("filter"))
-    if flow == "pipeline":
-        _models(recipe, add, questions)
+    if texts or not facts:
+        add("dedup", dedup.run, recipe.dedup, sources=_folders(texts))
+        add("filter", filters.run, recipe.filter, rows=_folder("dedup"), questions=_folders(questions))
+        add("split", split.run, recipe.split.model_copy(update={"use": uses}), rows=_folder("filter"))
+    if learned := any("extract" in recipe.sources[name].use for name in facts):
+        scored = tuple(name for name in facts if "evaluate" in recipe.sources[name].use)
+        shape = recipe.extraction.rows.model_copy(update={"scored": scored})
+        add("triples", triples.run, shape, sources=_folders(facts))
+    if flow != "corpus":
+        outside = flow == "finetune" and recipe.base and not recipe.base.pretrain
+        begin = _outside_base(recipe, add, pins) if outside else _pretrained(recipe, add)
+        if texts:
+            _models(recipe, add, questions, begin)
+        if learned:
+            _extraction(recipe, add, begin)
     before = [node.name for node in nodes]
     titled = recipe.report.model_copy(update={"recipe": recipe.name})
     add(
@@ -117,31 +140,66 @@ def graph(recipe: Recipe, flow: Flow = "pipeline") -> list[Node]:
     return nodes
 
 
-def _models(recipe: Recipe, add: Callable[..., str], questions: dict[str, str]) -> None:
-    """From the split's rows to evaluated models."""
+def _pretrained(recipe: Recipe, add: Callable[..., str]) -> str:
+    """From the split's rows to a new model; returns its node."""
     add("counts", counts.run, counts.Params(), rows=_folder("split"))
-    base = {"base": _outside(recipe.tokenizer.base)} if recipe.tokenizer.base else {}
+    outside = {"base": _outside(recipe.tokenizer.base)} if recipe.tokenizer.base else {}
     learned = recipe.tokenizer.model_copy(update={"base": ""})  # what it holds is in the key, not where it lies
-    add("tokenizer", tokenizer.run, learned, counts=_folder("counts"), rows=_folder("split"), **base)
+    add("tokenizer", tokenizer.run, learned, counts=_folder("counts"), rows=_folder("split"), **outside)
     packing = (pack_pairs.run, pack_pairs.Params()) if recipe.pretrain.text2text else (pack.run, recipe.pack)
     add("pack", *packing, rows=_folder("split"), tokenizer=_folder("tokenizer"))
-    add("pretrain", pretrain.run, recipe.pretrain, packed=_folder("pack"), tokenizer=_folder("tokenizer"))
-    add("sft", sft.run, recipe.sft, model=_folder("pretrain"), rows=_folder("split"))
-    add("rejected", rejected.run, recipe.rejected, model=_folder("sft"), rows=_folder("split"))
-    if recipe.reward:
-        add("reward", reward.run, recipe.reward, model=_folder("pretrain"), pairs=_folder("rejected"))
-    add("reference", reference.run, reference.Params.of(recipe.dpo), model=_folder("sft"), pairs=_folder("rejected"))
-    add("dpo", dpo.run, recipe.dpo, model=_folder("sft"), pairs=_folder("rejected"), reference=_folder("reference"))
-    models = {name: name for name in ("pretrain", "sft", "dpo")}
-    add(
-        "evaluate",
-        evaluate.run,
-        recipe.evaluate,
-        models=_folders(models),
-        rows=_folder("split"),
-        pairs=_folder("rejected"),
-        questions=_folders(questions),
-    )
+    return add("pretrain", pretrain.run, recipe.pretrain, packed=_folder("pack"), tokenizer=_folder("tokenizer"))
+
+
+def _outside_base(recipe: Recipe, add: Callable[..., str], pins: Pins) -> str:
+    """From a folder or the hub to a model that can be tuned; returns its node."""
+    assert recipe.base
+    if asked := recipe.base.asked():
+        fetched = add("base-files", download.run, download.Params(asked=asked.moving()), upstream=_pin(pins, "base"))
+        files = _downloaded(fetched)
+    else:
+        files = _model_folder(recipe.base.folder())
+    roles = {"files": files}
+    if recipe.base.extend:
+        add("counts", counts.run, counts.Params(), rows=_folder("split"))
+        grown = recipe.tokenizer.model_copy(update={"method": "extend", "vocab_size": recipe.base.extend, "base": ""})
+        own = _named(files, "tokenizer.json")
+        add("tokenizer", tokenizer.run, grown, counts=_folder("counts"), rows=_folder("split"), base=own)
+        roles["tokenizer"] = _folder("tokenizer")
+    return add("base", base.run, base.Params(), **roles)
+
+
+def _models(recipe: Recipe, add: Callable[..., str], questions: dict[str, str], begin: str) -> None:
+    """From the model to begin with to evaluated models. What no source of the recipe serves is left out."""
+    used = {use for source in recipe.sources.values() for use in source.use}
+    models = {begin: begin}
+    pairs = {}
+    if "sft" in used:
+        start = {"start": _start(recipe, begin)} if recipe.base and recipe.base.start and recipe.flow == "finetune" else {}
+        models["sft"] = add("sft", sft.run, recipe.sft, model=_folder(begin), rows=_folder("split"), **start)
+    if "sft" in used and used & {"prompts", "pairs"}:
+        add("rejected", rejected.run, recipe.rejected, model=_folder("sft"), rows=_folder("split"))
+        pairs = {"pairs": _folder("rejected")}
+        if recipe.reward:
+            add("reward", reward.run, recipe.reward, model=_folder(begin), **pairs)
+        add("reference", reference.run, reference.Params.of(recipe.dpo), model=_folder("sft"), **pairs)
+        models["dpo"] = add("dpo", dpo.run, recipe.dpo, model=_folder("sft"), reference=_folder("reference"), **pairs)
+    params = recipe.evaluate
+    if recipe.base and begin == "base" and not recipe.base.chat:
+        params = params.model_copy(update={"base": (*params.base, "base")})
+    roles = {"models": _folders(models), "rows": _folder("split"), "questions": _folders(questions)}
+    add("evaluate", evaluate.run, params, **roles, **pairs)
+
+
+def _extraction(recipe: Recipe, add: Callable[..., str], begin: str) -> None:
+    """The model to begin with, tuned for extracting triples, and new weights of its shape beside it where that is asked for."""
+    asked = recipe.extraction
+    models = {}
+    if asked.fresh:
+        add("fresh", fresh.run, fresh.Params(seed=asked.sft.seed), model=_folder(begin))
+        models["extractor-fresh"] = add("extractor-fresh", sft.run, asked.sft, model=_folder("fresh"), rows=_folder("triples"))
+    models["extractor"] = add("extractor", sft.run, asked.sft, model=_folder(begin), rows=_folder("triples"))
+    add("extraction", extraction.run, asked.scores, models=_folders(models), rows=_folder("triples"))
 
 
 def _folder(node: str) -> Role:
@@ -185,6 +243,56 @@ def _outside(folder: str) -> Role:
         return _files({path: store.digests(Path("/"), f"outside-{text_digest(str(path))[:16]}")(path)})
 
     return Role((), resolve)
+
+
+def _model_folder(folder: Path) -> Role:
+    """The files of a folder that a model is read from."""
+
+    def resolve(store: Store, made: Made) -> Input:
+        if wrong := base.problems(folder):
+            raise ValueError(f"base.path: {'; '.join(wrong)}")
+        digest = store.digests(Path("/"), f"outside-{text_digest(str(folder))[:16]}")
+        return _files({path: digest(path) for path in base.chosen(folder)})
+
+    return Role((), resolve)
+
+
+def _start(recipe: Recipe, begin: str) -> Role:
+    """An earlier fine-tuning to go on from: a folder, or an artifact of the store. Where the name means this very run's own result (the newest
+    `sft`, once it has run), it is what that was made from, so that a run that is repeated is reused."""
+    assert recipe.base
+    named, folder = recipe.base.start, recipe.base.start_folder()
+
+    def resolve(store: Store, made: Made) -> Input:
+        if folder:
+            paths = sorted(path for name in ("adapter", "state") for path in (folder / name).rglob("*") if path.is_file())
+            digest = store.digests(Path("/"), f"start-{text_digest(str(folder))[:16]}")
+            return Input(folder, [[str(path.relative_to(folder)), digest(path)] for path in paths])
+        try:
+            record = store.resolve(named)
+        except ValueError as unknown:
+            raise ValueError(f"base.start: {unknown}") from None
+        same = {"model": made[begin].digest, "rows": made["split"].digest}
+        mine = {"stage": sft.run.name, "params": recipe.sft.model_dump(mode="json")}
+        while mine.items() <= record.identity.items() and same.items() <= record.identity["inputs"].items():
+            if "start" not in record.lineage or (earlier := store.record(record.lineage["start"])) is None:
+                break
+            record = earlier
+        return Input(store.object(record.key), record.digest, (record.key,))
+
+    return Role((begin, "split"), resolve)
+
+
+def _named(files: Role, name: str) -> Role:
+    """One of several files, by its name."""
+
+    def resolve(store: Store, made: Made) -> Input:
+        found = files.resolve(store, made)
+        assert isinstance(found.value, list) and isinstance(found.digest, list)
+        kept = {path: digest for path, (_, digest) in zip(found.value, found.digest, strict=True) if path.name == name}
+        return _files(kept, found.keys)
+
+    return Role(files.needs, resolve)
 
 
 def _sample_files(pattern: str) -> Role:

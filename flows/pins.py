@@ -18,7 +18,8 @@ DEADLINE = 15.0  # seconds for all look-ups of a plan together; they run side by
 
 
 class Pins:
-    """The pins of a recipe's downloads. The first that is asked for looks all of them up, so that a run sees one state of the world."""
+    """The pins of a recipe's downloads, by the field that asks for each (`sources.zhwiki`, `base`). The first that is needed looks all of them up,
+    so that a run sees one state of the world."""
 
     def __init__(self, asked: dict[str, Asked], rules: Rules = LOOK, deadline: float = DEADLINE):
         self._asked, self._rules, self._deadline = asked, rules, deadline
@@ -34,12 +35,12 @@ class Pins:
             for failed, why in list(self._failed.items()):
                 if (record := newest(store, self._asked[failed])) is not None:
                     self._found[failed] = pin_of(record)
-                    logging.getLogger(f"hanlin.download-{failed}").warning(
+                    logging.getLogger(f"hanlin.{failed}").warning(
                         "%s; going on with the newest in the store: %s, of %s",
                         why, show(self._found[failed]), time.strftime("%Y-%m-%d", time.localtime(record.made["finished"])),
                     )  # fmt: skip
         if name not in self._found:
-            lost = [f"sources.{n}: {why}" for n, why in self._failed.items() if n not in self._found]
+            lost = [f"{n}: {why}" for n, why in self._failed.items() if n not in self._found]
             raise ValueError(
                 "\n".join(lost)
                 + "\nthe store has no earlier copy to go on with; connect to the network, or give files you have as path: instead"
@@ -56,7 +57,7 @@ class Pins:
 
         def look(name: str, asked: Asked) -> None:
             try:
-                with Remote(self._rules, logging.getLogger(f"hanlin.download-{name}").debug) as remote:
+                with Remote(self._rules, logging.getLogger(f"hanlin.{name}").debug) as remote:
                     found[name] = pin(remote, asked)
             except Unavailable as error:
                 failed[name] = str(error)

@@ -60,4 +60,4 @@ def named(
 
 
 def _run(recipe: Recipe, refresh: Sequence[str], until: str, drift: Drift, accept: Sequence[str]) -> Outcome:
-    return walk(recipe, graph(recipe), refresh=refresh, until=until, drift=drift, accept=accept)
+    return walk(recipe, graph(recipe, "pipeline"), refresh=refresh, until=until, drift=drift, accept=accept)

@@ -18,6 +18,10 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
 
+from flows.base import Base
+from flows.base import problems as base_problems
+from flows.extraction import Extraction
+from flows.extraction import problems as extraction_problems
 from tasks.contract import Contract
 from tasks.dedup import Params as DedupParams
 from tasks.dpo import Params as DPOParams
@@ -39,8 +43,10 @@ from tasks.tokenizer import Params as TokenizerParams
 
 RECIPES = Path(__file__).parent / "recipes"
 
-Format = Literal["wiki", "belle", "zhihu", "webtext", "baike", "medical", "alpaca", "preference", "exam", "triples", "text"]
-Flow = Literal["pipeline", "corpus"]
+Format = Literal[
+    "wiki", "belle", "zhihu", "webtext", "baike", "medical", "alpaca", "preference", "exam", "triples", "text", "cmedqa"
+]
+Flow = Literal["pipeline", "corpus", "finetune"]
 
 
 class Section(BaseModel):
@@ -67,7 +73,7 @@ class Source(Section):
     )
     use: list[Use] = Field(
         description="pretrain, text2text (pretraining of T5; an article answers its title), sft, prompts (of DPO; the answer becomes "
-        "`chosen`), pairs (ready for DPO), evaluate"
+        "`chosen`), pairs (ready for DPO), extract (triples to learn to extract), evaluate (never learned from)"
     )
     simplify: bool = Field(default=True, description="Convert Traditional to Simplified Chinese")
     tables: Literal["drop", "text"] = Field(
@@ -132,6 +138,11 @@ class Recipe(Section):
         default_factory=PackParams, title="Mix", description="Sources by weight, in tokens; without weights everything once"
     )
     pretrain: PretrainParams = Field(default_factory=PretrainParams, title="Pretraining", description="A new model on plain text")
+    base: Base | None = Field(
+        default=None,
+        title="Base",
+        description="The model that the flow finetune begins with; empty: the recipe is for the pipeline",
+    )
     sft: SFTParams = Field(default_factory=SFTParams, title="Supervised fine-tuning", description="The model learns to answer")
     rejected: RejectedParams = Field(
         default_factory=RejectedParams, title="Rejected answers", description="The SFT model's own answers, as DPO's worse side"
@@ -140,6 +151,11 @@ class Recipe(Section):
         default=None, title="Reward model", description="A model that tells the better of two answers; empty: none is trained"
     )
     dpo: DPOParams = Field(default_factory=DPOParams, title="DPO", description="The model learns to prefer the better answer")
+    extraction: Extraction = Field(
+        default_factory=Extraction,
+        title="Triple extraction",
+        description="A task to fine-tune the model for, where a source has the use `extract`",
+    )
     evaluate: EvaluateParams = Field(
         default_factory=EvaluateParams, title="Evaluation", description="Scores of every model of the run"
     )
@@ -147,6 +163,11 @@ class Recipe(Section):
     resources: Resources = Field(
         default_factory=Resources, title="Resources", description="How to run; never part of what is made"
     )
+
+    @property
+    def flow(self) -> Flow:
+        """The flow that the recipe is for."""
+        return "finetune" if self.base else "pipeline"
 
     def raw_folder(self) -> Path:
         """The folder that source paths are relative to, environment variables filled in."""
@@ -167,10 +188,11 @@ class BadRecipe(ValueError):
         self.problems = problems
 
 
-def load(name: str, overrides: Iterable[str] = (), flow: Flow = "pipeline") -> Recipe:
+def load(name: str, overrides: Iterable[str] = (), flow: Flow | None = None) -> Recipe:
     """A recipe by name (one that ships) or by the path of a YAML file, with `key.path=value` overrides. Raises `BadRecipe`.
 
-    `flow` says what it is to run, which decides what its sources must serve. A recipe that `extends` another says only what is different.
+    `flow` says what it is to run (None: what it is for), which decides what its sources must serve. A recipe that `extends` another says only
+    what is different.
     """
     data = fields(name)
     problems = [problem for override in overrides if (problem := _override(data, override))]
@@ -230,14 +252,15 @@ def names() -> list[str]:
     return sorted(path.stem for path in RECIPES.glob("*.yaml"))
 
 
-def check(data: dict[str, Any], flow: Flow = "pipeline") -> list[str]:
+def check(data: dict[str, Any], flow: Flow | None = None) -> list[str]:
     """Everything wrong with a recipe's data, a line each, beginning with the field's full path."""
     try:
         Recipe.model_validate(data)
         problems = []
     except ValidationError as failure:
         problems = [_problem(error, data) for error in failure.errors()]
-    return list(dict.fromkeys(problems + _cross_checks(data, flow)))
+    meant: Flow = flow or ("finetune" if data.get("base") is not None else "pipeline")
+    return list(dict.fromkeys(problems + _cross_checks(data, meant)))
 
 
 def _override(data: dict[str, Any], override: str) -> str | None:
@@ -325,7 +348,9 @@ def _cross_checks(data: dict[str, Any], flow: Flow) -> list[str]:
             problems.append(f"sources.{name}.path: no file {path}; correct the path or fetch the file")
         elif root is not None and isinstance(path, str) and path and not any(matches(root, path)):
             problems.append(f"sources.{name}.path: no file {root.absolute() / path}; correct the path or fetch the file")
-    problems += _unserved(sources, flow, _text2text(data))
+    problems += base_problems(data.get("base"), flow)
+    problems += extraction_problems(sources, data.get("extraction"))
+    problems += _unserved(sources, flow, data)
     problems += _engine(data)
     weights = data["pack"].get("weights") if isinstance(data.get("pack"), dict) else None
     if isinstance(weights, dict) and weights:
@@ -368,17 +393,29 @@ def _engine(data: dict[str, Any]) -> list[str]:
     return [] if find_spec("vllm") else [missing]
 
 
-def _unserved(sources: dict[str, dict[str, Any]], flow: Flow, text2text: bool) -> list[str]:
+def _unserved(sources: dict[str, dict[str, Any]], flow: Flow, data: dict[str, Any]) -> list[str]:
     """What a flow reads that no source is for."""
     used = {use for source in sources.values() for use in _uses(source)}
     if not sources:
         return []
     if flow == "corpus":
         return [] if used & set(MAKES) else [f"sources: none has a use for training; give one of {', '.join(MAKES)} to a source"]
-    reads = "text2text" if text2text else "pretrain"
-    needs = ((reads, "pretraining reads"), ("sft", "fine-tuning reads"), ("evaluate", "the evaluation asks"))
-    problems = [f"sources: none has use: [{use}], which {why}; add it to a source" for use, why in needs if use not in used]
-    if not used & {"prompts", "pairs"}:
+    base = data.get("base")
+    needs: dict[str, str] = {}
+    if flow == "pipeline" or (isinstance(base, dict) and base.get("pretrain")):
+        needs["text2text" if _text2text(data) else "pretrain"] = "pretraining reads"
+    if flow == "pipeline" or "extract" not in used:
+        needs["sft"] = "fine-tuning reads"
+    if flow == "pipeline":
+        needs["evaluate"] = "the evaluation asks"
+    problems = [
+        f"sources: none has use: [{use}], which {why}; add it to a source" for use, why in needs.items() if use not in used
+    ]
+    if flow == "finetune" and isinstance(base, dict) and base.get("extend") and not used & set(MAKES):
+        problems.append(
+            f"base.extend: new tokens are learned from texts, and no source has one; give one of {', '.join(MAKES)} to a source"
+        )
+    if flow == "pipeline" and not used & {"prompts", "pairs"}:
         problems.append("sources: none has use: [prompts] or use: [pairs], one of which DPO reads; add it to a source")
     if problems:
         problems[-1] += " (the data half alone needs none of this: --flow corpus)"

@@ -69,6 +69,7 @@ def run_in_terminal(recipe: Recipe, flow: Flow, options: dict[str, Any], as_json
             from prefect import tags
 
             from flows.corpus import corpus
+            from flows.finetune import finetune
             from flows.live import watchers
             from flows.pipeline import pipeline
             from flows.profile import TAG
@@ -78,7 +79,7 @@ def run_in_terminal(recipe: Recipe, flow: Flow, options: dict[str, Any], as_json
             watchers.append(terminal.watch)
             terminal.say("run", f"recipe {recipe.name}, store {store_folder()}, Prefect at {url}")
             with tags(TAG):
-                state = {"pipeline": pipeline, "corpus": corpus}[flow](recipe, **options, return_state=True)
+                state = {"pipeline": pipeline, "corpus": corpus, "finetune": finetune}[flow](recipe, **options, return_state=True)
             outcome["run_id"] = str(state.state_details.flow_run_id)
             outcome["artifacts"] = state.result()
             outcome["status"] = "completed"

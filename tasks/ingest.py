@@ -9,7 +9,7 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from tasks.reading import Row, by_shard
+from tasks.reading import Row, by_shard, sha256
 from tasks.rows import EXCERPT, Drop, Writer, content, row_id
 from tasks.sources import reader
 from tasks.stage import Identity, Job, Stats, stage
@@ -23,9 +23,9 @@ class Params(Identity):
     """What defines the result, besides the files."""
 
     source: str = Field(min_length=1, max_length=64, pattern=r"^[\w.-]+$", description="Name of the source, kept in every row")
-    format: Literal["belle", "zhihu", "webtext", "medical", "alpaca", "preference", "exam", "triples", "baike", "text"] = Field(
-        description="Layout of the files; see tasks/sources"
-    )
+    format: Literal[
+        "belle", "zhihu", "webtext", "medical", "alpaca", "preference", "exam", "triples", "baike", "text", "cmedqa"
+    ] = Field(description="Layout of the files; see tasks/sources")
     normalise: bool = Field(
         default=True, description="One spelling of white space, width and punctuation; nothing else of the text changes"
     )
@@ -45,7 +45,11 @@ def run(job: Job, params: Params, *, files: list[Path]) -> Stats:
     """`files` in the given order → `<kind>/*.parquet`, `dropped/*.parquet`."""
     source = reader(params.format)
     work = functools.partial(write_shard, params.source, source.KIND, conversion(params))
-    shards = by_shard(job, files, source.KIND, source.read, work, run.identity(params, {}), source.NAMED)
+    read, identity = source.read, run.identity(params, {})
+    if getattr(source, "JOINED", False):  # then a shard is defined by all of them
+        read = functools.partial(source.read, beside=files)  # type: ignore[call-arg]
+        identity |= {"files": [sha256(path) for path in files]}
+    shards = by_shard(job, files, source.KIND, read, work, identity, source.NAMED)
     return summed(params.source, shards)
 
 

@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from tasks import data_page, funnel, pack, plots, training_page
+from tasks import data_page, extraction_page, funnel, pack, plots, training_page
 from tasks.chance import wilson
 from tasks.data_page import stats_of
 from tasks.funnel import Funnel, Nodes
@@ -27,11 +27,15 @@ TEMPLATE = Path(__file__).with_name("report.html.j2")
 
 # what a stage makes, which colours its box; what is not named here makes data
 GROUPS = {
-    **dict.fromkeys(("counts", "tokenizer", "pack", "pretrain", "sft", "rejected", "reward", "reference", "dpo"), "model"),
-    "evaluate": "result",
+    **dict.fromkeys(
+        ("base", "counts", "tokenizer", "pack", "pretrain", "sft", "rejected", "reward", "reference", "dpo"), "model"
+    ),
+    **dict.fromkeys(("fresh", "extractor"), "model"),
+    **dict.fromkeys(("evaluate", "extraction"), "result"),
 }
-COLOURS = {"pretrain": 1, "sft": 2, "dpo": 3}  # of a model, everywhere on the page
-TRAINED = ("pretrain", "sft", "reward", "dpo")  # stages whose training is shown
+# of a model, everywhere on the page
+COLOURS = {"base": 1, "pretrain": 1, "sft": 2, "dpo": 3, "extractor-fresh": 1, "extractor": 3}
+TRAINED = ("base", "pretrain", "sft", "reward", "dpo", "extractor-fresh", "extractor")  # stages whose training is shown
 CUT = 160  # characters of a text shown as tokens
 NEEDED = {
     "split": "This run split no data, so nothing is known of what was used for training.",
@@ -88,15 +92,18 @@ def _page(params: Params, nodes: Nodes, artifacts: dict[str, Path], rows: Funnel
     parents = _parents(nodes)
     data_only = not any(family in GROUPS for family in map(funnel.family, nodes))
     cleaned = stats_of(nodes, "filter")
+    needed = {name: text for name, text in NEEDED.items() if not (name in ("pretrain", "dpo") and "base" in nodes)}
     scores = _json(artifacts, "evaluate", "scores.json")
     results = _results(scores)
+    extracted = _json(artifacts, "extraction", "scores.json")
     answers = _json(artifacts, "evaluate", "answers.json") or []
     return {
         "recipe": params.recipe,
         "nodes": {name: entry | {"group": GROUPS.get(funnel.family(name), "data")} for name, entry in nodes.items()},
         "graphs": {"across": plots.across(parents), "down": plots.down(parents)},
         "data_only": data_only,
-        "missing": [text for name, text in NEEDED.items() if name not in nodes and (name == "split" or not data_only)],
+        "missing": [text for name, text in needed.items() if name not in nodes and (name == "split" or not data_only)],
+        "tuned": "base" in nodes,
         "funnel": rows,
         "drops": funnel.drops(nodes, artifacts, params.examples),
         "clusters": data_page.clusters(stats_of(nodes, "dedup").get("clusters")),
@@ -111,19 +118,22 @@ def _page(params: Params, nodes: Nodes, artifacts: dict[str, Path], rows: Funnel
         "results": results,
         "colours": COLOURS,
         "after": {"ingest": "ingested", "dedup": "after dedup", "filter": "after filter", "split": "used"},
-        "stage_words": {"pretrain": "pretraining", "sft": "fine-tuning", "dpo": "DPO"},
+        "when": {"base": "as it came", "pretrain": "after pretraining", "sft": "after fine-tuning", "dpo": "after DPO"},
         "health": scores.get("health", []),
         "again": {
             "bitwise": "the same to the last bit",
             "seeded": "the same on the same hardware",
             "external": "what the outside gives",
         },
-        "tiles": _tiles(results, scores, rows) + (data_page.tiles(nodes) if data_only else []),
+        "tiles": _tiles(results, scores, rows) + extraction_page.tiles(extracted) + (data_page.tiles(nodes) if data_only else []),
         "histograms": data_page.histograms(cleaned),
         "scripts": data_page.scripts(cleaned),
         "answers": answers[: params.answers],
         "cut": _cut(artifacts, answers[0]["reference"]) if answers else [],
-        "figures": _figures(results, rows),
+        "figures": _figures(results, rows) + extraction_page.figures(extracted),
+        "extraction": extracted,
+        "extracted": extraction_page.answers((_json(artifacts, "extraction", "answers.json") or [])[: params.answers]),
+        "who": extraction_page.WHO,
     }
 
 

@@ -25,7 +25,7 @@ from tasks.rows import EXCERPT, Writer, content, files
 from tasks.stage import Identity, Job, Progress, Stats, stage
 from tasks.text import normalise, privacy, prompts
 
-Use = Literal["pretrain", "text2text", "sft", "prompts", "pairs", "evaluate"]
+Use = Literal["pretrain", "text2text", "sft", "prompts", "pairs", "extract", "evaluate"]
 
 MAKES = {
     "pretrain": "documents",
@@ -54,7 +54,8 @@ class Params(Identity):
         23333, ge=0, lt=2**63, description="Seed of the hash that draws the validation prompts, and of the title prompts"
     )
     use: dict[str, list[Use]] = Field(
-        default_factory=dict, description="Source name → what its rows are for; `evaluate` is not this stage's business"
+        default_factory=dict,
+        description="Source name → what its rows are for; `extract` and `evaluate` are not this stage's business",
     )
     valid_share: float = Field(0.02, gt=0, le=0.5, description="Share of prompts held out for validation")
     valid_max: int = Field(

@@ -38,6 +38,8 @@ def tables(node: str, nodes: Nodes, artifacts: dict[str, Path]) -> dict[str, tup
         made["model-health"] = _health(stats.get("health", ()))
     if node == "pack":
         made["data-mix"] = ("# Sources by weight, in tokens", [dict(row) for row in stats.get("mix", ())])
+    if node == "extraction":
+        made["data-extraction"] = ("# Triple extraction, on held-out texts", _extraction(stats.get("models", {})))
     return {key: (about, rows) for key, (about, rows) in made.items() if rows}
 
 
@@ -126,4 +128,16 @@ def _clusters(stats: dict[str, Any]) -> Table:
         }
         for kind, groups in stats.get("clusters", {}).get("examples", {}).items()
         for group in groups
+    ]
+
+
+def _extraction(models: dict[str, Any]) -> Table:
+    return [
+        {
+            "model": name,
+            **{figure: f"{100 * found[figure]:.1f} %" for figure in ("f1", "precision", "recall")},
+            "right / said / stated": f"{found['right']:,} / {found['said']:,} / {found['true']:,}",
+            "malformed": f"{found['malformed']:,} of {found['texts']:,}",
+        }
+        for name, found in models.items()
     ]

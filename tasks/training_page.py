@@ -13,6 +13,9 @@ from tasks.stage import Stats
 
 # of a training stage's statistics; its others tell of the machine, which is the record's business
 FACTS = (
+    "architecture",
+    "new_tokens",
+    "characters_per_token",
     "parameters",
     "tokens",
     "passes",

@@ -1,6 +1,6 @@
 """A real HTTP server on 127.0.0.1 that serves bytes from memory and misbehaves as it is told, one fault a request.
 
-It also plays the two upstreams: `dump(...)` lays out a Wikimedia dump, `dataset(...)` a dataset of the hub.
+It also plays the two upstreams: `dump(...)` lays out a Wikimedia dump, `dataset(...)` a dataset of the hub and `model(...)` a model of it.
 """
 
 from __future__ import annotations
@@ -124,11 +124,18 @@ class Server:
 
     def dataset(self, name: str, commit: str, files: dict[str, bytes], lfs: tuple[str, ...] = (), branch: str = "main") -> None:
         """A dataset at a commit, which a branch points at from now on."""
+        self._repository(f"datasets/{name}", f"/datasets/{name}", commit, files, lfs, branch)
+
+    def model(self, name: str, commit: str, files: dict[str, bytes], lfs: tuple[str, ...] = (), branch: str = "main") -> None:
+        """The same for a model."""
+        self._repository(f"models/{name}", f"/{name}", commit, files, lfs, branch)
+
+    def _repository(self, place: str, home: str, commit: str, files: dict[str, bytes], lfs: tuple[str, ...], branch: str) -> None:
         entries: list[dict[str, Any]] = [{"type": "directory", "oid": "0" * 40, "size": 0, "path": "data"}]
         for path, body in files.items():
             git = hashlib.sha1(b"blob %d\0" % len(body) + body).hexdigest()
             entry: dict[str, Any] = {"type": "file", "oid": git, "size": len(body), "path": path}
-            address = f"/datasets/{name}/resolve/{commit}/{path}"
+            address = f"{home}/resolve/{commit}/{path}"
             if path in lfs:
                 oid = hashlib.sha256(body).hexdigest()
                 entry |= {"oid": "1" * 40, "lfs": {"oid": oid, "size": len(body), "pointerSize": 130}}
@@ -137,9 +144,9 @@ class Server:
             else:
                 self.put(address, body)
             entries.append(entry)
-        self.put(f"/api/datasets/{name}/revision/{branch}", json.dumps({"id": name, "sha": commit}).encode())
+        self.put(f"/api/{place}/revision/{branch}", json.dumps({"id": place.partition("/")[2], "sha": commit}).encode())
         half = len(entries) // 2
-        tree = f"/api/datasets/{name}/tree/{commit}?recursive=true"
+        tree = f"/api/{place}/tree/{commit}?recursive=true"
         self.put(tree, json.dumps(entries[:half]).encode(), type=f"link:{tree}&cursor=2")
         self.put(f"{tree}&cursor=2", json.dumps(entries[half:]).encode())
 

@@ -189,9 +189,9 @@ def test_without_a_network_and_without_a_copy_every_source_is_named(server, stor
 
 def test_a_host_that_never_answers_does_not_hold_a_plan(server, store):
     server.files["/zhwiki/"].faults = [Fault(stall=60, after=0)] * 9
-    pins = Pins({"zhwiki": Dump(dump="zhwiki")}, Rules(retries=1, backoff=0.01, silence=30), deadline=0.5)
+    pins = Pins({"sources.zhwiki": Dump(dump="zhwiki")}, Rules(retries=1, backoff=0.01, silence=30), deadline=0.5)
     with pytest.raises(ValueError, match=r"no answer about the dump zhwiki within 0\.5 s"):
-        pins("zhwiki", store)
+        pins("sources.zhwiki", store)
 
 
 def test_one_look_serves_a_whole_run(server, store):

@@ -26,6 +26,10 @@ def test_every_recipe_loads_and_makes_a_graph(name, monkeypatch, tmp_path):
             path = tmp_path / source["path"].replace("*", "x")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
+    if path := data.get("base", {}).get("path"):
+        monkeypatch.setenv(path.removeprefix("$"), str(tmp_path))
+        for file, text in {"config.json": '{"model_type": "llama"}', "tokenizer.json": "{}", "model.safetensors": ""}.items():
+            (tmp_path / file).write_text(text)
     nodes = graph(recipes.load(name))
     seen: set[str] = set()
     for node in nodes:
@@ -139,3 +143,36 @@ def test_recipes_that_extend_each_other_are_refused(tmp_path: Path) -> None:
     one.write_text("extends: sampel\n")
     with pytest.raises(recipes.BadRecipe, match="did you mean sample"):
         recipes.load(str(one))
+
+
+BASES = {
+    "base={}": "base: needs one of path:",
+    "base={path: /nowhere, hub: a/b}": "base: has path: and hub:; keep one",
+    "base={path: /nowhere}": "base.path: there is no folder /nowhere",
+    "base={path: $NO_SUCH_VARIABLE}": "base.path: the environment variable NO_SUCH_VARIABLE is not set",
+    "base={hub: a/b, start: /nowhere/x}": "base.start: /nowhere/x has neither adapter/ nor state/",
+    "base={hub: 'a b'}": "base.hub: string should match pattern",
+    "base={hub: a/b, revison: x}": "base.revison: unknown field; did you mean 'revision'?",
+}
+
+
+@pytest.mark.parametrize(("mistake", "message"), BASES.items())
+def test_a_base_that_cannot_serve_is_named_with_its_path(mistake: str, message: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("NO_SUCH_VARIABLE", raising=False)
+    with pytest.raises(BadRecipe) as told:
+        recipes.load("sample", [mistake])
+    assert message in str(told.value)
+
+
+def test_a_recipe_with_a_base_is_for_the_flow_that_tunes_it() -> None:
+    tuned = recipes.load("vicuna-lora-tiny")
+    assert tuned.flow == "finetune" and recipes.load("sample").flow == "pipeline"
+    with pytest.raises(BadRecipe, match="the flow pipeline reads none; run the flow finetune"):
+        recipes.load("vicuna-lora-tiny", flow="pipeline")
+    with pytest.raises(BadRecipe, match="the flow finetune needs a model to begin with"):
+        recipes.load("sample", flow="finetune")
+    outside = recipes.load("sample", ["base.hub=org/llama", "base.extend=4000"])
+    names = [node.name for node in graph(outside)]
+    assert names[names.index("split") + 1 :][:5] == ["base-files", "counts", "tokenizer", "base", "sft"]
+    assert next(node for node in graph(outside) if node.name == "evaluate").params.base == ("pretrain", "base")
+    assert "pretrain" not in names and names[-1] == "report"

@@ -30,6 +30,7 @@ SAMPLES: dict[str, tuple[str, str, Any]] = {
     ),
     "baike": ("a.json", "JSON Lines with title, summary, sections", [{"title": "题", "summary": "概要", "sections": []}]),
     "medical": ("a.csv", "a table (CSV) with department, title, ask, answer", "department,title,ask,answer\n内科,题,问,答\n".encode("gbk")),
+    "cmedqa": ("a.csv", "a table (CSV) with ans_id, question_id, content", "ans_id,question_id,content\n7,1,答\n".encode()),
     "preference": ("a.json", "JSON Lines with prompt, chosen, reject", [{"prompt": "问", "chosen": "好", "reject": "坏"}]),
     "exam": (
         "a.csv", "a table (CSV) with id, question, a, b, c, d, answer",
@@ -39,12 +40,19 @@ SAMPLES: dict[str, tuple[str, str, Any]] = {
     "text": ("a.jsonl", "JSON Lines with id, title, text", [{"id": "1", "title": "题", "text": "一篇文章"}]),
     "wiki": ("a.xml", "a MediaWiki export", XML.encode()),
 }  # fmt: skip
-ALSO = {("text", "triples"), ("text", "webtext"), ("alpaca", "belle")}  # who can read what is not its own as well
+ALSO = {
+    ("text", "triples"),
+    ("text", "webtext"),
+    ("text", "cmedqa"),
+    ("alpaca", "belle"),
+}  # who can read what is not its own as well
 
 
 def written(folder: Path, name: str) -> Path:
     file, _, content = SAMPLES[name]
     path = folder / file
+    if name == "cmedqa":
+        (folder / "question.csv").write_text("question_id,content\n1,问\n", "utf-8")
     if isinstance(content, pa.Table):
         pq.write_table(content, path)
     elif isinstance(content, bytes):

@@ -413,3 +413,21 @@ def test_a_real_dump_that_was_cut(real_data: Path) -> None:
         read("wiki", path)
     good, drops = read("wiki", path, tolerate_truncation=True)
     assert (len(good), reasons(drops)) == (189, {"not an article": 34, "redirect": 15, "file cut": 1})
+
+
+def test_cmedqa_joins_questions_with_their_answers(tmp_path: Path) -> None:
+    """Several answers to one question become a numbered list; what answers nothing is dropped."""
+    (tmp_path / "question.csv").write_text(
+        'question_id,content\n1,头痛怎么办？\n2,"感冒了,\n吃什么药？"\n3,没人回答的？\n', "utf-8"
+    )
+    (tmp_path / "answer.csv").write_text(
+        "ans_id,question_id,content\n10,1,多休息。\n11,2,喝水。\n12,1,看医生。\n13,9,不知道。\n14,2,\n", "utf-8"
+    )
+    rows = list(reader("cmedqa").read(tmp_path / "answer.csv"))
+    good = [[turn["content"] for turn in row["messages"]] for row in rows if not isinstance(row, Drop)]
+    assert good == [["头痛怎么办？", "1. 多休息。\n2. 看医生。"], ["感冒了,\n吃什么药？", "喝水。"]]
+    assert sorted(row.reason for row in rows if isinstance(row, Drop)) == ["no answer", "no question"]
+    assert list(reader("cmedqa").read(tmp_path / "question.csv")) == []
+    (tmp_path / "question.csv").unlink()
+    with pytest.raises(BrokenFile, match=r"no table of their questions is beside it; put question\.csv"):
+        list(reader("cmedqa").read(tmp_path / "answer.csv"))

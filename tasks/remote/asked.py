@@ -1,4 +1,4 @@
-"""What a recipe's `download:` can ask for: a Wikimedia dump, a dataset of the hub, or plain URLs.
+"""What a recipe can ask for: a Wikimedia dump, a dataset of the hub, or plain URLs as a `download:`, and a model of the hub as its `base:`.
 
 Each names what it wants and which state of it. The state may move (`latest`, a branch, whatever a URL serves today); its *pin* is what it is
 now: a dump's date, a commit, a URL's ETag. `pinned()` is the pin where the recipe states it, so that nobody has to ask the network.
@@ -9,7 +9,7 @@ from __future__ import annotations
 import datetime
 import re
 from pathlib import PurePosixPath
-from typing import Annotated, Any
+from typing import Annotated, Any, Self
 from urllib.parse import unquote, urlsplit
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
@@ -20,6 +20,7 @@ Pin = dict[str, str]
 LATEST = "latest"
 MAIN = "main"
 PARTS = "articlesmultistreamdump"
+NAME = r"^[\w.-]{1,96}(/[\w.-]{1,96})?$"  # of what the hub keeps
 
 
 def _compact(value: Any) -> Any:
@@ -27,6 +28,9 @@ def _compact(value: Any) -> Any:
     if isinstance(value, datetime.date):
         return value.strftime("%Y%m%d")
     return str(value) if isinstance(value, int) and not isinstance(value, bool) else value
+
+
+Revision = Annotated[str, BeforeValidator(_compact), Field(pattern=r"^[\w./-]{1,200}$")]  # a branch, a tag or a commit
 
 
 class Dump(Identity):
@@ -60,26 +64,51 @@ class Dump(Identity):
         return f"the dump {self.dump}"
 
 
-class Hub(Identity):
-    """Files of one dataset of the hub (huggingface.co, or the mirror that HF_ENDPOINT names)."""
+class Repository(Identity):
+    """Something that the hub keeps (huggingface.co, or the mirror that HF_ENDPOINT names), in one of its states."""
 
-    hub: str = Field(pattern=r"^[\w.-]{1,96}(/[\w.-]{1,96})?$", description="The dataset's name, such as BelleGroup/train_2M_CN")
-    revision: Annotated[str, BeforeValidator(_compact)] = Field(
-        default=MAIN, pattern=r"^[\w./-]{1,200}$", description="Branch, tag or commit (40 hexadecimal digits: never looked up)"
-    )
+    revision: Revision = Field(default=MAIN, description="Branch, tag or commit (40 hexadecimal digits: never looked up)")
+
+    @property
+    def place(self) -> str:
+        """Its shelf and its name, as the hub's API spells them."""
+        raise NotImplementedError
+
+    def pinned(self) -> Pin | None:
+        return {"commit": self.revision} if re.fullmatch("[0-9a-f]{40}", self.revision) else None
+
+    def moving(self) -> Self:
+        return self.model_copy(update={"revision": MAIN})
+
+
+class Hub(Repository):
+    """Files of one dataset of the hub."""
+
+    hub: str = Field(pattern=NAME, description="The dataset's name, such as BelleGroup/train_2M_CN")
     files: list[str] = Field(
         default=[],
         description="Paths in the dataset, * and ? as wildcards (they match / too); empty: all but cards, scripts and dot files",
     )
 
-    def pinned(self) -> Pin | None:
-        return {"commit": self.revision} if re.fullmatch("[0-9a-f]{40}", self.revision) else None
-
-    def moving(self) -> Hub:
-        return self.model_copy(update={"revision": MAIN})
+    @property
+    def place(self) -> str:
+        return f"datasets/{self.hub}"
 
     def __str__(self) -> str:
         return f"the dataset {self.hub}"
+
+
+class Model(Repository):
+    """One model of the hub: its configuration, its tokenizer, and its weights as safetensors."""
+
+    model: str = Field(pattern=NAME, description="The model's name, such as Qwen/Qwen3-0.6B-Base")
+
+    @property
+    def place(self) -> str:
+        return f"models/{self.model}"
+
+    def __str__(self) -> str:
+        return f"the model {self.model}"
 
 
 class Link(Identity):
@@ -134,7 +163,8 @@ class Urls(Identity):
         return self.urls[0].url if len(self.urls) == 1 else f"{len(self.urls)} URLs ({self.urls[0].url} …)"
 
 
-Asked = Dump | Hub | Urls
+Asked = Dump | Hub | Model | Urls
+# what a source can download
 KINDS: dict[str, type[Identity]] = {"dump": Dump, "hub": Hub, "urls": Urls}
 
 

@@ -2,7 +2,8 @@
 
 dumps.wikimedia.org     /<wiki>/ lists dates; /<wiki>/<date>/dumpstatus.json says which jobs are done, with sizes and SHA-1; mirrors without
                         it have <wiki>-<date>-sha1sums.txt. HANLIN_DUMPS_URL names a mirror.
-the hub                 /api/datasets/<name>/revision/<revision> gives the commit, …/tree/<commit> the files with their hashes.
+the hub                 /api/datasets/<name>/revision/<revision> gives the commit, …/tree/<commit> the files with their hashes; a model's
+                        are below /api/models.
                         HF_ENDPOINT names a mirror, HF_TOKEN opens what is not public.
 """
 
@@ -20,7 +21,7 @@ from pathlib import PurePosixPath
 from typing import Any, TypeVar
 from urllib.parse import quote
 
-from tasks.remote.asked import Asked, Dump, Hub, Pin, Urls
+from tasks.remote.asked import Asked, Dump, Hub, Model, Pin, Repository, Urls
 from tasks.remote.transfer import File, Refused, Remote, Stopped, Unavailable
 
 T = TypeVar("T")
@@ -32,6 +33,12 @@ WIKIS = (  # to suggest a name from
 PAGES = re.compile(r"\.xml(-p\d+p\d+)?\.(bz2|gz|xz|zst)$")  # a job's page files; its indexes end in .txt.bz2
 PART = re.compile(r"-p\d+p\d+\.\w+$")
 NO_DATA = ("README*", "LICENSE*", "*.md", "*.py", "dataset_infos.json")  # of a hub dataset
+# of a hub model, all in its uppermost folder: transformers' names
+DESCRIBES = (
+    "config.json generation_config.json tokenizer.json tokenizer_config.json special_tokens_map.json chat_template.jinja".split()
+)
+SHARDS = ("model.safetensors.index.json", "model-?????-of-?????.safetensors")
+PICKLED = (".bin", ".pt", ".pth", ".ckpt", ".pkl", ".msgpack", ".h5", ".gguf")
 LOOK_BACK = 6  # dates to try: a dump takes days to be done, and older ones are taken away
 
 
@@ -43,10 +50,10 @@ def hub_url() -> str:
     return (os.environ.get("HF_ENDPOINT") or "https://huggingface.co").rstrip("/")
 
 
-def hub_headers(asked: Asked) -> dict[str, str]:
+def hub_headers(asked: Asked | Repository) -> dict[str, str]:
     """The token, for the hub alone; the client drops it where the hub sends it elsewhere."""
     token = os.environ.get("HF_TOKEN", "").strip()
-    return {"Authorization": f"Bearer {token}"} if token and isinstance(asked, Hub) else {}
+    return {"Authorization": f"Bearer {token}"} if token and isinstance(asked, Repository) else {}
 
 
 def pin(remote: Remote, asked: Asked) -> Pin:
@@ -55,7 +62,7 @@ def pin(remote: Remote, asked: Asked) -> Pin:
         return known
     if isinstance(asked, Dump):
         return {"date": _newest(remote, asked)}
-    if isinstance(asked, Hub):
+    if isinstance(asked, Repository):
         return {"commit": _commit(remote, asked)}
     return _states(remote, asked)
 
@@ -68,19 +75,23 @@ def listing(remote: Remote, asked: Asked, at: Pin) -> list[File]:
             for link in asked.urls
         ]
         return sorted(found, key=lambda file: file.path)
-    found = _dump_files(remote, asked, at["date"]) if isinstance(asked, Dump) else _hub_files(remote, asked, at["commit"])
+    if isinstance(asked, Dump):
+        found = _dump_files(remote, asked, at["date"])
+    elif isinstance(asked, Hub):
+        found = _hub_files(remote, asked, at["commit"])
+    else:
+        found = _model_files(remote, asked, at["commit"])
     for file in found:
         parts = PurePosixPath(file.path).parts
         if not parts or file.path.startswith("/") or ".." in parts or "\\" in file.path:
             raise Unavailable(f"{file.url}: upstream lists a file named {file.path!r}, outside its folder; nothing was fetched")
-    chosen = [file for file in found if not asked.files or any(fnmatchcase(file.path, pattern) for pattern in asked.files)]
+    patterns = [] if isinstance(asked, Model) else asked.files
+    chosen = [file for file in found if not patterns or any(fnmatchcase(file.path, pattern) for pattern in patterns)]
     if not chosen:
         names = [file.path for file in found]
-        near = difflib.get_close_matches(asked.files[0], names, 3, cutoff=0.3) if asked.files else []
+        near = difflib.get_close_matches(patterns[0], names, 3, cutoff=0.3) if patterns else []
         there = ", ".join(near or names[:8]) or "no file of pages"
-        raise Unavailable(
-            f"{asked} has no file named {' or '.join(asked.files) or 'as pages are'}; it has {there}; correct files:"
-        )
+        raise Unavailable(f"{asked} has no file named {' or '.join(patterns) or 'as pages are'}; it has {there}; correct files:")
     return sorted(chosen, key=lambda file: file.path)
 
 
@@ -195,7 +206,7 @@ def _optional(remote: Remote, url: str) -> str | None:
 # -- the hub ----------------------------------------------------------------------------------------------------------
 
 
-def _hub(remote: Remote, asked: Hub, url: str) -> tuple[Any, Any]:
+def _hub(remote: Remote, asked: Repository, url: str) -> tuple[Any, Any]:
     """A JSON answer of the hub's API, and its headers."""
     try:
         text, headers = remote.text(url, hub_headers(asked))
@@ -204,8 +215,9 @@ def _hub(remote: Remote, asked: Hub, url: str) -> tuple[Any, Any]:
         if refused.status not in (401, 403, 404):
             raise
         token = "HF_TOKEN is set, but may not be valid for it" if hub_headers(asked) else "a private or gated one needs HF_TOKEN"
+        shelf, _, name = asked.place.partition("/")
         raise Unavailable(
-            f"{url}: no dataset {asked.hub} at revision {asked.revision} ({refused.status}); check both names at {hub_url()}/datasets ({token})"
+            f"{url}: no {shelf[:-1]} {name} at revision {asked.revision} ({refused.status}); check both names at {hub_url()}/{shelf} ({token})"
         ) from None
     except ValueError as error:
         if isinstance(error, Unavailable):
@@ -213,11 +225,11 @@ def _hub(remote: Remote, asked: Hub, url: str) -> tuple[Any, Any]:
         raise Unavailable(f"{url}: the answer is not JSON; check HF_ENDPOINT") from None
 
 
-def _commit(remote: Remote, asked: Hub) -> str:
-    about, _ = _hub(remote, asked, f"{hub_url()}/api/datasets/{asked.hub}/revision/{quote(asked.revision, safe='')}")
+def _commit(remote: Remote, asked: Repository) -> str:
+    about, _ = _hub(remote, asked, f"{hub_url()}/api/{asked.place}/revision/{quote(asked.revision, safe='')}")
     commit = about.get("sha") if isinstance(about, dict) else None
     if not isinstance(commit, str) or not commit:
-        raise Unavailable(f"{hub_url()}: it names no commit for {asked.hub} at {asked.revision}; check HF_ENDPOINT")
+        raise Unavailable(f"{hub_url()}: it names no commit for {asked} at {asked.revision}; check HF_ENDPOINT")
     return commit
 
 
@@ -231,9 +243,27 @@ def _hub_files(remote: Remote, asked: Hub, commit: str) -> list[File]:
     return found
 
 
-def _entries(remote: Remote, asked: Hub, commit: str) -> Iterator[tuple[str, int | None, str]]:
+def _model_files(remote: Remote, asked: Model, commit: str) -> list[File]:
+    """What a model is read from, and no more: a repository may hold the same weights in several formats."""
+    there = {
+        path: (size, checksum) for path, size, checksum in _entries(remote, asked.model_copy(update={"revision": commit}), commit)
+    }
+    shards = [path for path in there if any(fnmatchcase(path, pattern) for pattern in SHARDS)]
+    weights = ["model.safetensors"] if "model.safetensors" in there else shards
+    if not any(path.endswith(".safetensors") for path in weights):
+        other = [path for path in there if path.endswith(PICKLED)]
+        raise Unavailable(
+            f"{asked} at {asked.revision} has no weights as safetensors"
+            + (f", only {', '.join(other[:3])}, which Hanlin does not read: a pickle runs whatever is in it" if other else "")
+            + "; choose a revision or a copy that has model.safetensors, or convert it yourself and give its folder as base.path"
+        )
+    names = [*(name for name in DESCRIBES if name in there), *weights]
+    return [File(path, f"{hub_url()}/{asked.model}/resolve/{commit}/{quote(path)}", *there[path]) for path in names]
+
+
+def _entries(remote: Remote, asked: Repository, commit: str) -> Iterator[tuple[str, int | None, str]]:
     """(path, bytes, checksum) of every file at a commit. What git stores itself it names by a hash; of large files it stores the SHA-256."""
-    url = f"{hub_url()}/api/datasets/{asked.hub}/tree/{commit}?recursive=true"
+    url = f"{hub_url()}/api/{asked.place}/tree/{commit}?recursive=true"
     while url:
         page, headers = _hub(remote, asked, url)
         if not isinstance(page, list):

@@ -2,7 +2,8 @@
 
 A reader has `KIND`, the kind of row it yields (see `tasks.rows`), and `read(path)`, which yields rows without `id` and `source`, in file order,
 holding a few rows in memory at a time. A row that is no good is a `Drop` with its reason; a file that is no good raises `BrokenFile`.
-`NAMED` says that rows depend on the file's name, not only on its bytes.
+`NAMED` says that rows depend on the file's name, not only on its bytes. A reader with `JOINED` makes a row of several files: its `read` is told
+which others the source has.
 
 All but the reader of wiki dumps make one row of one record: `row(record)`, out of the `CONTAINERS` that they read.
 """
@@ -22,6 +23,7 @@ FORMATS = {
     "zhihu": "Zhihu-KOL Parquet: INSTRUCTION, RESPONSE, METADATA",
     "webtext": "webtext2019zh and baike_qa questions with answers: title/desc/content or title/desc/answer",
     "medical": "Chinese medical dialogue, CSV in GB18030 or UTF-8: department, title, ask, answer; or title, prompt, reply, is_best",
+    "cmedqa": "cMedQA2, two CSV tables: question_id, content; ans_id, question_id, content",
     "alpaca": "Alpaca and its translations: instruction/input/output",
     "preference": "better and worse answers: prompt/chosen/rejected and their kin, or ranked answers",
     "exam": "multiple choice, one CSV a subject, as in CMMLU and C-Eval: question, A, B, C, D, answer",

@@ -16,7 +16,7 @@ from tasks.sources.opening import cut_is_broken, decompressed, head_of, inside, 
 from tasks.sources.tables import container, csv_rows, suffix, table_rows
 
 # the formats that make a row of a record, those with the rarest fields first
-BY_ROW = ("zhihu", "triples", "preference", "exam", "medical", "baike", "webtext", "belle", "alpaca", "text")
+BY_ROW = ("zhihu", "triples", "preference", "exam", "medical", "cmedqa", "baike", "webtext", "belle", "alpaca", "text")
 _ROWS = 20  # looked at
 _ENOUGH = 1000  # rows of which none is kept: then the file is looked at before it is read to its end
 _NAMES = 12  # fields that a message names

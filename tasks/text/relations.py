@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 Triple = tuple[str, str, str]
 
@@ -77,10 +77,39 @@ class Score:
 
 def score(answers: Sequence[str], truth: Sequence[Iterable[Triple]]) -> Score:
     """Answers against what each should say, as sets."""
-    right = said = true = malformed = 0
-    for written, expected in zip(answers, truth, strict=True):
-        found = parse(written)
-        malformed += found is None
-        got, wanted = {normal(triple) for triple in found or ()}, {normal(triple) for triple in expected}
-        right, said, true = right + len(got & wanted), said + len(got), true + len(wanted)
-    return Score(right, said, true, malformed, len(answers))
+    return total(count(answers, truth))
+
+
+def count(answers: Sequence[str], truth: Sequence[Iterable[Triple]]) -> list[Score]:
+    """Each answer by itself."""
+    return [_counted(parse(written), expected) for written, expected in zip(answers, truth, strict=True)]
+
+
+def by_relation(answers: Sequence[str], truth: Sequence[Iterable[Triple]]) -> dict[str, Score]:
+    """The same for the triples of each predicate that the truth has, the most frequent first. Its texts are those that should name it."""
+    found: dict[str, list[Score]] = {}
+    spelled: dict[str, str] = {}
+    said = [parse(written) for written in answers]
+    for expected in truth:
+        for _, predicate, _ in expected:
+            spelled.setdefault(normal(("", predicate, ""))[1], predicate)
+    for got, expected in zip(said, map(list, truth), strict=True):
+        wanted = {normal(triple)[1] for triple in expected}
+        for predicate in wanted | {normal(triple)[1] for triple in got or ()} & spelled.keys():
+            one = [[t for t in side if normal(t)[1] == predicate] for side in (got or (), expected)]
+            counted = _counted(None if got is None else one[0], one[1])
+            found.setdefault(predicate, []).append(counted if predicate in wanted else replace(counted, texts=0))
+    sums = {spelled[predicate]: total(scores) for predicate, scores in found.items()}
+    return dict(sorted(sums.items(), key=lambda item: (-item[1].true, item[0])))
+
+
+def _counted(found: Sequence[Triple] | None, expected: Iterable[Triple]) -> Score:
+    got, wanted = {normal(triple) for triple in found or ()}, {normal(triple) for triple in expected}
+    return Score(len(got & wanted), len(got), len(wanted), int(found is None), 1)
+
+
+def total(scores: Iterable[Score]) -> Score:
+    """Micro: the counts are added up, and the figures are those of the sums."""
+    columns = ("right", "said", "true", "malformed", "texts")
+    listed = list(scores)
+    return Score(*(sum(getattr(one, name) for one in listed) for name in columns))

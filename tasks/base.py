@@ -1,0 +1,100 @@
+"""A model from outside as the one that fine-tuning begins with: checked, and laid out as our own models are.
+
+What is looked at here is a folder's JSON, so that a recipe with a folder that cannot serve is refused before anything is run. Whether the
+weights are those of the configuration is seen where they are read (`models/outside.py`).
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Iterable
+from fnmatch import fnmatchcase
+from pathlib import Path
+from typing import Any
+
+from tasks.remote.upstream import DESCRIBES, PICKLED, SHARDS
+from tasks.stage import Identity, Job, Stats, stage
+
+NEEDS = {
+    "config.json": "it is no model's folder; name the one with config.json, tokenizer.json and *.safetensors in it",
+    "tokenizer.json": "a model is fine-tuned with its own tokenizer; where there is only a tokenizer.model, "
+    "AutoTokenizer.from_pretrained(folder).save_pretrained(folder) writes one",
+}
+
+
+class Params(Identity):
+    """All that defines it are its files."""
+
+
+@stage("base", version=1, title="Model from outside", params=Params, tools=("transformers", "tokenizers"))
+def run(job: Job, params: Params, *, files: list[Path], tokenizer: Path | None = None) -> Stats:
+    """`files` as `chosen` finds them → `model/`, in their own precision. `tokenizer` is the artifact of one that extends the model's own:
+    the model gets its vocabulary, and every old token keeps its row. `ValueError` for what is no language model that can be tuned."""
+    from tasks import child
+
+    home = job.scratch / "files"
+    shutil.rmtree(home, ignore_errors=True)
+    home.mkdir()
+    for path in files:
+        (home / path.name).symlink_to(path)
+    if wrong := problems(home):
+        raise ValueError("; ".join(wrong))
+    job_file = job.scratch / "outside.json"
+    asked = {"files": str(home), "out": str(job.out / "model"), "tokenizer": str(tokenizer) if tokenizer else None}
+    job_file.write_text(json.dumps(asked), "utf-8")
+    return child.run("models.outside", job_file, job=job)
+
+
+def chosen(folder: Path) -> list[Path]:
+    """The files of a folder that a model is read from, by transformers' names for them."""
+    there = {path.name: path for path in sorted(folder.iterdir()) if path.is_file()}
+    weights = ["model.safetensors"] if "model.safetensors" in there else list(_shards(there))
+    return [there[name] for name in (*DESCRIBES, *weights) if name in there]
+
+
+def problems(folder: Path) -> list[str]:
+    """Why a folder cannot be fine-tuned, a line each with what to do; empty where its JSON holds nothing against it."""
+    if not folder.is_dir():
+        return [f"there is no folder {folder}; correct the path, or name a model of the hub as base.hub"]
+    names = {path.name for path in folder.iterdir() if path.is_file()}
+    found = [f"{folder} has no {name}: {why}" for name, why in NEEDS.items() if name not in names]
+    if not any(name.endswith(".safetensors") for name in ({"model.safetensors"} & names or set(_shards(names)))):
+        pickled = sorted(name for name in names if name.endswith(PICKLED))
+        found.append(
+            f"{folder} has no model.safetensors"
+            + (f", only {', '.join(pickled[:3])}, which Hanlin does not read: a pickle runs whatever is in it" if pickled else "")
+            + "; write one with transformers' save_pretrained"
+        )
+    found += [
+        problem for name in ("config.json", "tokenizer_config.json") if name in names for problem in _described(folder / name)
+    ]
+    return found
+
+
+def _shards(names: Iterable[str]) -> Iterable[str]:
+    return [name for name in names if any(fnmatchcase(name, pattern) for pattern in SHARDS)]
+
+
+def _described(path: Path) -> list[str]:
+    """What a JSON file of the model says against it."""
+    try:
+        about: Any = json.loads(path.read_text("utf-8"))
+    except (OSError, ValueError) as failure:
+        return [f"{path} is no JSON ({' '.join(str(failure).split())}); fetch it again"]
+    if not isinstance(about, dict):
+        return [f"{path} holds a JSON {type(about).__name__}, not an object; fetch it again"]
+    found = []
+    if about.get("auto_map"):
+        found.append(
+            f"{path} asks for code of its own (auto_map), which Hanlin never runs; take a model whose class transformers has, or, where it "
+            "has this one's, take auto_map out of the file"
+        )
+    if path.name == "config.json" and not about.get("model_type"):
+        found.append(f"{path} names no model_type, so nobody knows which model this is; take the config.json that belongs to it")
+    if about.get("quantization_config"):
+        found.append(
+            f"{path} says that the weights are rounded already (quantization_config); take the model in full precision: sft.lora.bits "
+            "rounds it for training"
+        )
+    return found

@@ -1,0 +1,31 @@
+"""A model that knows nothing, in the shape of one that does: what the same fine-tuning makes of it says what pretraining is worth."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+from pydantic import Field
+
+from tasks.stage import Identity, Job, Stats, stage
+
+
+class Params(Identity):
+    seed: int = Field(default=1, ge=0, lt=1 << 32, description="Of the new weights")
+
+
+@stage(
+    "fresh",
+    version=1,
+    title="New weights in the model's shape",
+    params=Params,
+    tools=("torch", "transformers"),
+    reproducibility="seeded",
+)
+def run(job: Job, params: Params, *, model: Path) -> Stats:
+    """`model/`: the architecture and the tokenizer of `model/model`, with weights as a new model's are drawn."""
+    from tasks import child
+
+    job_file = job.scratch / "fresh.json"
+    job_file.write_text(json.dumps({"model": str(model / "model"), "out": str(job.out / "model"), "seed": params.seed}), "utf-8")
+    return child.run("models.fresh", job_file, job=job)

@@ -1,0 +1,80 @@
+"""cMedQA2: questions to doctors in one table (question_id, content), their answers in another (ans_id, question_id, content).
+
+A question has one answer or several. Several become one, as a numbered list, which is how Chinese-Vicuna trained on them with the best result.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+from tasks.rows import BrokenFile, Drop, Kind
+from tasks.sources.sniff import read as rows_of
+from tasks.sources.turns import checked, first_of, meta_of, text_of, unknown
+
+KIND: Kind = "conversations"
+NAMED = False
+JOINED = True  # a row is made of several files
+CONTAINERS = ("csv", "tsv")
+
+_QUESTION = ("question_id", "q_id", "que_id")
+_ANSWER = ("ans_id", "answer_id")
+_TEXT = ("content", "text")
+_EXPECTED = "a table (CSV) with question_id and content, or ans_id, question_id and content"
+
+
+def read(path: Path, beside: Sequence[Path] = ()) -> Iterator[dict[str, Any] | Drop]:
+    """Dialogues of one turn out of a table of answers, and nothing out of one of questions. The questions are in the files `beside` it, else in
+    its folder; they and the answers are held in memory (100 MB of the whole set)."""
+    halves = rows_of(path, "cmedqa", _EXPECTED)
+    first = next((half for half in halves if not isinstance(half, Drop)), None)
+    if first is None or "answers" not in first:
+        return
+    questions: dict[str, str] = {}
+    for other in beside or sorted(path.parent.iterdir()):
+        if other != path and other.is_file():
+            questions |= _questions(other)
+    if not questions:
+        raise BrokenFile(
+            path,
+            "it has answers, and no table of their questions is beside it",
+            "put question.csv into its folder and the source",
+        )
+    said: dict[str, list[str]] = {}
+    for half in rows_of(path, "cmedqa", _EXPECTED):
+        if isinstance(half, Drop):
+            yield half
+        elif half["answers"] not in questions:
+            yield Drop("no question", f"question {half['answers']} is in no table", half["text"])
+        else:
+            said.setdefault(half["answers"], []).append(half["text"].strip())
+    for number, texts in said.items():
+        kept = [text for text in dict.fromkeys(texts) if text]
+        answer = kept[0] if len(kept) == 1 else "\n".join(f"{place}. {text}" for place, text in enumerate(kept, 1))
+        turns = checked([{"role": "user", "content": questions[number]}, {"role": "assistant", "content": answer}])
+        yield turns if isinstance(turns, Drop) else {"messages": turns, "meta": meta_of({}, {"answers": len(kept)})}
+
+
+def _questions(path: Path) -> dict[str, str]:
+    """The questions of a table by their number; empty for a table of answers."""
+    found = {}
+    for half in rows_of(path, "cmedqa", _EXPECTED):
+        if not isinstance(half, Drop):
+            if "answers" in half:
+                return {}
+            found[half["question"]] = half["text"]
+    return found
+
+
+def row(record: dict[str, Any]) -> dict[str, Any] | Drop:
+    """Half of a row: a question with its number, or an answer with the number of what it answers."""
+    number, text = first_of(record, _QUESTION), first_of(record, _TEXT)
+    answers = first_of(record, _ANSWER) is not None
+    if number is None and not answers and set(record) <= {"id", *_TEXT}:
+        number = record.get("id")
+    if number is None or text is None:
+        return unknown(record)
+    if not text_of(text).strip():
+        return Drop("no answer" if answers else "no question")
+    return {"answers" if answers else "question": text_of(number).strip(), "text": text_of(text)}

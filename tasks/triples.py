@@ -1,0 +1,121 @@
+"""Triple extraction as something to learn: texts with their triples become prompts with answers, and some are kept to be scored on.
+
+A text is asked for once: of equal ones (blind to width, case and punctuation) the first stays, and those that are scored come first, so that
+nothing is learned that is scored. Which rows are held out hangs on the text alone, through a hash.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections import Counter
+from collections.abc import Iterator
+from contextlib import ExitStack
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from tasks.rows import EXCERPT, Writer, files, read
+from tasks.split import Draw
+from tasks.stage import Identity, Job, Progress, Stats, stage
+from tasks.text import normalise, privacy, relations
+
+Row = dict[str, Any]
+
+
+class Params(Identity):
+    scored: tuple[str, ...] = Field(
+        default=(),
+        description="Sources that are scored and never learned from; without one, the rows held out for validation are",
+    )
+    max_characters: int = Field(default=512, ge=8, le=100_000, description="Longest text; a longer one is left out")
+    stated: bool = Field(
+        default=True, description="Leave out triples whose subject or object is not in the text: they cannot be read out of it"
+    )
+    valid_share: float = Field(default=0.05, gt=0, le=0.5, description="Share of the texts held out for validation")
+    valid_max: int = Field(default=2000, ge=1, le=10_000_000, description="Most texts held out, in rows")
+    seed: int = Field(default=23333, ge=0, lt=2**63, description="Of the hash that draws the held-out texts")
+
+
+@stage("triples", version=1, title="Triples as prompts and answers", params=Params)
+def run(job: Job, params: Params, *, sources: dict[str, Path]) -> Stats:
+    """`sources` hold `triples/*.parquet`. Writes conversations of one turn, whose answer is `relations.answer` of the triples: `sft/train.parquet`,
+    `sft/valid.parquet` and `scored/rows.parquet`, and `dropped/`. `ValueError` where nothing is left to learn from or to score on."""
+    scored = {name for name in sources if name in params.scored}
+    order = [*sorted(sources, key=lambda name: name not in scored)]  # stable: the scored ones first
+    draw = Draw(params.valid_share, params.valid_max)
+    for source in order:
+        if source not in scored:
+            for row in read(files(sources[source], kind="triples"), columns=["text"]):
+                draw.add(_hash(params.seed, row["text"]))
+    valid = draw.held_out()
+    funnel: dict[str, Any] = {}
+    predicates = {side: Counter[str]() for side in ("train", "valid", "scored")}
+    unstated = done = 0
+    with ExitStack() as stack:
+        paths = {"train": "sft/train", "valid": "sft/valid", "scored": "scored/rows"}
+        out = {side: stack.enter_context(Writer(job.out / f"{path}.parquet", "conversations")) for side, path in paths.items()}
+        dropped = stack.enter_context(Writer(job.out / "dropped" / "00000.parquet", "dropped"))
+        seen: set[int] = set()
+        for source in order:
+            count = funnel[source] = {"in": 0, "kept": 0, "dropped": {}}
+            for row in read(files(sources[source], kind="triples")):
+                count["in"] += 1
+                given = [(one["subject"], one["predicate"], one["object"]) for one in row["triples"]]
+                kept = relations.stated(row["text"], given) if params.stated else given
+                hashed = _hash(params.seed, row["text"])
+                if reason := _useless(params, row, kept, hashed in seen):
+                    count["dropped"][reason] = count["dropped"].get(reason, 0) + 1
+                    excerpt = privacy.mask(row["text"][: 4 * EXCERPT])[0][:EXCERPT]
+                    dropped.add({"id": row["id"], "source": source, "reason": reason, "detail": "", "excerpt": excerpt})
+                    continue
+                seen.add(hashed)
+                count["kept"] += 1
+                unstated += len(given) - len(kept)
+                made = _conversation(row, kept)
+                side = "scored" if source in scored else "valid" if hashed in valid else "train"
+                for to in (side, "scored") if side == "valid" and not scored else (side,):
+                    out[to].add(made)
+                    predicates[to].update(predicate for _, predicate, _ in kept)
+                done += 1
+                job.progress(Progress(done, 0, "text"))
+        rows = {side: writer.rows for side, writer in out.items()}
+    for side, what in (("train", "to learn from"), ("scored", "to score on")):
+        if not rows[side]:
+            raise ValueError(
+                f"no text with triples is left {what} (of {', '.join(sources)}: {funnel}); give more rows, or a source of triples for it"
+            )
+    return {
+        "funnel": funnel,
+        "rows": rows,
+        "unstated_triples": unstated,
+        "relations": {side: dict(sorted(found.items())) for side, found in predicates.items()},
+    }
+
+
+def _hash(seed: int, text: str) -> int:
+    key = normalise.dedup_key(text) or text
+    return int.from_bytes(hashlib.blake2b(f"{seed}\x1f{key}".encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+
+
+def _useless(params: Params, row: Row, kept: list[relations.Triple], again: bool) -> str:
+    """Why a row is left out; empty where it is not."""
+    if again:
+        return "exact duplicate"
+    if len(row["text"]) > params.max_characters:
+        return "too long"
+    return "" if kept else "no triple that the text states"
+
+
+def _conversation(row: Row, triples: list[relations.Triple]) -> Row:
+    said = (("user", relations.prompt(row["text"])), ("assistant", relations.answer(triples)))
+    messages = [{"role": role, "content": text} for role, text in said]
+    return {"id": row["id"], "source": row["source"], "messages": messages, "meta": "{}"}
+
+
+def asked(path: Path) -> Iterator[tuple[Row, list[relations.Triple]]]:
+    """The rows of `scored/rows.parquet`, each with the triples that its answer should say."""
+    for row in read([path]):
+        truth = relations.parse(row["messages"][-1]["content"])
+        assert truth is not None, f"row {row['id']} has an answer that is no list of triples"
+        yield row, truth
