@@ -128,16 +128,42 @@ def tags() -> None:
 
 
 @artifacts.command()
+def history(tag: str) -> None:
+    """Where a tag pointed: when it moved, from what to what, by whom and why."""
+    from flows.cli import store, table
+    from tasks.tags import history as moved
+
+    moves = store().tags().get(tag)
+    if not moves:
+        raise ValueError(f"no tag {tag!r}; tags: {', '.join(store().tags()) or 'none'}")
+    table(moved(moves))
+
+
+@artifacts.command()
+def rollback(tag: str = "prod", why: Annotated[str, typer.Option(help="Kept with the move")] = "") -> None:
+    """Point a tag at what it pointed at before."""
+    from flows.cli import store, table
+    from tasks.tags import history as moved
+    from tasks.tags import roll_back
+
+    home = store()
+    now, left = roll_back(home, tag, why)
+    table(moved(home.tags()[tag]))
+    print(f"{tag} → {now.stage} {now.key[:12]}" + (f"; {left.key[:12]} is kept" if left else ""))
+
+
+@artifacts.command()
 def gc(
     keep_runs: Annotated[int, typer.Option(min=0, help="Keep what the last N runs used")] = 5,
+    keep_earlier: Annotated[int, typer.Option(min=0, help="Keep what a tag pointed at up to N promotions ago")] = 1,
     scratch_days: Annotated[float, typer.Option(min=0, help="Keep unfinished work touched in the last N days")] = 14,
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go")] = False,
 ) -> None:
-    """Remove artifacts that are not tagged, not being built, and not used by the last runs; and what dead builds left behind."""
+    """Remove artifacts that are not tagged, not in use, and not of the last runs; and what dead builds left behind."""
     from flows.cli import store
     from tasks.collect import collect
 
-    found = collect(store(), keep_runs=keep_runs, scratch_days=scratch_days, dry_run=dry_run)
+    found = collect(store(), keep_runs=keep_runs, scratch_days=scratch_days, dry_run=dry_run, keep_earlier=keep_earlier)
     for item in found:
         print(f"{item.bytes:>16,} bytes  {item.what}")
     verb = "would be freed" if dry_run else "freed"

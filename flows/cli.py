@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 
-from flows.artifacts import artifacts
+from flows.artifacts import artifacts, rollback
 
 if TYPE_CHECKING:
     from flows.recipe import Flow as FlowName
@@ -23,6 +23,7 @@ app = typer.Typer(
     help="Hanlin: raw Chinese text in, a small aligned and evaluated chat model out.",
 )
 app.add_typer(artifacts, name="artifacts")
+app.command()(rollback)
 
 RecipeName = Annotated[
     str, typer.Argument(metavar="RECIPE", help="A recipe that ships (such as sample) or the path of a .yaml file")
@@ -43,6 +44,11 @@ Flow = Annotated[
 Accept = Annotated[
     list[str] | None, typer.Option(help="Data stage whose result may break its contract (recipe: contract) this time; repeatable")
 ]
+Share = Annotated[
+    float,
+    typer.Option(min=0, max=1, help="Of the pretraining's tokens, trained again from the stable phase; 0: train from nothing"),
+]
+Tag = Annotated[str, typer.Option(help="Names the model in production")]
 AsJson = Annotated[bool, typer.Option("--json", help="For machines: JSON on standard output")]
 
 
@@ -64,6 +70,56 @@ def run(
     parsed = recipes.load(recipe, overrides or [], known(flow))
     options = {"refresh": refresh or [], "until": until, "drift": drift, "accept": accept or []}
     sys.exit(run_in_terminal(parsed, known(flow) or parsed.flow, options, as_json))
+
+
+@app.command()
+def retrain(
+    recipe: RecipeName,
+    overrides: Overrides = None,
+    share: Share = 0.25,
+    tag: Tag = "prod",
+    force: Annotated[bool, typer.Option("--force", help="Go on even if no source is new")] = False,
+    refresh: Refresh = None,
+    drift: Drift = "warn",
+    accept: Accept = None,
+    as_json: AsJson = False,
+) -> None:
+    """Re-train the model in production on what is new, and let the new one take over if it is no worse. Nothing new ends at once."""
+    from flows import recipe as recipes
+    from flows.terminal import run_in_terminal
+
+    options = {"share": share, "tag": tag, "force": force, "refresh": refresh or [], "drift": drift, "accept": accept or []}
+    sys.exit(run_in_terminal(recipes.load(recipe, overrides or [], "pipeline"), "retrain", options, as_json))
+
+
+@app.command()
+def arrived(
+    recipe: RecipeName,
+    source: Annotated[str, typer.Option(help="Which source has something new, for the event's reader")] = "",
+) -> None:
+    """Say that there is new data for a recipe: emits the event hanlin.data.arrived, which starts its re-training."""
+    from flows import recipe as recipes
+    from flows.server import announce
+
+    given = recipe if recipe.endswith((".yaml", ".yml")) else ""
+    name = recipes.load(recipe).name
+    announce(
+        f"hanlin.recipe.{name}",
+        {"recipe": recipe if not given else "sample", "file": given and str(Path(given).absolute()), "source": source},
+    )
+    print(f"hanlin.data.arrived for {name}; a deployment that is triggered by it starts within seconds")
+
+
+@app.command()
+def upkeep(
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go")] = False,
+    verify: Annotated[bool, typer.Option(help="Hash every byte again")] = True,
+    keep_runs: Annotated[int, typer.Option(min=0, help="Keep what the last N runs used")] = 5,
+) -> None:
+    """Verify the store, remove what nobody needs, and say when the disk will be full, as a Prefect flow run."""
+    from flows.terminal import upkeep_in_terminal
+
+    sys.exit(upkeep_in_terminal({"dry_run": dry_run, "verify": verify, "keep_runs": keep_runs}))
 
 
 @app.command()
@@ -103,6 +159,9 @@ def plan(
     refresh: Refresh = None,
     drift: Drift = "warn",
     flow: Flow = "",
+    retrain: Annotated[bool, typer.Option("--retrain", help="Plan `hanlin retrain` instead")] = False,
+    share: Share = 0.25,
+    tag: Tag = "prod",
     as_json: AsJson = False,
 ) -> None:
     """Show what a run would do: HIT, MISS or RESUME for each stage, and which field changed."""
@@ -110,7 +169,13 @@ def plan(
     from flows import recipe as recipes
     from flows.graph import graph
 
-    nodes = graph(recipes.load(recipe, overrides or [], known(flow)), known(flow))
+    parsed = recipes.load(recipe, overrides or [], known(flow))
+    if retrain:
+        from flows.retrain import nodes_of
+
+        nodes = nodes_of(parsed, store(), tag, share)
+    else:
+        nodes = graph(parsed, known(flow))
     steps = plans.plan(nodes, store(), refresh=refresh or [], drift=drift)  # type: ignore[arg-type]
     if as_json:
         print(json.dumps({"stages": [step.to_json() for step in steps]}, ensure_ascii=False))

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from flows.pins import Pins
+from flows.production import Production
 from flows.recipe import Flow, Recipe, matches
 from tasks import (
     base,
@@ -22,6 +23,7 @@ from tasks import (
     extract,
     extraction,
     fresh,
+    gate,
     ingest,
     pack,
     pack_pairs,
@@ -67,10 +69,11 @@ class Node:
         return list(dict.fromkeys(name for role in self.roles.values() for name in role.needs))
 
 
-def graph(recipe: Recipe, flow: Flow | None = None) -> list[Node]:
+def graph(recipe: Recipe, flow: Flow | None = None, *, gated: bool = False, production: Production | None = None) -> list[Node]:
     """The nodes of a run, in an order in which each comes after all it needs. A corpus ends with the split and a report about it.
 
-    `flow` is what to run; None: what the recipe is for.
+    `flow` is what to run; None: what the recipe is for. A re-training is `gated`: the gate judges its last model. Where there is a
+    `production`, it has that one's tokenizer, pretraining goes on from that one's stable phase, and the gate compares with it.
     """
     flow = flow or recipe.flow
     nodes: list[Node] = []
@@ -122,11 +125,13 @@ def graph(recipe: Recipe, flow: Flow | None = None) -> list[Node]:
         add("triples", triples.run, shape, sources=_folders(facts))
     if flow != "corpus":
         outside = flow == "finetune" and recipe.base and not recipe.base.pretrain
-        begin = _outside_base(recipe, add, pins) if outside else _pretrained(recipe, add)
+        begin = _outside_base(recipe, add, pins) if outside else _pretrained(recipe, add, production)
         if texts:
             _models(recipe, add, questions, begin)
         if learned:
             _extraction(recipe, add, begin)
+    if gated:
+        _gate(recipe, add, questions, production)
     before = [node.name for node in nodes]
     titled = recipe.report.model_copy(update={"recipe": recipe.name})
     add(
@@ -140,15 +145,21 @@ def graph(recipe: Recipe, flow: Flow | None = None) -> list[Node]:
     return nodes
 
 
-def _pretrained(recipe: Recipe, add: Callable[..., str]) -> str:
+def _pretrained(recipe: Recipe, add: Callable[..., str], production: Production | None) -> str:
     """From the split's rows to a new model; returns its node."""
-    add("counts", counts.run, counts.Params(), rows=_folder("split"))
-    outside = {"base": _outside(recipe.tokenizer.base)} if recipe.tokenizer.base else {}
-    learned = recipe.tokenizer.model_copy(update={"base": ""})  # what it holds is in the key, not where it lies
-    add("tokenizer", tokenizer.run, learned, counts=_folder("counts"), rows=_folder("split"), **outside)
+    start = {}
+    if production:
+        tokens, learns = _kept(production.tokenizer), production.horizon(recipe.pretrain)
+        start = {"start": _kept(production.pretrain)} if production.warm else {}
+    else:
+        add("counts", counts.run, counts.Params(), rows=_folder("split"))
+        outside = {"base": _outside(recipe.tokenizer.base)} if recipe.tokenizer.base else {}
+        learned = recipe.tokenizer.model_copy(update={"base": ""})  # what it holds is in the key, not where it lies
+        add("tokenizer", tokenizer.run, learned, counts=_folder("counts"), rows=_folder("split"), **outside)
+        tokens, learns = _folder("tokenizer"), recipe.pretrain
     packing = (pack_pairs.run, pack_pairs.Params()) if recipe.pretrain.text2text else (pack.run, recipe.pack)
-    add("pack", *packing, rows=_folder("split"), tokenizer=_folder("tokenizer"))
-    return add("pretrain", pretrain.run, recipe.pretrain, packed=_folder("pack"), tokenizer=_folder("tokenizer"))
+    add("pack", *packing, rows=_folder("split"), tokenizer=tokens)
+    return add("pretrain", pretrain.run, learns, packed=_folder("pack"), tokenizer=tokens, **start)
 
 
 def _outside_base(recipe: Recipe, add: Callable[..., str], pins: Pins) -> str:
@@ -200,6 +211,33 @@ def _extraction(recipe: Recipe, add: Callable[..., str], begin: str) -> None:
         models["extractor-fresh"] = add("extractor-fresh", sft.run, asked.sft, model=_folder("fresh"), rows=_folder("triples"))
     models["extractor"] = add("extractor", sft.run, asked.sft, model=_folder(begin), rows=_folder("triples"))
     add("extraction", extraction.run, asked.scores, models=_folders(models), rows=_folder("triples"))
+
+
+def _gate(recipe: Recipe, add: Callable[..., str], questions: dict[str, str], production: Production | None) -> None:
+    """The run's last model against the one in production, which is scored on this run's rows."""
+    against = {}
+    if production:
+        add(
+            "evaluate-prod",
+            evaluate.run,
+            recipe.evaluate.model_copy(update={"base": ()}),
+            models=_kept_as("prod", production.model),
+            rows=_folder("split"),
+            pairs=_folder("rejected"),
+            questions=_folders(questions),
+        )
+        against = {"prod": _folder("evaluate-prod")}
+    add("gate", gate.run, recipe.gate, candidate=_folder("evaluate"), **against)
+
+
+def _kept(record: Record) -> Role:
+    """An artifact of an earlier run."""
+    return Role((), lambda store, made: Input(store.object(record.key), record.digest, (record.key,)))
+
+
+def _kept_as(name: str, record: Record) -> Role:
+    """An artifact of an earlier run, in the place of a folder by name."""
+    return Role((), lambda store, made: Input({name: store.object(record.key)}, [[name, record.digest]], (record.key,)))
 
 
 def _folder(node: str) -> Role:

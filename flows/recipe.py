@@ -27,6 +27,7 @@ from tasks.dedup import Params as DedupParams
 from tasks.dpo import Params as DPOParams
 from tasks.evaluate import Params as EvaluateParams
 from tasks.filter import Params as FilterParams
+from tasks.gate import Params as GateParams
 from tasks.mix import problems as weight_problems
 from tasks.pack import Params as PackParams
 from tasks.pretrain import Params as PretrainParams
@@ -158,6 +159,11 @@ class Recipe(Section):
     )
     evaluate: EvaluateParams = Field(
         default_factory=EvaluateParams, title="Evaluation", description="Scores of every model of the run"
+    )
+    gate: GateParams = Field(
+        default_factory=GateParams,
+        title="Gate",
+        description="When a re-trained model may take the place of the one in production",
     )
     report: ReportParams = Field(default_factory=ReportParams, title="Report", description="The page that a run ends with")
     resources: Resources = Field(

@@ -74,6 +74,19 @@ def watched() -> bool:
     return PREFECT_API_URL.value() is not None and PREFECT_API_URL.value() not in _own
 
 
+def announce(resource: str, payload: dict[str, str], event: str = "hanlin.data.arrived") -> None:
+    """Emit an event on the server that is there. Raises `ValueError` where none is: nobody would hear it."""
+    from prefect.events import emit_event
+    from prefect.settings import PREFECT_API_URL, temporary_settings
+
+    url = PREFECT_API_URL.value() or DEFAULT
+    if not healthy(url):
+        raise ValueError(f"no Prefect server answers at {url}; start one with `hanlin up`, or set PREFECT_API_URL")
+    with temporary_settings({PREFECT_API_URL: url}):
+        emit_event(event, resource={"prefect.resource.id": resource}, payload=payload)
+        _deliver()
+
+
 def _deliver() -> None:
     """Send the logs and events that wait in the background while there is a server to take them; at exit it would be too late."""
     from prefect.events.worker import EventsWorker

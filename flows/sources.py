@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 from flows.graph import Node, graph
@@ -32,13 +33,18 @@ def fingerprint(recipe: Recipe, source: str, store: Store) -> str:
     return next(origin for origin in origins(recipe, store) if origin.source == source).now
 
 
-def origins(recipe: Recipe, store: Store) -> list[Origin]:
+def origins(
+    recipe: Recipe, store: Store, *, nodes: Sequence[Node] | None = None, records: Sequence[Record] | None = None
+) -> list[Origin]:
     """Every source, in the recipe's order. Looks moving downloads up once; without a network they stay what they are in the store.
 
-    Raises ValueError for a source that can neither be looked up nor be found in the store.
+    `nodes` are those of a run about to start, which then sees the same state of the world. `records` are the artifacts to compare with:
+    those of an earlier run, else all that the store has. Raises ValueError for a source that can neither be looked up nor be found in
+    the store.
     """
-    nodes, records = {node.name: node for node in graph(recipe)}, store.records()
-    return [_origin(recipe, name, source, nodes, store, records) for name, source in recipe.sources.items()]
+    named = {node.name: node for node in nodes or graph(recipe)}
+    records = [record for record in store.records() if not record.collected] if records is None else list(records)
+    return [_origin(recipe, name, source, named, store, records) for name, source in recipe.sources.items()]
 
 
 def _origin(recipe: Recipe, name: str, source: Source, nodes: dict[str, Node], store: Store, records: list[Record]) -> Origin:
@@ -49,9 +55,9 @@ def _origin(recipe: Recipe, name: str, source: Source, nodes: dict[str, Node], s
     node = next(nodes[f"{stage}-{name}"] for stage in ("download", "extract", "ingest") if f"{stage}-{name}" in nodes)
     if source.download:  # by what was asked for: another source may have fetched it
         role, params = "upstream", node.params.model_dump(mode="json")
-        made = [r for r in records if r.identity["params"] == params and not r.collected]
+        made = [r for r in records if r.identity["params"] == params]
     else:
-        role, made = "files", [r for r in records if r.stage == node.name and not r.collected]
+        role, made = "files", [r for r in records if r.stage == node.name]
     stored_digest = made[-1].identity["inputs"][role] if made else None
     now_digest = node.roles[role].resolve(store, {}).digest
     return Origin(

@@ -13,7 +13,7 @@ from tasks.stage import Progress
 from tasks.store import Store, store_folder
 
 if TYPE_CHECKING:
-    from flows.recipe import Flow, Recipe
+    from flows.recipe import Recipe
 
 MARKS = {"cached": "=", "built": "+"}
 
@@ -50,17 +50,12 @@ class Terminal(logging.Handler):
         self.stream.flush()
 
 
-def run_in_terminal(recipe: Recipe, flow: Flow, options: dict[str, Any], as_json: bool) -> int:
-    """Run a flow here with its options (`refresh`, `until`, `drift`, `accept`) and show it.
+def run_in_terminal(recipe: Recipe, flow: str, options: dict[str, Any], as_json: bool) -> int:
+    """Run a flow (pipeline, corpus or retrain) here with its options and show it.
 
     Returns the exit code: 0, or 1 where a stage failed, 130 where it was interrupted.
     """
-    os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "hanlin")
-    os.environ.setdefault(
-        "PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL"
-    )  # stages speak through `Terminal`; Prefect's own lines stay in its run log
-    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
-    terminal = Terminal(sys.stderr if as_json else sys.stdout)
+    terminal = _terminal(sys.stderr if as_json else sys.stdout)
     from flows.server import api
 
     outcome: dict[str, Any] = {"status": "failed", "run_id": None, "report": None, "artifacts": {}}
@@ -73,15 +68,15 @@ def run_in_terminal(recipe: Recipe, flow: Flow, options: dict[str, Any], as_json
             from flows.live import watchers
             from flows.pipeline import pipeline
             from flows.profile import TAG
+            from flows.retrain import retrain
 
-            logging.getLogger("hanlin").addHandler(terminal)
-            logging.getLogger("hanlin").setLevel(logging.INFO)
             watchers.append(terminal.watch)
             terminal.say("run", f"recipe {recipe.name}, store {store_folder()}, Prefect at {url}")
+            flows: dict[str, Any] = {"pipeline": pipeline, "corpus": corpus, "finetune": finetune, "retrain": retrain}
             with tags(TAG):
-                state = {"pipeline": pipeline, "corpus": corpus, "finetune": finetune}[flow](recipe, **options, return_state=True)
+                state = flows[flow](recipe, **options, return_state=True)
             outcome["run_id"] = str(state.state_details.flow_run_id)
-            outcome["artifacts"] = state.result()
+            outcome |= state.result() if flow == "retrain" else {"artifacts": state.result()}
             outcome["status"] = "completed"
     except KeyboardInterrupt:
         print("\nhanlin: interrupted; finished shards and checkpoints are kept, run the same command to go on", file=sys.stderr)
@@ -107,6 +102,32 @@ def run_in_terminal(recipe: Recipe, flow: Flow, options: dict[str, Any], as_json
     return {"completed": 0, "interrupted": 130}.get(outcome["status"], 1)
 
 
+def upkeep_in_terminal(options: dict[str, Any]) -> int:
+    """Run the upkeep flow here. Returns the exit code: 0, or 1 where something is damaged or the disk is nearly full."""
+    terminal = _terminal(sys.stdout)
+    from flows.server import api
+
+    with api() as url:
+        from flows.upkeep import upkeep
+
+        terminal.say("upkeep", f"store {store_folder()}, Prefect at {url}")
+        state = upkeep(**options, return_state=True)
+    if not state.is_completed():
+        print(f"hanlin: {state.message}", file=sys.stderr)
+    return 0 if state.is_completed() else 1
+
+
+def _terminal(stream: TextIO) -> Terminal:
+    """Where log lines go from here on: stages speak through it, Prefect's own lines stay in its run log."""
+    os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "hanlin")
+    os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
+    os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
+    terminal = Terminal(stream)
+    logging.getLogger("hanlin").addHandler(terminal)
+    logging.getLogger("hanlin").setLevel(logging.INFO)
+    return terminal
+
+
 def _show_result(stream: TextIO, outcome: dict[str, Any]) -> None:
     """The key figures, a short chat where there is a model, and where the report is."""
     store = Store(store_folder())
@@ -125,6 +146,9 @@ def _show_result(stream: TextIO, outcome: dict[str, Any]) -> None:
         for answer in answers[:3]:
             stream.write(f"  问 {answer['prompt']}\n  答 {answer['answers']['dpo']}\n")
     stream.write(f"\nreport   {report}\n")
+    if "gate" in artifacts:
+        outcome["gate"] = str(store.object(artifacts["gate"]["key"]) / "report.html")
+        stream.write(f"gate     {outcome['gate']}\n         {outcome['why']}\n")
     if "dpo" in artifacts:
         stream.write(f"chat     hanlin chat {artifacts['dpo']['key'][:12]}\n")
     else:

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import json
 import logging
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -21,8 +22,8 @@ from flows.recipe import Recipe
 from flows.server import report_link
 from flows.tasks import stage_task
 from tasks import contract, tables
-from tasks.build import Drift, StageFailed, explain
-from tasks.store import Store, store_folder
+from tasks.build import Drift, StageFailed, digests, explain
+from tasks.store import Store, recipe_key, store_folder
 
 Outcome = dict[str, dict[str, Any]]  # node → {key, digest, reused}
 
@@ -38,11 +39,11 @@ def run_name() -> str:
     return Path(given["file"]).stem if given.get("file") else str(recipe)
 
 
-def plainly(run: Callable[..., Outcome]) -> Callable[..., Outcome | State[Any]]:
+def plainly(run: Callable[..., Any]) -> Callable[..., Any]:
     """Make a flow end with its reason as the first line of its state, where the reason is one that a person can mend."""
 
     @functools.wraps(run)
-    def inner(*given: Any, **named: Any) -> Outcome | State[Any]:
+    def inner(*given: Any, **named: Any) -> Any:
         try:
             return run(*given, **named)
         except (ValueError, OSError, StageFailed) as failure:
@@ -61,11 +62,19 @@ def reason(failure: Exception) -> str:
 
 
 def walk(
-    recipe: Recipe, nodes: list[Node], *, refresh: Sequence[str], until: str, drift: Drift, accept: Sequence[str]
+    recipe: Recipe,
+    nodes: list[Node],
+    *,
+    refresh: Sequence[str],
+    until: str = "",
+    drift: Drift,
+    accept: Sequence[str],
+    finishes: bool = True,
 ) -> Outcome:
     """Each node as one task run of this flow run, in order. A task whose artifact is in the store ends as *Cached*.
 
-    The run's first artifact is the plan, its last the key figures. Data stages are held to their contract.
+    The run's first artifact is the plan, its last the key figures. Data stages are held to their contract. `finishes` says whether the
+    run is over with its last node, or its flow has yet to conclude something.
     """
     log = logging.getLogger(f"hanlin.{runtime.flow_run.flow_name}")
     for name in recipe.resources.hours:
@@ -76,40 +85,49 @@ def walk(
         if not contract.applies(name):
             raise ValueError(f"{name} has no contract that could be accepted: it is no data stage; leave it out of `accept`")
     store = Store(store_folder())
-    planned = rows(plan(nodes, store, refresh=refresh, drift=drift))
-    create_table_artifact(planned, key="plan", description=f"# Plan of {recipe.name}\nStore: `{store.root}`")
+    planned = plan(nodes, store, refresh=refresh, drift=drift)
+    about = f"# Plan of {recipe.name}\nStore: `{store.root}`"
+    create_table_artifact(rows(planned), key="plan", description=about)
 
     made: Made = {}
     states: dict[str, State[Any]] = {}
     run = {"flow_run": str(runtime.flow_run.id), "flow_run_name": str(runtime.flow_run.name)}
     gate = Gate(store, recipe, accept, run["flow_run"])
+    holds = [step.key for step in planned if step.key]
 
-    def note(refused: Sequence[str] = ()) -> None:
+    def note(at: str, **facts: Any) -> None:
         artifacts = {name: record.key for name, record in made.items()}
-        try:
-            store.note_run(run["flow_run"], recipe.name, artifacts, accepted=gate.accepted, refused=list(refused))
-        except OSError as failure:
-            raise StageFailed(explain(list(made)[-1], failure, store)) from failure
+        with _explained(at, store):
+            store.note_run(run["flow_run"], recipe.name, artifacts, accepted=gate.accepted, holds=holds, **facts)
 
-    for node in nodes:
-        inputs = {role: given.resolve(store, made) for role, given in node.roles.items()}
-        task = stage_task(node, store, inputs, recipe.resources, refresh=node.name in refresh, drift=drift, by=run)
-        states[node.name] = task(
-            return_state=True, wait_for=[states[name] for name in node.needs]
-        )  # the UI draws these as arrows
-        ref = states[node.name].result()  # raises what the stage raised
-        record = store.record(ref.key)
-        assert record is not None, f"{node.name} ended without a record"
-        made[node.name] = record
-        if contract.applies(node.name):
-            try:
-                gate.judge(record)
-            except Refused:
-                note(refused=[node.name])  # used by a run, so not garbage, but never compared with
-                raise
-        note()
-        for key, (about, table) in tables.tables(node.name, entries(made), _folders(store, made)).items():
-            create_table_artifact(table, key=key, description=about)
+    with contextlib.ExitStack() as held:
+        with _explained(nodes[0].name, store):
+            held.enter_context(store.lease(f"run-{run['flow_run']}"))  # while it lives, nothing that it holds is collected
+        for node in nodes:
+            inputs = {role: given.resolve(store, made) for role, given in node.roles.items()}
+            holds.append(recipe_key(node.stage.identity(node.params, digests(inputs))))
+            note(node.name)  # before anybody looks for it
+            task = stage_task(node, store, inputs, recipe.resources, refresh=node.name in refresh, drift=drift, by=run)
+            states[node.name] = task(
+                return_state=True, wait_for=[states[name] for name in node.needs]
+            )  # the UI draws these as arrows
+            ref = states[node.name].result()  # raises what the stage raised
+            record = store.record(ref.key)
+            assert record is not None, f"{node.name} ended without a record"
+            made[node.name] = record
+            if contract.applies(node.name):
+                try:
+                    gate.judge(record)
+                except Refused:
+                    note(node.name, refused=[node.name])  # used by a run, so not garbage, but never compared with
+                    raise
+            for key, (about, table) in tables.tables(node.name, entries(made), _folders(store, made)).items():
+                create_table_artifact(table, key=key, description=about)
+        note(nodes[-1].name, finished=finishes and not until)
+    if "gate" in made:
+        page = store.object(made["gate"].key) / "report.html"
+        link = report_link(made["gate"].key, page)
+        create_link_artifact(link, key="gate-page", link_text="Candidate against production", description=f"`{page}`")
     if "report" in made:
         page = store.object(made["report"].key) / "report.html"
         figures = json.loads((page.parent / "figures.json").read_text("utf-8"))
@@ -120,6 +138,15 @@ def walk(
     reused = {name: state.name == "Cached" for name, state in states.items()}
     log.info("%d stages reused, %d built", sum(reused.values()), len(reused) - sum(reused.values()))
     return {name: {"key": record.key, "digest": record.digest, "reused": reused[name]} for name, record in made.items()}
+
+
+@contextlib.contextmanager
+def _explained(name: str, store: Store) -> Iterator[None]:
+    """A store that cannot be written is the stage's failure, in words."""
+    try:
+        yield
+    except OSError as failure:
+        raise StageFailed(explain(name, failure, store)) from failure
 
 
 def _until(nodes: list[Node], until: str, named: Sequence[str], recipe: Recipe) -> list[Node]:

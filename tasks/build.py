@@ -83,6 +83,7 @@ def build(
             discard(work / "out")
             (work / "out").mkdir(parents=True)
             (work / "stage").write_text(name, "utf-8")
+            (work / "reads").write_text("\n".join(key for given in inputs.values() for key in given.keys), "utf-8")
             tell, shards = _checked(progress, held.check), store.find_shard(identity)
             job = Job(work / "out", work / "scratch", resources, log.info, tell, shards, slot=slot)
             started = time.time()

@@ -1,4 +1,4 @@
-"""Garbage collection of the artifact store: what is tagged, leased, or used by the last runs stays, with the records of all it came from."""
+"""Garbage collection of the artifact store: what is tagged, in use, or used by the last runs stays, with the records of all it came from."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks import lease
-from tasks.store import Store, discard
+from tasks.store import Record, Store, discard
+from tasks.tags import standing
+
+KEPT_WITH = ("model", "tokenizer")  # roles of a tagged model's lineage that stay with it: re-training goes on from them
 
 
 @dataclass(frozen=True)
@@ -18,18 +21,19 @@ class Garbage:
     bytes: int
 
 
-def collect(store: Store, *, keep_runs: int, scratch_days: float, dry_run: bool) -> list[Garbage]:
+def collect(store: Store, *, keep_runs: int, scratch_days: float, dry_run: bool, keep_earlier: int = 1) -> list[Garbage]:
     """What nobody needs any more, and how many bytes each piece holds; removed unless `dry_run`.
 
     An artifact's files go; its record stays (marked collected), so that lineage and last durations remain. The scratch of a run that
-    ended early (it may hold weeks of checkpoints) goes only when nothing in it was touched for `scratch_days`.
+    ended early (it may hold weeks of checkpoints) goes only when nothing in it was touched for `scratch_days`. What a tag pointed at
+    up to `keep_earlier` promotions ago stays, for a roll back. Returns what went; what was taken into use meanwhile did not.
     """
-    tagged = {moves[-1]["key"] for moves in store.tags().values()}
-    used = {key for note in store.runs()[:keep_runs] for key in note["artifacts"].values()}
     known = {record.key: record for record in store.records() if not record.collected}
+    keep = _tagged(store, known, keep_earlier) | in_use(store)
+    keep |= {key for note in store.runs()[:keep_runs] for key in note["artifacts"].values()}
     garbage = []
     for key, record in known.items():
-        if key not in tagged | used and not _leased(store, key):
+        if key not in keep and not _leased(store, key):
             garbage.append(Garbage(f"{record.stage} {key[:12]}", store.object(key), record.bytes))
     for home in sorted((store.root / "objects").glob("*")):
         if home.name not in known and not _leased(store, home.name):
@@ -43,24 +47,53 @@ def collect(store: Store, *, keep_runs: int, scratch_days: float, dry_run: bool)
             )
     for note in store.runs()[keep_runs:]:
         path = store.root / "runs" / f"{note['run']}.json"
-        garbage.append(Garbage(f"note of run {note['run']}", path, path.stat().st_size))
-    if not dry_run:
-        for piece in garbage:
-            _remove(store, piece, known)
-    return garbage
+        if not _leased(store, f"run-{note['run']}"):
+            garbage.append(Garbage(f"note of run {note['run']}", path, path.stat().st_size))
+    return garbage if dry_run else [piece for piece in garbage if _remove(store, piece, known)]
 
 
-def _remove(store: Store, piece: Garbage, known: dict) -> None:
+def in_use(store: Store) -> set[str]:
+    """Keys of what a live run holds (all that it used, and what it is about to use) and of what a live build reads."""
+    keys: set[str] = set()
+    for note in store.runs():
+        if _leased(store, f"run-{note['run']}"):
+            keys |= {*note["artifacts"].values(), *note.get("holds", ())}
+    for reads in (store.root / "work").glob("*/reads"):
+        if _leased(store, reads.parent.name):
+            with contextlib.suppress(OSError):  # it was published at this moment
+                keys |= set(reads.read_text("utf-8").split())
+    return keys
+
+
+def _tagged(store: Store, known: dict[str, Record], earlier: int) -> set[str]:
+    """What tags point at and pointed at before, each with the models and the tokenizer that it was trained from."""
+    waiting = [key for moves in store.tags().values() for key in standing(moves)[-1 - earlier :]]
+    found: set[str] = set()
+    while waiting:
+        key = waiting.pop()
+        if key not in found and key in known:
+            found.add(key)
+            waiting += [known[key].lineage[role] for role in KEPT_WITH if role in known[key].lineage]
+    return found
+
+
+def _remove(store: Store, piece: Garbage, known: dict[str, Record]) -> bool:
     key = piece.path.name
     if piece.path.parent.name == "runs":
         piece.path.unlink(missing_ok=True)
-        return
+        (store.root / "leases" / f"run-{piece.path.stem}").unlink(missing_ok=True)
+        return True
     with store.lease(key):  # nobody starts building it while it goes
         if piece.path.parent.name == "objects" and key in known:
+            # a run says what it will use before it looks for it: so either its word is read here, or it finds no artifact
             store.put(known[key].model_copy(update={"collected": True}))
+            if key in in_use(store):
+                store.put(known[key])
+                return False
         discard(piece.path)
     with contextlib.suppress(OSError):
         (store.root / "leases" / key).unlink()
+    return True
 
 
 def _leased(store: Store, key: str) -> bool:

@@ -15,7 +15,7 @@
 
 `low` and `high` bound the 95 % Wilson interval. `p` is McNemar's exact test: how likely a split of won and lost questions (or pairs) at least
 as uneven is, if neither model is better. A part without rows is null. `questions.parquet` has a row a question and model, `answers.json` a list of
-`{source, messages, prompt, reference, answers: {model: text}}`.
+`{source, messages, prompt, reference, answers: {model: text}}`, and `cases.json` what `tasks/cases.py` says.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from typing import Any
 
 from pydantic import Field
 
+from tasks import cases
 from tasks.chance import mcnemar, wilson
 from tasks.health import Bounds, check
 from tasks.pairs import repetition
@@ -58,7 +59,7 @@ class Params(Identity):
 
 
 @stage(
-    "evaluate", version=2, title="Scores of every model", params=Params, tools=("torch", "transformers"), reproducibility="seeded"
+    "evaluate", version=3, title="Scores of every model", params=Params, tools=("torch", "transformers"), reproducibility="seeded"
 )
 def run(
     job: Job,
@@ -69,7 +70,7 @@ def run(
     pairs: Path | None = None,
     questions: dict[str, Path] | None = None,
 ) -> Stats:
-    """Score the models in their order and write `scores.json`, `questions.parquet` and `answers.json`. `ValueError` without a model."""
+    """Score the models in their order and write `scores.json`, `questions.parquet`, `answers.json`, `cases.json`. `ValueError` without a model."""
     from tasks import child
 
     if not models:
@@ -110,6 +111,7 @@ def run(
     _write_json(job.out / "scores.json", scores)
     _write_json(job.out / "answers.json", _side_by_side(given["prompts"][: params.samples], raw))
     _write_questions(job.out / "questions.parquet", given["questions"], raw)
+    _write_json(job.out / "cases.json", {"rows": cases.rows(given), "models": cases.values(raw)})
     return {what: scores[what] for what in ("models", "comparisons", "health")}
 
 

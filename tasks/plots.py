@@ -200,6 +200,45 @@ def alone(svg: str) -> str:
     return re.sub(r"^<svg[^>]*>", lambda head: head[0] + '<rect width="100%" height="100%" fill="#ffffff"/>', svg)
 
 
+@dataclass(frozen=True)
+class Interval:
+    """A gain with its bounds, in percent or percentage points; `verdict` is better, worse or same."""
+
+    label: str
+    value: float
+    low: float
+    high: float
+    verdict: str
+
+
+def intervals(name: str, rows: Sequence[Interval]) -> str:
+    """Gains with their intervals, a line each, beside a line at zero. Beyond one the scale is logarithmic, so that all fit."""
+    from matplotlib.ticker import FixedLocator, FuncFormatter
+
+    colours = {"worse": _SERIES[1], "better": _SERIES[2], "same": _MUTED}
+    height = 0.78 + 0.34 * len(rows)
+    with _chart(name, height, left=1.95) as (axes, result):
+        for at, row in enumerate(rows):
+            colour = colours[row.verdict]
+            axes.plot((row.low, row.high), (at, at), color=colour, linewidth=2.4)
+            axes.plot((row.value,), (at,), color=colour, marker="o", markersize=5)
+        axes.axvline(0, color=_MUTED, linewidth=1.0, linestyle=(0, (1, 2)))
+        axes.set_xscale("symlog", linthresh=1, linscale=0.6)
+        far = max([1.5, *(abs(bound) for row in rows for bound in (row.low, row.high))]) * 1.15
+        axes.set_xlim(-far, far)
+        axes.xaxis.set_major_locator(FixedLocator([t for t in (-100, -10, -1, 0, 1, 10, 100) if abs(t) <= far]))
+        axes.xaxis.set_minor_locator(FixedLocator([]))
+        axes.xaxis.set_major_formatter(FuncFormatter(lambda value, _: f"{value:+g}" if value else "0"))
+        axes.grid(visible=False)
+        axes.grid(axis="x", visible=True)
+        axes.set_yticks(range(len(rows)), [row.label for row in rows])
+        axes.set_ylim(len(rows) - 0.5, -0.5)
+        axes.text(0.0, 1.0, "← worse", transform=axes.transAxes, ha="left", va="bottom", color=_MUTED, fontsize=9.5)
+        axes.text(1.0, 1.0, "better →", transform=axes.transAxes, ha="right", va="bottom", color=_MUTED, fontsize=9.5)
+        axes.set_xlabel("gain, in % (bits) or points (shares)")
+    return result[0]
+
+
 def _buckets(x: Sequence[float], y: Sequence[float]) -> tuple[list[float], list[float], list[float], list[float]]:
     """Last step, least, mean and most of each of at most `BUCKETS` runs of neighbouring values."""
     size = -(-len(y) // BUCKETS)
@@ -232,8 +271,9 @@ def short_number(value: float) -> str:
 
 
 @contextmanager
-def _chart(name: str, height: float) -> Iterator[tuple[Any, list[str]]]:
-    """Axes to draw on; when the block ends, the list holds the `<svg>` text. Height in inches; all charts are equally wide."""
+def _chart(name: str, height: float, left: float = 0.5) -> Iterator[tuple[Any, list[str]]]:
+    """Axes to draw on; when the block ends, the list holds the `<svg>` text. Height and the room left of the axes in inches; all charts
+    are equally wide."""
     import matplotlib
     from matplotlib.backends.backend_svg import FigureCanvasSVG
     from matplotlib.figure import Figure
@@ -244,7 +284,7 @@ def _chart(name: str, height: float) -> Iterator[tuple[Any, list[str]]]:
         figure = Figure(figsize=(WIDTH, height))
         FigureCanvasSVG(figure)
         # fixed margins: charts in a row line up, and matplotlib need not draw each twice to find out how much its labels take
-        yield figure.add_axes((0.5 / WIDTH, 0.46 / height, 1 - 0.62 / WIDTH, 1 - 0.78 / height)), result
+        yield figure.add_axes((left / WIDTH, 0.46 / height, 1 - (left + 0.12) / WIDTH, 1 - 0.78 / height)), result
         text = io.StringIO()
         figure.savefig(text, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
     result.append(_inline(text.getvalue(), name))

@@ -31,7 +31,7 @@ GROUPS = {
         ("base", "counts", "tokenizer", "pack", "pretrain", "sft", "rejected", "reward", "reference", "dpo"), "model"
     ),
     **dict.fromkeys(("fresh", "extractor"), "model"),
-    **dict.fromkeys(("evaluate", "extraction"), "result"),
+    **dict.fromkeys(("evaluate", "extraction", "gate"), "result"),
 }
 # of a model, everywhere on the page
 COLOURS = {"base": 1, "pretrain": 1, "sft": 2, "dpo": 3, "extractor-fresh": 1, "extractor": 3}

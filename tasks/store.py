@@ -30,6 +30,11 @@ from tasks.stage import canonical
 
 SCHEMA = 1  # of keys and records; a new one voids every artifact
 Files = list[dict[str, Any]]  # [{path, size, sha256}], sorted by path
+Moves = list[dict[str, Any]]  # [{key, digest, stage, at, by, why, …}] of a tag, oldest first
+
+
+class Moved(RuntimeError):
+    """A tag points elsewhere than when it was looked at."""
 
 
 def store_folder() -> Path:
@@ -186,26 +191,27 @@ class Store:
 
     # -- names and runs -----------------------------------------------------------------------------------------------
 
-    def tag(self, name: str, record: Record, why: str) -> None:
-        """Point a name at an artifact; the history of its moves is kept with who and why."""
+    def tag(self, name: str, record: Record, why: str, *, seen: Moves | None = None, **facts: Any) -> None:
+        """Point a name at an artifact; the history of its moves is kept with who, why, and further `facts`.
+
+        `seen` are the moves that the caller decided on: raises `Moved` where somebody has moved the tag since.
+        """
         path = self.root / "tags" / f"{name}.json"
-        moves = self.tags().get(name, [])
-        if moves and moves[-1]["key"] == record.key:
-            return
-        move = {
-            "key": record.key,
-            "digest": record.digest,
-            "stage": record.stage,
-            "at": time.time(),
-            "by": getpass.getuser(),
-            "why": why,
-        }
-        _write_whole(path, json.dumps([*moves, move], indent=1, ensure_ascii=False))
+        with self.lease(f"tag-{name.replace('/', '-')}"):
+            moves = self.tags().get(name, [])
+            if seen is not None and moves != seen:
+                raise Moved(
+                    f"{name} was moved to {moves[-1]['key'][:12] if moves else 'nothing'} by somebody else in the meantime"
+                )
+            if moves and moves[-1]["key"] == record.key:
+                return
+            move = {"key": record.key, "digest": record.digest, "stage": record.stage, "at": time.time(), "by": getpass.getuser()}
+            _write_whole(path, json.dumps([*moves, move | {"why": why} | facts], indent=1, ensure_ascii=False))
 
     def untag(self, name: str) -> None:
         (self.root / "tags" / f"{name}.json").unlink()
 
-    def tags(self) -> dict[str, list[dict[str, Any]]]:
+    def tags(self) -> dict[str, Moves]:
         """Every tag's moves, oldest first; the last one is where it points."""
         home = self.root / "tags"
         return {
@@ -217,6 +223,17 @@ class Store:
         """Remember which artifacts (node name → key) a run used, and further `facts` of it."""
         note = {"run": run_id, "recipe": recipe, "at": time.time(), "artifacts": artifacts, **facts}
         _write_whole(self.root / "runs" / f"{run_id}.json", json.dumps(note, indent=1, ensure_ascii=False))
+
+    def note_more(self, run_id: str, **facts: Any) -> None:
+        """Add facts to what is noted of a run."""
+        _write_whole(self.root / "runs" / f"{run_id}.json", json.dumps(self.run(run_id) | facts, indent=1, ensure_ascii=False))
+
+    def run(self, run_id: str) -> dict[str, Any]:
+        """What was noted of a run; empty where nothing was."""
+        try:
+            return json.loads((self.root / "runs" / f"{run_id}.json").read_text("utf-8"))
+        except (OSError, ValueError):
+            return {}
 
     def runs(self) -> list[dict[str, Any]]:
         """Every run that was noted, newest first."""

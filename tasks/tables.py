@@ -6,8 +6,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tasks import funnel
+from tasks import funnel, gate
 from tasks.funnel import Nodes
+from tasks.stage import Stats
 
 Table = list[dict[str, Any]]
 READ = 2  # rows to read for each reason and source
@@ -40,6 +41,11 @@ def tables(node: str, nodes: Nodes, artifacts: dict[str, Path]) -> dict[str, tup
         made["data-mix"] = ("# Sources by weight, in tokens", [dict(row) for row in stats.get("mix", ())])
     if node == "extraction":
         made["data-extraction"] = ("# Triple extraction, on held-out texts", _extraction(stats.get("models", {})))
+    if node == "gate":
+        told = "; ".join(stats["refused"]) or (
+            "nothing worse beyond noise" if stats["measures"] else "healthy, nothing to compare with"
+        )
+        made["gate"] = (f"# Candidate against production\n{told}", _measures(stats) or _fitness(stats))
     return {key: (about, rows) for key, (about, rows) in made.items() if rows}
 
 
@@ -54,6 +60,37 @@ def _funnel(rows: funnel.Funnel) -> Table:
             "adds up": "no" if way.problems else "yes",
         }
         for way in rows.ways
+    ]
+
+
+def _measures(stats: Stats) -> Table:
+    """A row a measure of the gate: both models, and the candidate's gain with its interval."""
+    rows = []
+    for found in stats["measures"]:
+        unit = "%" if found["unit"] == "percent" else "points"
+        gain, low, high = (f"{100 * gate.part(found, name):+.1f}" for name in ("change", "low", "high"))
+        rows.append(
+            {
+                "measure": found["title"],
+                "rows": f"{found['n']:,}",
+                "production": f"{found['old']:.3f}",
+                "candidate": f"{found['new']:.3f}",
+                "gain": f"{gain} {unit} ({low} to {high})",
+                "verdict": found["verdict"],
+            }
+        )
+    return rows
+
+
+def _fitness(stats: Stats) -> Table:
+    return [
+        {
+            "measure": check["title"],
+            "candidate": gate.shown(check["value"]),
+            "wanted": check["limit"],
+            "verdict": "ok" if check["ok"] else "sick",
+        }
+        for check in stats["health"]
     ]
 
 

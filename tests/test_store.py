@@ -18,7 +18,8 @@ from tasks import lease
 from tasks.build import StageFailed
 from tasks.collect import collect
 from tasks.stage import Identity, Resources, canonical, source_digest, stage
-from tasks.store import Store, recipe_key
+from tasks.store import Moved, Store, recipe_key
+from tasks.tags import history, roll_back
 from tests.toys import CountParams, count, double, make_count, make_double
 
 
@@ -193,6 +194,76 @@ def test_tags_move_with_their_history_and_names_resolve(store):
     assert store.resolve("prod") == store.resolve(two.key[:10]) == store.resolve("count") == two
     with pytest.raises(ValueError, match="no artifact, tag or stage is called 'zzz'"):
         store.resolve("zzz")
+
+
+def test_a_tag_goes_back_one_promotion_at_a_time(store):
+    one, two, three = (make_count(store, upto=n).record for n in (1, 2, 3))
+    for record in (one, two, three):
+        store.tag("prod", record, "better", figures={"accuracy": 0.5})
+    assert roll_back(store, "prod", "it swears") == (two, three)
+    assert roll_back(store, "prod", "so does this") == (one, two)
+    assert store.resolve("prod") == one
+    with pytest.raises(ValueError, match="nothing to roll back to"):
+        roll_back(store, "prod", "")
+    store.tag("prod", three, "mended")
+    assert roll_back(store, "prod", "not yet")[0] == one
+    shown = history(store.tags()["prod"])
+    assert [(row["from"], row["to"]) for row in shown][2:4] == [(two.key[:12], three.key[:12]), (three.key[:12], two.key[:12])]
+    assert shown[3]["why"] == "rolled back: it swears" and store.tags()["prod"][0]["figures"] == {"accuracy": 0.5}
+
+
+def test_a_tag_does_not_go_back_to_what_was_collected(store):
+    one, two = (make_count(store, upto=n).record for n in (1, 2))
+    store.tag("prod", one, "")
+    store.tag("prod", two, "")
+    assert not collect(store, keep_runs=0, scratch_days=14, dry_run=False), "the last one but one stays"
+    collect(store, keep_runs=0, scratch_days=14, dry_run=False, keep_earlier=0)
+    with pytest.raises(ValueError, match="its files were collected"):
+        roll_back(store, "prod", "")
+
+
+def test_a_tag_that_somebody_else_moved_is_not_moved_again(store):
+    one, two = (make_count(store, upto=n).record for n in (1, 2))
+    store.tag("prod", one, "first", seen=[])
+    with pytest.raises(Moved, match="by somebody else"):
+        store.tag("prod", two, "second", seen=[])
+    assert store.resolve("prod") == one
+
+
+def test_what_a_tagged_model_was_trained_from_stays_with_it(store):
+    numbers = make_count(store)
+    doubled = make_double(store, numbers).record
+    store.put(doubled.model_copy(update={"lineage": {"model": numbers.record.key}}))
+    other = make_count(store, upto=9).record
+    store.tag("prod", store.record(doubled.key), "")
+    assert [piece.path.name for piece in collect(store, keep_runs=0, scratch_days=14, dry_run=True)] == [other.key]
+
+
+def test_what_a_live_run_holds_and_what_a_live_build_reads_stays(store):
+    held, read, idle = (make_count(store, upto=n).record for n in (1, 2, 3))
+    store.note_run("alive", "recipe", {}, holds=[held.key])
+    builds = store.work("e" * 64)
+    builds.mkdir(parents=True)
+    (builds / "reads").write_text(read.key)
+    with store.lease("run-alive"), store.lease(builds.name):
+        gone = collect(store, keep_runs=0, scratch_days=0, dry_run=False)
+        assert [piece.path.name for piece in gone] == [idle.key]
+    gone = collect(store, keep_runs=0, scratch_days=14, dry_run=False)
+    assert [piece.path.name for piece in gone] == [*sorted([held.key, read.key], key=[held.key, read.key].index), "alive.json"]
+    assert not (store.root / "leases" / "run-alive").exists()
+
+
+def test_what_is_taken_into_use_while_garbage_goes_stays(store, monkeypatch):
+    idle = make_count(store).record
+    looks = []
+
+    def taken(store):  # the first look finds nothing in use, the one just before the removal does
+        looks.append(store)
+        return {idle.key} if len(looks) > 1 else set()
+
+    monkeypatch.setattr("tasks.collect.in_use", taken)
+    assert collect(store, keep_runs=0, scratch_days=14, dry_run=False) == []
+    assert len(looks) == 2 and store.find(idle.key) == idle
 
 
 def test_collection_keeps_tags_runs_leases_and_fresh_scratch(store):

@@ -1,0 +1,148 @@
+"""The re-training flow: is there new data? Then the pipeline, warm-started, and a gate before the model takes over.
+
+Run it with `hanlin retrain RECIPE`, on a schedule, or by the event that `hanlin arrived RECIPE` emits. Every finished stage is reused, so
+only new shards are worked on.
+"""
+
+from __future__ import annotations
+
+import logging
+from collections.abc import Sequence
+from typing import Annotated, Any
+
+from prefect import flow, runtime
+from prefect.artifacts import create_table_artifact
+from prefect.client.schemas.objects import State
+from pydantic import Field
+
+from flows.form import RecipeForm, RecipeName, chosen, parsed
+from flows.graph import Node, graph
+from flows.production import production
+from flows.promote import Judged, approvable, conclude, ended
+from flows.recipe import Recipe
+from flows.sources import origins
+from flows.walk import plainly, run_name, walk
+from tasks.build import Drift
+from tasks.store import Store, store_folder
+
+Share = Annotated[float, Field(ge=0, le=1)]
+Hours = Annotated[float, Field(gt=0, le=8760)]
+
+
+@flow(name="retrain", flow_run_name=run_name, persist_result=False, validate_parameters=False)
+@plainly
+def retrain(
+    recipe: RecipeForm,
+    share: Share = 0.25,
+    approve: bool = False,
+    tag: str = "prod",
+    force: bool = False,
+    refresh: tuple[str, ...] = (),
+    drift: Drift = "warn",
+    accept: tuple[str, ...] = (),
+    wait_hours: Hours = 168.0,
+) -> State[Any]:
+    """From new raw files to a model that takes over, if it is no worse than the one in production; nothing new ends the run at once.
+
+    Args:
+        recipe: What to make, and with which resources.
+        share: Of the pretraining's tokens, trained again from the stable phase of the model in production; 0: train from nothing.
+        approve: Ask an operator before the model takes over. The run is suspended meanwhile, and holds no process.
+        tag: The tag that names the model in production.
+        force: Go on even if no source is new.
+        refresh: Stages to build again even if their artifact is there.
+        drift: What to do where an artifact was made by other code of the same stage version: warn, rebuild or fail.
+        accept: Data stages whose result may break their contract this time.
+        wait_hours: How long an operator's answer is waited for, in hours.
+    """
+    return _run(parsed(recipe, "pipeline"), share, approve, tag, force, refresh, drift, accept, wait_hours)
+
+
+@flow(name="retrain", flow_run_name=run_name, persist_result=False, validate_parameters=False)
+@plainly
+def named(
+    recipe: RecipeName = "sample",
+    changes: tuple[str, ...] = (),
+    file: str = "",
+    share: Share = 0.25,
+    approve: bool = False,
+    tag: str = "prod",
+    force: bool = False,
+    refresh: tuple[str, ...] = (),
+    drift: Drift = "warn",
+    accept: tuple[str, ...] = (),
+    wait_hours: Hours = 168.0,
+) -> State[Any]:
+    """From new raw files to a model that takes over, if it is no worse than the one in production; nothing new ends the run at once.
+
+    Args:
+        recipe: A recipe that ships with Hanlin.
+        changes: Fields to change, each as field=value, such as pretrain.tokens=2000000 or resources.device=cuda.
+        file: In place of a recipe that ships: the path of a .yaml file, on the machine that runs it.
+        share: Of the pretraining's tokens, trained again from the stable phase of the model in production; 0: train from nothing.
+        approve: Ask an operator before the model takes over. The run is suspended meanwhile, and holds no process.
+        tag: The tag that names the model in production.
+        force: Go on even if no source is new.
+        refresh: Stages to build again even if their artifact is there.
+        drift: What to do where an artifact was made by other code of the same stage version: warn, rebuild or fail.
+        accept: Data stages whose result may break their contract this time.
+        wait_hours: How long an operator's answer is waited for, in hours.
+    """
+    return _run(chosen(recipe, changes, file, "pipeline"), share, approve, tag, force, refresh, drift, accept, wait_hours)
+
+
+def nodes_of(recipe: Recipe, store: Store, tag: str, share: float) -> list[Node]:
+    """The nodes of a re-training. Raises `ValueError` where the model in production cannot be gone on from."""
+    if not 0 <= share <= 1:
+        raise ValueError(f"share is {share}; it is a share of the pretraining's tokens, from 0 (train from nothing) to 1")
+    found = production(store, store.tags().get(tag, []), recipe.pretrain, share)
+    return graph(recipe, "pipeline", gated=True, production=found)
+
+
+def _run(
+    recipe: Recipe,
+    share: float,
+    approve: bool,
+    tag: str,
+    force: bool,
+    refresh: Sequence[str],
+    drift: Drift,
+    accept: Sequence[str],
+    wait_hours: float,
+) -> State[Any]:
+    store, run_id = Store(store_folder()), str(runtime.flow_run.id)
+    log = logging.getLogger("hanlin.retrain")
+    if "judged" in (earlier := store.run(run_id)):  # suspended since: its candidate is there, and only the answer was missing
+        return conclude(store, recipe, run_id, Judged(**earlier["judged"]), approve, wait_hours)
+    if approve:
+        approvable()
+    moves = store.tags().get(tag, [])
+    nodes = nodes_of(recipe, store, tag, share)
+    last = next(
+        (n for n in store.runs() if n["recipe"] == recipe.name and n.get("finished") and "evaluate" in n["artifacts"]), {}
+    )
+    found = origins(recipe, store, nodes=nodes, records=_records(store, last))
+    new = [f"{origin.source} ({origin.stored or 'nothing'} → {origin.now})" for origin in found if origin.new]
+    if not new and not force and (moves or "judged" in last):
+        table = [{"source": o.source, "format": o.format, "kind": o.kind, "state": o.now} for o in found]
+        create_table_artifact(
+            table, key="sources", description=f"# Sources of {recipe.name}\nNone is new since run {last['run']}"
+        )
+        return ended("Nothing new", f"nothing new: all {len(found)} sources are as the last run read them ({_since(last)})", {})
+    log.info("new: %s", ", ".join(new) or "nothing, but asked for")
+    artifacts = walk(recipe, nodes, refresh=refresh, drift=drift, accept=accept, finishes=False)
+    judged = Judged(artifacts=artifacts, moves=moves, tag=tag, news=new)
+    store.note_more(run_id, judged=vars(judged))
+    return conclude(store, recipe, run_id, judged, approve, wait_hours)
+
+
+def _records(store: Store, note: dict[str, Any]) -> list[Any]:
+    """The records of what a run made or used."""
+    found = [store.record(key) for key in note.get("artifacts", {}).values()]
+    return [record for record in found if record is not None]
+
+
+def _since(note: dict[str, Any]) -> str:
+    import time
+
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(note["at"]))

@@ -1,0 +1,160 @@
+"""The upkeep flow: is everything whole, what can go, and when will the disk be full? Run it with `hanlin upkeep`, or on its schedule.
+
+What is tagged (with what a roll back needs), leased or in use stays, whatever the settings say.
+"""
+
+from __future__ import annotations
+
+import logging
+import shutil
+import time
+from typing import Annotated, Any
+
+from prefect import flow, task
+from prefect.artifacts import create_markdown_artifact, create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import FlowRunFilter
+from prefect.client.schemas.objects import State
+from prefect.client.schemas.sorting import FlowRunSort
+from prefect.states import Completed, Failed
+from pydantic import Field
+
+from tasks.collect import Garbage, collect
+from tasks.forecast import Forecast, forecast
+from tasks.store import Store, store_folder
+
+SHOWN = 500  # rows of a table: the UI draws them all
+DAY = 86400.0
+
+Days = Annotated[float, Field(ge=0)]
+Runs = Annotated[int, Field(ge=0)]
+
+
+@flow(name="upkeep", flow_run_name="upkeep", persist_result=False, validate_parameters=False)
+def upkeep(
+    dry_run: bool = False,
+    verify: bool = True,
+    keep_runs: Runs = 5,
+    keep_earlier: Runs = 1,
+    scratch_days: Days = 14.0,
+    candidate_days: Days = 30.0,
+    flow_run_days: Days = 0.0,
+    warn_days: Days = 14.0,
+) -> State[Any]:
+    """Verify every artifact, remove what nobody needs (first told, then done), and forecast the disk.
+
+    Args:
+        dry_run: Only tell what would go.
+        verify: Hash every byte again. A damaged artifact fails this run; the next run that needs it builds it again.
+        keep_runs: Keep what the last runs used, so many.
+        keep_earlier: Keep what a tag pointed at before, so many promotions ago, for a roll back.
+        scratch_days: Keep unfinished shards and checkpoints touched in the last days.
+        candidate_days: Keep re-trained models that were refused, for so many days.
+        flow_run_days: Remove finished flow runs older than so many days from the Prefect server; 0: keep them all.
+        warn_days: Fail when the disk will be full within so many days, so that a notification on failed runs tells.
+    """
+    store, log = Store(store_folder()), logging.getLogger("hanlin.upkeep")
+    damaged = _damaged(store) if verify else []
+    if not dry_run:
+        _forget_candidates(store, candidate_days)
+    rules = {"keep_runs": keep_runs, "keep_earlier": keep_earlier, "scratch_days": scratch_days}
+    told = _collected(store, dry_run=True, **rules)
+    gone = [] if dry_run else _collected(store, dry_run=False, **rules)
+    pruned = 0 if dry_run or not flow_run_days else _pruned(flow_run_days)
+    space = _forecast(store)
+    freed = sum(piece.bytes for piece in told if dry_run) or sum(piece.bytes for piece in gone)
+    said = [
+        f"{len(damaged)} artifacts are damaged" if damaged else "every artifact is whole" if verify else "nothing was verified",
+        f"{freed / 1e6:,.1f} MB {'would be' if dry_run else 'were'} freed",
+        space.line,
+        *([f"{pruned} flow runs were removed from Prefect"] if pruned else []),
+    ]
+    message = "; ".join(said)
+    log.info(message)
+    outcome = {"damaged": damaged, "freed": freed, "pieces": len(told if dry_run else gone), "forecast": vars(space)}
+    soon = space.days is not None and space.days < warn_days
+    if damaged or soon:
+        return Failed(message=f"{'the disk is nearly full; ' if soon else ''}{message}", data=outcome)
+    return Completed(message=message, data=outcome)
+
+
+def _task(name: str, work: Any) -> Any:
+    """A step as a task run, so that the run's page shows it with its time."""
+    return task(name=name, task_run_name=name, cache_policy=NO_CACHE, persist_result=False)(work)()
+
+
+def _damaged(store: Store) -> list[str]:
+    def work() -> list[str]:
+        records = [record for record in store.records() if not record.collected]
+        rows, found = [], []
+        for record in records:
+            problems = list(store.problems(record, deep=True))
+            found += problems
+            if problems:
+                rows.append({"artifact": f"{record.stage} {record.key[:12]}", "what is wrong": "; ".join(problems)})
+        total = sum(record.bytes for record in records)
+        about = f"# Verified\n{len(records)} artifacts, {total / 1e6:,.1f} MB read: {len(rows) or 'none'} damaged"
+        if rows:
+            create_table_artifact(rows[:SHOWN], key="upkeep-damaged", description=about)
+        else:
+            create_markdown_artifact(about, key="upkeep-damaged")
+        return found
+
+    return _task("verify", work)
+
+
+def _collected(store: Store, *, dry_run: bool, **rules: Any) -> list[Garbage]:
+    name = "dry run" if dry_run else "collect"
+
+    def work() -> list[Garbage]:
+        found = collect(store, dry_run=dry_run, **rules)
+        total = f"{len(found)} pieces, {sum(piece.bytes for piece in found) / 1e6:,.1f} MB"
+        about = f"# {'What can go' if dry_run else 'What went'}\n{total}"
+        key = "upkeep-plan" if dry_run else "upkeep-collected"
+        if found:
+            largest = sorted(found, key=lambda piece: -piece.bytes)
+            rows = [{"what": piece.what, "MB": f"{piece.bytes / 1e6:,.2f}"} for piece in largest[:SHOWN]]
+            create_table_artifact(rows, key=key, description=about)
+        else:
+            create_markdown_artifact(about, key=key)
+        return found
+
+    return _task(name, work)
+
+
+def _forget_candidates(store: Store, days: float) -> None:
+    """Let refused candidates go whose tag has not moved for so many days."""
+    for tag, moves in store.tags().items():
+        if tag.startswith("candidate@") and time.time() - moves[-1]["at"] > days * DAY:
+            store.untag(tag)
+
+
+def _forecast(store: Store) -> Forecast:
+    def work() -> Forecast:
+        found = forecast(store.records(), free=shutil.disk_usage(store.root if store.root.exists() else store.root.parent).free)
+        create_table_artifact(
+            found.rows(), key="upkeep-forecast", description=f"# The disk of the store\n`{store.root}`: {found.line}"
+        )
+        return found
+
+    return _task("forecast", work)
+
+
+def _pruned(days: float) -> int:
+    def work() -> int:
+        import datetime
+
+        before = (datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=days)).isoformat()
+        old = FlowRunFilter.model_validate(
+            {"end_time": {"before_": before}, "state": {"type": {"any_": ["COMPLETED", "FAILED", "CRASHED", "CANCELLED"]}}}
+        )
+        removed = 0
+        with get_client(sync_client=True) as client:
+            while runs := client.read_flow_runs(flow_run_filter=old, sort=FlowRunSort.END_TIME_DESC, limit=100):
+                for run in runs:
+                    client.delete_flow_run(run.id)
+                removed += len(runs)
+        return removed
+
+    return _task("prune flow runs", work)

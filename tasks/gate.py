@@ -1,0 +1,218 @@
+"""The evaluation gate: a candidate against the model in production, on the same rows; refused only for a loss beyond noise, or sickness.
+
+`verdict.json`:
+
+    promote     whether the candidate may take over
+    refused     why it may not, a line each
+    measures    [{name, title, unit, n, old, new, change, low, high, p, tolerance, verdict: better | worse | same}]; `change`, `low` and
+                `high` are the candidate's gain: positive is better, whatever the measure
+    health      [{name, title, value, limit, ok}] of the candidate alone
+    level       of each interval
+    rows        {what: how many rows both were scored on}
+
+`report.html` shows the same to people, with answers of both side by side. Without a model in production health alone decides.
+
+There are several measures, and each more of them is one more chance of a false alarm. So the confidence is that of the whole verdict
+(Bonferroni): with m measures each is tested at 1 - (1 - confidence) / m.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterator, Sequence
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from pydantic import Field
+
+from tasks.paired import compare
+from tasks.stage import Identity, Job, Stats, stage
+
+TEMPLATE = Path(__file__).with_name("gate.html.j2")
+
+
+class Params(Identity):
+    confidence: float = Field(
+        default=0.95, gt=0.5, lt=1, description="That no measure is called worse by chance, over all measures together"
+    )
+    bits_percent: float = Field(
+        default=1.0, ge=0, le=100, description="Rise of a source's bits per byte that is let pass, in percent of production's"
+    )
+    share_points: float = Field(
+        default=1.0,
+        ge=0,
+        le=100,
+        description="Fall of a share (right answers, preferred pairs, stopped and unrepeated text) that is let pass, in percentage points",
+    )
+    min_stop_rate: float = Field(
+        default=0.5,
+        ge=0,
+        le=1,
+        description="Health: least share of answers that end by themselves within evaluate.max_new_tokens",
+    )
+    max_empty: float = Field(default=0.1, ge=0, le=1, description="Health: largest share of answers without text")
+    max_repetition: float = Field(default=0.3, ge=0, le=1, description="Health: largest mean share of repeated 4-grams")
+    resamples: int = Field(default=10_000, ge=1000, le=1_000_000, description="Of the bootstrap and of the sign test")
+    seed: int = Field(default=0, ge=0, lt=1 << 32, description="Of both")
+    answers: int = Field(default=8, ge=0, le=200, description="Prompts whose answers the page shows side by side")
+
+
+@dataclass(frozen=True)
+class Measure:
+    """One value a row of either model. `unit`: percent (of production's value) or points (percentage points of a share)."""
+
+    name: str
+    title: str
+    unit: str
+    old: Sequence[float]
+    new: Sequence[float]
+    weights: Sequence[float] | None = None
+    less_is_better: bool = False
+
+
+@stage("gate", version=1, title="Candidate against production", params=Params, tools=("numpy", "jinja2", "matplotlib"))
+def run(job: Job, params: Params, *, candidate: Path, prod: Path | None = None) -> Stats:
+    """Write `verdict.json` and `report.html`. Both inputs are artifacts of `evaluate` over the same rows; the last model of each counts."""
+    cases = _cases(candidate)
+    new = cases["models"][list(cases["models"])[-1]]
+    old = None
+    if prod:
+        production = _cases(prod)
+        old = production["models"][list(production["models"])[-1]]
+        assert production["rows"] == cases["rows"], "production is scored on the candidate's rows"
+    measures = judge(params, list(_measures(cases["rows"], old, new)) if old else [])
+    health = _health(params, cases["rows"], new)
+    refused = [_lost(found) for found in measures if found["verdict"] == "worse"]
+    refused += [f"{found['title']}: {shown(found['value'])}, {found['limit']}" for found in health if not found["ok"]]
+    verdict = {
+        "promote": not refused,
+        "refused": refused,
+        "measures": measures,
+        "health": health,
+        "level": round(_level(params, len(measures)), 6),
+        "rows": {what: len(found) for what, found in cases["rows"].items()},
+    }
+    (job.out / "verdict.json").write_text(json.dumps(verdict, ensure_ascii=False, indent=1) + "\n", "utf-8")
+    (job.out / "report.html").write_text(_page(params, verdict, candidate, prod), "utf-8")
+    return verdict
+
+
+def judge(params: Params, measures: Sequence[Measure]) -> list[dict[str, Any]]:
+    """Each measure with what became of it. Worse: the whole interval lies beyond the tolerance, and the sign test says so too."""
+    level = _level(params, len(measures))
+    judged = []
+    for number, one in enumerate(measures):
+        if not all(map(math.isfinite, one.new)):
+            continue  # nothing to compare: the candidate's health says so
+        base = sum(one.old) / (sum(one.weights) if one.weights else len(one.old))
+        tolerance = params.bits_percent / 100 * base if one.unit == "percent" else params.share_points / 100
+        how = {"level": level, "resamples": params.resamples, "seed": params.seed + number}
+        found = compare(one.old, one.new, one.weights, less_is_better=one.less_is_better, tolerance=tolerance, **how)  # type: ignore[arg-type]
+        worse = found.high < -tolerance and found.p <= 1 - level
+        verdict = "worse" if worse else "better" if found.low > 0 else "same"
+        judged.append(
+            {"name": one.name, "title": one.title, "unit": one.unit}
+            | asdict(found)
+            | {"tolerance": round(tolerance, 6), "verdict": verdict}
+        )
+    return judged
+
+
+def _level(params: Params, measures: int) -> float:
+    return 1 - (1 - params.confidence) / max(1, measures)
+
+
+def _cases(folder: Path) -> dict[str, Any]:
+    return json.loads((folder / "cases.json").read_text("utf-8"))
+
+
+def _measures(rows: dict[str, list[dict[str, Any]]], old: dict[str, Any], new: dict[str, Any]) -> Iterator[Measure]:
+    """All that both models have a value of."""
+
+    def of(what: str, field: str, keep: list[int]) -> tuple[list[float], list[float]]:
+        return tuple([float(model[what][row][field]) for row in keep] for model in (old, new))  # type: ignore[return-value]
+
+    def numbers(what: str, group: str) -> dict[str, list[int]]:
+        names = sorted({row[group] for row in rows[what]})
+        return {name: [at for at, row in enumerate(rows[what]) if row[group] == name] for name in names}
+
+    for source, keep in numbers("documents", "source").items():
+        weights = [float(rows["documents"][at]["bytes"]) for at in keep]
+        yield Measure(
+            f"bits-{source}", f"bits per byte, {source}", "percent", *of("documents", "bits", keep), weights, less_is_better=True
+        )
+    for source, keep in numbers("questions", "source").items():
+        yield Measure(f"accuracy-{source}", f"right answers, {source}", "points", *of("questions", "correct", keep))
+    if old["pairs"] and new["pairs"]:
+        titles = {"ready": "preferred pairs, ready-made", "generated": "preferred pairs, generated"}
+        for origin, keep in numbers("pairs", "origin").items():
+            yield Measure(f"preference-{origin}", titles[origin], "points", *of("pairs", "preferred", keep))
+    if everything := list(range(len(rows["prompts"]))):
+        yield Measure("stop", "finished answers", "points", *of("answers", "stopped", everything))
+        said = of("answers", "repetition", everything)
+        yield Measure("repetition", "repeated 4-grams", "points", *said, less_is_better=True)
+
+
+def _health(params: Params, rows: dict[str, list[dict[str, Any]]], new: dict[str, Any]) -> list[dict[str, Any]]:
+    """What a model must be able to do whatever the one before it could."""
+    found = []
+
+    def check(name: str, title: str, value: float, ok: bool, limit: str) -> None:
+        finite = round(value, 6) if math.isfinite(value) else None
+        found.append({"name": name, "title": title, "value": finite, "limit": limit, "ok": bool(ok)})
+
+    if size := sum(row["bytes"] for row in rows["documents"]):
+        bits = sum(row["bits"] for row in new["documents"]) / size
+        guess = sum(row["guess"] for row in new["documents"]) / size
+        # a loss that is no number compares as false
+        check("guessing", "bits per byte", bits, bits < guess, f"below the {guess:.3f} of guessing tokens")
+    if answers := new["answers"]:
+        shares = {name: sum(float(row[name]) for row in answers) / len(answers) for name in ("stopped", "empty", "repetition")}
+        least, empty, repeated = params.min_stop_rate, params.max_empty, params.max_repetition
+        check("stop", "finished answers", shares["stopped"], shares["stopped"] >= least, f"at least {least:g} wanted")
+        check("empty", "answers without text", shares["empty"], shares["empty"] <= empty, f"at most {empty:g} wanted")
+        said = shares["repetition"]
+        check("repetition", "repeated 4-grams", said, said <= repeated, f"at most {repeated:g} wanted")
+    return found
+
+
+def _lost(found: dict[str, Any]) -> str:
+    """`bits per byte, zhwiki: 2.310 → 2.945, worse by 27.5 % (25.1 to 30.2)`"""
+    worse, least, most = (-100 * part(found, name) for name in ("change", "high", "low"))
+    unit = "%" if found["unit"] == "percent" else "points"
+    return f"{found['title']}: {found['old']:.3f} → {found['new']:.3f}, worse by {worse:.1f} {unit} ({least:.1f} to {most:.1f})"
+
+
+def shown(value: float | None) -> str:
+    return "no number" if value is None else f"{value:.3f}"
+
+
+def part(found: dict[str, Any], name: str) -> float:
+    """A gain or a bound as a share: of production's value where the unit is percent."""
+    return found[name] / found["old"] if found["unit"] == "percent" else found[name]
+
+
+def _page(params: Params, verdict: dict[str, Any], candidate: Path, prod: Path | None) -> str:
+    import jinja2
+
+    from tasks import plots
+
+    drawn = [
+        plots.Interval(m["title"], 100 * part(m, "change"), 100 * part(m, "low"), 100 * part(m, "high"), m["verdict"])
+        for m in verdict["measures"]
+    ]
+    new = json.loads((candidate / "answers.json").read_text("utf-8"))
+    old = json.loads((prod / "answers.json").read_text("utf-8")) if prod else []
+    answers = [
+        {
+            "prompt": row["prompt"],
+            "new": list(row["answers"].values())[-1],
+            "old": list(old[at]["answers"].values())[-1] if old else None,
+        }
+        for at, row in enumerate(new[: params.answers])
+    ]
+    chart = plots.intervals("gain of the candidate over production", drawn) if drawn else ""
+    template = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(TEMPLATE.read_text("utf-8"))
+    return template.render(verdict=verdict, params=params, chart=chart, answers=answers, part=part, shown=shown)
