@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import re
@@ -77,8 +78,9 @@ class Replay:
             **{name: value for name, value in os.environ.items() if name.startswith(("PIP_", "SSL_"))},
         }
         for folder in (*OWN[3:], "/bin", "/tmp"):
-            self.path(folder).mkdir(parents=True)
-        (root / "bin/python").symlink_to(python)
+            self.path(folder).mkdir(parents=True, exist_ok=True)
+        with contextlib.suppress(FileExistsError):
+            (root / "bin/python").symlink_to(python)
         self.here = root
 
     def path(self, text: str) -> Path:
