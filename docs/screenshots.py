@@ -1,0 +1,59 @@
+"""Takes the pictures of the guide from the real UI: `python -m docs.screenshots`, with PLAYWRIGHT_HOME, chromium and node as `benchmarks/operate.py` says.
+
+One `hanlin up` in a folder of its own, one run of the recipe `tiny`, and one that fails.
+"""
+
+from __future__ import annotations
+
+import argparse
+import tempfile
+from pathlib import Path
+
+from PIL import Image
+
+from benchmarks.operate import Browser, Operator, browser
+
+IMAGES = Path(__file__).parent / "images"
+WIDTH = 1000  # pixels in the guide; pages are taken at 1400
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument("--port", type=int, default=14211)
+    port = options.parse_args().port
+    with tempfile.TemporaryDirectory() as folder:
+        shots = Path(folder) / "shots"
+        with Operator(Path(folder) / "up", port) as operator, browser(operator.address, shots) as page:
+            form(operator, page)
+            run = operator.start("pipeline", recipe="tiny", changes=["resources.threads=1"])
+            operator.in_training(run)
+            page("open", path=f"/v2/runs/flow-run/{run}", text="pretrain", name="run-live")
+            operator.finish(run)
+            page("open", path=f"/v2/runs/flow-run/{run}", text="report", name="run-page")
+            page("tab", tab="Artifacts", name="run-artifacts")
+            page("open", path=f"/v2/artifacts/key/record-filter", text="rows of", name="record")
+            wrong = operator.start("pipeline", recipe="tiny", changes=["sources.zhwiki.path=/data/dump.xml.bz2"])
+            operator.finish(wrong)
+            page("open", path=f"/v2/runs/flow-run/{wrong}", text="/data/dump.xml.bz2", name="run-failed")
+            page("open", path=f"/v2/deployments/deployment/{operator.deployment('retrain')}", text="Schedules", name="schedules")
+        for path in sorted(shots.glob("*.png")):
+            shrink(path, IMAGES / path.name)
+            print(IMAGES / path.name, (IMAGES / path.name).stat().st_size, "bytes")
+
+
+def form(operator: Operator, page: Browser) -> None:
+    """The form of a custom run, with one change."""
+    page("open", path=f"/v2/deployments/deployment/{operator.deployment('pipeline')}/run", text="changes", name="run-form")
+
+
+def shrink(source: Path, target: Path) -> None:
+    """A picture of few colours, as wide as a page."""
+    target.parent.mkdir(exist_ok=True)
+    with Image.open(source) as picture:
+        height = min(picture.height, 1400) * WIDTH // picture.width
+        cut = picture.crop((0, 0, picture.width, min(picture.height, 1400))).convert("RGB")
+        cut.resize((WIDTH, height), Image.Resampling.LANCZOS).quantize(64, dither=Image.Dither.NONE).save(target, optimize=True)
+
+
+if __name__ == "__main__":
+    main()
