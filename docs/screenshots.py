@@ -1,4 +1,4 @@
-"""Takes the pictures of the guide from the real UI: `python -m docs.screenshots`, with PLAYWRIGHT_HOME, chromium and node as `benchmarks/operate.py` says.
+"""Takes the pictures of the guide from the real UI: `python -m docs.screenshots`. Needs what the browser of `benchmarks/operate.py` needs.
 
 One `hanlin up` in a folder of its own, one run of the recipe `tiny`, and one that fails.
 """
@@ -31,7 +31,7 @@ def main() -> None:
             operator.finish(run)
             page("open", path=f"/v2/runs/flow-run/{run}", text="report", name="run-page")
             page("tab", tab="Artifacts", name="run-artifacts")
-            page("open", path=f"/v2/artifacts/key/record-filter", text="rows of", name="record")
+            page("open", path="/v2/artifacts/key/record-filter", text="rows of", name="record")
             wrong = operator.start("pipeline", recipe="tiny", changes=["sources.zhwiki.path=/data/dump.xml.bz2"])
             operator.finish(wrong)
             page("open", path=f"/v2/runs/flow-run/{wrong}", text="/data/dump.xml.bz2", name="run-failed")

@@ -17,19 +17,24 @@ from flows.recipe import BadRecipe, Format, Recipe
 from tasks import sources
 
 
-@pytest.mark.parametrize("name", recipes.names())
-def test_every_recipe_loads_and_makes_a_graph(name, monkeypatch, tmp_path):
+def provide(name: str, folder: Path, environment: pytest.MonkeyPatch) -> None:
+    """Put every file that a recipe names into a folder, empty, and set the variables by which it finds them."""
     data = recipes._read(recipes.find(name), name)
     if data.get("raw"):
-        monkeypatch.setenv(data["raw"].removeprefix("$"), str(tmp_path))
+        environment.setenv(data["raw"].removeprefix("$"), str(folder))
         for source in (source for source in data["sources"].values() if "path" in source):
-            path = tmp_path / source["path"].replace("*", "x")
+            path = folder / source["path"].replace("*", "x")
             path.parent.mkdir(parents=True, exist_ok=True)
             path.touch()
     if path := data.get("base", {}).get("path"):
-        monkeypatch.setenv(path.removeprefix("$"), str(tmp_path))
+        environment.setenv(path.removeprefix("$"), str(folder))
         for file, text in {"config.json": '{"model_type": "llama"}', "tokenizer.json": "{}", "model.safetensors": ""}.items():
-            (tmp_path / file).write_text(text)
+            (folder / file).write_text(text)
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_every_recipe_loads_and_makes_a_graph(name, monkeypatch, tmp_path):
+    provide(name, tmp_path, monkeypatch)
     nodes = graph(recipes.load(name))
     seen: set[str] = set()
     for node in nodes:
