@@ -49,14 +49,22 @@ def quantised(bits: int, device: torch.device) -> dict[str, Any]:
 def add(model: PreTrainedModel, lora: dict[str, Any]) -> list[str]:
     """Put new adapters in, and freeze all else. Returns the modules that have one.
 
-    `lora`: rank, alpha, dropout, modules (names of linear layers, or `all` of the layers'). `ValueError` for a module that is not there.
+    `lora`: rank, alpha, dropout, modules (names of linear layers, or `all` of the layers'; the head and the embeddings by name). `ValueError` for
+    a module that is not there, and for one of two that share their weights.
     """
     from peft import LoraConfig
 
-    names = linears(model)
+    names, outer = linears(model), ends(model)
     wanted = names if lora["modules"] == "all" else list(lora["modules"])
-    if missing := [name for name in wanted if name not in names]:
-        raise ValueError(f"lora.modules: the model has no linear layer {', '.join(missing)}; it has {', '.join(names)}")
+    if missing := [name for name in wanted if name not in names + outer]:
+        raise ValueError(
+            f"lora.modules: the model has no linear layer {', '.join(missing)}; it has {', '.join(names)}, and {' and '.join(outer)}"
+        )
+    if shared := [name for name in wanted if name in outer and model.config.tie_word_embeddings]:
+        raise ValueError(
+            f"lora.modules: {' and '.join(outer)} of this model share their weights, so an adapter of {shared[0]} could not be added to them; "
+            f"leave {shared[0]} out"
+        )
     model.add_adapter(
         LoraConfig(
             r=lora["rank"],
@@ -124,6 +132,24 @@ def linears(model: nn.Module) -> list[str]:
     head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
     found = [name.rpartition(".")[2] for name, part in model.named_modules() if isinstance(part, nn.Linear) and part is not head]
     return list(dict.fromkeys(found))
+
+
+def ends(model: nn.Module) -> list[str]:
+    """Names of the embeddings and of the head (embed_tokens, lm_head)."""
+    tables = {id(table) for table in (model.get_input_embeddings(), model.get_output_embeddings()) if table is not None}
+    return list(dict.fromkeys(name.rpartition(".")[2] for name, part in model.named_modules() if id(part) in tables))
+
+
+def save(model: PreTrainedModel, folder: Path) -> None:
+    """Write the adapters by themselves, as peft loads them: nothing of the base, not even embeddings that have an adapter."""
+    from safetensors.torch import load_file, save_file
+
+    model.save_pretrained(folder)
+    (folder / "generation_config.json").unlink(missing_ok=True)
+    path = folder / "adapter_model.safetensors"
+    kept = load_file(path)
+    if any("lora_" not in name for name in kept):
+        save_file({name: p for name, p in kept.items() if "lora_" in name}, path, metadata={"format": "pt"})
 
 
 def freeze(model: nn.Module, patterns: Sequence[str]) -> int:

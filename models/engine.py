@@ -153,8 +153,7 @@ def _adapted(job: dict[str, Any], model: Any, folder: Path) -> Any:
     from models import adapters
     from models.generate import load
 
-    model.save_pretrained(folder)
-    (folder / "generation_config.json").unlink(missing_ok=True)
+    adapters.save(model, folder)
     if job["params"]["lora"]["bits"] != 32:  # what was rounded for training is not what they are added to
         model, _ = load(Path(job["inputs"]["model"]), torch.device("cpu"))
         adapters.go_on(model, folder)

@@ -87,6 +87,13 @@ def targets(model: PreTrainedModel, labels: Tensor) -> Tensor:
     return labels if model.config.is_encoder_decoder else labels[:, 1:]
 
 
+def head_weight(model: PreTrainedModel) -> Tensor:
+    """The last layer's matrix, (V, H), with what an adapter of it adds (whose input is then not dropped out)."""
+    head = model.get_output_embeddings()
+    names = getattr(head, "active_adapters", None)
+    return head.weight + sum(head.get_delta_weight(name) for name in names) if names else head.weight
+
+
 def _decoder(
     self: PreTrainedModel,
     input_ids: Tensor,
@@ -95,7 +102,7 @@ def _decoder(
     position_ids: Tensor | None = None,
 ) -> Tensor:
     body = self.base_model(input_ids=input_ids, attention_mask=attention_mask, position_ids=position_ids, use_cache=False)
-    return linear_cross_entropy(body.last_hidden_state[:, :-1], self.get_output_embeddings().weight, labels[:, 1:])
+    return linear_cross_entropy(body.last_hidden_state[:, :-1], head_weight(self), labels[:, 1:])
 
 
 def _experts(
@@ -112,7 +119,7 @@ def _experts(
         use_cache=False,
         output_router_logits=True,
     )
-    loss = linear_cross_entropy(body.last_hidden_state[:, :-1], self.get_output_embeddings().weight, labels[:, 1:])
+    loss = linear_cross_entropy(body.last_hidden_state[:, :-1], head_weight(self), labels[:, 1:])
     even = balance(body.router_logits, self.config.num_experts_per_tok, attention_mask)
     if not self.training:
         self.balance = even
@@ -131,7 +138,7 @@ def _seq2seq(self: PreTrainedModel, input_ids: Tensor, labels: Tensor, attention
     ).last_hidden_state
     if self.config.scale_decoder_outputs:  # T5 ties its head to the embeddings, and makes up for their size
         hidden = hidden * self.config.d_model**-0.5
-    return linear_cross_entropy(hidden, self.get_output_embeddings().weight, labels)
+    return linear_cross_entropy(hidden, head_weight(self), labels)
 
 
 def expert_use(router_logits: tuple[Tensor, ...], active: int, attention_mask: Tensor | None = None) -> Tensor:

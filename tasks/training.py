@@ -68,7 +68,8 @@ class Lora(Identity):
     dropout: float = Field(default=0.05, ge=0, lt=1, description="Share of an adapter's input set to zero in training")
     modules: Literal["all"] | tuple[str, ...] = Field(
         default="all",
-        description="Names of the linear layers that get one, such as [q_proj, v_proj]; all: every one inside the layers",
+        description="Names of the modules that get one, such as [q_proj, v_proj]; all: every linear layer inside the layers, to which embed_tokens "
+        "and lm_head may be added by name",
     )
     bits: Literal[32, 8, 4] = Field(
         default=32, description="Bits of the frozen base: 8 (LLM.int8) or 4 (NF4, QLoRA) save memory; needs bitsandbytes"

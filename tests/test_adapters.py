@@ -14,7 +14,7 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
-from models import adapters, data, packing, presets, template
+from models import adapters, data, losses, packing, presets, template
 from tasks import sft
 from tasks.training import Lora
 from tests import corpus
@@ -72,6 +72,37 @@ def test_only_the_modules_asked_for_get_an_adapter(folders: dict[str, Path], tmp
     assert changed == {"q_proj", "v_proj"}
 
 
+@pytest.mark.parametrize("bits", [32, 4])
+def test_the_head_and_the_embeddings_take_adapters_too(folders: dict[str, Path], tmp_path: Path, bits: int) -> None:
+    modules = ("embed_tokens", "q_proj", "down_proj", "lm_head")
+    params = sft.Params(**QUICK, lora=Lora(rank=4, dropout=0.0, modules=modules, bits=bits))
+    tuned("sft", folders_of(folders, "tiny"), tmp_path, params)
+    kept = load_file(tmp_path / "out" / "adapter" / "adapter_model.safetensors")
+    assert {part for name in kept for part in name.split(".") if part in modules} == set(modules)
+    assert all("lora_" in name for name in kept), "nothing of the base is in it"
+    assert all(p.abs().max() > 0 for p in kept.values()), "all of them have learned"
+    adapted = PeftModel.from_pretrained(AutoModelForCausalLM.from_pretrained(folders["tiny"]), tmp_path / "out" / "adapter")
+    merged = AutoModelForCausalLM.from_pretrained(tmp_path / "out" / "model")
+    torch.testing.assert_close(logits(merged), logits(adapted), rtol=0, atol=1e-5)
+    before, after = (load_file(home / "model.safetensors") for home in (folders["tiny"], tmp_path / "out" / "model"))
+    assert {name.split(".")[-2] for name in before if not torch.equal(before[name], after[name])} == set(modules)
+
+
+def test_the_loss_sees_an_adapter_of_the_head(folders: dict[str, Path]) -> None:
+    model = AutoModelForCausalLM.from_pretrained(folders["tiny"])
+    adapters.add(model, {"rank": 4, "alpha": 8.0, "dropout": 0.0, "modules": ["lm_head"]})
+    for name, p in model.named_parameters():
+        if "lora_B" in name:
+            torch.nn.init.normal_(p, generator=torch.Generator().manual_seed(0))
+    ids = torch.randint(4, 400, (2, 24), generator=torch.Generator().manual_seed(1))
+    plain = torch.nn.functional.cross_entropy(logits(model)[:, :-1].flatten(0, 1), ids[:, 1:].flatten(), reduction="sum")
+    losses.fuse(model)
+    loss = model(input_ids=ids, labels=ids)
+    assert loss.item() == pytest.approx(plain.item(), rel=1e-5)
+    loss.backward()
+    assert all(p.grad is not None and p.grad.abs().max() > 0 for p in model.parameters() if p.requires_grad)
+
+
 @pytest.mark.parametrize("bits", [8, 4])
 def test_adapters_learn_on_a_rounded_base_and_are_added_to_the_whole_one(
     folders: dict[str, Path], tmp_path: Path, bits: int
@@ -119,6 +150,8 @@ def test_mistakes_are_explained(folders: dict[str, Path], tmp_path: Path) -> Non
 
     with pytest.raises(ValueError, match=r"the model has no linear layer w_pack; it has q_proj, k_proj"):
         run("tiny", lora=Lora(modules=("w_pack",)))
+    with pytest.raises(ValueError, match="shared and lm_head of this model share their weights"):
+        run("t5-tiny", lora=Lora(modules=("lm_head",)))
     with pytest.raises(ValueError, match=r"no parameter is called 'encoder\.\*'; the model's are model\.embed"):
         run("tiny", freeze=("encoder.*",))
     with pytest.raises(ValueError, match="leave nothing to train"):
