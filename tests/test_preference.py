@@ -165,7 +165,17 @@ def test_every_loss_is_trls(trl_batch: tuple[Any, dict[str, torch.Tensor], prefe
 
 
 @pytest.mark.parametrize("kind", bench.KINDS)
-def test_every_loss_trains_a_decoder_and_a_t5(
+def test_every_loss_has_a_gradient(trl_batch: tuple[Any, dict[str, torch.Tensor], preference.Scores], kind: str) -> None:
+    _, _, scores = trl_batch
+    mine = [part.clone().requires_grad_() for part in scores[:2]]
+    preference.loss(
+        kind, preference.Scores(*mine, *scores[2:]), beta=0.3, smoothing=0.1 if kind in bench.SMOOTHED else 0.0
+    ).sum().backward()
+    assert all(part.grad.isfinite().all() and part.grad.any() for part in mine)
+
+
+@pytest.mark.parametrize("kind", ["ipo", "aot"])
+def test_another_loss_trains_a_decoder_and_a_t5(
     folders: dict[str, Path], learners: dict[str, Path], tmp_path: Path, kind: str
 ) -> None:
     smoothing = 0.1 if kind in bench.SMOOTHED else 0.0
