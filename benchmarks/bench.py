@@ -56,6 +56,25 @@ class Hanlin:
         return {step["name"]: step["status"] for step in last_json(self("plan", recipe, *overrides, "--json").stdout)["stages"]}
 
 
+def stages(store: Path, recipe: str, *overrides: str, until: str = "") -> dict[str, Path]:
+    """Build a recipe's stages one after the other, without Prefect: node → folder of its artifact. What the store has is reused."""
+    from flows.graph import graph
+    from flows.recipe import load
+    from tasks.build import build
+    from tasks.store import Store
+
+    chosen, home = load(recipe, overrides), Store(store)
+    made: dict[str, Any] = {}
+    for node in graph(chosen):
+        inputs = {role: given.resolve(home, made) for role, given in node.roles.items()}
+        seconds, built = timed(build, home, node.stage, node.params, inputs, chosen.resources, name=node.name)
+        made[node.name] = built.record
+        print(f"{recipe}: {node.name} {'reused' if built.reused else f'built in {seconds:.0f} s'}", flush=True)
+        if node.name == until:
+            break
+    return {name: home.object(record.key) for name, record in made.items()}
+
+
 def last_json(text: str) -> dict[str, Any]:
     return json.loads(text.strip().splitlines()[-1])
 

@@ -10,7 +10,6 @@ on the Llama of the run, after its SFT, on pairs of the run. `--store FOLDER` ke
 from __future__ import annotations
 
 import argparse
-import contextlib
 import json
 import math
 from pathlib import Path
@@ -18,7 +17,7 @@ from typing import Any, get_args
 
 import torch
 
-from benchmarks.bench import Hanlin, close, playground
+from benchmarks.bench import close, playground, stages
 from models import data, engine, preference
 from models.generate import load
 from tasks import dpo, reference
@@ -36,22 +35,18 @@ def main() -> None:
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("--store", type=Path, help="of the runs; empty: one for the length of the benchmark")
     given = options.parse_args()
-    with playground() as folder, contextlib.ExitStack() as stack:
-        hanlin = Hanlin(given.store or folder / "store")
+    with playground() as folder:
         found = {}
         for name, recipe in RECIPES.items():
-            made = {
-                node: hanlin.store / "objects" / one["key"] for node, one in hanlin.run(recipe, *HELD_OUT)["artifacts"].items()
-            }
+            made = stages(given.store or folder / "store", recipe, *HELD_OUT)
             found[name] = compared(name, json.loads((made["evaluate"] / "scores.json").read_text("utf-8")))
             if name == "T5":
                 first = first_loss(made, folder / "first")
                 print(f"T5, first loss: {first:.9f}, {abs(first - math.log(2)):.1e} from ln 2", flush=True)
             else:
-                apart = parity(made["sft"] / "model", made["rejected"] / "preferences" / "train.parquet", folder / "trl")
-        stack.close()
-    worst = max(apart, key=lambda kind: apart[kind])
-    print(f"{len(apart)} losses against TRL's: {', '.join(f'{kind} {value:.0e}' for kind, value in apart.items())}")
+                off = parity(made["sft"] / "model", made["rejected"] / "preferences" / "train.parquet", folder / "trl")
+    worst = max(off, key=lambda kind: off[kind])
+    print(f"{len(off)} losses against TRL's: {', '.join(f'{kind} {value:.0e}' for kind, value in off.items())}")
     gained = min(one["gain"] for one in found.values())
     close(
         "dpo",
@@ -59,10 +54,10 @@ def main() -> None:
         "points of held-out preference accuracy that DPO adds, the least of Llama and T5",
         f"> 0 beyond chance (p < 0.05), stop rate and repetition within their bounds, first loss of T5 ln 2 to {FIRST:g}, "
         f"every loss TRL's to {SAME:g}",
-        all(one["ok"] for one in found.values()) and abs(first - math.log(2)) <= FIRST and apart[worst] <= SAME,
+        all(one["ok"] for one in found.values()) and abs(first - math.log(2)) <= FIRST and off[worst] <= SAME,
         runs=found,
         first_loss=first,
-        furthest_loss={worst: float(f"{apart[worst]:.1e}")},
+        furthest_loss={worst: float(f"{off[worst]:.1e}")},
     )
 
 

@@ -22,7 +22,7 @@ from typing import Any
 
 import torch
 
-from benchmarks.bench import Hanlin, close, playground
+from benchmarks.bench import close, playground, stages
 from models import generate, template
 from models.generate import Sampling, answer, device_of, has_bf16, load
 from tasks.rejected import Params
@@ -45,9 +45,8 @@ def main() -> None:
     options.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
     given = options.parse_args()
     with playground() as folder:
-        hanlin = Hanlin(given.store or folder / "store")
-        made = hanlin.run(given.recipe, *given.set, "--until", "sft")["artifacts"]
-        model, rows = (hanlin.store / "objects" / made[node]["key"] for node in ("sft", "split"))
+        made = stages(given.store or folder / "store", given.recipe, *given.set, until="sft")
+        model, rows = made["sft"], made["split"]
         prompts = folder / "prompts.jsonl"
         prompts.write_text(
             "".join(json.dumps({"messages": turns}, ensure_ascii=False) + "\n" for turns in asked(rows, given.prompts))

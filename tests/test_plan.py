@@ -6,8 +6,9 @@ from pathlib import Path
 
 import pytest
 
-from flows.graph import Node, _folder
+from flows.graph import Node, _folder, graph
 from flows.plan import duration, flatten, plan
+from flows.recipe import load
 from tasks.store import Store
 from tests.toys import CountParams, DoubleParams, count, double, make_count, make_double
 
@@ -80,3 +81,12 @@ def test_nested_fields_have_dotted_names():
 )
 def test_durations_read_well(seconds, text):
     assert duration(seconds) == text
+
+
+def test_the_reference_of_dpo_stays_a_hit_whatever_beta_and_loss():
+    asked = [
+        {node.name: node for node in graph(load("sample", changes))} for changes in ([], ["dpo.beta=0.3", "dpo.loss_type=ipo"])
+    ]
+    before, after = ([found[name] for name in ("reference", "dpo")] for found in asked)
+    assert before[0].params == after[0].params and before[0].needs == after[0].needs
+    assert before[1].params != after[1].params
