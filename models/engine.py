@@ -1,4 +1,4 @@
-"""The training engine: `python -m models.engine job.json`, alone or under torch's launcher.
+"""The training engine: `python -m models.engine job.json`, alone or under `accelerate launch`.
 
 The job file: `stage` (pretrain, sft, reward, reference or dpo), `params`, `resources`, `inputs` (folders by role), `out`, `scratch`. It
 prints JSON lines (`tasks/child.py` says which); only the first of several processes prints and saves. SIGTERM ends the run after the step
@@ -63,7 +63,7 @@ def run(job: dict[str, Any], emit: Callable[..., None], stopping: Callable[[], b
     import torch
     from transformers import set_seed
 
-    from models import stages
+    from models import sharding, stages
 
     began = time.monotonic()
     set_seed(job["params"]["seed"])
@@ -97,6 +97,7 @@ def run(job: dict[str, Any], emit: Callable[..., None], stopping: Callable[[], b
         "precision": "bfloat16" if trainer.args.bf16 else "float32",
         "device": trainer.args.device.type,
         "processes": trainer.accelerator.num_processes,
+        "shards": sharding.sharded(trainer.model),
         "threads": torch.get_num_threads(),
         "micro_batch": trainer.run.micro,
         "resumed_from": trainer.resumed,
@@ -110,10 +111,12 @@ def _publish(job: dict[str, Any], trainer: Any, step: int) -> None:
     one run of the same from another."""
     from transformers import GenerationConfig
 
-    from models import checkpoint, starting, state, template
+    from models import checkpoint, sharding, starting, state, template
 
     model, tokenizer, run = trainer.model, trainer.processing_class, trainer.run
-    if step != run.steps:
+    if sharding.asked():
+        model = trainer.rebuild()
+    if sharding.asked() or step != run.steps:
         state.load_weights(model, checkpoint.place(run.checkpoints, step))
     home = Path(job["out"]) / "model"
     lora = job["params"].get("lora")

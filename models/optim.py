@@ -15,6 +15,8 @@ import torch
 from torch import Tensor, nn
 from torch.optim.adamw import adamw
 
+from models import sharding
+
 Kind = Literal["muon", "adamw", "adafactor"]
 Shape = Literal["wsd", "cosine", "onecycle", "constant"]
 
@@ -72,13 +74,14 @@ class MuonAdamW(torch.optim.Optimizer):
                 if not state:
                     state["momentum"] = torch.zeros_like(p)
                 state["momentum"].lerp_(p.grad, 1 - group["momentum"])
-                updates.append(p.grad.lerp(state["momentum"], group["momentum"]))  # Nesterov
+                # Nesterov. A matrix in shards is put together: a part of it has another nearest orthogonal matrix.
+                updates.append(sharding.whole(p.grad.lerp(state["momentum"], group["momentum"])))
             # an orthogonal matrix has a root mean square of 1/√longest; AdamW's updates have about 0.2
             scale = 0.2 * math.sqrt(max(rows, columns))
             flat = torch.stack(updates).to(self.precision).view(-1, rows, columns)
             for p, update in zip(alike, orthogonalise(flat).view(-1, *stacked, rows, columns), strict=True):
                 p.mul_(1 - group["lr"] * group["weight_decay"])
-                p.add_(update.to(p.dtype), alpha=-group["lr"] * scale)
+                p.add_(sharding.like(p, update.to(p.dtype)), alpha=-group["lr"] * scale)
 
     def _adamw(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
         for p in parameters:
@@ -89,11 +92,11 @@ class MuonAdamW(torch.optim.Optimizer):
                     "square": torch.zeros_like(p),
                 }
         states = [self.state[p] for p in parameters]
-        adamw(
-            parameters,
-            [p.grad for p in parameters if p.grad is not None],
-            [state["mean"] for state in states],
-            [state["square"] for state in states],
+        adamw(  # number by number, so each process steps the parts that it holds
+            [sharding.local(p) for p in parameters],
+            [sharding.local(p.grad) for p in parameters if p.grad is not None],
+            [sharding.local(state["mean"]) for state in states],
+            [sharding.local(state["square"]) for state in states],
             [],
             [state["step"] for state in states],
             foreach=False,

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, Trainer, TrainingArguments
 
-from models import data, embeddings, losses, optim, preference, presets, starting, state
+from models import data, embeddings, losses, optim, preference, presets, sharding, starting, state
 from models.generate import device_of, has_bf16
 from models.reward import Rewarder, stack
 from models.trainer import Exact, Run
@@ -92,6 +92,7 @@ def pretrain(job: Job, emit: Emit, stopping: Callable[[], bool]) -> tuple[Plain,
         emit=emit,
         stopping=stopping,
     )
+    trainer.rebuild = lambda: starting.new(job, tokenizer, context)
     return trainer, {"passes": steps * batch / len(train)}
 
 
@@ -132,6 +133,7 @@ def sft(job: Job, emit: Emit, stopping: Callable[[], bool]) -> tuple[Any, dict[s
         arguments = SFTConfig(**settings, max_length=None, dataset_kwargs={"skip_prepare_dataset": True})
         trainer = Tuner(args=arguments, **shared)
     trainer.run = run
+    trainer.rebuild = lambda: starting.tuned(job, lambda *_, **__: None)[0]
     losses.fuse(trainer.model)  # after TRL, which changes the forward too
     return trainer, {"rows": vars(taken), **({"waste": train.waste} if params["packing"] else {})}
 
@@ -300,9 +302,11 @@ def _settings(job: Job, steps: int, batch: int) -> dict[str, Any]:
     params, resources = job["params"], job["resources"]
     device = device_of(resources["device"])
     processes = int(os.environ.get("WORLD_SIZE", "1"))
+    if sharding.asked():
+        sharding.check(job)
     if processes != resources["processes"]:
         raise ValueError(
-            f"resources.processes is {resources['processes']}, and {processes} was started; start the engine with torch.distributed.run"
+            f"resources.processes is {resources['processes']}, and {processes} was started; tasks/launch.py says how to start it"
         )
     if batch % processes:
         raise ValueError(

@@ -17,9 +17,8 @@ from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
-from torch.distributed.tensor import DTensor, distribute_tensor
 
-from models import embeddings
+from models import embeddings, sharding
 
 if TYPE_CHECKING:
     from torch import nn
@@ -73,7 +72,7 @@ def load_weights(model: nn.Module, home: Path) -> None:
         f"{home / WEIGHTS} holds other parameters: {sorted(kept.keys() ^ parameters.keys())[:3]}"
     )
     for name, p in parameters.items():
-        p.copy_(_like(p, kept[name]))
+        p.copy_(sharding.like(p, kept[name]))
 
 
 @torch.no_grad()
@@ -90,7 +89,7 @@ def load_moments(model: nn.Module, optimizer: Optimizer, home: Path, rows: list[
         if rows is not None and id(p) in tables and moment.ndim and moment.size(0) > 1:
             moment = embeddings.mapped(moment, rows)
         same = moment.shape == p.shape
-        optimizer.state[p][what] = _like(p, moment) if same else moment.to(p.device)
+        optimizer.state[p][what] = sharding.like(p, moment) if same else moment.to(p.device)
 
 
 def publish(checkpoint: Path, home: Path, facts: dict[str, Any]) -> None:
@@ -137,12 +136,5 @@ def digest(path: Path) -> str:
 
 def _whole(value: Tensor, keep: bool) -> Tensor | None:
     """A tensor in the processor's memory, put together from its shards; None where it is not to be kept."""
-    found = value.full_tensor() if isinstance(value, DTensor) else value
+    found = sharding.whole(value)
     return found.detach().cpu().contiguous() if keep else None
-
-
-def _like(p: Tensor, value: Tensor) -> Tensor:
-    """A whole tensor on the device of `p`, and in its shards where it has them."""
-    if isinstance(p, DTensor):
-        return distribute_tensor(value.to(p.device_mesh.device_type), p.device_mesh, p.placements, src_data_rank=None)
-    return value.to(p.device)

@@ -23,7 +23,7 @@ from torch.utils.data import DataLoader
 from transformers import TrainerCallback
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from models import checkpoint, losses, optim, state
+from models import checkpoint, losses, optim, sharding, state
 from models.data import Order
 
 PROGRESS_SECONDS = 0.5  # at least, between two reports
@@ -76,6 +76,7 @@ class Exact:
     seconds = 0.0
     expert_use: Tensor | None = None  # of the last validation, (layers, experts)
     loss_is_scaled_for_ga = True
+    rebuild: Callable[[], torch.nn.Module]  # the model as it was before training, for publishing what was trained in shards
 
     def go(self: Any) -> None:
         """Train to the end, or until stopped, from the newest whole checkpoint if there is one."""
@@ -101,6 +102,8 @@ class Exact:
             self._note(f"going on from step {self.resumed} of {self.run.steps}{rounding}")
         if self.run.compile:
             compile_layers(self.model)
+        if sharding.asked():
+            sharding.autocast(self)
         began = time.monotonic()
         self.train(resume_from_checkpoint=None if start is None else str(start))
         self.seconds = time.monotonic() - began
@@ -110,6 +113,7 @@ class Exact:
         return {
             "device": self.args.device.type,
             "processes": self.accelerator.num_processes,
+            "shards": sharding.asked(),
             "micro_batch": self.run.micro,
             "threads": torch.get_num_threads(),
             "bfloat16": self.args.bf16,
@@ -122,6 +126,11 @@ class Exact:
             self.run.emit("log", text=line)
 
     # what the trainers ask for
+
+    def create_accelerator_and_postprocess(self: Any) -> None:
+        super().create_accelerator_and_postprocess()  # type: ignore[misc]
+        if sharding.asked():
+            sharding.enable(self)
 
     def _get_train_sampler(self, train_dataset: Any = None) -> Order:
         return Order(self.run.samples)

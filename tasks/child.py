@@ -22,8 +22,9 @@ import sys
 from pathlib import Path
 from typing import Any
 
-from tasks import device
-from tasks.stage import Job, Progress, Resources
+from tasks import device, launch
+from tasks.stage import Job, Progress
+from tasks.supervise import GRACE
 
 TAIL = 15  # lines of a failed child's output shown with its error
 
@@ -33,41 +34,31 @@ class ChildFailed(RuntimeError):
 
 
 def run(module: str, job_file: Path, *, job: Job, processes: int = 1) -> dict[str, Any]:
-    """Run `python -m module job_file` (under torch's launcher for several processes) and return its result event.
+    """Run `python -m module job_file` (under `accelerate launch` for several processes) and return its result event.
 
     Raises `ChildFailed` where it ends without one. The child ends with this process, whatever ends this process, and has its
     device to itself (`tasks/device.py`).
     """
-    command = [sys.executable, "-m", module, str(job_file)]
+    resources, started = job.resources, [module, str(job_file)]
+    command = [sys.executable, "-m", *started]
     if processes > 1:
-        command = [sys.executable, *launcher(job.resources), "-m", module, str(job_file)]
-    for machine in range(1, job.resources.machines if processes > 1 else 1):
-        there = ["python", *launcher(job.resources, machine), "-m", module, str(job_file)]
-        job.log(f"on machine {machine + 1} of {job.resources.machines}, start: {shlex.join(there)}")
+        command = [sys.executable, *launch.command(resources), *started]
+        for machine in range(1, resources.machines):
+            there = shlex.join(["python", *launch.command(resources, machine), *started])
+            job.log(f"on machine {machine + 1} of {resources.machines}, start: {there}")
     with (
         job.slot(),
-        device.hold(job.resources, job.log) as held,
-        supervised(command, env=_environment(job) | held.env, pass_fds=held.locks) as process,
+        device.hold(resources, job.log) as held,
+        supervised(command, env=_environment(job) | held.env, grace=resources.stop_seconds, pass_fds=held.locks) as process,
     ):
         return _listen(process, module, job)
 
 
-def launcher(resources: Resources, machine: int = 0) -> list[str]:
-    """Arguments of Python that start a machine's share of the training processes. The first machine, 0, has the process that reports.
-
-    Torch's own launcher, which `accelerate launch` hands over to as well, but for `--cpu`: there it starts one, whatever it is told.
-    """
-    each = ["-m", "torch.distributed.run", "--nproc_per_node", str(resources.processes // resources.machines)]
-    if resources.machines == 1:
-        return [*each, "--standalone"]
-    host, _, port = resources.meet.rpartition(":")
-    return [*each, "--nnodes", str(resources.machines), "--node_rank", str(machine), "--master_addr", host, "--master_port", port]
-
-
-def supervised(command: list[str], *, env: dict[str, str], **popen: Any) -> subprocess.Popen[str]:
-    """Start a command that ends when this process does. Standard output and error come as one stream of text."""
+def supervised(command: list[str], *, env: dict[str, str], grace: float = GRACE, **popen: Any) -> subprocess.Popen[str]:
+    """Start a command that ends when this process does: it is asked to, and killed `grace` seconds later. Standard output and error come as
+    one stream of text."""
     return _Supervised(
-        [sys.executable, "-m", "tasks.supervise", *command],
+        [sys.executable, "-m", "tasks.supervise", "--grace", str(grace), *command],
         stdin=subprocess.PIPE,
         stdout=popen.pop("stdout", subprocess.PIPE),
         stderr=subprocess.STDOUT,
@@ -98,7 +89,8 @@ def importable(env: dict[str, str]) -> dict[str, str]:
 
 
 def _environment(job: Job) -> dict[str, str]:
-    cores = str(max(1, job.resources.cores // job.resources.processes))
+    here = -(-job.resources.processes // job.resources.machines)
+    cores = str(max(1, job.resources.cores // here))
     return importable(dict(os.environ)) | {
         "PYTHONUNBUFFERED": "1",
         "OMP_NUM_THREADS": cores,

@@ -53,6 +53,10 @@ class Resources(BaseModel):
     )
     device: Literal["auto", "cpu", "cuda", "mps"] = Field(default="auto", description="Where tensors live; auto: cuda, else cpu")
     processes: int = Field(default=1, ge=1, le=1024, description="Training processes, of all machines together; one a GPU")
+    parallel: Literal["ddp", "fsdp"] = Field(
+        default="ddp",
+        description="Of several processes: ddp, each has the whole model; fsdp, each has a part of it (models/launch/*.yaml)",
+    )
     machines: int = Field(
         default=1,
         ge=1,
@@ -62,7 +66,10 @@ class Resources(BaseModel):
     meet: str = Field(
         default="",
         pattern=r"^$|^[^\s:]+:\d{1,5}$",
-        description="Of several machines: where the others reach this one, as host:port with a port that is free, such as node0:29500",
+        description="Of several machines: where the others reach this one, as host:port with a port that is free, such as node0:29500; empty: MASTER_ADDR and MASTER_PORT",
+    )
+    stop_seconds: float = Field(
+        default=20.0, gt=0, le=3600, description="That a trainer gets to finish its step and save, before it is killed"
     )
     micro_batch: int = Field(default=0, ge=0, le=65536, description="Sequences in one forward pass; 0: the whole batch of a step")
     compile: bool = Field(
@@ -89,8 +96,8 @@ class Resources(BaseModel):
     def _machines(self) -> Resources:
         if self.processes % self.machines:
             raise ValueError(f"processes {self.processes} do not divide among {self.machines} machines; make them a multiple")
-        if self.machines > 1 and not self.meet:
-            raise ValueError("machines needs meet: where the others reach this one, such as node0:29500")
+        if self.machines > 1 and not self.meet and "MASTER_ADDR" not in os.environ:
+            raise ValueError("machines needs meet: where the others reach this one, such as node0:29500 (or MASTER_ADDR)")
         return self
 
     @property

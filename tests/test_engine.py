@@ -188,41 +188,6 @@ def test_the_micro_batch_changes_nothing(
     assert log(tmp_path)[-1]["eval_loss"] == pytest.approx(log(whole[0])[-1]["eval_loss"], rel=2e-4)
 
 
-def spawn_two(home: Path) -> subprocess.Popen[str]:
-    (home / "out").mkdir(exist_ok=True)
-    launch = [
-        "-m",
-        "torch.distributed.run",
-        "--standalone",
-        "--nproc_per_node",
-        "2",
-        "-m",
-        "models.engine",
-        str(home / "job.json"),
-    ]
-    quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
-    return subprocess.Popen([sys.executable, *launch], env=os.environ | {"OMP_NUM_THREADS": "1"}, **quiet)
-
-
-@pytest.mark.slow
-def test_two_processes_learn_what_one_does_and_stop_after_the_same_step(folders: dict[str, Path], tmp_path: Path) -> None:
-    settings: dict[str, Any] = {"steps": 24, "eval_steps": 12, "log_steps": 7}
-    run(job(folders, tmp_path / "one", **settings))
-    job(folders, tmp_path / "two", **settings, resources={"processes": 2, "checkpoint_steps": 1000})
-    stopped = kill_after(spawn_two(tmp_path / "two"), 3, signal.SIGTERM)
-    assert [event["event"] for event in stopped if event["event"] in ("result", "error")] == ["error"]
-    newest = checkpoint.newest(tmp_path / "two" / "scratch" / "checkpoints")
-    assert newest is not None and 3 <= checkpoint.step_of(newest) < 24
-    events = kill_after(spawn_two(tmp_path / "two"), 1 << 30, signal.SIGTERM)
-    assert [event["event"] for event in events].count("result") == 1  # one of them speaks
-    assert (events[-1]["processes"], events[-1]["resumed_from"]) == (2, checkpoint.step_of(newest))
-    one, two = log(tmp_path / "one"), log(tmp_path / "two")
-    assert [row["step"] for row in two] == [row["step"] for row in one]
-    for name in ("loss", "eval_loss"):
-        assert [row[name] for row in two if name in row] == pytest.approx([row[name] for row in one if name in row], rel=1e-2)
-    assert two[0]["loss"] == pytest.approx(one[0]["loss"], rel=1e-4)  # later, rounding has grown
-
-
 # leaving off and going on
 
 

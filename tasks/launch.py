@@ -1,0 +1,27 @@
+"""How several training processes are started, on this machine and on others: by `accelerate launch`, with a configuration of ours."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+from tasks.stage import Resources
+
+CONFIGS = Path(__file__).resolve().parent.parent / "models" / "launch"
+PORT = "29500"  # torch's own choice, where machines must know it beforehand
+
+
+def command(resources: Resources, machine: int = 0) -> list[str]:
+    """What starts the processes of a machine, between `python` and a module's name. The first machine, 0, has the process that reports.
+
+    With `--cpu`, `accelerate launch` starts one process, whatever it is told; without it, as many as it is told, and the engine says which
+    device they train on.
+    """
+    found = ["-m", "accelerate.commands.launch", "--config_file", str(CONFIGS / f"{resources.parallel}.yaml")]
+    found += ["--num_processes", str(resources.processes), "--num_machines", str(resources.machines)]
+    port = "0"  # a free one
+    if resources.machines > 1:
+        host, _, port = resources.meet.rpartition(":")
+        host, port = host or os.environ["MASTER_ADDR"], port or os.environ.get("MASTER_PORT", PORT)
+        found += ["--machine_rank", str(machine), "--main_process_ip", host]
+    return [*found, "--main_process_port", port, "--module"]

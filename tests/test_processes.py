@@ -1,0 +1,157 @@
+"""Several training processes, started as the pipeline starts them, and what they learn against what one does."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import signal
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import load_file
+
+from models import checkpoint, optim, sharding
+from tasks import launch
+from tasks.pretrain import Params
+from tasks.sft import Params as SFTParams
+from tasks.stage import Resources
+from tasks.training import Lora
+from tests import corpus
+from tests.test_engine import job, kill_after, log, run
+
+
+@pytest.fixture(scope="module")
+def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
+    return corpus.build(tmp_path_factory.mktemp("corpus"))
+
+
+def spawn(home: Path, resources: Resources) -> subprocess.Popen[str]:
+    (home / "out").mkdir(exist_ok=True)
+    command = [sys.executable, *launch.command(resources), "models.engine", str(home / "job.json")]
+    quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
+    return subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, **quiet)
+
+
+SETTINGS: dict[str, Any] = {"steps": 12, "eval_steps": 6, "log_steps": 1, "learning_rate": 2e-3}
+
+
+@pytest.fixture(scope="module")
+def one(folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """What one process learns."""
+    home = tmp_path_factory.mktemp("one")
+    run(job(folders, home, **SETTINGS))
+    return home
+
+
+def same(one: Path, other: Path) -> None:
+    """The same batches, so the same losses, and in the end the same model."""
+    rows, others = log(one), log(other)
+    assert [row["step"] for row in others] == [row["step"] for row in rows]
+    for name in ("loss", "eval_loss"):
+        assert [row[name] for row in others if name in row] == pytest.approx([row[name] for row in rows if name in row], abs=1e-5)
+    whole, joined = (load_file(home / "out" / "model" / "model.safetensors") for home in (one, other))
+    assert whole.keys() == joined.keys()
+    assert max((whole[name] - joined[name]).abs().max().item() for name in whole) < 1e-3
+
+
+@pytest.mark.slow
+def test_two_processes_learn_what_one_does_and_stop_after_the_same_step(
+    folders: dict[str, Path], one: Path, tmp_path: Path
+) -> None:
+    two = {"processes": 2, "checkpoint_steps": 1000, "device": "cpu"}
+    job(folders, tmp_path, **SETTINGS, resources=two)
+    stopped = kill_after(spawn(tmp_path, Resources(**two)), 3, signal.SIGTERM)
+    assert [event["event"] for event in stopped if event["event"] in ("result", "error")] == ["error"]
+    newest = checkpoint.newest(tmp_path / "scratch" / "checkpoints")
+    assert newest is not None and 3 <= checkpoint.step_of(newest) < 12
+    events = kill_after(spawn(tmp_path, Resources(**two)), 1 << 30, signal.SIGTERM)
+    assert [event["event"] for event in events].count("result") == 1, "one of them speaks"
+    assert (events[-1]["processes"], events[-1]["resumed_from"]) == (2, checkpoint.step_of(newest))
+    same(one, tmp_path)
+
+
+@pytest.mark.slow
+def test_two_processes_share_a_model_in_shards_that_one_began_and_ends(
+    folders: dict[str, Path], one: Path, tmp_path: Path
+) -> None:
+    """Checkpoints and what is published are whole, whoever wrote them."""
+    asked = iter(range(1, 100))
+    assert run(job(folders, tmp_path, **SETTINGS), lambda: next(asked) == 3)[0] is None
+    two = {"processes": 2, "parallel": "fsdp", "device": "cpu"}
+    job(folders, tmp_path, **SETTINGS, resources=two)
+    result = kill_after(spawn(tmp_path, Resources(**two)), 1 << 30, signal.SIGTERM)[-1]
+    assert (result["processes"], result["shards"], result["resumed_from"]) == (2, True, 3)
+    same(one, tmp_path)
+    shutil.rmtree(tmp_path / "out")
+    shutil.rmtree(checkpoint.place(tmp_path / "scratch" / "checkpoints", 12))
+    last, _ = run(job(folders, tmp_path, **SETTINGS))
+    assert last is not None and 5 < last["resumed_from"] < 12, "from what two wrote in shards"
+    same(one, tmp_path)
+
+
+def test_a_matrix_in_shards_takes_the_step_that_it_takes_whole(tmp_path: Path) -> None:
+    """Muon needs the matrix; a mesh of one process has all of it in its one shard."""
+    import torch.distributed as dist
+    from torch.distributed.device_mesh import init_device_mesh
+    from torch.distributed.tensor import Shard, distribute_tensor
+
+    torch.manual_seed(0)
+    shapes, steps = [(6, 4), (6, 4), (3, 4, 5)], 3
+    start = [torch.randn(shape) for shape in shapes]
+    gradients = [[torch.randn(shape) for shape in shapes] for _ in range(steps)]
+    dist.init_process_group("gloo", store=dist.FileStore(str(tmp_path / "store"), 1), rank=0, world_size=1)
+    try:
+        mesh = init_device_mesh("cpu", (1,))
+        found = []
+        for shard in (lambda value: value.clone(), lambda value: distribute_tensor(value.clone(), mesh, [Shard(0)])):
+            made = [torch.nn.Parameter(shard(value)) for value in start]
+            optimizer = optim.MuonAdamW(
+                [{"params": made[:2], "kind": "muon", "weight_decay": 0.1}, {"params": made[2:], "kind": "adamw"}], lr=0.02
+            )
+            for step in gradients:
+                for p, gradient in zip(made, step, strict=True):
+                    p.grad = shard(gradient)
+                optimizer.step()
+            found.append([sharding.whole(p.detach()) for p in made])
+        assert all(torch.equal(one, other) for one, other in zip(*found, strict=True))
+    finally:
+        dist.destroy_process_group()
+
+
+def test_machines_are_told_where_to_meet(monkeypatch: pytest.MonkeyPatch) -> None:
+    said = " ".join(launch.command(Resources(processes=8, machines=2, meet="node0:29400", parallel="fsdp"), 1))
+    assert "fsdp.yaml --num_processes 8 --num_machines 2 --machine_rank 1 --main_process_ip node0 " in said
+    assert said.endswith("--main_process_port 29400 --module")
+    monkeypatch.delenv("MASTER_PORT", raising=False)
+    monkeypatch.setenv("MASTER_ADDR", "10.0.0.1")
+    said = " ".join(launch.command(Resources(processes=8, machines=2)))
+    assert "--machine_rank 0 --main_process_ip 10.0.0.1 --main_process_port 29500" in said
+    monkeypatch.delenv("MASTER_ADDR")
+    with pytest.raises(ValueError, match="machines needs meet"):
+        Resources(processes=8, machines=2)
+
+
+@pytest.mark.parametrize(
+    ("stage", "params", "match"),
+    [
+        ("pretrain", Params(optimizer="adafactor"), "shards muon and adamw, not adafactor"),
+        ("sft", SFTParams(lora=Lora(bits=4)), "shards full-precision bases only; set lora.bits: 32"),
+        ("dpo", SFTParams(), r"dpo does not train in shards; set resources\.parallel: ddp"),
+    ],
+)
+def test_what_does_not_go_in_shards_is_refused(stage: str, params: Any, match: str) -> None:
+    with pytest.raises(ValueError, match=match):
+        sharding.check({"stage": stage, "params": params.model_dump(mode="json")})
+
+
+@pytest.mark.parametrize("name", ["ddp", "fsdp"])
+def test_the_configurations_are_what_accelerate_reads(name: str) -> None:
+    from accelerate.commands.config.config_args import load_config_from_file
+
+    found = load_config_from_file(str(launch.CONFIGS / f"{name}.yaml"))
+    assert found.distributed_type == {"ddp": "MULTI_GPU", "fsdp": "FSDP"}[name] and found.mixed_precision == "no"
+    assert name == "ddp" or found.fsdp_config["fsdp_version"] == 2
