@@ -66,7 +66,8 @@ class Resources(BaseModel):
     meet: str = Field(
         default="",
         pattern=r"^$|^[^\s:]+:\d{1,5}$",
-        description="Of several machines: where the others reach this one, as host:port with a port that is free, such as node0:29500; empty: MASTER_ADDR and MASTER_PORT",
+        description="Of several machines: where the others reach this one, as host:port with a port that is free, such as node0:29500; "
+        "empty: MASTER_ADDR and MASTER_PORT",
     )
     stop_seconds: float = Field(
         default=20.0, gt=0, le=3600, description="That a trainer gets to finish its step and save, before it is killed"
