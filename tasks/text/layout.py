@@ -46,7 +46,9 @@ _GAP_AFTER = re.compile(r" (?<=[，。；：！？、] ) *+(?=\S)")  # where a n
 _GAP_BEFORE = re.compile(r" (?<!  ) *+(?=[，。；！？、）])")
 
 
+_HEADING = re.compile(r"\n[^\S\n]*+(=[^\n]*=)[^\S\n]*+(?=\n)")
 _DONE = "\x10"  # before a line that is what it will be
+_NO_PARAGRAPH = re.compile(rf"\n(?:(?![^\s|!*#:;=_-]?[^\W_]|{_DONE}|\n)|(?=http))([^\n]*)")
 _ITEMS = tuple(  # lists as most are: the marks, then a letter
     (f"\n{marks}", re.compile(rf"\n{re.escape(marks)} *+(?=[^\W_])(?!http)"), f"\n{_DONE}{item}")
     for marks, item in (("*", "- "), ("**", "  - "), ("***", "    - "), ("#", "- "), (":", ""), (";", ""))
@@ -56,7 +58,7 @@ _ITEMS = tuple(  # lists as most are: the marks, then a letter
 def lay_out(text: str) -> str:
     """Lines → paragraphs: `== 标题 ==` becomes a line of its own, `* 项` becomes `- 项`.
 
-    Sections that hold nothing go, and of those that list sources all but sentences.
+    Sections that hold nothing go, and of those that list sources all but sentences. Most lines are paragraphs, which are not looked at one by one.
     """
     text = _brackets(text)
     if "\t" in text:
@@ -65,30 +67,19 @@ def lay_out(text: str) -> str:
         text = _GAP_BEFORE.sub("", _GAP_AFTER.sub("", text))
     for pattern in _DOUBLE:
         text = pattern.sub("", text)
-    blocks: list[tuple[int, str]] = []  # (heading level or 0, line)
-    skip = 0  # inside an appendix: the level of its heading
-    text = "\n" + text
+    text = f"\n{text}\n"
     for start, pattern, instead in _ITEMS:
         if start in text:
             text = pattern.sub(instead, text)
-    for line in text[1:].split("\n"):
-        first = line[:1]
-        if first == _DONE or (first.isalpha() and not line.startswith("http")):  # an item, or a paragraph, like most
-            line = line.rstrip() if first != _DONE else line[1:].rstrip()
-            if not skip or _is_prose(line):
-                blocks.append((0, line))
-            continue
-        line = line.strip()
-        level, line = _heading(line) if line[:1] == "=" else (0, line)
-        if level:
-            if not skip or level <= skip:
-                skip = level if is_appendix(line) else 0
-            blocks.append((level, line))
-        elif line and (not skip or _is_prose(line)):
-            blocks.append((0, _item(line)))
-        elif not skip:
-            blocks.append((0, ""))
-    return "\n".join(_not_empty(blocks))
+    body, *others = _HEADING.split(text)
+    sections = [(0, "", _lines(body))]  # (level, heading, what stands under it)
+    skip = 0  # inside an appendix: the level of its heading
+    for heading, body in zip(others[::2], others[1::2], strict=True):
+        level, title = _heading(heading)
+        if level and (not skip or level <= skip):
+            skip = level if is_appendix(title) else 0
+        sections.append((level, title, _sentences(body) if skip else _lines(body)))
+    return "".join(_not_empty(sections)).replace(_DONE, "").strip("\n")
 
 
 def is_appendix(heading: str) -> bool:
@@ -102,11 +93,26 @@ def _is_prose(line: str) -> bool:
 
 
 def _heading(line: str) -> tuple[int, str]:
-    if len(line) < 3 or line[0] != "=" or line[-1] != "=":
-        return 0, line
+    """(level, title) of `== 标题 ==`; level 0 if it has no title."""
     level = min(len(line) - len(line.lstrip("=")), len(line) - len(line.rstrip("=")), 6)
     title = line[level:-level].strip()
     return (level, title) if title else (0, "")
+
+
+def _lines(body: str) -> str:
+    """All lines under a heading: paragraphs, which begin with a letter, a digit or a quote, as they are."""
+    return _NO_PARAGRAPH.sub(lambda match: "\n" + _item(match.group(1).strip()), body)
+
+
+def _sentences(body: str) -> str:
+    """The lines under a heading that are sentences."""
+    kept = [""]
+    for line in body.split("\n"):
+        whole = line.startswith(_DONE)
+        line = line[1:].rstrip() if whole else line.strip()
+        if _is_prose(line):
+            kept.append(line if whole or not _NO_PARAGRAPH.match(f"\n{line}") else _item(line))
+    return "\n".join(kept)
 
 
 def _item(line: str) -> str:
@@ -140,15 +146,15 @@ def _brackets(text: str) -> str:
     return text
 
 
-def _not_empty(blocks: list[tuple[int, str]]) -> list[str]:
-    """Lines without the headings that have nothing under them."""
+def _not_empty(sections: list[tuple[int, str, str]]) -> list[str]:
+    """Headings and what stands under them, without those that have nothing under them."""
     kept: list[str] = []
     following = 1  # level of the next heading that stays; 7: text follows
-    for level, line in reversed(blocks):
-        if level == 0:
-            kept.append(line)
-            following = 7 if line else following
-        elif following > level:
-            kept += ["", line, ""]
+    for level, heading, body in reversed(sections):
+        kept.append(body)
+        if body and not body.isspace():
+            following = 7
+        if level and following > level:
+            kept.append(f"\n\n{heading}\n")
             following = level
     return kept[::-1]

@@ -13,17 +13,15 @@ from collections.abc import Iterator
 
 from tasks.text.script import HAN
 
-_NEWLINE = re.compile("\r\n?|[\x0b\x0c\x1c-\x1e\x85\u2028\u2029]")
-_SPACES = re.compile("[\u00a0\u1680\u2000-\u200a\u202f\u205f]")
+_SPACE = "\u00a0\u1680\u2000-\u200a\u202f\u205f"
 # what no reader sees: control characters, soft hyphen, zero-width and direction marks, lone surrogates, private use, non-characters
 _UNSEEN = (
     "\x00-\x08\x0e-\x1b\x1f\x7f-\x84\x86-\x9f\u00ad\u034f\u061c\u180e\u200b\u200c\u200e\u200f\u202a-\u202e\u2060-\u206f"
     "\ud800-\udfff\ue000-\uf8ff\ufdd0-\ufdef\ufeff\ufff9-\ufffb\ufffe\uffff\U000f0000-\U0010ffff"
 )
-_JUNK = re.compile(f"[{_UNSEEN}]")
-_ODD = re.compile(
-    f"[{_UNSEEN}\x0b-\x0d\x1c-\x1e\x85\u2028\u2029\u00a0\u1680\u2000-\u200a\u202f\u205f\u200d\U000e0000-\U000e007f]"
-)
+_ODD = re.compile(f"\r\n?|[\x0b\x0c\x1c-\x1e\x85\u2028\u2029]|([{_SPACE}])|[{_UNSEEN}]")  # line ends, spaces, junk
+_ENDS = "\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
+_RARE = re.compile("[\u200d\U000e0000-\U000e007f]")
 _EMOJI = "\u2190-\u2bff\u3030\ufe0f\U0001f000-\U0001faff"
 _JOINER = re.compile(
     f"(?<![{_EMOJI}])\u200d|\u200d(?![{_EMOJI}])"
@@ -32,7 +30,7 @@ _TAGS = re.compile("(\U0001f3f4[\U000e0020-\U000e007f]+)|[\U000e0000-\U000e007f]
 
 _WIDE = {wide: wide - 0xFEE0 for block in ((0xFF10, 0xFF1A), (0xFF21, 0xFF3B), (0xFF41, 0xFF5B)) for wide in range(*block)}
 _WIDE |= {0xFF61: 0x3002, 0xFF64: 0x3001, 0xFF62: 0x300C, 0xFF63: 0x300D}  # and ｡､｢｣, which are narrow where they should be wide
-_HAS_WIDE = re.compile("[\uff10-\uff19\uff21-\uff3a\uff41-\uff5a｡､｢｣]")
+_IS_WIDE = re.compile("[\uff10-\uff19\uff21-\uff3a\uff41-\uff5a｡､｢｣]")
 _CODE = re.compile(r"``[^\n]*?``|`[^`\n]+`")
 _URL = re.compile(r"(?:https?|ftp)://[^\s<>\"'，。；！？、（）《》【】“”\x02\x03]+")
 _FORMULA = re.compile(rf"\$\$[^$]{{1,2000}}\$\$|\$(?=[^$\n]*\\|[^{HAN}$\n]*\$)[^$\n]+\$|\\\([^\n]*?\\\)|\\\[[^\]]{{1,2000}}?\\\]")
@@ -42,8 +40,7 @@ _LITERAL = re.compile(  # print("你,好"), s = '你,好', {"键": "值,值"}; n
 _QUOTED = tuple(
     (mark, re.compile(rf"{mark}(?:(?<=[=(\[{{,+:]{mark})|(?<=[=(\[{{,+:] {mark}))")) for mark in "\"'"
 )  # where one may begin
-_INDENT = re.compile("^[ \t]*\u3000[\u3000 \t]*", re.MULTILINE)  # the two ideographic spaces that open a Chinese paragraph
-_TRAILING = re.compile(r"[ \t]++$", re.MULTILINE)
+_INDENT = re.compile("\n[ \t]*\u3000[\u3000 \t]*")  # the two ideographic spaces that open a Chinese paragraph
 _RUN = re.compile(r"  (?<=\S  ) *+")
 _BLANKS = re.compile(r"\n{3,}+")
 _POINT = re.compile(r"．(?<=[0-9]．)(?=[0-9])")
@@ -55,6 +52,7 @@ _MARKS = re.compile(f"[{_MARK}](?<=[{_LEFT}].)[{_MARK}]*+(?: ?(?=[{_RIGHT}])|$)"
 _SPACED = re.compile(f" (?<=[{_LEFT}] )([{_MARK}]++) ?(?=[{_RIGHT}])")
 _STOP = re.compile(rf"\.$(?<=[{HAN}]\.)", re.MULTILINE)
 _CHINESE = str.maketrans(",;:!?", "，；：！？") | {ord(" "): None}
+_OPENED = re.compile(rf"\((?<=[{HAN}]\()")
 _ROUND = re.compile(r"[()]")
 _IS_HAN = re.compile(f"[{HAN}]")
 _LOUD = "！？!?。，、；：~～"
@@ -71,13 +69,19 @@ def normalise(text: str) -> str:
     digits become ASCII; ASCII , ; : ! ? ( ) between Chinese characters become Chinese marks, and a full stop after one at the end of a line
     becomes 。; a mark repeated more than three times is repeated three times, and an ellipsis is ……
     """
-    if _ODD.search(text):
-        text = _JUNK.sub("", _NEWLINE.sub("\n", text))
-        text = _TAGS.sub(lambda match: match.group(1) or "", text)
-        text = _SPACES.sub(" ", _JOINER.sub("", text))
+    if "\u034f" in text or not text.replace("\n", "").isprintable():  # U+034F is the only odd character that Python would print
+        text = _ODD.sub(_usual, text)
+        if _RARE.search(text):
+            text = _JOINER.sub("", _TAGS.sub(lambda match: match.group(1) or "", text))
     text = unicodedata.normalize("NFC", text)
     parts = [part if code else _prose(part) for code, part in _fences(text)]
     return "\n".join(parts).strip()
+
+
+def _usual(match: re.Match[str]) -> str:
+    """A line end as \\n, a space as a space, nothing for junk."""
+    odd = match.group()
+    return " " if match.group(1) else "\n" if odd[0] in _ENDS else ""
 
 
 def _fences(text: str) -> Iterator[tuple[bool, str]]:
@@ -111,8 +115,9 @@ def _prose(text: str) -> str:
 
     if "`" in text:
         text = _CODE.sub(keep, text)
-    if _HAS_WIDE.search(text):
-        text = unicodedata.normalize("NFC", text.translate(_WIDE))
+    narrow = _IS_WIDE.sub(lambda match: chr(_WIDE[ord(match.group())]), text)
+    if narrow != text:
+        text = unicodedata.normalize("NFC", narrow)
     if "$" in text or "\\(" in text or "\\[" in text:
         text = _FORMULA.sub(keep, text)
     if "://" in text:
@@ -131,9 +136,9 @@ def _prose(text: str) -> str:
 
 def _spaces(text: str) -> str:
     if "\u3000" in text:
-        text = _INDENT.sub("", text).replace("\u3000", " ")
+        text = _INDENT.sub("\n", f"\n{text}")[1:].replace("\u3000", " ")
     if " \n" in text or "\t\n" in text or text[-1:] in (" ", "\t"):
-        text = _TRAILING.sub("", text)
+        text = "\n".join([line.rstrip(" \t") for line in text.split("\n")])
     if "  " in text:
         text = _RUN.sub(" ", text)
     return _BLANKS.sub("\n\n", text) if "\n\n\n" in text else text
@@ -146,7 +151,7 @@ def _marks(text: str) -> str:
         text = _TIME.sub(":", text)
     if "％" in text:
         text = _PERCENT.sub("%", text)
-    if "(" in text:
+    if "(" in text and _OPENED.search(text):
         text = _round_brackets(text)
     if any(f" {mark}" in text for mark in _MARK):
         text = _SPACED.sub(lambda match: match.group(1).translate(_CHINESE), text)
@@ -163,7 +168,7 @@ def _round_brackets(text: str) -> str:
     """北京(首都) → 北京（首都）: a pair on one line, after an ideograph, with an ideograph at either end inside."""
     lines = text.split("\n")
     for place, line in enumerate(lines):
-        if "(" in line and ")" in line:
+        if "(" in line and _OPENED.search(line):
             lines[place] = _round_pairs(line)
     return "\n".join(lines)
 

@@ -10,8 +10,9 @@ from __future__ import annotations
 
 import functools
 import re
-from collections.abc import Callable
 from typing import TYPE_CHECKING
+
+from tasks.text import t2s
 
 if TYPE_CHECKING:
     import numpy as np
@@ -117,7 +118,15 @@ _QIAN = (
     "|乾(?<=[康雍]乾)|乾(?<=乾乾)(?<![餅饼燥]乾乾)|乾(?=乾)(?<![餅饼燥]乾)"
     f"|乾(?<=[孫孙顧顾蕭萧趙赵劉刘陳陈張张楊杨]乾)(?![{_DRY}的著着了掉透得])"
 )
-_ASIDE = re.compile(f"{_QIAN}|昇(?<=[洪畢毕]昇)|徵(?<=[變变]徵)(?![收求兵集召税稅用信])|徵(?<=角徵)|徵(?=羽)|於(?<=姓於)")
+_ASIDE = tuple(  # what each begins with, and of what it finds the last character
+    (sign, re.compile(pattern))
+    for sign, pattern in (
+        ("乾", _QIAN),
+        ("昇", "昇(?<=[洪畢毕]昇)"),
+        ("徵", "徵(?<=[變变]徵)(?![收求兵集召税稅用信])|徵(?<=角徵)|徵(?=羽)"),
+        ("姓於", "姓於"),
+    )
+)
 _IS_QIAN = re.compile(
     f"乾(?![{_DRY}])(?<![饼餅曬晒風风烘擦吹晾腐肉果萄燥涸枯喝烤瀝沥榨抹吸擰拧豇筍笋魚鱼蝦虾口嘴舌陰阴]乾)"
 )  # in simplified text
@@ -140,16 +149,7 @@ _LIKELY = re.compile(
     f"|著(?<=[{HAN}]{{5}}著)(?<![{_AUTHORED}]著)(?=[，。！？；…～~]|$)"
 )
 _SINK = "消轰击下低阴昏深冷静"  # 沉 after these; alone, 沈 is a name
-# Variants that mainland China dropped (第一批异体字整理表 and after) and that OpenCC leaves, as Hong Kong, Taiwan and old editions print them
-_VARIANTS = dict(
-    zip(
-        "敍枱粧糭衞簷痺劒鬬鬪鴈疎慙猨飜徧媿顦顇壻嗁緜燄檝鸎覩嬾懽皐竝筯輭煖蕚巵畧蘂蠭崐崘羇椀嚬擕牠妳暸",
-        "叙台妆粽卫檐痹剑斗斗雁疏惭猿翻遍愧憔悴婿啼绵焰楫莺睹懒欢皋并箸软暖萼卮略蕊蜂昆仑羁碗颦携它你了",
-        strict=True,
-    )
-)
-_VARIANT = re.compile(f"[{''.join(_VARIANTS)}]")
-_TRICKY = re.compile(f"[著祇衹徬藉於沈锺徵{''.join(_VARIANTS)}]")
+_TRICKY = re.compile("[著祇衹徬藉於沈锺徵]")
 _AFTER = tuple(
     (character, re.compile(pattern), instead)
     for character, pattern, instead in (
@@ -164,16 +164,7 @@ _AFTER = tuple(
         ("甚", "甚(?=么)", "什"),
     )
 )
-_QUOTES = tuple(zip("「」『』｢｣", "“”‘’“”", strict=True))  # one `replace` each, which is twenty times as fast as `translate`
 _TRADITIONAL = 0.02  # share of its ideographs that conversion changes, from which a text counts as traditional
-
-
-@functools.cache
-def _convert() -> Callable[[str], str]:
-    import opencc
-
-    convert: Callable[[str], str] = opencc.OpenCC("t2s").convert
-    return convert
 
 
 def simplify(text: str) -> str:
@@ -183,24 +174,29 @@ def simplify(text: str) -> str:
     """
     if text.isascii():
         return text
-    simple = _aside(text) if any(character in text for character in "乾昇徵於") else _convert()(text)
+    simple = t2s.convert(text)
+    aside = [place for sign, pattern in _ASIDE if sign in text for place in _places(sign, pattern, text)]
+    if aside:
+        simple = _around(text, sorted(aside))
     if _TRICKY.search(simple) or "甚么" in simple:
         simple = _finished(text, simple)
-    for corner, round_one in _QUOTES:
-        simple = simple.replace(corner, round_one)
     return simple
 
 
-def _aside(text: str) -> str:
-    """Convert all but the characters that OpenCC would get wrong. Simplified text has no 乾 gān of its own, so what it has is qián."""
-    pattern = _ASIDE
-    if "乾" in text and not _is_traditional(rest := text.replace("乾", ""), _convert()(rest)):
+def _places(sign: str, pattern: re.Pattern[str], text: str) -> list[int]:
+    """Where the characters stand that OpenCC would get wrong. Simplified text has no 乾 gān of its own, so what it has is qián."""
+    if sign == "乾" and not _is_traditional(text.replace("乾", "")):
         pattern = _IS_QIAN
+    return [match.end() - 1 for match in pattern.finditer(text)]
+
+
+def _around(text: str, places: list[int]) -> str:
+    """Convert all but the characters at these places."""
     pieces, position = [], 0
-    for match in pattern.finditer(text):
-        pieces += [_convert()(text[position : match.start()]), match.group()]
-        position = match.end()
-    return "".join([*pieces, _convert()(text[position:])])
+    for place in places:
+        pieces += [t2s.convert(text[position:place]), text[place]]
+        position = place + 1
+    return "".join([*pieces, t2s.convert(text[position:])])
 
 
 def _finished(text: str, simple: str) -> str:
@@ -208,30 +204,22 @@ def _finished(text: str, simple: str) -> str:
     for character, pattern, instead in _AFTER:
         if character in simple:
             simple = pattern.sub(instead, simple)
-    simple = _VARIANT.sub(lambda match: _VARIANTS[match.group()], simple)
     if "著" in simple:
-        traditional = _is_traditional(text, simple)
+        traditional = _is_traditional(text)
         simple = _PARTICLE.sub("着", simple)
         simple = _LIKELY.sub("着", simple) if traditional else simple
     return simple
 
 
-def _is_traditional(text: str, simple: str) -> bool:
-    """Whether conversion changed so much of a text that the rest of it is traditional too. Phrases of another length count as a change."""
-    import numpy as np
-
-    if text == simple:
-        return False
-    if len(text) != len(simple):
-        return True
-    one, other = (np.frombuffer(each.encode("utf-32-le", "surrogatepass"), np.uint32) for each in (text, simple))
-    return int(np.count_nonzero(one != other)) > _TRADITIONAL * counts(text)["han"]
+def _is_traditional(text: str) -> bool:
+    """Whether conversion changes so much of a text that the rest of it is traditional too."""
+    return t2s.changed(text) > _TRADITIONAL
 
 
 def traditional_share(text: str) -> float:
     """Share of the ideographs that simplification would change, 0 to 1: near 0 in simplified text, 0.2 to 0.4 in traditional."""
     han = counts(text)["han"]
-    converted = _convert()(text)
+    converted = t2s.convert(text)
     if not han or len(converted) != len(text):  # a phrase of another length: compare what can be compared
-        converted = "".join(_convert()(character) for character in text)
+        converted = "".join(t2s.convert(character) for character in text)
     return sum(a != b for a, b in zip(text, converted, strict=True)) / han if han else 0.0

@@ -54,12 +54,18 @@ _RAISED = re.compile(f"(.?){SUP}([^{SUP}{SUB}{END}]*){END}")
 _LOWERED = re.compile(f"(.?){SUB}([^{SUP}{SUB}{END}]*){END}")
 _SUPERSCRIPT = str.maketrans("0123456789+-−=()n", "⁰¹²³⁴⁵⁶⁷⁸⁹⁺⁻⁻⁼⁽⁾ⁿ")
 _SUBSCRIPT = str.maketrans("0123456789+-−=()", "₀₁₂₃₄₅₆₇₈₉₊₋₋₌₍₎")
-_LONG_NUMBER = re.compile(r"&#(?=x?[0-9a-fA-F]{9})")
+# A number of more digits than any character has is left alone, since Python refuses to read it
+_ENTITY = re.compile(r"&(?:#(?:[0-9]{1,8}(?![0-9])|[xX][0-9a-fA-F]{1,8}(?![0-9a-fA-F]))|[A-Za-z][A-Za-z0-9]{1,31});?")
+_COMMON = (("&nbsp;", "\u00a0"), ("&lt;", "<"), ("&gt;", ">"))
+_character = functools.lru_cache(maxsize=4096)(html.unescape)
 
 
 def unescape(text: str) -> str:
-    """HTML's entities as characters. A number of more digits than any character has is left alone, since Python refuses to read it."""
-    return html.unescape(_LONG_NUMBER.sub("&amp;#", text)) if "&" in text else text
+    """HTML's entities as characters, each once; the commonest first, which is faster."""
+    for entity, character in _COMMON:
+        if entity in text:
+            text = text.replace(entity, character)
+    return _ENTITY.sub(lambda match: _character(match.group()), text) if "&" in text else text
 
 
 def resolve(source: str, kept: list[str]) -> str:

@@ -51,6 +51,7 @@ _UNSEEN = re.compile(
 
 _TOKEN = re.compile(r"\{\{+|\}\}+|\[\[|\]\]|-\{(?!\{)|\}-|\{\|")
 _BRACES = re.compile(r"\{\{+|\}\}+")
+_INNER = re.compile(r"\[\[|\]\]|\{\||\}-")
 _TABLE = re.compile(r"\{\||\|\}(?!\})")
 _NAME = re.compile(r"\s*+([^{}\[\]|<>\n\x02]*+)")
 _INDENTING, _INDENT = " \t\u3000:*#;=|\x01", 32  # what may stand before a table on its line, and how much of it
@@ -128,8 +129,11 @@ class Page:
         """The finished text, in simplified characters if `simplify` is given."""
         text = self.text
         if simplify:
-            pieces = _UNCONVERTED.split(text)
-            pieces[::2] = [simplify(piece) for piece in variants.apply(self.rules, pieces[::2])]
+            pieces = _UNCONVERTED.split(text) if _AS_IS in text else [text]
+            between = simplify(
+                _AS_IS.join(variants.apply(self.rules, pieces[::2]))
+            )  # as one text, which is faster and tells more of its script
+            pieces[::2] = between.split(_AS_IS)
             text = "".join(pieces)
         if _AS_IS in text or _AS_IS_END in text:
             text = text.replace(_AS_IS, "").replace(_AS_IS_END, "")
@@ -162,7 +166,7 @@ class Page:
             if self.frames[-1].kind == "[[":
                 self.leave(self.link("".join(self.frames.pop().pieces)))
         elif token.startswith("{{"):
-            if len(token) == 2 and (close := self.unseen_template(start, end)):
+            if len(token) == 2 and (close := self.plain_template(start, end)):
                 return close
             self.open("{{", len(token))
         elif token.startswith("}}"):
@@ -208,6 +212,8 @@ class Page:
         """The end of the element that begins here, by counting its marks; 0 if it has none. Rules that the page sets inside are noted."""
         if not self.retries:
             return 0
+        if end := self.flat(marks, start):
+            return end
         depth = 0
         for mark in marks.finditer(self.source, start):
             text = mark.group()
@@ -222,6 +228,16 @@ class Page:
                 return end
         self.retries -= 1
         return 0
+
+    def flat(self, marks: re.Pattern[str], start: int) -> int:
+        """The end of the element that begins here if it is a template or a link with none in it, which most are; 0 otherwise."""
+        if marks is _TABLE:
+            return 0
+        opening, closing = ("{{", "}}") if marks is _BRACES else ("[[", "]]")
+        end = self.source.find(closing, start + 2) + 2
+        if end < 2 or self.source.find(opening, start + 2, end) >= 0 or self.source.find("-{", start, end) >= 0:
+            return 0
+        return 0 if self.source.startswith(closing[0], end) or self.source.startswith(opening[0], start + 2) else end
 
     def close_braces(self, count: int) -> int:
         """Match a run of closing braces with open ones, three (a parameter) or two (a template) at a time. Returns how many were used."""
@@ -241,13 +257,17 @@ class Page:
 
     # what an element shows
 
-    def unseen_template(self, start: int, end: int) -> int:
-        """Where a template ends that shows nothing; 0 if it may show something, or has no end."""
+    def plain_template(self, start: int, end: int) -> int:
+        """Where a template ends that shows nothing, or text alone, which is told; 0 if there may be more in it, or it has no end."""
         match = _NAME.match(self.source, end)
         assert match
         name = match.group(1)
         if not name or _shows(name):
-            return 0
+            close = self.flat(_BRACES, start)
+            if not close or _INNER.search(self.source, end, close - 2):
+                return 0
+            self.leave(self.template(self.source[end : close - 2]))
+            return close
         close = self.skip(_BRACES, start)
         if close and self.options.infoboxes == "facts" and not self.whole_tables and templates.is_infobox(name):
             self.leave(templates.facts(self.fragment(self.source[end : close - 2]).split("|")[1:]))
