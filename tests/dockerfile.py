@@ -69,9 +69,10 @@ class Replay:
 
     def __init__(self, context: Path, root: Path, python: Path, arguments: Mapping[str, str]):
         self.context, self.root, self.arguments = context, root, dict(arguments)
-        self.done: set[str] = set()
+        self.done: dict[str, tuple[dict[str, str], Path]] = {}  # stage → the environment and the folder that it ended in
         self.left_out: list[str] = []
-        self.env = {
+        self.here = root
+        self.machine = {
             "PATH": f"{root}/bin:/usr/local/bin:/usr/bin:/bin",
             "HOME": str(root / "home/hanlin"),
             "TMPDIR": str(root / "tmp"),
@@ -81,7 +82,7 @@ class Replay:
             self.path(folder).mkdir(parents=True, exist_ok=True)
         with contextlib.suppress(FileExistsError):
             (root / "bin/python").symlink_to(python)
-        self.here = root
+        self.env = dict(self.machine)
 
     def path(self, text: str) -> Path:
         """A path of the image."""
@@ -92,15 +93,22 @@ class Replay:
         return re.sub(rf"(?<![\w./-])({'|'.join(OWN)}|/bin|/tmp)(?=[/:\s\"']|$)", rf"{self.root}\1", text)
 
     def build(self, stages: Mapping[str, Stage], name: str) -> None:
-        """Run a stage, and before it all that it needs."""
-        for stage in below(stages, name):
-            if stage.name in self.done:
-                continue
-            for kind, text in stage.steps:
-                for needed in re.findall(r"(?:--|,)from=(\w[\w-]*)", text):
-                    self.build(stages, needed)
-                self._step(kind, text)
-            self.done.add(stage.name)
+        """Run a stage, and before it all that it stands on and takes from. Leaves us in its environment and folder."""
+        stage = stages[name]
+        if name in self.done:
+            self.env, self.here = dict(self.done[name][0]), self.done[name][1]
+            return
+        if stage.base in stages:
+            self.build(stages, stage.base)
+        else:
+            self.env, self.here = dict(self.machine), self.root
+        for kind, text in stage.steps:
+            for needed in re.findall(r"(?:--|,)from=(\w[\w-]*)", text):
+                ours = self.env, self.here
+                self.build(stages, needed)
+                self.env, self.here = ours
+            self._step(kind, text)
+        self.done[name] = dict(self.env), self.here
 
     def _step(self, kind: str, text: str) -> None:
         if kind == "ARG":

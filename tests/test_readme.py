@@ -146,3 +146,12 @@ def test_every_claim_names_a_benchmark():
     helpers = {"__init__", "bench", "inputs", "texts", "watch", "peer_dedup", "lives"}
     there = {path.stem for path in (ROOT / "benchmarks").glob("*.py")} - helpers
     assert there <= set(named), f"benchmarks that no claim names: {sorted(there - set(named))}"
+
+
+def test_the_tree_names_files_that_there_are():
+    folder, missing = "", []
+    for line in (ROOT / "README.md").read_text("utf-8").partition("## The tree")[2].splitlines():
+        if top := re.match(r"([a-z]+)/", line):
+            folder = top[1]
+        missing += [f"{folder}/{name}" for name in re.findall(r"[\w]+\.(?:py|yaml)", line) if not (ROOT / folder / name).exists()]
+    assert not missing

@@ -105,7 +105,7 @@ class Service:
         command = words(last(STAGES, "cpu", "HEALTHCHECK"))
         return subprocess.run(command, env=self.env, user=SOMEBODY, capture_output=True, text=True, timeout=30, check=False)
 
-    def wait(self, seconds: float = 180) -> None:
+    def wait(self, seconds: float = 600) -> None:
         """Until it is healthy, as `depends_on: condition: service_healthy` would."""
         until = time.monotonic() + seconds
         while (found := self.health()).returncode:
@@ -151,7 +151,11 @@ def ask(service: Service, path: str, body: dict[str, Any] | None = None, passwor
 
 def test_a_run_on_postgres_through_the_worker(services):
     server = services["server"]
-    deployment = next(found for found in ask(server, "deployments/filter", {}) if found["name"] == "pipeline")
+    until = time.monotonic() + 600  # deployments come a moment after the server is healthy
+    while not (found := [one for one in ask(server, "deployments/filter", {}) if one["name"] == "pipeline"]):
+        assert time.monotonic() < until, server.said()
+        time.sleep(1)
+    (deployment,) = found
     changes = {"parameters": {"recipe": "tiny", "changes": ["resources.threads=1"]}}
     run = ask(server, f"deployments/{deployment['id']}/create_flow_run", changes)
     until = time.monotonic() + 900
