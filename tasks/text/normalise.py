@@ -19,8 +19,9 @@ _UNSEEN = (
     "\x00-\x08\x0e-\x1b\x1f\x7f-\x84\x86-\x9f\u00ad\u034f\u061c\u180e\u200b\u200c\u200e\u200f\u202a-\u202e\u2060-\u206f"
     "\ud800-\udfff\ue000-\uf8ff\ufdd0-\ufdef\ufeff\ufff9-\ufffb\ufffe\uffff\U000f0000-\U0010ffff"
 )
-_ODD = re.compile(f"\r\n?|[\x0b\x0c\x1c-\x1e\x85\u2028\u2029]|([{_SPACE}])|[{_UNSEEN}]")  # line ends, spaces, junk
 _ENDS = "\r\x0b\x0c\x1c\x1d\x1e\x85\u2028\u2029"
+_ODD = re.compile(f"[{_ENDS}{_SPACE}{_UNSEEN}]")
+_IS_SPACE = re.compile(f"[{_SPACE}]")
 _RARE = re.compile("[\u200d\U000e0000-\U000e007f]")
 _EMOJI = "\u2190-\u2bff\u3030\ufe0f\U0001f000-\U0001faff"
 _JOINER = re.compile(
@@ -42,7 +43,7 @@ _QUOTED = tuple(
 )  # where one may begin
 _INDENT = re.compile("\n[ \t]*\u3000[\u3000 \t]*")  # the two ideographic spaces that open a Chinese paragraph
 _RUN = re.compile(r"  (?<=\S  ) *+")
-_BLANKS = re.compile(r"\n{3,}+")
+_BLANKS = re.compile(r"\n\n\n\n*+")  # written so that the engine can skip to it
 _POINT = re.compile(r"．(?<=[0-9]．)(?=[0-9])")
 _TIME = re.compile("：(?<=[0-9]：)(?=[0-5][0-9](?![0-9]))")
 _PERCENT = re.compile(r"％(?<=[0-9]％)")
@@ -69,8 +70,10 @@ def normalise(text: str) -> str:
     digits become ASCII; ASCII , ; : ! ? ( ) between Chinese characters become Chinese marks, and a full stop after one at the end of a line
     becomes 。; a mark repeated more than three times is repeated three times, and an ellipsis is ……
     """
-    if "\u034f" in text or not text.replace("\n", "").isprintable():  # U+034F is the only odd character that Python would print
-        text = _ODD.sub(_usual, text)
+    if "\u00a0" in text:
+        text = text.replace("\u00a0", " ")
+    if "\u034f" in text or not text.replace("\n", "").replace("\u3000", "").isprintable():  # U+034F alone is odd and printable
+        text = _ODD.sub(_usual, text.replace("\r\n", "\n"))
         if _RARE.search(text):
             text = _JOINER.sub("", _TAGS.sub(lambda match: match.group(1) or "", text))
     text = unicodedata.normalize("NFC", text)
@@ -81,7 +84,7 @@ def normalise(text: str) -> str:
 def _usual(match: re.Match[str]) -> str:
     """A line end as \\n, a space as a space, nothing for junk."""
     odd = match.group()
-    return " " if match.group(1) else "\n" if odd[0] in _ENDS else ""
+    return "\n" if odd in _ENDS else " " if _IS_SPACE.match(odd) else ""
 
 
 def _fences(text: str) -> Iterator[tuple[bool, str]]:
@@ -151,9 +154,9 @@ def _marks(text: str) -> str:
         text = _TIME.sub(":", text)
     if "％" in text:
         text = _PERCENT.sub("%", text)
-    if "(" in text and _OPENED.search(text):
+    if "(" in text:
         text = _round_brackets(text)
-    if any(f" {mark}" in text for mark in _MARK):
+    if " " in text:
         text = _SPACED.sub(lambda match: match.group(1).translate(_CHINESE), text)
     if any(mark in text for mark in _MARK):
         text = _MARKS.sub(lambda match: match.group().translate(_CHINESE), text)
@@ -166,11 +169,14 @@ def _marks(text: str) -> str:
 
 def _round_brackets(text: str) -> str:
     """北京(首都) → 北京（首都）: a pair on one line, after an ideograph, with an ideograph at either end inside."""
-    lines = text.split("\n")
-    for place, line in enumerate(lines):
-        if "(" in line and _OPENED.search(line):
-            lines[place] = _round_pairs(line)
-    return "\n".join(lines)
+    pieces, done = [], 0
+    for match in _OPENED.finditer(text):
+        if match.start() >= done:
+            start, end = text.rfind("\n", 0, match.start()) + 1, text.find("\n", match.end())
+            end = end if end >= 0 else len(text)
+            pieces += [text[done:start], _round_pairs(text[start:end])]
+            done = end
+    return "".join([*pieces, text[done:]])
 
 
 def _round_pairs(line: str) -> str:
