@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
 from models import adapters, embeddings, presets, state, template
@@ -51,35 +50,23 @@ def stable(job: Job, tokenizer: PreTrainedTokenizerBase, emit: Emit) -> state.Ea
             f"{start} was trained as another model ({differs}); go on with its preset, or leave start out to train a new one"
         )
     _same_optimizer(found, params, start)
-    old, new = _tokenizer(Path(start) / "model"), tokenizer.backend_tokenizer
-    if missing := embeddings.lacking(old, new):
-        raise ValueError(
-            f"{job['inputs']['tokenizer']} is not the tokenizer that {start} was trained with, nor an extension of it: it lacks "
-            f"{len(missing):,} of {old.get_vocab_size():,} tokens ({', '.join(map(repr, missing[:3]))} …); give that run's tokenizer"
-        )
-    grown = new.get_vocab_size() - old.get_vocab_size()
-    text = f"going on from step {found.facts['step']:,} of {start}, after {found.facts['tokens']:,} tokens"
-    emit("log", text=text + (f"; {grown:,} new tokens in the vocabulary" if old.get_vocab() != new.get_vocab() else ""))
-    return found if old.get_vocab() == new.get_vocab() else replace(found, rows=embeddings.sources(old, new))
+    found = _follow(found, Path(start) / "model", tokenizer, job["inputs"]["tokenizer"])
+    emit("log", text=_told(found, start))
+    return found
 
 
 def new(job: Job, tokenizer: PreTrainedTokenizerBase, context: int, earlier: state.Earlier | None = None) -> PreTrainedModel:
     """A preset's model for a vocabulary, new or with the weights of an earlier state."""
-    params, grown = job["params"], earlier is not None and earlier.rows is not None
+    params = job["params"]
     options = {name: params[name] for name in ("kv_heads", "qk_norm", "qkv_bias", "balance")}
-    old = _tokenizer(Path(job["inputs"]["start"]) / "model") if grown else tokenizer.backend_tokenizer
-    config = presets.build(params["preset"], old.get_vocab_size(), context, **options)
+    config = presets.build(params["preset"], len(tokenizer), context, **options)
     kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     pad, end = tokenizer.pad_token_id, tokenizer.eos_token_id  # an outside tokenizer that was extended has them at other ids
     begins = {"decoder_start_token_id": pad} if config.is_encoder_decoder else {"bos_token_id": end}
-    if not grown:
-        config.update({"pad_token_id": pad, "eos_token_id": end} | begins)
+    config.update({"pad_token_id": pad, "eos_token_id": end} | begins)
     model = kind.from_config(config)
     if earlier is not None:
-        state.load_weights(model, earlier.home)
-    if grown:
-        embeddings.resize(model, old, tokenizer.backend_tokenizer)
-        model.config.update({"pad_token_id": pad, "eos_token_id": end} | begins)
+        state.load_weights(model, earlier.home, earlier.rows)
     return model
 
 
@@ -114,11 +101,11 @@ def tuned(job: Job, emit: Emit, kind: Any = None) -> tuple[PreTrainedModel, PreT
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad)
     if trained < total:
         emit("log", text=f"{trained:,} of {total:,} parameters are trained ({trained / total:.2%})")
-    earlier = _go_on(job, model, emit)
+    earlier = _go_on(job, model, tokenizer, emit)
     return model, tokenizer, asked or (context if context < 1 << 30 else FALLBACK), earlier
 
 
-def _go_on(job: Job, model: PreTrainedModel, emit: Emit) -> state.Earlier | None:
+def _go_on(job: Job, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, emit: Emit) -> state.Earlier | None:
     """Give a model what an earlier run of its stage learned. Returns the state of that run, where it kept one."""
     start, params = job["inputs"].get("start"), job["params"]
     if not start:
@@ -143,12 +130,13 @@ def _go_on(job: Job, model: PreTrainedModel, emit: Emit) -> state.Earlier | None
         raise ValueError(
             f"{start} was trained beside another base than {job['inputs']['model']}; give the one that it began with"
         )
-    if problem := state.misfit(model, home):
+    found = _follow(found, Path(start) / "model", tokenizer, job["inputs"]["model"])
+    if problem := state.misfit(model, home, found.rows):
         raise ValueError(
             f"{start} is the state of another model than {job['inputs']['model']} ({problem}); give the one that it began with"
         )
-    state.load_weights(model, home)
-    emit("log", text=f"going on from step {found.facts['step']:,} of {start}, after {found.facts['tokens']:,} tokens")
+    state.load_weights(model, home, found.rows)
+    emit("log", text=_told(found, start))
     _same_optimizer(found, params, start)
     return found
 
@@ -189,8 +177,22 @@ def _same_optimizer(found: state.Earlier, params: dict[str, Any], start: str) ->
         )
 
 
-def _tokenizer(home: Path) -> Tokenizer:
-    return AutoTokenizer.from_pretrained(home).backend_tokenizer
+def _follow(found: state.Earlier, home: Path, tokenizer: PreTrainedTokenizerBase, where: str) -> state.Earlier:
+    """A state whose embeddings follow its tokenizer, that of the model in `home`, to the one of now, which extends it."""
+    old, now = AutoTokenizer.from_pretrained(home).backend_tokenizer, tokenizer.backend_tokenizer
+    if old.get_vocab() == now.get_vocab():
+        return found
+    if missing := embeddings.lacking(old, now):
+        raise ValueError(
+            f"{where} does not have the tokenizer that {home.parent} was trained with, nor an extension of it: it lacks {len(missing):,} "
+            f"of {old.get_vocab_size():,} tokens ({', '.join(map(repr, missing[:3]))} …); give that run's tokenizer"
+        )
+    return replace(found, rows=embeddings.sources(old, now))
+
+
+def _told(found: state.Earlier, start: str) -> str:
+    new = "" if found.rows is None else "; its vocabulary has grown"
+    return f"going on from step {found.facts['step']:,} of {start}, after {found.facts['tokens']:,} tokens{new}"
 
 
 def _fingerprint(home: Path) -> str:

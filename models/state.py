@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     from torch import nn
     from torch.optim import Optimizer
 
+Rows = list[list[int]] | None
 WEIGHTS, MOMENTS, FACTS = "weights.safetensors", "moments.safetensors", "state.json"
 
 
@@ -35,7 +36,7 @@ class Earlier:
     home: Path
     facts: dict[str, Any]
     moments: bool = True  # whether they go on as well as the weights
-    rows: list[list[int]] | None = None
+    rows: Rows = None
 
 
 def trained(model: nn.Module) -> dict[str, nn.Parameter]:
@@ -63,30 +64,31 @@ def save(model: nn.Module, optimizer: Optimizer, home: Path, *, write: bool = Tr
 
 
 @torch.no_grad()
-def load_weights(model: nn.Module, home: Path) -> None:
-    """Give a model the trained parameters of a folder, all of them and no others."""
+def load_weights(model: nn.Module, home: Path, rows: Rows = None) -> None:
+    """Give a model the trained parameters of a folder, all of them and no others. With `rows`, those of the embeddings move with their
+    tokens."""
     from safetensors.torch import load_file
 
     kept, parameters = load_file(home / WEIGHTS), trained(model)
+    tables = _tables(model)
     assert kept.keys() == parameters.keys(), (
         f"{home / WEIGHTS} holds other parameters: {sorted(kept.keys() ^ parameters.keys())[:3]}"
     )
     for name, p in parameters.items():
-        p.copy_(sharding.like(p, kept[name]))
+        p.copy_(sharding.like(p, embeddings.mapped(kept[name], rows) if rows and name in tables else kept[name]))
 
 
 @torch.no_grad()
-def load_moments(model: nn.Module, optimizer: Optimizer, home: Path, rows: list[list[int]] | None = None) -> None:
+def load_moments(model: nn.Module, optimizer: Optimizer, home: Path, rows: Rows = None) -> None:
     """Give an optimiser the moments of a folder. With `rows` those of the embeddings move with their tokens, as the weights did."""
     from safetensors.torch import load_file
 
-    parameters = trained(model)
-    tables = {id(table.weight) for table in embeddings.tables(model)} if rows is not None else set()
+    parameters, tables = trained(model), _tables(model)
     for name, moment in load_file(home / MOMENTS).items():
         name, _, what = name.rpartition("/")
         assert name in parameters, f"{home / MOMENTS} holds moments of {name}, which is not trained"
         p = parameters[name]
-        if rows is not None and id(p) in tables and moment.ndim and moment.size(0) > 1:
+        if rows and name in tables and moment.ndim and moment.size(0) > 1:  # not a number, nor a mean over all rows
             moment = embeddings.mapped(moment, rows)
         same = moment.shape == p.shape
         optimizer.state[p][what] = sharding.like(p, moment) if same else moment.to(p.device)
@@ -111,13 +113,15 @@ def read(home: Path, *, moments: bool = True) -> Earlier:
     return Earlier(home, facts, moments)
 
 
-def misfit(model: nn.Module, home: Path) -> str:
+def misfit(model: nn.Module, home: Path, rows: Rows = None) -> str:
     """The first parameter that a model and a state do not share, in words; empty where the state is the model's."""
     from safetensors import safe_open
 
     with safe_open(home / WEIGHTS, "pt") as kept:
         sizes = {name: list(kept.get_slice(name).get_shape()) for name in kept.keys()}  # noqa: SIM118  # no mapping
     wanted = {name: list(p.shape) for name, p in trained(model).items()}
+    for name in _tables(model) & sizes.keys() if rows else ():
+        sizes[name][0] = len(rows or ())
     for name in sorted(sizes.keys() | wanted.keys()):
         if sizes.get(name) != wanted.get(name):
             return f"{name} is {sizes.get(name, 'missing')} there and {wanted.get(name, 'missing')} here"
@@ -132,6 +136,12 @@ def differences(one: dict[str, Any], other: dict[str, Any], names: Sequence[str]
 def digest(path: Path) -> str:
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
+
+
+def _tables(model: nn.Module) -> set[str]:
+    """Names of the trained parameters that have a row a token."""
+    ids = {id(table.weight) for table in embeddings.tables(model)}
+    return {name for name, p in trained(model).items() if id(p) in ids}
 
 
 def _whole(value: Tensor, keep: bool) -> Tensor | None:

@@ -3,16 +3,19 @@
 from __future__ import annotations
 
 import json
+import math
 import shutil
 from pathlib import Path
 from typing import Any
 
 import pytest
 import torch
-from safetensors.torch import load_file
+from safetensors.torch import load_file, save_file
+from transformers import AutoTokenizer
 
 from models import checkpoint, optim, state
-from tasks import sft
+from tasks import pack, sft, tokenizer
+from tasks.stage import Job
 from tasks.training import Lora
 from tests import corpus
 from tests.test_engine import job, log, losses, run
@@ -129,6 +132,27 @@ def test_a_run_goes_on_from_a_plateau(folders: dict[str, Path], plateau: Path, t
     )
 
 
+def test_embeddings_follow_a_tokenizer_that_has_grown(folders: dict[str, Path], plateau: Path, tmp_path: Path) -> None:
+    """Row by row, by the tokens' names, weights and moments alike; what is new starts from its pieces."""
+    counted = folders["rows"].parent / "counts"
+    grown = Job(out=tmp_path / "tokenizer", scratch=tmp_path / "scratch-tokenizer")
+    params = tokenizer.Params(method="extend", vocab_size=440, base=str(folders["tokenizer"]))
+    tokenizer.run(grown, params, rows=folders["rows"], counts=counted, base=[folders["tokenizer"] / "tokenizer.json"])
+    packed = Job(out=tmp_path / "packed", scratch=tmp_path / "scratch-pack")
+    pack.run(packed, pack.Params(), rows=folders["rows"], tokenizer=grown.out)
+    given = folders | {"tokenizer": grown.out, "packed": packed.out}
+    result, events = run(going_on(given, tmp_path, plateau, learning_rate=1e-12, steps=1, weight_decay=0.0))
+    assert result is not None and any("its vocabulary has grown" in event.get("text", "") for event in events)
+    vocabularies = [AutoTokenizer.from_pretrained(home).get_vocab() for home in (plateau / "model", tmp_path / "out" / "model")]
+    new = vocabularies[1].keys() - vocabularies[0].keys()
+    assert len(new) == len(vocabularies[1]) - len(vocabularies[0]) > 5
+    before, after = (load_file(home / "stable" / state.WEIGHTS) for home in (plateau, tmp_path / "out"))
+    for name in ("model.embed_tokens.weight", "lm_head.weight"):
+        for token, number in vocabularies[0].items():
+            torch.testing.assert_close(after[name][vocabularies[1][token]], before[name][number], rtol=0, atol=1e-9)
+    assert losses(tmp_path)[0] < 4 < math.log(440), "what it has learned is still there"
+
+
 def test_a_start_that_does_not_fit_is_refused(folders: dict[str, Path], plateau: Path, tmp_path: Path) -> None:
     def refused(match: str, start: Path = plateau, given: dict[str, Path] = folders, **settings: Any) -> None:
         with pytest.raises(ValueError, match=match):
@@ -138,7 +162,9 @@ def test_a_start_that_does_not_fit_is_refused(folders: dict[str, Path], plateau:
     refused(r"has moments of muon, and optimizer is adamw; keep that optimizer, or set fresh_moments", optimizer="adamw")
     refused(r"has no stable/ to go on from", start=tmp_path)
     other = corpus.build(tmp_path / "other", documents=30, rows=20, vocab_size=340)
-    refused(r"is not the tokenizer that .* was trained with, nor an extension of it: it lacks \d+ of 400 tokens", given=other)
+    refused(
+        r"does not have the tokenizer that .* was trained with, nor an extension of it: it lacks \d+ of 400 tokens", given=other
+    )
     harmed = Path(shutil.copytree(plateau, tmp_path / "harmed"))
     (harmed / "stable" / "moments.safetensors").write_bytes(b"")
     refused(r"stable/moments\.safetensors is missing or damaged", start=harmed)
@@ -204,8 +230,6 @@ def test_adapters_that_do_not_fit_are_refused(folders: dict[str, Path], plateau:
     refused(r"has adapters and no state/, so going on from it trains adapters", bare)
     other = Path(shutil.copytree(plateau / "model", tmp_path / "base"))
     weights = load_file(other / "model.safetensors")
-    from safetensors.torch import save_file
-
     save_file({name: p + 1 for name, p in weights.items()}, other / "model.safetensors", metadata={"format": "pt"})
     given = folders | {"model": other}
     refused(r"was trained beside another base", first_sft, lora=LORA)
