@@ -56,8 +56,19 @@ def run(job: Job, params: Params, *, models: dict[str, Path], rows: Path) -> Sta
     texts = pick((row for row, _ in given), params.max_rows, params.seed)
     truth = [truth_of[row["id"]] for row in texts]
     said = {name: _answers(job, params, name, folder, texts) for name, folder in models.items()}
+    scores = scored(params, said, truth)
+    _write(job.out / "scores.json", scores)
+    _write(
+        job.out / "answers.json", [_to_read(row, truth[place], said, place) for place, row in enumerate(texts[: params.samples])]
+    )
+    shown = {name: {key: value for key, value in found.items() if key != "relations"} for name, found in scores["models"].items()}
+    return {"models": shown, "comparisons": scores["comparisons"]}
+
+
+def scored(params: Params, said: dict[str, list[str]], truth: Sequence[list[relations.Triple]]) -> dict[str, Any]:
+    """`scores.json`: what each model wrote (in the order of the texts) against what the texts state."""
     counted = {name: relations.count(answers, truth) for name, answers in said.items()}
-    scores: dict[str, Any] = {
+    return {
         "protocol": {
             "answers": f"greedy, at most {params.max_new_tokens} tokens",
             "figures": "micro, over the set of (subject, predicate, object) of each text, blind to case and width; a malformed answer says nothing",
@@ -73,15 +84,9 @@ def run(job: Job, params: Params, *, models: dict[str, Path], rows: Path) -> Sta
         "comparisons": [
             {"before": before, "after": after, "f1_change": _round(_f1(counted[after]) - _f1(counted[before]))}
             | dict(zip(("low", "high"), interval(counted[after], counted[before], seed=params.seed), strict=True))
-            for before, after in pairwise(models)
+            for before, after in pairwise(said)
         ],
     }
-    _write(job.out / "scores.json", scores)
-    _write(
-        job.out / "answers.json", [_to_read(row, truth[place], said, place) for place, row in enumerate(texts[: params.samples])]
-    )
-    shown = {name: {key: value for key, value in found.items() if key != "relations"} for name, found in scores["models"].items()}
-    return {"models": shown, "comparisons": scores["comparisons"]}
 
 
 def _answers(job: Job, params: Params, name: str, model: Path, texts: Sequence[dict[str, Any]]) -> list[str]:

@@ -8,10 +8,11 @@ import math
 from pathlib import Path
 from typing import Any
 
-from tasks import health, report
+from tasks import extraction, health, report
 from tasks.chance import wilson
 from tasks.rows import Writer
 from tasks.stage import Job
+from tasks.text import relations
 
 EVIL = "<script>alert('x')</script><img src=http://example.org/x.png onerror=alert(1)>"
 SOURCES = {
@@ -201,6 +202,36 @@ class Run:
         self.nodes["pretrain"]["stats"]["expert_use"] = [[0.125] * 8, [0.3, 0.2, 0.1, 0.1, 0.1, 0.1, 0.05, 0.05]]
         with (self.artifacts["pretrain"] / "log.jsonl").open("a", encoding="utf-8") as log:
             log.writelines(json.dumps({"step": step, "eval_balance": 1 + step / 4000}) + "\n" for step in (100, 200, 400))
+
+    def extraction(self) -> None:
+        """A model and new weights of its shape, tuned to extract triples: twelve texts, and what each wrote."""
+        self.add("ingest-duie", {"funnel": {"duie": {"in": 60, "kept": 60, "dropped": {}}}}, ["sample"])
+        self.add("triples", {"funnel": {"duie": {"in": 60, "kept": 57, "dropped": {"exact duplicate": 3}}}}, ["ingest-duie"])
+        for name, parent in (("fresh", "pretrain"), ("extractor-fresh", "fresh"), ("extractor", "pretrain")):
+            self.add(name, {"steps": 60, "parameters": 2_900_000}, [parent, *(["triples"] if name != "fresh" else [])])
+            if name != "fresh":
+                self.log(name, 60, lambda step, high=2 * (name != "extractor"): 1.5 + high - step / 60)
+        truth = [
+            [("丹江", "长度", "三百里"), ("丹江", "流经", "青州")],
+            [("李四", "职业", "诗人")],
+            [("白鹭城", "所在地", "云台县")],
+        ] * 4
+        said = {
+            "extractor-fresh": ["[(丹江,长度,三里),(丹江,流经,青州)]", EVIL, "[]"] * 4,
+            "extractor": ["[(丹江,长度,三百里),(丹江,流经,青州)]", "[(李四,职业,诗人),(李四,朝代,唐)]", "[(白鹭城,所在地,云台"]
+            * 4,
+        }
+        self.add("extraction", {}, ["extractor-fresh", "extractor", "triples"])
+        self.write("extraction", "scores.json", extraction.scored(extraction.Params(), said, truth))
+        texts = ["丹江长三百里，流经青州。", "李四是诗人。", "白鹭城在云台县。"] * 4
+        answers = [
+            {name: {"text": wrote[place], "triples": relations.parse(wrote[place])} for name, wrote in said.items()}
+            for place in range(12)
+        ]
+        rows = zip(texts, truth, answers, strict=True)
+        self.write(
+            "extraction", "answers.json", [{"source": "duie", "text": t, "reference": r, "answers": a} for t, r, a in rows]
+        )
 
     def counts(self, name: str) -> dict[str, Any]:
         found: dict[str, Any] = self.nodes[name]["stats"]["funnel"]

@@ -476,3 +476,27 @@ def test_the_table_of_the_rows_says_what_does_not_add_up(made: Run) -> None:
     about, rows = tables.tables("split", made.nodes, made.artifacts)["data-funnel"]
     assert "It does not add up" in about and "8 unaccounted for" in about
     assert [row["adds up"] for row in rows] == ["no", "yes", "yes", "yes"]
+
+
+def test_triple_extraction_is_told_with_counts_by_relation_and_answers_to_read(made: Run, tmp_path: Path) -> None:
+    made.extraction()
+    page, figures = made.render(tmp_path / "out")
+    section = html.fromstring(page).get_element_by_id("extraction")
+    said = text_of(html.tostring(section, encoding="unicode"))
+    # four times each: three of four triples right and one wrong; one right, one wrong and two malformed or empty answers
+    assert "extractor pretrained 75.0 %" in said and "extractor-fresh new weights 33.3 %" in said
+    rows = {row[0].text: [cell.text for cell in row[1:]] for row in section.findall(".//details//tbody/tr")}
+    assert rows["流经"] == ["4", "4", "4", "100.0\u00a0%", "4", "4", "100.0\u00a0%"] and rows["长度"][:3] == ["4", "0", "4"]
+    assert "extractor against extractor-fresh: +41.7 points of F1" in said and "hardly chance" in said
+    assert (
+        "✓ 丹江 · 流经 · 青州" in said
+        and "✗ 李四 · 朝代 · 唐" in said
+        and "– 白鹭城 · 所在地 · 云台县" in said
+        and "malformed" in said
+    )
+    assert EVIL not in page, "what a model writes is text"
+    f1 = [row for row in figures["rows"] if row["figure"] == "triple F1"]
+    assert [(row["model"], row["value"], row["n"]) for row in f1] == [("extractor-fresh", 0.333333, 12), ("extractor", 0.75, 12)]
+    assert figures["adds_up"] is True
+    made.remove("extraction")
+    assert 'id="extraction"' not in made.render(tmp_path / "without")[0]
