@@ -16,23 +16,19 @@ const commands = {
     if (text) await page.getByText(text).first().waitFor();
     return shot(name);
   },
-  async fill({ label, value }) {
-    await page.getByLabel(label, { exact: false }).first().fill(value);
-  },
+  // a value of a field that offers several
   async choose({ label, value }) {
-    await page.getByLabel(label, { exact: false }).first().click();
+    await page.getByRole('combobox', { name: label }).or(page.getByRole('button', { name: label })).first().click();
     await page.getByRole('option', { name: value, exact: true }).click();
+  },
+  // one more item of the first list
+  async add({ value }) {
+    await page.getByRole('button', { name: 'Add item' }).first().click();
+    const field = page.locator('main, body').locator('textarea, input[type=text]').filter({ visible: true });
+    await field.nth(1).fill(value);
   },
   async click({ button, name }) {
     await page.getByRole('button', { name: button }).first().click();
-    return shot(name);
-  },
-  async see({ text, name }) {
-    await page.getByText(text).first().waitFor();
-    return shot(name);
-  },
-  async tab({ tab, name }) {
-    await page.getByRole('tab', { name: tab }).click();
     return shot(name);
   },
   async follow({ link, name }) {
@@ -43,9 +39,6 @@ const commands = {
     await there.waitForLoadState();
     if (name) await there.screenshot({ path: `${folder}/${name}.png` });
     return { url: there.url(), title: await there.title() };
-  },
-  async text() {
-    return { text: await page.locator('body').innerText(), url: page.url() };
   },
 };
 

@@ -22,7 +22,7 @@ from benchmarks.bench import ROOT, close, playground
 from tasks.store import Store
 
 LIVE = ("SCHEDULED", "PENDING", "RUNNING", "CANCELLING")
-SLOWER = ["pretrain.tokens=122880", "resources.checkpoint_steps=5"]  # 120 steps: long enough to be interrupted
+OFTEN = ["resources.checkpoint_steps=2"]  # of 40 steps: early enough to be interrupted
 
 
 class Operator:
@@ -33,7 +33,7 @@ class Operator:
         self.store = Store(folder / "store")
         homes = {"PREFECT_HOME": str(folder / "prefect"), "HANLIN_STORE": str(self.store.root), "PYTHONPATH": str(ROOT)}
         self.env = {k: v for k, v in os.environ.items() if k != "PREFECT_API_URL"} | homes | env
-        self.port = port
+        self.port, self.shots = port, folder
         self.process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Operator:
@@ -90,6 +90,17 @@ class Operator:
         notes = [note for note in self.store.runs() if note["run"] == run]
         return notes[0]["artifacts"] if notes else {}
 
+    def artifact(self, run: str, key: str) -> str:
+        """The newest artifact of a run under a key."""
+        wanted = {"artifacts": {"flow_run_id": {"any_": [run]}, "key": {"any_": [key]}}, "sort": "CREATED_DESC"}
+        return self.call("artifacts/filter", wanted)[0]["id"]
+
+    def record(self, run: str, stage: str) -> dict[str, Any]:
+        """The record of what a finished run used for a stage."""
+        record = self.store.record(self.made(run)[stage])
+        assert record is not None
+        return record.model_dump()
+
     def worker(self) -> int:
         """The worker's process, a child of `hanlin up`."""
         assert self.process is not None
@@ -99,9 +110,10 @@ class Operator:
 
     def in_training(self, run: str, stage: str = "pretrain") -> None:
         """Wait until a stage of a run has a checkpoint and is still at work."""
+        wait_for(lambda: (stage, "Running") in self.tasks(run), 1500)
         home = self.store.root / "work"
-        wait_for(lambda: any((stage, "Running") == task for task in self.tasks(run)), 1500)
         wait_for(lambda: any(home.glob("*/scratch/checkpoints/step-*")), 900, every=0.05)
+        assert self.trainers()
 
     def trainers(self) -> list[int]:
         """Processes of the training engine that work in this store."""
@@ -138,82 +150,69 @@ def children(parent: int, text: str) -> list[int]:
     return found
 
 
-def kill(folder: Path, port: int, shots: Path) -> dict[str, Any]:
-    """The worker is killed in the middle of pretraining: the run goes on by itself and ends with the same model."""
-    with Operator(folder / "straight", port) as straight:
-        run = straight.start("pipeline", recipe="tiny", changes=SLOWER, until="pretrain")
-        assert straight.finish(run)["state"]["type"] == "COMPLETED"
-        expected = {name: straight.store.record(key).digest for name, key in straight.made(run).items()}
-    with Operator(folder / "killed", port) as killed:
-        run = killed.start("pipeline", recipe="tiny", changes=SLOWER, until="pretrain")
-        killed.in_training(run)
-        worker = killed.worker()
-        os.kill(worker, signal.SIGKILL)
-        wait_for(lambda: killed.run(run)["run_count"] > 1, 600)
-        ended = killed.finish(run)
-        tasks = killed.tasks(run)
-        got = {name: killed.store.record(key).digest for name, key in killed.made(run).items()}
-        record = killed.store.record(killed.made(run)["pretrain"])
-    rebuilt = [name for name in {name for name, _ in tasks} if sum(t == (name, "Completed") for t in tasks) > 1]
+def kill(operator: Operator) -> dict[str, Any]:
+    """The worker is killed in the middle of pretraining: the run goes on by itself and ends with the model of an uninterrupted one."""
+    run = operator.start("pipeline", recipe="tiny", changes=OFTEN, until="pretrain")
+    operator.in_training(run)
+    os.kill(operator.worker(), signal.SIGKILL)
+    wait_for(lambda: operator.run(run)["run_count"] > 1, 600)
+    ended = operator.finish(run)
+    tasks = operator.tasks(run)
+    got = operator.record(run, "pretrain")
+    straight = operator.start("pipeline", recipe="tiny", changes=OFTEN, until="pretrain", refresh=["pretrain"])
+    operator.finish(straight)
+    expected = operator.record(straight, "pretrain")
+    again = sorted({name for name, _ in tasks if sum(task == (name, "Completed") for task in tasks) > 1})
+    same = got["digest"] == expected["digest"]
+    resumed, afresh = got["stats"]["resumed_from"], expected["stats"]["resumed_from"]
     return {
-        "ok": ended["state"]["type"] == "COMPLETED" and got == expected and not rebuilt and record.stats["resumed_from"] > 0,
+        "ok": ended["state"]["type"] == "COMPLETED" and same and not again and resumed > 0 == afresh,
         "attempts": ended["run_count"],
-        "resumed_from_step": record.stats["resumed_from"],
-        "different": [name for name in expected if expected[name] != got.get(name)],
-        "built_twice": rebuilt,
+        "resumed_from_step": resumed,
+        "same_digest": same,
+        "built_twice": again,
         "task_runs": tasks,
     }
 
 
-def cancel(folder: Path, port: int, shots: Path) -> dict[str, Any]:
+def cancel(operator: Operator) -> dict[str, Any]:
     """A run is cancelled during pretraining: the child is gone within 10 s, and the next run goes on from its checkpoint."""
-    with Operator(folder / "cancel", port) as operator:
-        run = operator.start("pipeline", recipe="tiny", changes=SLOWER, until="pretrain")
-        operator.in_training(run)
-        assert operator.trainers()
-        began = time.monotonic()
-        operator.call(f"flow_runs/{run}/set_state", {"state": {"type": "CANCELLING"}})
-        wait_for(lambda: not operator.trainers(), 120, every=0.05)
-        gone = time.monotonic() - began
-        wait_for(lambda: operator.run(run)["state"]["type"] == "CANCELLED", 120)
-        again = operator.start("pipeline", recipe="tiny", changes=SLOWER, until="pretrain")
-        ended = operator.finish(again)
-        resumed = operator.store.record(operator.made(again)["pretrain"]).stats["resumed_from"]
+    changes = [*OFTEN, "pretrain.seed=2"]
+    run = operator.start("pipeline", recipe="tiny", changes=changes, until="pretrain")
+    operator.in_training(run)
+    began = time.monotonic()
+    operator.call(f"flow_runs/{run}/set_state", {"state": {"type": "CANCELLING"}})
+    wait_for(lambda: not operator.trainers(), 120, every=0.05)
+    gone = time.monotonic() - began
+    cancelled = operator.finish(run, 120)["state"]
+    again = operator.start("pipeline", recipe="tiny", changes=changes, until="pretrain")
+    ended = operator.finish(again)
+    resumed = operator.record(again, "pretrain")["stats"]["resumed_from"]
     return {
-        "ok": gone <= 10 and ended["state"]["type"] == "COMPLETED" and resumed > 0,
+        "ok": gone <= 10 and cancelled["type"] == "CANCELLED" and ended["state"]["type"] == "COMPLETED" and resumed > 0,
         "seconds": round(gone, 1),
         "resumed_from_step": resumed,
     }
 
 
-def two(folder: Path, port: int, shots: Path) -> dict[str, Any]:
+def two(operator: Operator) -> dict[str, Any]:
     """Two runs of one recipe at once: each artifact is built once."""
-    with Operator(folder / "two", port) as operator:
-        runs = [operator.start("pipeline", recipe="tiny", until="pretrain") for _ in range(2)]
-        states = [operator.finish(run)["state"]["type"] for run in runs]
-        tasks = [operator.tasks(run) for run in runs]
+    changes = ["sample.seed=99"]
+    runs = [operator.start("pipeline", recipe="tiny", changes=changes, until="pretrain") for _ in range(2)]
+    states = [operator.finish(run)["state"]["type"] for run in runs]
     built: dict[str, int] = {}
-    for name, state in (task for one in tasks for task in one):
+    for name, state in (task for run in runs for task in operator.tasks(run)):
         built[name] = built.get(name, 0) + (state == "Completed")
-    return {
-        "ok": states == ["COMPLETED"] * 2 and set(built.values()) == {1},
-        "stages": len(built),
-        "built_twice": [n for n in built if built[n] != 1],
-    }
+    wrong = {name: count for name, count in built.items() if count != 1}
+    return {"ok": states == ["COMPLETED"] * 2 and not wrong, "stages": len(built), "not_built_once": wrong}
 
 
-def eight(folder: Path, port: int, shots: Path) -> dict[str, Any]:
-    """Eight different small runs at once on SQLite: all finish."""
-    with Operator(folder / "eight", port) as operator:
-        runs = [
-            operator.start("pipeline", recipe="tiny", changes=[f"sample.seed={seed}", "sample.size=300KB"], until="pack")
-            for seed in range(6)
-        ]
-        runs += [operator.start("corpus", recipe="tiny", changes=[f"sample.seed={seed}"]) for seed in (10, 11)]
-        states = [operator.finish(run, 3000)["state"] for run in runs]
-        logs = "".join(
-            path.read_text("utf-8", errors="replace") for path in (operator.folder / "prefect" / "hanlin").glob("*.log")
-        )
+def eight(operator: Operator) -> dict[str, Any]:
+    """Eight different small runs at once on SQLite, two of them data runs: all finish."""
+    runs = [operator.start("pipeline", recipe="tiny", changes=[f"sample.seed={seed}"], until="pack") for seed in range(20, 26)]
+    runs += [operator.start("corpus", recipe="tiny", changes=[f"sample.seed={seed}"]) for seed in (26, 27)]
+    states = [operator.finish(run, 3000)["state"] for run in runs]
+    logs = "".join(path.read_text("utf-8", errors="replace") for path in (operator.folder / "prefect" / "hanlin").glob("*.log"))
     failed = [state["message"] for state in states if state["type"] != "COMPLETED"]
     return {
         "ok": not failed,
@@ -223,38 +222,39 @@ def eight(folder: Path, port: int, shots: Path) -> dict[str, Any]:
     }
 
 
-def mistakes(folder: Path, port: int, shots: Path) -> dict[str, Any]:
-    """A bad parameter, a missing path and a full disk: the reason is in the first line of the run's state, or the form refuses."""
-    full = folder / "full"
-    full.mkdir(parents=True)
-    mounted = subprocess.run(["mount", "-t", "tmpfs", "-o", "size=3m", "tmpfs", str(full)], capture_output=True).returncode == 0
-    first: dict[str, str] = {}
-    with Operator(folder / "mistakes", port) as operator:
-        form = operator.deployment("pipeline-form")
-        schema = operator.call(f"deployments/{form}")["parameter_openapi_schema"]["properties"]["recipe"]["default"]
-        wrong = json.loads(json.dumps(schema))
-        wrong["dedup"]["threshold"] = 7
-        body = {"parameters": {"recipe": wrong}, "state": {"type": "SCHEDULED"}}
-        refused = operator.call(f"deployments/{form}/create_flow_run", body)
-        cases = {
-            "parameter": {"changes": ["sft.epochs=-1"]},
-            "path": {"changes": ["sources.zhwiki.path=/no/such/dump.xml.bz2"]},
-            "file": {"file": "/no/such/recipe.yaml"},
-        }
-        for name, given in cases.items():
-            state = operator.finish(operator.start("pipeline", recipe="tiny", **given))["state"]
-            first[name] = (state["message"] or "").splitlines()[0]
-    if mounted:
-        try:
-            with Operator(folder / "disk", port, HANLIN_STORE=str(full / "store")) as operator:
-                state = operator.finish(operator.start("corpus", recipe="tiny", changes=["sample.size=2MB"]))["state"]
-                first["disk"] = (state["message"] or "").splitlines()[0]
-        finally:
-            subprocess.run(["umount", str(full)], check=False)
-    words = {"parameter": "sft.epochs", "path": "/no/such/dump.xml.bz2", "file": "/no/such/recipe.yaml", "disk": "disk is full"}
-    named = "recipe.dedup.threshold" in refused.get("detail", "")
-    ok = named and all(words[name] in line for name, line in first.items()) and (mounted or "disk" not in first)
-    return {"ok": ok, "form": refused, "first_lines": first, "disk_tried": mounted}
+def mistakes(operator: Operator) -> dict[str, Any]:
+    """A bad parameter, a missing path, a full disk: refused with the field's name, or the reason in the first line of the run's state."""
+    form = operator.deployment("pipeline-form")
+    recipe = operator.call(f"deployments/{form}")["parameter_openapi_schema"]["properties"]["recipe"]["default"]
+    recipe["dedup"]["threshold"] = 7
+    body = {"parameters": {"recipe": recipe}, "state": {"type": "SCHEDULED"}}
+    refused = operator.call(f"deployments/{form}/create_flow_run", body).get("detail", "")
+    cases: dict[str, tuple[dict[str, Any], str]] = {
+        "parameter": ({"changes": ["sft.epochs=-1"]}, "sft.epochs"),
+        "path": ({"changes": ["sources.zhwiki.path=/no/such/dump.xml.bz2"]}, "/no/such/dump.xml.bz2"),
+        "file": ({"file": "/no/such/recipe.yaml"}, "/no/such/recipe.yaml"),
+    }
+    runs = {name: operator.start("pipeline", recipe="tiny", **given) for name, (given, _) in cases.items()}
+    first = {name: first_line(operator.finish(run)) for name, run in runs.items()}
+    missing = [name for name, (_, word) in cases.items() if word not in first[name]]
+    return {"ok": "recipe.dedup.threshold" in refused and not missing, "form": refused, "first_lines": first}
+
+
+def disk(operator: Operator) -> dict[str, Any]:
+    """A full disk is the first line, too. The store is a small file system in memory, which takes root to mount."""
+    full = operator.folder / "full"
+    full.mkdir()
+    subprocess.run(["mount", "-t", "tmpfs", "-o", "size=1m", "tmpfs", str(full)], check=True)
+    try:
+        with Operator(operator.folder / "disk", operator.port + 1, HANLIN_STORE=str(full / "store")) as other:
+            line = first_line(other.finish(other.start("corpus", recipe="tiny", changes=["sample.size=4MB"])))
+    finally:
+        subprocess.run(["umount", str(full)], check=False)
+    return {"ok": "the disk is full" in line, "first_line": line}
+
+
+def first_line(run: dict[str, Any]) -> str:
+    return ((run["state"]["message"] or "").splitlines() or [""])[0]
 
 
 class Browser:
@@ -286,19 +286,55 @@ def browser(address: str, shots: Path) -> Iterator[Browser]:
         one.process.wait(60)
 
 
-SCENARIOS = {"kill": kill, "cancel": cancel, "two": two, "eight": eight, "mistakes": mistakes}
+def page(operator: Operator) -> dict[str, Any]:
+    """In a browser: the form, a run started from it with one change, its page while it trains and at its end, and the report."""
+    with browser(operator.address, operator.shots) as tell:
+        named, form = operator.deployment("pipeline"), operator.deployment("pipeline-form")
+        tell("open", path=f"/v2/deployments/deployment/{form}/run", text="Deduplication", name="1-full-form")
+        tell("open", path=f"/v2/deployments/deployment/{named}/run", text="A recipe that ships", name="2-short-form")
+        tell("choose", label="recipe", value="tiny")
+        tell("add", value="sft.epochs=1")
+        tell("click", button="Submit", name="3-started")
+        found = operator.call("flow_runs/filter", {"sort": "EXPECTED_START_TIME_DESC", "limit": 1})[0]
+        run = found["id"]
+        assert found["parameters"]["changes"] == ["sft.epochs=1"], found["parameters"]
+        operator.in_training(run)
+        tell("open", path=f"/v2/runs/flow-run/{run}", text="Artifacts", name="4-run-while-it-trains")
+        ended = operator.finish(run)
+        tell("open", path=f"/v2/runs/flow-run/{run}", text="Completed", name="5-run-at-its-end")
+        for number, key in ((6, "plan"), (7, "loss-pretrain"), (8, "record-filter"), (9, "figures")):
+            tell("open", path=f"/v2/artifacts/artifact/{operator.artifact(run, key)}", text=key, name=f"{number}-{key}")
+        tell("open", path=f"/v2/artifacts/artifact/{operator.artifact(run, 'report')}", text="Report of tiny", name="10-link")
+        report = tell("follow", link="Report of tiny", name="11-report")
+    return {
+        "ok": ended["state"]["type"] == "COMPLETED" and "Hanlin report" in report["title"],
+        "report": report,
+        "shots": str(operator.shots),
+    }
+
+
+SCENARIOS: dict[str, Callable[[Operator], dict[str, Any]]] = {
+    "kill": kill,
+    "cancel": cancel,
+    "two": two,
+    "eight": eight,
+    "mistakes": mistakes,
+    "disk": disk,
+    "page": page,
+}
 
 
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
-    options.add_argument("scenarios", nargs="*", default=list(SCENARIOS), choices=[*SCENARIOS, []])
+    options.add_argument("scenarios", nargs="*", metavar="SCENARIO", help=", ".join(SCENARIOS))
     options.add_argument("--port", type=int, default=14210)
-    options.add_argument("--shots", type=Path, default=Path("operate-shots"))
+    options.add_argument("--shots", type=Path, default=Path("operate-shots"), help="folder for pictures of the UI")
     given = options.parse_args()
-    found = {}
-    with playground() as folder:
-        for name in given.scenarios:
-            found[name] = SCENARIOS[name](folder / name, given.port, given.shots)
+    found: dict[str, dict[str, Any]] = {}
+    with playground() as folder, Operator(folder, given.port) as operator:
+        operator.shots = given.shots.absolute()
+        for name in given.scenarios or SCENARIOS:
+            found[name] = SCENARIOS[name](operator)
             print(name, json.dumps(found[name], ensure_ascii=False), flush=True)
     passed = sum(result["ok"] for result in found.values())
     close("operate", passed, "scenarios", f"all {len(found)}", passed == len(found), **found)

@@ -157,21 +157,20 @@ def _facts(built: Built) -> list[dict[str, str]]:
     """A stage's page in short: what went in, what came out, what was dropped and why, by which code."""
     record: Record = built.record
     made = record.made
-    facts = [
-        ("result", "reused" if built.reused else "built"),
-        ("key", record.key),
-        ("content digest", record.digest),
-        ("stage version", str(record.identity["version"])),
-        ("size", f"{record.bytes / 1e6:,.2f} MB in {len(record.files)} files"),
-        ("took", duration(made["seconds"])),
-        ("code", made.get("commit", "unknown")[:12] + (" with uncommitted changes" if made.get("dirty") else "")),
-        ("made on", f"{made['host']}, {made['machine']}"),
-    ]
-    facts += [(f"from {role}", key[:12]) for role, key in record.lineage.items()]
+    facts = [("result", "reused" if built.reused else "built"), ("took", duration(made["seconds"]))]
     for source, counts in record.stats.get("funnel", {}).items():
         reasons = ", ".join(f"{reason} {count:,}" for reason, count in counts["dropped"].items())
         facts.append(
             (f"rows of {source}", f"{counts['in']:,} in, {counts['kept']:,} kept" + (f"; dropped: {reasons}" if reasons else ""))
         )
+    facts += [(f"from {role}", key[:12]) for role, key in record.lineage.items()]
+    facts += [
+        ("stage version", str(record.identity["version"])),
+        ("code", made.get("commit", "unknown")[:12] + (" with uncommitted changes" if made.get("dirty") else "")),
+        ("made on", f"{made['host']}, {made['machine']}"),
+        ("size", f"{record.bytes / 1e6:,.2f} MB in {len(record.files)} files"),
+        ("key", record.key),
+        ("content digest", record.digest),
+    ]
     facts += [(name, f"{value:,.6g}") for name, value in record.stats.items() if isinstance(value, int | float)]
     return [{"fact": name, "value": value} for name, value in facts]
