@@ -23,11 +23,13 @@ from typing import IO
 
 from flows import profile
 from flows.declare import apply
-from flows.server import PATIENCE, healthy, running
+from flows.server import healthy, running
 from tasks.child import importable, supervised
 from tasks.store import store_folder
 
 AGAIN = (1.0, 5.0, 30.0)  # seconds before a part that ended is started again; the last from then on
+START = 600.0  # seconds for the server to answer
+SLOW = 45.0  # seconds after which we say that we still wait
 CALM = 300.0  # seconds after which earlier ends are forgotten
 
 
@@ -164,12 +166,19 @@ class Up:
 
     def _wait_for_server(self) -> bool:
         """Whether it came up; says why if not."""
-        until = time.monotonic() + PATIENCE
+        began = time.monotonic()
+        warned = False
         while not healthy(f"{self.options.address}/api"):
             if self.asked:
                 return False
-            if not self.server.alive or time.monotonic() > until:
-                what = "ended" if not self.server.alive else f"does not answer after {PATIENCE:.0f} s"
+            waited = time.monotonic() - began
+            if waited > SLOW and not warned:
+                warned = True
+                say(
+                    f"the server does not answer yet; a first start makes its database, and a busy machine is slow (log: {self.server.log})"
+                )
+            if not self.server.alive or waited > START:
+                what = "ended" if not self.server.alive else f"does not answer after {START:.0f} s"
                 print(f"hanlin: the Prefect server {what}{_last_lines(self.server.log)}", file=sys.stderr)
                 return False
             time.sleep(0.1)
