@@ -29,7 +29,11 @@ class _Rendered:
 
 
 def _prefilled() -> dict[str, Any]:
-    return {"default": Recipe.model_validate(recipes.fields(PREFILLED)).model_dump(mode="json")}
+    """The form's first values. Sources have ranks, since neither JSON schemas nor Postgres keep the order of names."""
+    filled = Recipe.model_validate(recipes.fields(PREFILLED)).model_dump(mode="json")
+    for rank, source in enumerate(filled["sources"].values(), 1):
+        source["rank"] = rank
+    return {"default": filled}
 
 
 RecipeName = Annotated[str, _Rendered(lambda: {"enum": recipes.names()})]

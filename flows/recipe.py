@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, field_validator, model_validator
 
 from flows.base import Base
 from flows.base import problems as base_problems
@@ -75,6 +75,12 @@ class Source(Section):
     use: list[Use] = Field(
         description="pretrain, text2text (pretraining of T5; an article answers its title), sft, prompts (of DPO; the answer becomes "
         "`chosen`), pairs (ready for DPO), extract (triples to learn to extract), evaluate (never learned from)"
+    )
+    rank: int = Field(
+        default=0,
+        ge=0,
+        le=1000,
+        description="Place among the sources where their order cannot be written (a form): the lowest first, equal ones as written",
     )
     simplify: bool = Field(default=True, description="Convert Traditional to Simplified Chinese")
     tables: Literal["drop", "text"] = Field(
@@ -174,6 +180,11 @@ class Recipe(Section):
     def flow(self) -> Flow:
         """The flow that the recipe is for."""
         return "finetune" if self.base else "pipeline"
+
+    @field_validator("sources")
+    @classmethod
+    def _in_order(cls, sources: dict[str, Source]) -> dict[str, Source]:
+        return dict(sorted(sources.items(), key=lambda item: item[1].rank))
 
     def raw_folder(self) -> Path:
         """The folder that source paths are relative to, environment variables filled in."""

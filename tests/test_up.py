@@ -20,6 +20,7 @@ import pytest
 
 from flows import corpus, declare, form, pipeline, profile, up, web
 from flows import recipe as recipes
+from flows.graph import graph
 from flows.tasks import passing
 from flows.walk import reason
 from tasks.build import StageFailed
@@ -139,7 +140,10 @@ def test_the_short_form_is_a_choice_and_changes(flow):
 def test_the_long_form_has_titles_descriptions_and_starts_from_a_recipe_that_runs():
     whole = schema(pipeline.pipeline)
     prefilled = whole["properties"]["recipe"]["default"]
-    assert form.parsed(prefilled) == recipes.load(form.PREFILLED)
+    # the same work as by name, sources in the same order, whatever order their names come back in
+    shuffled = prefilled | {"sources": dict(sorted(prefilled["sources"].items()))}
+    by_form, by_name = graph(form.parsed(shuffled)), graph(recipes.load(form.PREFILLED))
+    assert [(node.name, node.params) for node in by_form] == [(node.name, node.params) for node in by_name]
     for name, section in whole["definitions"]["Recipe"]["properties"].items():
         of_class = section.get("$ref", "").split("/")[-1]  # shown where a section has no title: never as `Params`
         assert section.get("title") or of_class.lower() == name
@@ -163,6 +167,84 @@ def test_a_path_that_is_no_recipe_is_refused():
         form.chosen("tiny", file="/etc/passwd")
     with pytest.raises(recipes.BadRecipe, match=r"no recipe /no/such\.yaml"):
         form.chosen("tiny", file="/no/such.yaml")
+
+
+# -- applied to a server ------------------------------------------------------------------------------------------------
+
+
+class Server:
+    """The API of a server that holds what `prefect.yaml` declares."""
+
+    def __init__(self, api: str):
+        self.api, self.env = api, profile.client(api)
+        self.names = declare.apply(self.env)
+
+    def call(self, path: str, body: Any = None, method: str = "POST") -> Any:
+        answer = httpx.request(method, f"{self.api}/{path}", json=body, timeout=60)
+        return answer.json() if answer.content else None
+
+    def deployment(self, name: str) -> dict[str, Any]:
+        return next(found for found in self.call("deployments/filter", {}) if found["name"] == name)
+
+    def start(self, name: str, **parameters: Any) -> dict[str, Any]:
+        return self.call(f"deployments/{self.deployment(name)['id']}/create_flow_run", {"parameters": parameters})
+
+
+@pytest.fixture(scope="module")
+def server(prefect_api: str) -> Server:
+    return Server(prefect_api)
+
+
+def test_all_that_is_declared_is_there(server):
+    assert [name.split("/")[1] for name in server.names] == [deployment["name"] for deployment in DEPLOYMENTS]
+    queues = {queue["name"]: queue["priority"] for queue in server.call("work_queues/filter", {})}
+    assert queues["data"] < queues["training"] < queues["upkeep"]
+
+
+@pytest.mark.parametrize(
+    ("deployment", "parameters", "field"),
+    [
+        ("pipeline", {"recipe": "tinny"}, "recipe"),
+        ("pipeline", {"drift": "maybe"}, "drift"),
+        ("pipeline-form", {"recipe": {"dedup": {"threshold": 7}}}, "recipe.dedup.threshold"),
+        ("corpus-form", {"recipe": {"tokenizer": {"vocab_size": "many"}}}, "recipe.tokenizer.vocab_size"),
+    ],
+)
+def test_a_wrong_value_is_refused_with_its_field(server, deployment, parameters, field):
+    if deployment.endswith("-form"):
+        prefilled = server.deployment(deployment)["parameter_openapi_schema"]["properties"]["recipe"]["default"]
+        [(section, values)] = parameters["recipe"].items()
+        parameters = {"recipe": prefilled | {section: prefilled[section] | values}}
+    assert f"field '{field}'" in server.start(deployment, **parameters)["detail"]
+
+
+def test_a_right_form_starts_a_run_with_the_tag_that_is_watched(server):
+    form_ = server.deployment("pipeline-form")["parameter_openapi_schema"]["properties"]["recipe"]["default"]
+    assert server.start("pipeline-form", recipe=form_)["tags"] == [profile.TAG]
+
+
+def test_schedules_become_runs(server):
+    """Prefect's server needs a database library that its scheduler works with."""
+    upkeep = server.deployment("upkeep")
+    server.call(f"deployments/{upkeep['id']}/schedule", {"min_runs": 2})
+    wanted = {"deployments": {"id": {"any_": [upkeep["id"]]}}, "flow_runs": {"state": {"type": {"any_": ["SCHEDULED"]}}}}
+    assert any(run["auto_scheduled"] for run in server.call("flow_runs/filter", wanted))
+
+
+def test_a_second_start_leaves_what_the_operator_switched(server):
+    def schedules() -> dict[str, bool]:
+        return {one["slug"]: one["active"] for name in ("retrain", "upkeep") for one in server.deployment(name)["schedules"]}
+
+    before = schedules()
+    retrain = server.deployment("retrain")
+    [weekly] = [one for one in retrain["schedules"] if one["slug"] == "weekly"]
+    server.call(f"deployments/{retrain['id']}/schedules/{weekly['id']}", {"active": not weekly["active"]}, "PATCH")
+    [rule] = [a for a in server.call("automations/filter", {}) if a["name"] == "hanlin-lost-runs"]
+    server.call(f"automations/{rule['id']}", {"enabled": False}, "PATCH")
+    assert declare.apply(server.env) == server.names
+    assert schedules() == before | {"weekly": not weekly["active"]}
+    [again] = [a for a in server.call("automations/filter", {}) if a["name"] == "hanlin-lost-runs"]
+    assert again["id"] == rule["id"] and again["enabled"] is False
 
 
 # -- reasons ------------------------------------------------------------------------------------------------------------

@@ -1,0 +1,141 @@
+"""Runs that lost their process are taken up again, and no others: on a real server, with real states."""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import subprocess
+import sys
+from collections.abc import Awaitable, Callable, Iterator
+from typing import Any
+
+import anyio
+import pytest
+
+from flows.profile import POOL
+from tasks import supervise
+
+pytestmark = pytest.mark.usefixtures("prefect_api")
+NOBODY = "4194305"  # above the largest process number that Linux gives out
+
+
+@pytest.fixture
+def alive() -> Iterator[str]:
+    """The number of a process under the supervisor."""
+    command = [sys.executable, "-m", supervise.__name__, "sleep", "60"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE)
+    yield str(process.pid)
+    process.terminate()
+    process.wait()
+
+
+def after(judge: Callable[[Any, Any], Awaitable[Any]]) -> Any:
+    """What `judge(client, worker)` says, with a pool of runs on the server."""
+    from prefect.client.orchestration import get_client
+    from prefect.client.schemas.actions import WorkPoolCreate
+    from prefect.exceptions import ObjectAlreadyExists
+
+    from flows.worker import Worker
+
+    async def go() -> Any:
+        async with get_client() as client:
+            with contextlib.suppress(ObjectAlreadyExists):
+                await client.create_work_pool(WorkPoolCreate(name=POOL, type="process", base_job_template={}))
+            for name in ("me", "other"):
+                await client.send_worker_heartbeat(POOL, name)
+            return await judge(client, Worker(name="me", work_pool_name=POOL))
+
+    return anyio.run(go)
+
+
+async def a_run(client: Any, owner: str | None, pid: str, *states: Any) -> Any:
+    from prefect import flow
+
+    from flows.worker import OWNER
+
+    run = await client.create_flow_run(flow(name="lost", validate_parameters=False)(_nothing), work_pool_name=POOL)
+    if owner:
+        await client.update_flow_run_labels(run.id, {OWNER: owner})
+    await client.update_flow_run(run.id, infrastructure_pid=pid)
+    for state in states:
+        await client.set_flow_run_state(run.id, state, force=True)
+    return run.id
+
+
+def _nothing() -> None: ...
+
+
+@pytest.mark.parametrize(
+    ("owner", "states", "becomes"),
+    [
+        ("me", ["Running"], "AwaitingRetry"),
+        ("me", ["Paused"], "AwaitingRetry"),
+        ("me", ["Suspended"], "Suspended"),
+        ("me", ["Cancelling"], "Cancelled"),
+        ("me", ["Crashed"], "AwaitingRetry"),
+        ("me", ["Crashed"] * 4, "Crashed"),  # left to people
+        ("other", ["Running"], "Running"),  # its worker is there and sees to it
+        ("other", ["Crashed"], "Crashed"),
+        ("gone", ["Running"], "Running"),  # the rule about lost runs marks it first
+        ("gone", ["Crashed"], "AwaitingRetry"),
+        ("gone", ["Cancelling"], "Cancelled"),
+    ],
+)
+def test_what_becomes_of_a_run_without_a_process(owner, states, becomes):
+    from prefect import states as kinds
+
+    from flows.worker import take_up
+
+    async def judge(client: Any, worker: Any) -> str:
+        named = {"Paused": kinds.Paused, "Suspended": kinds.Suspended}
+        made = [named.get(name, getattr(kinds, name))() for name in states]
+        run = await a_run(client, owner, NOBODY, *made)
+        await take_up(client, worker)
+        return (await client.read_flow_run(run)).state.name
+
+    assert after(judge) == becomes
+
+
+def test_a_run_with_a_process_is_left_alone(alive):
+    from prefect.states import Running
+
+    from flows.worker import take_up
+
+    async def judge(client: Any, worker: Any) -> str:
+        run = await a_run(client, "me", alive, Running())
+        await take_up(client, worker)
+        return (await client.read_flow_run(run)).state.name
+
+    assert after(judge) == "Running"
+
+
+def test_a_run_at_work_that_was_taken_for_lost_goes_on(monkeypatch):
+    """The server was away: signs of life were missed, but the process is there."""
+    from prefect.states import Crashed
+
+    from flows import worker as workers
+
+    monkeypatch.setattr(workers, "ENDING", datetime.timedelta(0))
+
+    async def judge(client: Any, worker: Any) -> str:
+        run = await a_run(client, "me", NOBODY, Crashed())
+        worker.at_work[run] = 1
+        await workers.take_up(client, worker)
+        return (await client.read_flow_run(run)).state.name
+
+    assert after(judge) == "Running"
+
+
+def test_devices_become_limits_that_a_stage_finds(monkeypatch):
+    from flows.tasks import _limited
+    from flows.worker import limit_devices
+    from tasks import device
+
+    monkeypatch.setenv("HANLIN_DEVICES", "cuda:0,cuda:1")
+
+    async def judge(client: Any, worker: Any) -> int:
+        await limit_devices(client)
+        return (await client.read_global_concurrency_limit_by_name(device.limit_name("cuda"))).limit
+
+    assert after(judge) == 2
+    assert _limited(device.limit_name("cuda")) and not _limited("device:elsewhere:cuda")
