@@ -61,6 +61,6 @@ def problems(sources: dict[str, dict[str, Any]], section: Any) -> list[str]:
             found.append(
                 f"sources.{name}.use: extract learns from triples, and the format is {source.get('format')}; take it out"
             )
-    if isinstance(section, dict) and isinstance(section.get("rows"), dict) and "scored" in section["rows"]:
+    if isinstance(section, dict) and isinstance(section.get("rows"), dict) and section["rows"].get("scored"):
         found.append("extraction.rows.scored: decided by sources.<name>.use (evaluate); remove it here")
     return found

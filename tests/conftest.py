@@ -37,7 +37,7 @@ def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     quiet = {PREFECT_HOME: str(home), PREFECT_API_DATABASE_CONNECTION_URL: memory, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}
     with temporary_settings(quiet):
         server = SubprocessASGIServer()
-        server.start(timeout=90)
+        server.start(timeout=240)
         try:
             with temporary_settings({PREFECT_API_URL: server.api_url}):
                 yield server.api_url
