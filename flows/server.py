@@ -36,14 +36,10 @@ def api() -> Iterator[str]:
         PREFECT_API_AUTH_STRING,
         PREFECT_API_URL,
         PREFECT_FLOWS_HEARTBEAT_FREQUENCY,
-        PREFECT_HOME,
         temporary_settings,
     )
 
-    ours = running(PREFECT_HOME.value() / "hanlin")
-    there = [f"{ours['address']}/api"] if ours else []
-    url = PREFECT_API_URL.value() or next((url for url in [*there, DEFAULT] if healthy(url)), None)
-    if url:
+    if url := there():
         # signs of life as often as the rule about lost runs expects them (`prefect.yaml`)
         beat = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: profile.HEARTBEAT, PREFECT_API_AUTH_STRING: profile.auth()}
         with temporary_settings({PREFECT_API_URL: url, **beat}):
@@ -57,6 +53,15 @@ def api() -> Iterator[str]:
             finally:
                 _own.remove(url)
                 _deliver()
+
+
+def there() -> str | None:
+    """The API address of the server that is configured or that runs on this machine."""
+    from prefect.settings import PREFECT_API_URL, PREFECT_HOME
+
+    ours = running(PREFECT_HOME.value() / "hanlin")
+    known = [f"{ours['address']}/api"] if ours else []
+    return PREFECT_API_URL.value() or next((url for url in [*known, DEFAULT] if healthy(url)), None)
 
 
 def running(home: Path) -> dict[str, Any] | None:
@@ -77,12 +82,12 @@ def watched() -> bool:
 def announce(resource: str, payload: dict[str, str], event: str = "hanlin.data.arrived") -> None:
     """Emit an event on the server that is there. Raises `ValueError` where none is: nobody would hear it."""
     from prefect.events import emit_event
-    from prefect.settings import PREFECT_API_URL, temporary_settings
 
-    url = PREFECT_API_URL.value() or DEFAULT
-    if not healthy(url):
-        raise ValueError(f"no Prefect server answers at {url}; start one with `hanlin up`, or set PREFECT_API_URL")
-    with temporary_settings({PREFECT_API_URL: url}):
+    if (url := there()) is None or not healthy(url):
+        raise ValueError(
+            f"no Prefect server answers{f' at {url}' if url else ''}; start one with `hanlin up`, or set PREFECT_API_URL"
+        )
+    with api():
         emit_event(event, resource={"prefect.resource.id": resource}, payload=payload)
         _deliver()
 

@@ -21,6 +21,7 @@ from prefect.concurrency.sync import concurrency
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Completed, Failed
 
+from flows.cluster import cluster
 from flows.graph import Node
 from flows.live import Reporter
 from flows.plan import duration
@@ -72,6 +73,7 @@ def stage_task(
                     refresh=refresh,
                     drift=drift,
                     progress=reporter,
+                    cluster=cluster(resources),
                     slot=lambda: _slot(node.name, resources),
                     run=by,
                 )

@@ -17,6 +17,7 @@ import socket
 import subprocess
 import time
 from collections.abc import Callable
+from concurrent.futures import Executor
 from contextlib import AbstractContextManager, nullcontext
 from dataclasses import dataclass
 from functools import cache
@@ -59,6 +60,7 @@ def build(
     refresh: bool = False,
     drift: Drift = "warn",
     progress: Callable[[Progress], None] = lambda progress: None,
+    cluster: Callable[[int], Executor] | None = None,
     slot: Callable[[], AbstractContextManager[None]] = nullcontext,
     run: dict[str, str] | None = None,
 ) -> Built:
@@ -85,7 +87,7 @@ def build(
             (work / "stage").write_text(name, "utf-8")
             (work / "reads").write_text("\n".join(key for given in inputs.values() for key in given.keys), "utf-8")
             tell, shards = _checked(progress, held.check), store.find_shard(identity)
-            job = Job(work / "out", work / "scratch", resources, log.info, tell, shards, slot=slot)
+            job = Job(work / "out", work / "scratch", resources, log.info, tell, shards, cluster=cluster, slot=slot)
             started = time.time()
             stats = stage(job, params, **{role: given.value for role, given in inputs.items()})
             made = _made(stage, resources, started, run or {}) | _pieces(job)

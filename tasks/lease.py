@@ -3,13 +3,14 @@
 On one host `flock` decides: the kernel drops it when its holder dies, however it dies. Across hosts `flock` may mean nothing (it
 depends on the file system), so the holder also writes who it is and when it was last alive. A lease whose holder sits on another
 host and has been silent for `TAKEOVER` seconds is taken over; a holder that finds another name in its lease has lost it and must
-not publish.
+not publish. Clocks of hosts differ, so whoever takes over has also seen with its own that the holder gave no sign of life.
 """
 
 from __future__ import annotations
 
 import contextlib
 import fcntl
+import functools
 import json
 import os
 import socket
@@ -21,6 +22,7 @@ from pathlib import Path
 
 HEARTBEAT = 10.0  # seconds between signs of life
 TAKEOVER = 60.0  # seconds of silence after which another host's lease is void
+BEATS = 2.5  # heartbeats that a lease which looks old by the holder's clock is watched for
 
 
 class LeaseLost(RuntimeError):
@@ -54,7 +56,7 @@ class Lease:
         os.close(self._descriptor)
 
     def _beat(self) -> None:
-        me = {"token": self.token, "host": socket.gethostname(), "pid": os.getpid(), "alive": time.time()}
+        me = {"token": self.token, "host": host(), "pid": os.getpid(), "alive": time.time()}
         os.pwrite(self._descriptor, json.dumps(me).ljust(256).encode(), 0)  # one write, one size: a reader sees all or nothing
 
     def _keep_alive(self) -> None:
@@ -91,23 +93,52 @@ def is_held(path: Path) -> bool:
 
 
 def describe(held: dict | None) -> str:
-    return f"process {held['pid']} on {held['host']}" if held else "another process"
+    return f"process {held['pid']} on {held['host'].split('/')[0]}" if held else "another process"
+
+
+@functools.cache
+def host() -> str:
+    """This machine, told from others of the same name by when it started."""
+    try:
+        return f"{socket.gethostname()}/{Path('/proc/sys/kernel/random/boot_id').read_text('ascii')[:8]}"
+    except OSError:  # not Linux
+        return socket.gethostname()
+
+
+def _elsewhere(held: dict | None) -> bool:
+    return held is not None and held["host"] != host()
 
 
 def _alive_elsewhere(held: dict | None) -> bool:
-    return held is not None and held["host"] != socket.gethostname() and time.time() - held["alive"] < TAKEOVER
+    return held is not None and _elsewhere(held) and time.time() - held["alive"] < TAKEOVER
+
+
+class _Watch:
+    """Whether the holder on another host is silent, by its clock and by ours."""
+
+    def __init__(self) -> None:
+        self.seen: dict | None = None
+        self.since = 0.0
+
+    def silent(self, held: dict | None) -> bool:
+        if not _elsewhere(held):
+            return True
+        if held != self.seen:
+            self.seen, self.since = held, time.monotonic()
+        watched = time.monotonic() - self.since
+        return watched >= (TAKEOVER if _alive_elsewhere(held) else BEATS * HEARTBEAT)
 
 
 @contextlib.contextmanager
 def lease(path: Path, *, waiting: Callable[[str], None] = lambda who: None, poll: float = 0.5) -> Iterator[Lease]:
     """Hold the lease at `path`, waiting for whoever holds it now; `waiting` is told once who that is."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    told = False
+    told, watch = False, _Watch()
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
             fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            if not _alive_elsewhere(holder(path)) and _still_there(path, descriptor):
+            if watch.silent(holder(path)) and _still_there(path, descriptor):
                 break
         except OSError as refused:
             if not isinstance(refused, BlockingIOError):

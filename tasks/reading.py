@@ -13,7 +13,7 @@ import hashlib
 import json
 import multiprocessing
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from pathlib import Path
 from typing import Any
@@ -137,7 +137,8 @@ class _Workers:
     def __init__(self, job: Job, files: Sequence[Path]):
         total = sum(path.stat().st_size for path in files if path.is_file())
         self.count = job.resources.pool if total >= SMALL else 1
-        self.executor: ProcessPoolExecutor | None = None
+        self.executor: Executor | None = None
+        self.cluster = job.cluster
         self.pending: dict[Future[int], Path] = {}
         self.broken: dict[Path, BrokenFile] = {}
         self.first: tuple[Any, ...] | None = None  # the first batch, until there is a second one: alone it is not worth a process
@@ -176,6 +177,8 @@ class _Workers:
             self.broken.setdefault(path, error)
 
     def _away(self, path: Path, *task: Any) -> None:
+        if self.executor is None and self.cluster:
+            self.executor = self.cluster(self.count)
         if self.executor is None:  # spawned, not forked: this process has threads
             context = multiprocessing.get_context("spawn")
             self.executor = ProcessPoolExecutor(self.count, mp_context=context, initializer=end_with_parent)

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import multiprocessing
 from collections.abc import Callable, Iterator, Sequence
-from concurrent.futures import ProcessPoolExecutor, as_completed
+from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
@@ -37,11 +37,12 @@ def do(job: Job, work: Callable[..., Stats], pieces: Sequence[Piece], unit: str)
 
 
 class Pool:
-    """The worker processes of a stage that has several kinds of pieces. They start with the first pieces that read `BIG` input."""
+    """The workers of a stage that has several kinds of pieces: processes, or those of a cluster. They start with the first pieces that read
+    `BIG` input."""
 
     def __init__(self, job: Job):
         self.job = job
-        self.executor: ProcessPoolExecutor | None = None
+        self.executor: Executor | None = None
 
     def __enter__(self) -> Pool:
         return self
@@ -71,6 +72,9 @@ class Pool:
 
     def _start(self, todo: Sequence[Piece]) -> None:
         if self.executor or self.job.resources.workers == 1 or sum(piece.bytes for piece in todo) < BIG:
+            return
+        if self.job.cluster:
+            self.executor = self.job.cluster(self.job.resources.pool)
             return
         # spawned, not forked: the flow process has threads, and a forked copy of a locked lock stays locked. Even where memory
         # allows but one: what a worker leaves in memory goes with it, and this process stays small for the stages to come

@@ -15,8 +15,10 @@ import importlib.metadata
 import json
 import os
 import shutil
+import socket
 import sys
 from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import Executor
 from dataclasses import dataclass, field
 from functools import cache
 from pathlib import Path
@@ -43,6 +45,15 @@ class Resources(BaseModel):
 
     workers: int = Field(
         default=0, ge=0, le=1024, description="Processes for data stages; 0: one a core; 1: none beside the flow's own"
+    )
+    runner: Literal["processes", "ray"] = Field(
+        default="processes",
+        description="Who does the pieces of data stages: processes of this machine, or a Ray cluster that sees store and raw files at the "
+        "same paths (needs hanlin[ray]); `workers` are then the pieces under way at a time",
+    )
+    ray_address: str = Field(
+        default="",
+        description="Of a Ray cluster, such as ray://head:10001; empty: one on this machine, for the length of a stage",
     )
     threads: int = Field(default=0, ge=0, le=1024, description="Threads for DuckDB and for torch; 0: one a core")
     memory_gb: float = Field(
@@ -135,6 +146,9 @@ class Job:
     shards: dict[str, dict[str, Any]] = field(default_factory=dict)  # filled by `collect`, kept in the record
     reused: set[str] = field(default_factory=set)  # keys of shards that an earlier artifact had
     built: set[str] = field(default_factory=set)  # keys of shards that were nowhere
+    cluster: Callable[[int], Executor] | None = (
+        None  # workers beyond this machine, given how many this machine would have; None: none
+    )
     slot: Callable[[], contextlib.AbstractContextManager[None]] = contextlib.nullcontext  # its turn on a device, where runs queue
 
     def __post_init__(self) -> None:
@@ -177,7 +191,7 @@ class Job:
 @contextlib.contextmanager
 def fresh(home: Path) -> Iterator[Path]:
     """A folder that appears at `home` whole or not at all: written beside it, then renamed."""
-    draft = home.with_name(f"{home.name}.{os.getpid()}.draft")
+    draft = home.with_name(f"{home.name}.{socket.gethostname()}.{os.getpid()}.draft")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
     try:

@@ -199,12 +199,12 @@ class Store:
         path = self.root / "tags" / f"{name}.json"
         with self.lease(f"tag-{name.replace('/', '-')}"):
             moves = self.tags().get(name, [])
+            if moves and moves[-1]["key"] == record.key:
+                return
             if seen is not None and moves != seen:
                 raise Moved(
                     f"{name} was moved to {moves[-1]['key'][:12] if moves else 'nothing'} by somebody else in the meantime"
                 )
-            if moves and moves[-1]["key"] == record.key:
-                return
             move = {"key": record.key, "digest": record.digest, "stage": record.stage, "at": time.time(), "by": getpass.getuser()}
             _write_whole(path, json.dumps([*moves, move | {"why": why} | facts], indent=1, ensure_ascii=False))
 

@@ -137,7 +137,8 @@ def test_a_killed_build_is_taken_over_at_once_and_keeps_its_shards(store):
     assert 0 < built.record.stats["timing"]["built"] <= 47
 
 
-def test_a_lease_of_a_silent_host_is_taken_over_and_its_holder_notices(tmp_path):
+def test_a_lease_of_a_silent_host_is_taken_over_and_its_holder_notices(tmp_path, monkeypatch):
+    monkeypatch.setattr(lease, "BEATS", 0)  # seconds that it is watched for before
     path = tmp_path / "lease"
     now = {"token": "theirs", "host": "elsewhere", "pid": 1, "alive": time.time()}
     path.write_text(json.dumps(now))
