@@ -432,6 +432,10 @@ def _unserved(sources: dict[str, dict[str, Any]], flow: Flow, data: dict[str, An
         problems.append(
             f"base.extend: new tokens are learned from texts, and no source has one; give one of {', '.join(MAKES)} to a source"
         )
+    if flow == "finetune" and isinstance(base, dict) and base.get("start") and "sft" not in used:
+        problems.append(
+            "base.start: only fine-tuning on rows with use: [sft] goes on from an earlier run; give a source that use, or leave it out"
+        )
     if flow == "pipeline" and not used & {"prompts", "pairs"}:
         problems.append("sources: none has use: [prompts] or use: [pairs], one of which DPO reads; add it to a source")
     if problems:

@@ -130,7 +130,7 @@ def test_models_are_scored_on_what_they_write(model: Path, tmp_path: Path, monke
 
 def recipe(**changed: Any) -> dict[str, Any]:
     sources = {"duie": {"format": "triples", "path": "triples/*.json", "use": ["extract"]}}
-    return {"name": "ie", "base": {"pretrain": True}, "sources": sources | changed.pop("sources", {}), **changed}
+    return {"name": "ie", "base": {"pretrain": True}, "sources": sources | changed.pop("sources", {})} | changed
 
 
 def test_a_recipe_says_what_triples_are_for() -> None:
