@@ -20,7 +20,7 @@ import torch
 from benchmarks.bench import close, playground, stages
 from models import data, engine, preference
 from models.generate import load
-from tasks import dpo, reference
+from tasks import dpo
 from tasks.chance import wilson
 from tasks.stage import Resources
 
@@ -38,7 +38,7 @@ def main() -> None:
     with playground() as folder:
         found = {}
         for name, recipe in RECIPES.items():
-            made = stages(given.store or folder / "store", recipe, *HELD_OUT)
+            made = stages(given.store or folder / "store", recipe, *HELD_OUT, until="evaluate")
             found[name] = compared(name, json.loads((made["evaluate"] / "scores.json").read_text("utf-8")))
             if name == "T5":
                 first = first_loss(made, folder / "first")
@@ -94,12 +94,16 @@ def first_loss(made: dict[str, Path], home: Path) -> float:
     """The loss of DPO's first step on the run's own pairs, by the stages themselves, without its SFT part."""
     params = dpo.Params(sft_weight=0.0, log_steps=1, batch_size=16, epochs=0.01, max_length=96, precision="float32")
     inputs = {"model": str(made["sft"] / "model"), "pairs": str(made["rejected"])}
-    job = {"resources": Resources(device="cpu").model_dump(mode="json"), "inputs": inputs, "scratch": str(home / "scratch")}
-    for stage, chosen in (("reference", reference.Params.of(params)), ("dpo", params)):
+    job: dict[str, Any] = {
+        "resources": Resources(device="cpu").model_dump(mode="json"),
+        "inputs": inputs,
+        "scratch": str(home / "scratch"),
+    }
+    job["params"] = params.model_dump(mode="json")
+    for stage in ("reference", "dpo"):
         out = home / stage
         out.mkdir(parents=True)
-        described = {"stage": stage, "params": params.model_dump(mode="json") | chosen.model_dump(mode="json"), "out": str(out)}
-        engine.run(job | described, lambda event, **fields: None)
+        engine.run(job | {"stage": stage, "out": str(out)}, lambda event, **fields: None)
         inputs["reference"] = str(out)
     log = (home / "dpo" / "log.jsonl").read_text("utf-8").splitlines()
     return next(row["loss"] for row in map(json.loads, log) if "loss" in row)

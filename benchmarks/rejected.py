@@ -12,9 +12,11 @@ import argparse
 import contextlib
 import io
 import json
+import math
 import random
 import subprocess
 import sys
+import tempfile
 import time
 from itertools import islice
 from pathlib import Path
@@ -24,11 +26,12 @@ import torch
 
 from benchmarks.bench import close, playground, stages
 from models import generate, template
-from models.generate import Sampling, answer, device_of, has_bf16, load
+from models.generate import Sampling, answer, context_of, device_of, has_bf16, load
 from tasks.rejected import Params
 from tasks.rows import read
 
 FASTER = 8.0
+WAYS = ("one by one", "batches")
 
 
 def main() -> None:
@@ -46,26 +49,27 @@ def main() -> None:
     given = options.parse_args()
     with playground() as folder:
         made = stages(given.store or folder / "store", given.recipe, *given.set, until="sft")
-        model, rows = made["sft"], made["split"]
+        device = device_of(given.device)
+        model, tokenizer = load(made["sft"], device)
+        if has_bf16(device):
+            model = model.to(torch.bfloat16)
+        turns = asked(made["split"], model, tokenizer, given.prompts, given.tokens)
         prompts = folder / "prompts.jsonl"
-        prompts.write_text(
-            "".join(json.dumps({"messages": turns}, ensure_ascii=False) + "\n" for turns in asked(rows, given.prompts))
-        )
-        job = {"model": str(model), "prompts": str(prompts), "temperatures": [1.0], "top_p": 0.95, "max_new_tokens": given.tokens}
-        job |= {"batch": given.batch, "seed": 1, "device": given.device}
+        prompts.write_text("".join(json.dumps({"messages": one}, ensure_ascii=False) + "\n" for one in turns), "utf-8")
+        job = {"model": str(made["sft"]), "prompts": str(prompts), "temperatures": [1.0], "top_p": 0.95}
+        job |= {"max_new_tokens": given.tokens, "batch": given.batch, "seed": 1, "device": given.device}
 
-        pace = speed(job, folder, given.alone, given.repeats)
-        ratio = pace["batches"] / pace["one by one"]
+        pace, busy = speed(job, model, tokenizer, turns, folder, given.alone, given.repeats)
         lost, kept, same = kills(job, folder, given.kills)
-    print(
-        f"{given.kills} kills: {lost} of {kept} reported batches lost; the answers are {'' if same else 'not '}those of a straight run"
-    )
+    print(f"{given.kills} kills: {lost} of {kept} reported batches lost; answers {'as' if same else 'not as'} in a straight run")
+    figure = pace["batches"] / pace["one by one"]
     close(
         "rejected",
-        round(ratio, 2),
+        round(figure, 2),
         "× the answers/s of one-by-one generate",
         f"≥ {FASTER:g}, and a kill loses no finished batch",
-        ratio >= FASTER and lost == 0 and same,
+        figure >= FASTER and lost == 0 and same,
+        by_processor_time=round(busy["one by one"] / busy["batches"], 2),
         answers_per_second={way: round(value, 2) for way, value in pace.items()},
         batch=given.batch,
         batches_lost=lost,
@@ -73,41 +77,46 @@ def main() -> None:
     )
 
 
-def asked(rows: Path, limit: int) -> list[list[dict[str, str]]]:
-    """The first conversations of the split that DPO's prompts come from, without their last answer."""
-    paths = [
-        path for side in ("valid", "train") for use in ("prompts", "sft") if (path := rows / use / f"{side}.parquet").exists()
-    ]
-    return [row["messages"][:-1] for row in islice(read(paths), limit)]
+def asked(rows: Path, model: Any, tokenizer: Any, limit: int, tokens: int) -> list[list[dict[str, str]]]:
+    """The first conversations of the split that leave room for an answer, without their last one."""
+    uses = [rows / use / f"{side}.parquet" for side in ("valid", "train") for use in ("prompts", "sft")]
+    turns = [row["messages"][:-1] for row in islice(read([path for path in uses if path.exists()]), 4 * limit)]
+    ids = template.encode(tokenizer, turns, reply=True)
+    return [one for one, (found, _) in zip(turns, ids, strict=True) if len(found) + tokens <= context_of(model)][:limit]
 
 
-def speed(job: dict[str, Any], folder: Path, alone: int, repeats: int) -> dict[str, float]:
-    """Answers a second each way, loading aside."""
-    device = device_of(job["device"])
-    model, tokenizer = load(Path(job["model"]), device)
-    if has_bf16(device):
-        model = model.to(torch.bfloat16)
-    with Path(job["prompts"]).open(encoding="utf-8") as lines:
-        ids = [found for found, _ in template.encode(tokenizer, [json.loads(line)["messages"] for line in lines], reply=True)]
+def speed(
+    job: dict[str, Any], model: Any, tokenizer: Any, turns: list[list[dict[str, str]]], folder: Path, alone: int, repeats: int
+) -> tuple[dict[str, float], dict[str, float]]:
+    """Each way's answers a second, and its processor seconds an answer. Loading the model counts for the batches, as in the stage."""
+    ids = [found for found, _ in template.encode(tokenizer, turns, reply=True)]
     some = sorted(ids, key=len)[:: max(1, len(ids) // alone)]  # of every length, so that their mean stands for all
     sampling = Sampling(job["max_new_tokens"], job["temperatures"][0], job["top_p"])
-    best: dict[str, float] = {}
-    stops = 0.0
-    for number in range(repeats):
-        started = time.perf_counter()
-        said = [answer(model, tokenizer, [one], sampling, seed)[0] for seed, one in enumerate(some)]
-        took = {"one by one": (time.perf_counter() - started) / len(some)}
-        stops = sum(one.end == "stop" for one in said) / len(said)
-        started = time.perf_counter()
+    wall, busy = dict.fromkeys(WAYS, math.inf), dict.fromkeys(WAYS, math.inf)
+
+    def one_by_one() -> list[str]:
+        return [answer(model, tokenizer, [one], sampling, seed)[0].end for seed, one in enumerate(some)]
+
+    def in_batches() -> list[str]:
+        out = Path(tempfile.mkdtemp(dir=folder))
         with contextlib.redirect_stdout(io.StringIO()):
-            generate.work(job | {"out": str(folder / f"speed{number}")})
-        took["batches"] = (time.perf_counter() - started) / len(ids)  # loading the model included: the stage does so too
-        best = {way: min(seconds, best.get(way, seconds)) for way, seconds in took.items()}
-    words = f"{model.num_parameters() / 1e6:.1f} M parameters, {model.dtype}, {torch.get_num_threads()} threads"
-    print(f"{words}; {len(ids)} prompts, {stops:.0%} of the answers end by themselves")
-    for way, seconds in best.items():
-        print(f"{way:<12} {1 / seconds:8.2f} answers/s", flush=True)
-    return {way: 1 / seconds for way, seconds in best.items()}
+            generate.work(job | {"out": str(out)})
+        return [json.loads(line)["end"] for path in finished(out) for line in path.open(encoding="utf-8")]
+
+    ends: list[str] = []
+    for _ in range(repeats):
+        for way, work in zip(WAYS, (one_by_one, in_batches), strict=True):
+            started, used = time.perf_counter(), time.process_time()
+            ends = work()
+            wall[way] = min(wall[way], (time.perf_counter() - started) / len(ends))
+            busy[way] = min(busy[way], (time.process_time() - used) / len(ends))
+    stopped = sum(end == "stop" for end in ends) / len(ends)
+    print(
+        f"{model.num_parameters() / 1e6:.1f} M parameters, {model.dtype}; {len(ids)} prompts, {stopped:.0%} of the answers end by themselves"
+    )
+    for way in WAYS:
+        print(f"{way:<12} {1 / wall[way]:8.2f} answers/s, {1e3 * busy[way]:8.1f} ms of processor an answer", flush=True)
+    return {way: 1 / seconds for way, seconds in wall.items()}, busy
 
 
 def kills(job: dict[str, Any], folder: Path, wanted: int) -> tuple[int, int, bool]:
