@@ -36,10 +36,12 @@ from transformers import (
     PreTrainedModel,
     PreTrainedTokenizerBase,
 )
+from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils import logging
 
 from models import retnet, template  # noqa: F401  retnet: its classes must be known when a model is loaded
 
+COMPACT = 16  # tokens after which answers that have ended leave the batch
 SHARED = 1e9  # arithmetic of one step (operations) from which several threads are worth it
 
 
@@ -169,11 +171,43 @@ def answer(
         mask[row, width - len(prompts[number]) :] = 1
     torch.manual_seed(seed)
     with torch.inference_mode(), threads(model, len(fitting)):
-        made = model.generate(ids, attention_mask=mask, generation_config=config)
-    made = made[:, 1 if model.config.is_encoder_decoder else width :].tolist()  # without the start, or the prompt
+        made = _written(model, ids, mask, config)
     for number, tokens in zip(fitting, made, strict=True):
         answers[number] = Answer.of(tokenizer, tokens, config.eos_token_id)
     return answers
+
+
+def _written(model: PreTrainedModel, ids: torch.Tensor, mask: torch.Tensor, config: GenerationConfig) -> list[list[int]]:
+    """The tokens after each prompt, to its stop token (and padding) or to the limit; ids and mask (rows, width).
+
+    Every few tokens the answers that have ended leave the batch, with their part of the cache: otherwise all wait for the longest.
+    """
+    inputs: dict[str, Any] = {"attention_mask": mask}
+    name = "input_ids"
+    if model.config.is_encoder_decoder:
+        name, inputs["encoder_outputs"] = "decoder_input_ids", model.get_encoder()(input_ids=ids, attention_mask=mask)
+        ids = ids.new_full((len(ids), 1), config.decoder_start_token_id)
+    config.return_dict_in_generate = True  # for its cache
+    stops = ids.new_tensor(config.eos_token_id)
+    written: list[list[int]] = [[] for _ in ids]
+    rows, left = torch.arange(len(ids), device=ids.device), config.max_new_tokens
+    while left and len(rows):
+        config.max_new_tokens = min(COMPACT, left) if len(rows) > 1 else left
+        made = model.generate(**{name: ids}, **inputs, generation_config=config)
+        new = made.sequences[:, ids.size(1) :]
+        for row, tokens in zip(rows.tolist(), new.tolist(), strict=True):
+            written[row] += tokens
+        left -= new.size(1)
+        going = (~torch.isin(new, stops).any(1)).nonzero()[:, 0]
+        rows, ids = rows[going], made.sequences[going]
+        inputs["past_key_values"] = made.past_key_values
+        made.past_key_values.batch_select_indices(going)
+        inputs["attention_mask"] = inputs["attention_mask"][going]
+        if "encoder_outputs" in inputs:
+            inputs["encoder_outputs"] = BaseModelOutput(inputs["encoder_outputs"].last_hidden_state[going])
+        else:
+            inputs["attention_mask"] = torch.cat([inputs["attention_mask"], torch.ones_like(new[going])], 1)
+    return written
 
 
 @contextlib.contextmanager

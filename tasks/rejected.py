@@ -58,7 +58,7 @@ class Params(Identity):
 
 @stage(
     "rejected",
-    version=1,
+    version=2,
     title="Preference pairs from the model's own answers",
     params=Params,
     tools=("torch", "transformers"),

@@ -136,6 +136,7 @@ def test_experts_share_the_work_and_the_log_says_so(folders: dict[str, Path], tm
     result, _ = run(job(folders, tmp_path, steps=12, preset="tiny-moe"))
     assert result is not None
     rows = [row for row in log(tmp_path) if "eval_loss" in row]
+    assert all(0.99 < row["eval_balance"] < row["eval_busiest_expert"] for row in rows)
     assert all(1.0 <= row["eval_busiest_expert"] < 4.0 for row in rows)  # eight experts: 8 would be one that does it all
     use = torch.tensor(result["expert_use"])
     assert use.shape == (4, 8)

@@ -66,6 +66,18 @@ def test_padding_changes_no_answer(home, knows):
         assert together == [answer(model, tokenizer, [one], Sampling(24))[0] for one in prompts]
 
 
+@pytest.mark.parametrize("compact", [1, 3])
+def test_answers_that_have_ended_leave_the_batch_and_change_no_other(knows, monkeypatch, compact):
+    model, tokenizer = knows
+    prompts = [prompt(tokenizer, place) for place in tiny.PLACES]
+    alone = [answer(model, tokenizer, [one], Sampling(48))[0] for one in prompts]
+    rows, plain = [], model.generate
+    monkeypatch.setattr(model, "generate", lambda **inputs: rows.append(len(inputs["input_ids"])) or plain(**inputs))
+    monkeypatch.setattr(generate, "COMPACT", compact)
+    assert answer(model, tokenizer, prompts, Sampling(48)) == alone
+    assert rows[0] == len(prompts) and len(set(rows)) > 2 and rows == sorted(rows, reverse=True)
+
+
 def test_sampling_follows_its_seed(home):
     model, tokenizer = generate.load(home / "random", CPU)
     ask = [prompt(tokenizer, "石桥镇")]

@@ -86,6 +86,7 @@ def test_experts_add_their_balance_in_training_alone() -> None:
     model.eval()
     torch.testing.assert_close(model(input_ids=ids, labels=ids) / (2 * 31), mean)
     assert model.expert_use.shape == (4, 8)
+    assert model.balance.item() == pytest.approx(even.item(), rel=1e-3)
     torch.testing.assert_close(model.expert_use.sum(1), torch.ones(4))
 
 
