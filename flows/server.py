@@ -25,7 +25,7 @@ from flows import profile
 from tasks.child import supervised
 
 DEFAULT = "http://127.0.0.1:4200/api"  # where `prefect server start` listens
-PATIENCE = 90.0  # seconds for a new server to answer; a first start migrates its database
+PATIENCE = 300.0  # seconds for a new server to answer; a first start migrates its database, and the machine may be busy
 _own: list[str] = []  # API address of our own server, while there is one
 
 
