@@ -90,7 +90,7 @@ class Service:
     def __init__(self, name: str, image: Replay, moved: dict[str, str], *more: str):
         given = compose(profiles="server,cpu")["services"][name]
         self.image, self.log = image, image.root / f"{name}.log"
-        env = {key: value or "" for key, value in given["environment"].items()}
+        env = {key: image.inside(value or "") for key, value in given["environment"].items()}
         for old, new in moved.items():
             env = {key: value.replace(old, new) for key, value in env.items()}
         port = moved["server:4200"].rpartition(":")[2]
