@@ -134,7 +134,8 @@ def train(
         shutil.rmtree(home / "scratch")
         (home / "done").touch()
     said = result(home)
-    return said | {"wall": said["seconds_per_step"] * said["steps"] / said["tokens"], "cpu": cpu(home) / said["tokens"]}
+    each = said["tokens"] / said["steps"]
+    return said | {"wall": said["seconds_per_step"] / each, "cpu": cpu(home) / (said["steps"] - said["resumed_from"]) / each}
 
 
 # the corpus
