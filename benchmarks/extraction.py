@@ -1,6 +1,6 @@
 """Extraction against WikiExtractor 3.1: raw XML megabytes per second of CPU, with the same number of processes.
 
-    python -m benchmarks.extraction [--size 700MB] [--repeat 100] [--processes 2] [--rounds 2] [DUMP …]
+    python -m benchmarks.extraction [--size 700MB] [--repeat 200] [--processes 2] [--rounds 2] [DUMP …]
 
 On a sample dump (`--size` of all files; 700MB makes 330 MB of wiki XML), on each real fragment below HANLIN_REAL_DATA with its pages repeated under
 new titles to `--repeat` MB, or on the dumps that are named. Both get the same file on disk, a multistream bz2, and run in turn.
@@ -72,7 +72,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("dumps", type=Path, nargs="*")
     parser.add_argument("--size", default="700MB", help="of the sample corpus; its dump is about half of it")
-    parser.add_argument("--repeat", type=int, default=100, help="MB that each real fragment is repeated to")
+    parser.add_argument("--repeat", type=int, default=200, help="MB that each real fragment is repeated to")
     parser.add_argument("--processes", type=int, default=2)
     parser.add_argument("--rounds", type=int, default=2)
     arguments = parser.parse_args()
