@@ -26,7 +26,7 @@ extends: tiny
 name: grown
 raw: {raw}
 evaluate: {{max_questions: 200, max_documents: 64, max_prompts: 16}}
-resources: {{checkpoint_steps: 4}}
+resources: {{checkpoint_steps: 4, threads: 1}}
 gate: {{min_stop_rate: 0, max_repetition: 1, max_empty: 1}}   # a model of this size does not speak yet
 """
 WORSE = ["sft.learning_rate=0.3"]
