@@ -36,6 +36,7 @@ from tasks.text import script
         ("皇后在后面，以後再說", "皇后在后面，以后再说"),
         ("畢昇與洪昇", "毕昇与洪昇"),
         ("『史記』", "‘史记’"),
+        ("乾瞭解", "干了解"),
     ],
 )
 def test_simplify(traditional: str, simplified: str) -> None:

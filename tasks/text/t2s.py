@@ -76,12 +76,16 @@ def convert(text: str) -> str:
 
 
 def changed(text: str) -> float:
-    """Share of the ideographs of a text that are others in simplified Chinese, each by itself: 0 to 1."""
+    """Share of the ideographs of a text that are others in simplified Chinese, 0 to 1; in a long one each is judged by itself."""
     import numpy as np
 
     _, kinds = _look(text)
     han = np.count_nonzero(kinds & _HAN)
-    return float(np.count_nonzero(kinds & _CHANGED) / han) if han else 0.0
+    if len(text) < _SHORT:
+        differ = sum(before != after for before, after in zip(text, opencc()(text), strict=False))
+    else:
+        differ = int(np.count_nonzero(kinds & _CHANGED))
+    return float(differ / han) if han else 0.0
 
 
 def _further(match: re.Match[str]) -> str:
