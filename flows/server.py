@@ -117,7 +117,7 @@ def report_link(key: str, page: Path) -> str:
     path = f"/hanlin/reports/{key}"
     request = urllib.request.Request(f"{(PREFECT_API_URL.value() or '').removesuffix('/api')}{path}", method="HEAD")
     if both := PREFECT_API_AUTH_STRING.value():
-        request.add_header("Authorization", f"Basic {base64.b64encode(both.get_secret_value().encode()).decode()}")
+        request.add_header("Authorization", f"Basic {base64.b64encode(both.encode()).decode()}")
     with contextlib.suppress(OSError, ValueError), urllib.request.urlopen(request, timeout=5):
         return path
     return page.as_uri()

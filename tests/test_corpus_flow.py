@@ -55,7 +55,7 @@ class World:
         assert recipes.check(data, "corpus") == []
         return Recipe.model_validate(data | {"dedup": {"threshold": 1.0}})
 
-    def run(self, accept: list[str] | None = None, **contract: Any) -> Any:
+    def run(self, accept: tuple[str, ...] = (), **contract: Any) -> Any:
         """The flow run's final state."""
         return corpus(self.recipe(**contract), accept=accept, return_state=True)
 
@@ -168,7 +168,7 @@ def test_fail_keeps_what_was_built_and_says_how_to_accept_it(changed: World) -> 
         assert changed.note()["refused"] == ["ingest-chat"]
     steps = {step.name: step.status for step in plan(graph(changed.recipe(), "corpus"), changed.store)}
     assert steps["ingest-chat"] == "HIT"
-    accepted = changed.run(accept=["ingest-chat"], on_breach="fail")
+    accepted = changed.run(accept=("ingest-chat",), on_breach="fail")
     assert accepted.is_completed() and accepted.result()["ingest-chat"]["reused"]
     assert changed.note()["accepted"] == {"ingest-chat": "accepted at the start of the run"}
 

@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 import torch
+import transformers
 
 from models import generate, template
 from models.chat import Spoken, chat
@@ -114,7 +115,7 @@ def test_what_is_lost_is_made_again_the_same_and_nothing_else(home, tmp_path, ca
 
 def test_every_prompt_is_answered_at_every_temperature(home, tmp_path):
     out = tmp_path / "answers"
-    assert generate.work(job(home, out)) == {"answers": 18}
+    assert generate.work(job(home, out)) == {"answers": 18, "engine": f"transformers {transformers.__version__}"}
     rows = [json.loads(line) for path in out.iterdir() for line in path.open()]
     assert sorted((row["prompt"], row["temperature"]) for row in rows) == [(n, t) for n in range(9) for t in (0.0, 1.0)]
     by_prompt = {row["prompt"]: row for row in rows if row["temperature"] == 0}
