@@ -75,11 +75,13 @@ RECORDS: dict[str, list[dict[str, Any]]] = {
     ],
     "text": [{"id": "1", "url": "u", "title": "题", "text": "题\n\n正文。"}, {"title": "诗", "paragraphs": ["一", "二"]}],
     "medical": [{"department": "内科", "title": "头痛", "ask": '头痛,"怎么"\n办', "answer": "多休息"}],
+    "cmedqa": [{"ans_id": "5", "question_id": "1", "content": "多休息"}],  # its questions: `BESIDE`
     "exam": [{"id": "0", "question": "问", "A": "甲", "B": "乙", "C": "丙", "D": "丁", "answer": "A"}],
     "zhihu": [
         {"INSTRUCTION": "问", "RESPONSE": "答", "SOURCE": "Zhihu", "METADATA": '{"question_id": 3.0, "upvotes": "赞同 1.2 万"}'}
     ],
 }
+BESIDE = {"cmedqa": ("question.csv", "question_id,content\n1,头痛怎么办\n")}  # a file that a format needs in its folder
 WIKITEXT = (
     "{{NoteTA|G1=IT|1=zh-hans:信息;zh-hant:資訊}}'''数学'''（英語：{{lang|en|math}}）是-{zh-hans:研究;zh-hant:研討}-数量的学科"
     "<ref name=a>注</ref>。\n"
@@ -153,7 +155,7 @@ def made(rng: random.Random, name: str) -> tuple[str, bytes]:
     rows = [_record(rng, name) for _ in range(rng.randrange(1, 25))]
     if name == "zhihu":
         return ".parquet", _parquet(rng, rows)
-    if name in ("medical", "exam"):
+    if name in ("medical", "exam", "cmedqa"):
         return ".csv", _csv(rng, rows, ",")
     kind = rng.random()
     if kind < 0.1:
