@@ -88,7 +88,7 @@ def recipe(folder: Path, **changed: Any) -> Recipe:
             "keep_state": True,
         },
         "evaluate": {"max_new_tokens": 8, "max_prompts": 4},
-        "resources": {"threads": 1, "workers": 1, "device": "cpu", "memory_gb": 1},
+        "resources": {"threads": 1, "workers": 1, "device": "cpu", "memory_gb": 4},
     }
     data = recipes._over(data, changed)
     assert recipes.check(data) == []
