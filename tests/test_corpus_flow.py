@@ -210,14 +210,21 @@ class Pausing:
         self.state = run_flow(corpus, flow_run=flow_run, parameters={"recipe": recipe}, return_type="state")
 
     def paused(self) -> Any:
-        """The flow run, once it waits."""
+        """The flow run, once it waits and its form is there: Prefect saves that after the state, its description last."""
         with get_client(sync_client=True) as client:
-            while self.thread.is_alive():
+            until = time.monotonic() + 120
+            while self.thread.is_alive() and time.monotonic() < until:
                 for run in client.read_flow_runs():
-                    if run.state and run.state.type == StateType.PAUSED and run.state.state_details.run_input_keyset:
+                    keys = run.state and run.state.type == StateType.PAUSED and run.state.state_details.run_input_keyset
+                    if keys and keys["description"] in self.saved(client, run.id):
                         return run
                 time.sleep(0.05)
-        raise AssertionError(f"the run ended without a pause: {self.state}")
+        raise AssertionError(f"the run has not paused: {self.state}")
+
+    @staticmethod
+    def saved(client: Any, run: Any) -> set[str]:
+        found = client.request("POST", "/flow_runs/{id}/input/filter", path_params={"id": run}, json={"prefix": "paused", "limit": 9})
+        return {entry["key"] for entry in found.json()}
 
     def ended(self) -> Any:
         self.thread.join(60)

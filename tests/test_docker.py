@@ -6,6 +6,7 @@ import json
 import os
 import re
 import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from tests.test_readme import parsed
 ROOT = Path(__file__).parent.parent
 DOCKER = ROOT / "docker"
 STAGES = parse((DOCKER / "Dockerfile").read_text("utf-8"))
+BIN = Path(sys.executable).parent  # the linter and Compose are wheels: their commands lie beside this Python's
 SECRETS = {"HANLIN_PASSWORD": "secret", "POSTGRES_PASSWORD": "word"}
 
 
@@ -24,7 +26,7 @@ def compose(*files: str, profiles: str, env: dict[str, str] = SECRETS, code: int
     """What Compose makes of our files; its message where it refuses them."""
     named = [word for file in files or ("compose.yaml",) for word in ("--file", file)]
     done = subprocess.run(
-        ["docker-compose", *named, "--env-file", os.devnull, "config", "--format", "json"],
+        [BIN / "docker-compose", *named, "--env-file", os.devnull, "config", "--format", "json"],
         cwd=DOCKER,
         env={"PATH": os.environ["PATH"], "HOME": os.environ["HOME"], "COMPOSE_PROFILES": profiles, **env},
         capture_output=True,
@@ -36,7 +38,7 @@ def compose(*files: str, profiles: str, env: dict[str, str] = SECRETS, code: int
 
 
 def test_the_dockerfile_passes_the_linter():
-    done = subprocess.run(["hadolint", str(DOCKER / "Dockerfile")], capture_output=True, text=True, check=False)
+    done = subprocess.run([BIN / "hadolint", DOCKER / "Dockerfile"], capture_output=True, text=True, check=False)
     assert done.returncode == 0 and not done.stdout, done.stdout + done.stderr
 
 
