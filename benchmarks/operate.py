@@ -71,7 +71,9 @@ class Operator:
     def start(self, name: str, **parameters: Any) -> str:
         """A run of a deployment, as the form's button starts it. Its id."""
         body = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
-        return self.call(f"deployments/{self.deployment(name)}/create_flow_run", body)["id"]
+        answer = self.call(f"deployments/{self.deployment(name)}/create_flow_run", body)
+        assert "id" in answer, answer
+        return answer["id"]
 
     def run(self, run: str) -> dict[str, Any]:
         return self.call(f"flow_runs/{run}")
