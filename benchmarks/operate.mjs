@@ -24,12 +24,25 @@ const commands = {
   // one more item of the first list
   async add({ value }) {
     await page.getByRole('button', { name: 'Add item' }).first().click();
-    const field = page.locator('main, body').locator('textarea, input[type=text]').filter({ visible: true });
-    await field.nth(1).fill(value);
+    await page.locator('textarea').filter({ visible: true }).first().fill(value);
   },
   async click({ button, name }) {
     await page.getByRole('button', { name: button }).first().click();
     return shot(name);
+  },
+  // an entry of the menu of a page, and the question that it asks, answered
+  async menu({ entry, name }) {
+    await page.locator('button:has(svg.lucide-ellipsis-vertical)').first().click();
+    await page.getByRole('menuitem', { name: entry }).click();
+    return shot(name);
+  },
+  async confirm({ button, name }) {
+    await page.getByRole('dialog').or(page.getByRole('alertdialog')).getByRole('button', { name: button }).first().click();
+    return shot(name);
+  },
+  // a page that is left open draws on and on, at the cost of what it shows
+  async leave() {
+    await page.goto('about:blank');
   },
   async follow({ link, name }) {
     const target = page.getByRole('link', { name: link }).first();

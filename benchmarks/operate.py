@@ -19,6 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.bench import ROOT, close, playground
+from tasks import sample
 from tasks.store import Store
 
 LIVE = ("SCHEDULED", "PENDING", "RUNNING", "CANCELLING")
@@ -28,17 +29,17 @@ OFTEN = ["resources.checkpoint_steps=2"]  # of 40 steps: early enough to be inte
 class Operator:
     """`hanlin up` in a folder of its own, and the API as the UI talks to it."""
 
-    def __init__(self, folder: Path, port: int, **env: str):
+    def __init__(self, folder: Path, port: int, *options: str, **env: str):
         self.folder, self.address = folder, f"http://127.0.0.1:{port}"
         self.store = Store(folder / "store")
         homes = {"PREFECT_HOME": str(folder / "prefect"), "HANLIN_STORE": str(self.store.root), "PYTHONPATH": str(ROOT)}
         self.env = {k: v for k, v in os.environ.items() if k != "PREFECT_API_URL"} | homes | env
-        self.port, self.shots = port, folder
+        self.port, self.shots, self.options = port, folder, options
         self.process: subprocess.Popen[bytes] | None = None
 
     def __enter__(self) -> Operator:
         self.folder.mkdir(parents=True, exist_ok=True)
-        command = [sys.executable, "-m", "flows.cli", "up", "--port", str(self.port)]
+        command = [sys.executable, "-m", "flows.cli", "up", "--port", str(self.port), *self.options]
         self.said = self.folder / "up.out"
         with self.said.open("wb") as said:
             self.process = subprocess.Popen(command, cwd=self.folder, env=self.env, stdout=said, stderr=subprocess.STDOUT)
@@ -141,6 +142,24 @@ def cmdline(pid: int) -> bytes:
         return b""
 
 
+@contextlib.contextmanager
+def machine(operator: Operator) -> Iterator[subprocess.Popen[bytes]]:
+    """A worker as on a machine of its own; with it, all that it started is gone at once, as when the power fails."""
+    env = operator.env | {"PREFECT_API_URL": f"{operator.address}/api"}
+    said = (operator.folder / "worker.out").open("ab")
+    worker = subprocess.Popen([sys.executable, "-m", "flows.cli", "worker"], env=env, stdout=said, stderr=subprocess.STDOUT)
+    try:
+        yield worker
+    finally:
+        doomed = [worker.pid]
+        for pid in doomed:
+            doomed += children(pid, "")
+        for pid in doomed:
+            with contextlib.suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        worker.wait()
+
+
 def children(parent: int, text: str) -> list[int]:
     found = []
     for pid in pids():
@@ -194,6 +213,63 @@ def cancel(operator: Operator) -> dict[str, Any]:
         "ok": gone <= 10 and cancelled["type"] == "CANCELLED" and ended["state"]["type"] == "COMPLETED" and resumed > 0,
         "seconds": round(gone, 1),
         "resumed_from_step": resumed,
+    }
+
+
+def lost(operator: Operator) -> dict[str, Any]:
+    """A worker's machine dies in the middle of pretraining: the run is Crashed and its place at the device free within minutes, and goes on
+    when the machine is back."""
+
+    def places() -> int:
+        return sum(limit["active_slots"] for limit in other.call("v2/concurrency_limits/filter", {}))
+
+    with Operator(operator.folder / "lost", operator.port + 2, "--no-worker", HANLIN_DEVICES="cpu") as other:
+        with machine(other):
+            run = other.start("pipeline", recipe="tiny", changes=OFTEN, until="pretrain")
+            other.in_training(run)
+            held = places()
+        began = time.monotonic()
+        wait_for(lambda: not places(), 300)
+        free = time.monotonic() - began
+        wait_for(lambda: other.run(run)["state"]["type"] == "CRASHED", 300)
+        crashed, line = time.monotonic() - began, first_line(other.run(run))
+        with machine(other):
+            ended = other.finish(run)["state"]["type"]
+        resumed = other.record(run, "pretrain")["stats"]["resumed_from"]
+    return {
+        "ok": held == 1 and free <= 120 and crashed <= 240 and ended == "COMPLETED" and resumed > 0,
+        "slot_free_after_seconds": round(free),
+        "crashed_after_seconds": round(crashed),
+        "first_line": line,
+        "resumed_from_step": resumed,
+    }
+
+
+def retry(operator: Operator) -> dict[str, Any]:
+    """A stage fails on a broken file; the file is mended, and Retry in the UI runs that stage and what follows."""
+    raw = operator.folder / "raw"
+    sample.write(raw, sample.Params(size="300KB", seed=5))
+    (broken,) = raw.glob("medical/*.csv")
+    whole = broken.read_bytes()
+    broken.write_bytes(b'{"this": "is no table"}\n')
+    run = operator.start("corpus", recipe="tiny", changes=[f"raw={raw}"])
+    line = first_line(operator.finish(run))
+    before = operator.tasks(run)
+    broken.write_bytes(whole)
+    with browser(operator.address, operator.shots) as tell:
+        tell("open", path=f"/v2/runs/flow-run/{run}", text="Failed", name="12-failed")
+        tell("menu", entry="Retry", name="13-retry")
+        tell("confirm", button="Retry", name="14-retried")
+        tell("leave")
+        wait_for(lambda: operator.run(run)["run_count"] > 1, 120)
+        ended = operator.finish(run)["state"]["type"]
+        tell("open", path=f"/v2/runs/flow-run/{run}", text="Completed", name="15-after-the-retry")
+    again = operator.tasks(run)[len(before) :]
+    done = {name for name, state in before if state == "Completed"}
+    return {
+        "ok": broken.name in line and ended == "COMPLETED" and done == {name for name, state in again if state == "Cached"},
+        "first_line": line,
+        "cached": sorted(done),
     }
 
 
@@ -297,11 +373,14 @@ def page(operator: Operator) -> dict[str, Any]:
         tell("choose", label="recipe", value="tiny")
         tell("add", value="sft.epochs=1")
         tell("click", button="Submit", name="3-started")
-        found = operator.call("flow_runs/filter", {"sort": "EXPECTED_START_TIME_DESC", "limit": 1})[0]
+        wanted = {"deployments": {"id": {"any_": [named]}}, "sort": "EXPECTED_START_TIME_DESC", "limit": 1}
+        wait_for(lambda: operator.call("flow_runs/filter", wanted), 60)
+        found = operator.call("flow_runs/filter", wanted)[0]
         run = found["id"]
         assert found["parameters"]["changes"] == ["sft.epochs=1"], found["parameters"]
         operator.in_training(run)
         tell("open", path=f"/v2/runs/flow-run/{run}", text="Artifacts", name="4-run-while-it-trains")
+        tell("leave")
         ended = operator.finish(run)
         tell("open", path=f"/v2/runs/flow-run/{run}", text="Completed", name="5-run-at-its-end")
         for number, key in ((6, "plan"), (7, "loss-pretrain"), (8, "record-filter"), (9, "figures")):
@@ -318,6 +397,8 @@ def page(operator: Operator) -> dict[str, Any]:
 SCENARIOS: dict[str, Callable[[Operator], dict[str, Any]]] = {
     "kill": kill,
     "cancel": cancel,
+    "lost": lost,
+    "retry": retry,
     "two": two,
     "eight": eight,
     "mistakes": mistakes,

@@ -167,7 +167,7 @@ def _health(params: Params, rows: dict[str, list[dict[str, Any]]], new: dict[str
         bits = sum(row["bits"] for row in new["documents"]) / size
         guess = sum(row["guess"] for row in new["documents"]) / size
         # a loss that is no number compares as false
-        check("guessing", "bits per byte", bits, bits < guess, f"below the {guess:.3f} of guessing tokens")
+        check("guessing", "bits per byte", bits, bits < guess, f"less than the {guess:.3f} of guessing tokens wanted")
     if answers := new["answers"]:
         shares = {name: sum(float(row[name]) for row in answers) / len(answers) for name in ("stopped", "empty", "repetition")}
         least, empty, repeated = params.min_stop_rate, params.max_empty, params.max_repetition

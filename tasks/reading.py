@@ -80,8 +80,8 @@ def by_batch(job: Job, files: Sequence[Path], batches: Batches, work: Work, iden
         said = [str(workers.broken[path]) for path in files if path in workers.broken]
         for line in said:
             job.log(line)
-        count = f"{len(said)} of {len(files)} files" if len(files) > 1 else "the input file"
-        raise ValueError(f"{count} cannot be read (the work on the rest is kept):\n" + "\n".join(said))
+        broken = f"{len(said)} of {len(files)} files cannot be read (the work on the rest is kept): " if len(files) > 1 else ""
+        raise ValueError(broken + "\n".join(said))
     job.progress(Progress(len(files), len(files), "file", {"rows": float(workers.rows)}))
     job.collect(keys)
     return [stats for key in keys if (stats := job.finished(key)) is not None]

@@ -252,8 +252,9 @@ def test_broken_files_do_not_stop_the_others(tmp_path: Path) -> None:
     paths = [good, cut, tmp_path / "empty.xml", tmp_path / "missing.xml", late]
     with pytest.raises(ValueError) as error:
         run(tmp_path, paths)
-    first, *broken = str(error.value).split("\n")
-    assert first == "3 of 5 files cannot be read (the work on the rest is kept):"
+    told, _, listed = str(error.value).partition(": ")
+    assert told == "3 of 5 files cannot be read (the work on the rest is kept)"
+    broken = listed.split("\n")
     assert [line.split(": ")[0] for line in broken] == [str(path) for path in paths[1:4]]
     assert "after 100 whole pages" in broken[0] and "an empty file" in broken[1] and "there is no such file" in broken[2]
 

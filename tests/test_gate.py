@@ -102,7 +102,7 @@ def test_the_first_model_need_only_be_healthy(tmp_path):
     assert verdict["promote"] and verdict["measures"] == [] and "no model in production" in page
     assert not judged(tmp_path, model(1, bits=900), None)[0]["promote"], "no better than guessing"
     broken = judged(tmp_path, model(1, bits=float("nan")), model(1))[0]
-    assert broken["refused"] == ["bits per byte: no number, below the 8.000 of guessing tokens"]
+    assert broken["refused"] == ["bits per byte: no number, less than the 8.000 of guessing tokens wanted"]
     assert not judged(tmp_path, model(1, stopped=0.1), None)[0]["promote"]
     assert judged(tmp_path, model(1, stopped=0.1), None, min_stop_rate=0)[0]["promote"]
 
