@@ -234,6 +234,7 @@ def lost(operator: Operator) -> dict[str, Any]:
         wait_for(lambda: other.run(run)["state"]["type"] == "CRASHED", 300)
         crashed, line = time.monotonic() - began, first_line(other.run(run))
         with machine(other):
+            wait_for(lambda: other.run(run)["run_count"] > 1, 300)
             ended = other.finish(run)["state"]["type"]
         resumed = other.record(run, "pretrain")["stats"]["resumed_from"]
     return {

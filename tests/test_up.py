@@ -17,6 +17,8 @@ from typing import Any
 
 import httpx
 import pytest
+from fastapi import FastAPI, Request, Response
+from fastapi.testclient import TestClient
 
 from flows import corpus, declare, form, pipeline, profile, up, web
 from flows import recipe as recipes
@@ -283,8 +285,6 @@ def test_what_passes_by_itself_is_tried_again_and_nothing_else(cause, again):
 
 
 def test_reports_are_served_and_nothing_else(tmp_path, monkeypatch):
-    from fastapi import FastAPI
-    from fastapi.testclient import TestClient
 
     store, key = Store(tmp_path), "ab" * 32
     store.object(key).mkdir(parents=True)
@@ -350,6 +350,32 @@ class Up:
             assert self.process.poll() is None, self.said.read_text()
             time.sleep(0.5)
         return state
+
+
+@pytest.mark.parametrize(
+    ("refusals", "body", "status", "asked"),
+    [
+        (2, web.REFUSED, 200, 3),  # SQLite was busy, twice
+        (99, web.REFUSED, 503, web.TRIES),  # and stayed so
+        (99, b"starting", 503, 1),  # somebody else's 503
+    ],
+)
+def test_a_request_that_met_another_writer_is_made_again(
+    monkeypatch: pytest.MonkeyPatch, refusals: int, body: bytes, status: int, asked: int
+) -> None:
+    monkeypatch.setattr(web.random, "uniform", lambda low, high: 0.0)
+    heard: list[bytes] = []
+    app = FastAPI()
+
+    @app.post("/run")
+    async def run(request: Request) -> Response:
+        heard.append(await request.body())
+        return Response(body, 503) if len(heard) <= refusals else Response(b"made " + heard[-1], 200)
+
+    app.add_middleware(web.Again)
+    answer = TestClient(app).post("/run", content=b"x" * 200_000)
+    assert answer.status_code == status and heard == [b"x" * 200_000] * asked
+    assert answer.content == (body if status == 503 else b"made " + heard[0])
 
 
 @pytest.mark.slow
