@@ -53,7 +53,11 @@ class Again:
             asked.append(await receive())
         for attempt in range(1, TRIES + 1):
             answer = _Answer(send, asked, receive)
-            await self.app(dict(scope), answer.receive, answer.send)
+            try:
+                await self.app(dict(scope), answer.receive, answer.send)
+            except Exception:  # Prefect's app answers first, then raises what it answered to
+                if not answer.held:
+                    raise
             if answer.sent:
                 return
             if attempt < TRIES:
@@ -67,7 +71,11 @@ class _Answer:
     def __init__(self, send: Send, asked: list[Message], rest: Receive):
         self.sent = False
         self._send, self._rest = send, rest
-        self._asked, self._held = iter(asked), list[Message]()
+        self._asked, self._said = iter(asked), list[Message]()
+
+    @property
+    def held(self) -> bool:
+        return bool(self._said) and not self.sent
 
     async def receive(self) -> Message:
         return next(self._asked, None) or await self._rest()
@@ -76,14 +84,14 @@ class _Answer:
         if self.sent:
             await self._send(message)
             return
-        self._held.append(message)
-        begun, *body = self._held
+        self._said.append(message)
+        begun, *body = self._said
         if begun.get("status") != 503 or (body and body[0].get("body") != REFUSED):
             await self.let_go()
 
     async def let_go(self) -> None:
         self.sent = True
-        for message in self._held:
+        for message in self._said:
             await self._send(message)
 
 
