@@ -3,96 +3,42 @@
 The reports of the store, read-only, on the same address: a browser opens no file:// link from an http page, and an operator may sit
 elsewhere. The same origin means one port to forward, one password, and links that hold whatever the machine is called.
 
-And patience with SQLite. Of two transactions that read and then write, one is refused at once, however long a lock may be waited for.
-Prefect answers it with 503 and leaves the rest to its client, which asks again; the UI does not, and shows an error.
+And patience with SQLite. A transaction that reads and then writes is refused at once ("database is locked") where another one wrote in
+between, however long a lock may be waited for: a form's Submit shows "Service Unavailable", and automations miss events.
 """
 
 from __future__ import annotations
 
-import asyncio
 import base64
 import contextlib
 import hmac
 import os
-import random
 import re
 
 from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, PlainTextResponse, Response
-from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from tasks.store import Store, store_folder
 
 REPORTS = "/hanlin/reports"
-REFUSED = b'{"exception_message":"Service Unavailable"}'  # Prefect's answer after a transaction that was rolled back
-TRIES = 12  # of a request, about 15 s in all
 
 
 def app() -> FastAPI:
     """For `uvicorn --factory flows.web:app`."""
     from prefect.server.api.server import create_app
 
+    wait_for_locks()
     server = create_app(final=True)
     add_reports(server)
-    server.add_middleware(Again)
     return server
 
 
-class Again:
-    """Makes a request again whose transaction was refused: nothing of it was written."""
+def wait_for_locks() -> None:
+    """Of Prefect's transactions on SQLite, all that may write take the lock as they begin, and so wait for it."""
+    from prefect.server.database.configurations import AioSqliteConfiguration as Config
 
-    def __init__(self, app: ASGIApp):
-        self.app = app
-
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        if scope["type"] != "http":
-            await self.app(scope, receive, send)
-            return
-        asked = [await receive()]
-        while asked[-1].get("more_body"):
-            asked.append(await receive())
-        for attempt in range(1, TRIES + 1):
-            answer = _Answer(send, asked, receive)
-            try:
-                await self.app(dict(scope), answer.receive, answer.send)
-            except Exception:  # Prefect's app answers first, then raises what it answered to
-                if not answer.held:
-                    raise
-            if answer.sent:
-                return
-            if attempt < TRIES:
-                await asyncio.sleep(random.uniform(0, 0.05 * 2 ** min(attempt, 6)))
-        await answer.let_go()
-
-
-class _Answer:
-    """What the server says to one attempt: passed on as it comes, but for a refusal, which is held."""
-
-    def __init__(self, send: Send, asked: list[Message], rest: Receive):
-        self.sent = False
-        self._send, self._rest = send, rest
-        self._asked, self._said = iter(asked), list[Message]()
-
-    @property
-    def held(self) -> bool:
-        return bool(self._said) and not self.sent
-
-    async def receive(self) -> Message:
-        return next(self._asked, None) or await self._rest()
-
-    async def send(self, message: Message) -> None:
-        if self.sent:
-            await self._send(message)
-            return
-        self._said.append(message)
-        begun, *body = self._said
-        if begun.get("status") != 503 or (body and body[0].get("body") != REFUSED):
-            await self.let_go()
-
-    async def let_go(self) -> None:
-        self.sent = True
-        for message in self._said:
-            await self._send(message)
+    begin = Config.begin_transaction
+    Config.begin_transaction = lambda self, session, with_for_update=False: begin(self, session, True)  # type: ignore[method-assign]
 
 
 def add_reports(server: FastAPI) -> None:

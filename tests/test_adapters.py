@@ -20,6 +20,8 @@ from tasks.training import Lora
 from tests import corpus
 from tests.test_training_stages import BASE, column, tuned
 
+pytestmark = pytest.mark.slow
+
 QUICK = BASE | {"learning_rate": 5e-3, "epochs": 0.5, "optimizer": "adamw"}
 
 

@@ -223,7 +223,9 @@ class Pausing:
 
     @staticmethod
     def saved(client: Any, run: Any) -> set[str]:
-        found = client.request("POST", "/flow_runs/{id}/input/filter", path_params={"id": run}, json={"prefix": "paused", "limit": 9})
+        found = client.request(
+            "POST", "/flow_runs/{id}/input/filter", path_params={"id": run}, json={"prefix": "paused", "limit": 9}
+        )
         return {entry["key"] for entry in found.json()}
 
     def ended(self) -> Any:

@@ -23,6 +23,8 @@ from tasks.pretrain import Params
 from tasks.stage import Resources
 from tests import corpus
 
+pytestmark = pytest.mark.slow
+
 RUN = {
     "context": 32,
     "batch_tokens": 256,

@@ -22,6 +22,8 @@ from tasks.store import Store
 from tests import outside, tiny
 from tests.faulty import Server, serving
 
+pytestmark = pytest.mark.slow
+
 NAME, COMMIT = "org/llama", "c" * 40
 
 

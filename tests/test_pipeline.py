@@ -9,6 +9,7 @@ import itertools
 import json
 import os
 import re
+import shutil
 import signal
 import subprocess
 import sys
@@ -144,24 +145,25 @@ def test_resources_touch_nothing(runs, first):
 
 
 def test_a_killed_run_goes_on_where_it_was_with_the_same_losses(runs, first):
-    """Another seed makes pretraining new; the run is killed in the middle of it, after a checkpoint, and started again."""
-    change = ["pretrain.seed=77", "resources.checkpoint_steps=5", "--until", "pretrain"]
-    straight = Runs(runs.folder / "straight", runs.api)
-    log = straight.store.object(straight.run(*change)["artifacts"]["pretrain"]["key"]) / "log.jsonl"
-
+    """In a store that has lost its pretraining. The run is killed in the middle of it, after a checkpoint, and started again."""
+    lost = first["artifacts"]["pretrain"]["key"]
+    log = runs.store.object(lost) / "log.jsonl"
+    other = Runs(runs.folder / "killed", runs.api)
+    shutil.copytree(runs.store.root, other.store.root)
+    (other.store.root / "records" / f"{lost}.json").unlink()
+    change = ["resources.checkpoint_steps=5", "--until", "pretrain"]
     process = subprocess.Popen(
-        [sys.executable, "-m", "flows.cli", "run", "tiny", *change], cwd=ROOT, env=runs.env, stdout=subprocess.DEVNULL
+        [sys.executable, "-m", "flows.cli", "run", "tiny", *change], cwd=ROOT, env=other.env, stdout=subprocess.DEVNULL
     )
-    key = next(step for step in runs.plan(*change[:2]) if step["name"] == "pretrain")["key"]
-    while not list((runs.store.work(key) / "scratch").glob("checkpoints/step-*")):
+    while not list((other.store.work(lost) / "scratch").glob("checkpoints/step-*")):
         assert process.poll() is None
         time.sleep(0.1)
     process.send_signal(signal.SIGKILL)
     process.wait()
-    assert next(step for step in runs.plan(*change[:2]) if step["name"] == "pretrain")["status"] == "RESUME"
-    again = runs.run(*change)
-    assert built(again) == ["pretrain"]
-    assert (runs.store.object(again["artifacts"]["pretrain"]["key"]) / "log.jsonl").read_bytes() == log.read_bytes()
+    assert next(step for step in other.plan() if step["name"] == "pretrain")["status"] == "RESUME"
+    assert built(other.run(*change)) == ["pretrain"]
+    assert (other.store.object(lost) / "log.jsonl").read_bytes() == log.read_bytes()
+    assert other.store.record(lost).digest == runs.store.record(lost).digest
 
 
 def test_verify_finds_damage_and_the_next_run_mends_it_alone(runs, first):

@@ -18,6 +18,8 @@ from tasks.training import Lora
 from tests import corpus
 from tests.test_training_stages import BASE, column, log, tuned
 
+pytestmark = pytest.mark.slow
+
 QUICK = BASE | {"learning_rate": 3e-3, "epochs": 1.0, "optimizer": "adamw", "sft_weight": 0.0}
 
 
@@ -31,7 +33,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     AutoModelForSeq2SeqLM.from_config(presets.build("t5-tiny", len(tokenizer))).save_pretrained(home)
     tokenizer.save_pretrained(home)
     learned = tmp_path_factory.mktemp("sft")
-    params = sft.Params(**BASE | {"batch_size": 16}, epochs=6, learning_rate=3e-3)
+    params = sft.Params(**BASE | {"batch_size": 16}, epochs=4, learning_rate=4e-3)
     tuned("sft", found | {"model": home}, learned, params)
     return found | {"model": learned / "out" / "model"}
 

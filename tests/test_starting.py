@@ -21,6 +21,8 @@ from tests import corpus
 from tests.test_engine import job, log, losses, run
 from tests.test_training_stages import BASE, column, tuned
 
+pytestmark = pytest.mark.slow
+
 QUICK = BASE | {"learning_rate": 5e-3, "epochs": 0.3, "optimizer": "adamw"}
 LORA = Lora(rank=4, dropout=0.0)
 

@@ -323,7 +323,7 @@ def test_all_real_files_come_back(real_data, tmp_path, name):
     raw = encoder(folder)
     read = 0
     for path in sorted(path for path in real_data.rglob("*") if path.is_file()):
-        texts = real_texts(path, (1 << 20) if name == "bpe" else (1 << 16))
+        texts = real_texts(path, (1 << 17) if name == "bpe" else (1 << 15))
         read += sum(map(len, texts))
         back = raw.decode_batch(
             [one.ids for one in raw.encode_batch_fast(texts, add_special_tokens=False)], skip_special_tokens=False

@@ -19,6 +19,8 @@ from tasks.stage import Job, Progress, Resources
 from tasks.training import Tuning
 from tests import corpus
 
+pytestmark = pytest.mark.slow
+
 BASE = {"precision": "float32", "log_steps": 1, "eval_steps": 100, "batch_size": 8}
 
 
@@ -99,6 +101,7 @@ def test_pretraining_learns_and_reports(folders: dict[str, Path]) -> None:
     assert told["progress"][-1]["done"] == 39 and told["progress"][-1]["figures"]["tokens_per_second"] > 0
 
 
+@pytest.mark.nightly
 def test_the_chain_ends_in_a_model_that_answers_and_stops(folders: dict[str, Path], tmp_path: Path) -> None:
     def job(name: str) -> Job:
         return Job(out=tmp_path / name / "out", scratch=tmp_path / name / "scratch", resources=Resources(device="cpu", threads=1))

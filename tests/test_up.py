@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
 import os
@@ -17,7 +18,7 @@ from typing import Any
 
 import httpx
 import pytest
-from fastapi import FastAPI, Request, Response
+from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
 from flows import corpus, declare, form, pipeline, profile, up, web
@@ -352,39 +353,31 @@ class Up:
         return state
 
 
-@pytest.mark.parametrize(
-    ("refusals", "body", "status", "asked"),
-    [
-        (2, web.REFUSED, 200, 3),  # SQLite was busy, twice
-        (99, web.REFUSED, 503, web.TRIES),  # and stayed so
-        (99, b"starting", 503, 1),  # somebody else's 503
-    ],
-)
-def test_a_request_that_met_another_writer_is_made_again(
-    monkeypatch: pytest.MonkeyPatch, refusals: int, body: bytes, status: int, asked: int
-) -> None:
-    monkeypatch.setattr(web.random, "uniform", lambda low, high: 0.0)
-    heard: list[bytes] = []
-    app = FastAPI()
+def test_transactions_on_sqlite_wait_for_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Three that read and then write what they read, at once."""
+    from prefect.server.database.configurations import AioSqliteConfiguration
+    from sqlalchemy import text
 
-    api = FastAPI()  # which answers an exception, and raises it again: that is what Starlette does
-    app.mount("/api", api)
-    app.add_middleware(web.Again)
+    async def add(config: AioSqliteConfiguration) -> None:
+        async with await config.session(await config.engine()) as session, config.begin_transaction(session):
+            n = (await session.execute(text("SELECT n FROM counted"))).scalar()
+            await asyncio.sleep(0.1)
+            await session.execute(text(f"UPDATE counted SET n = {n + 1}"))
 
-    @api.exception_handler(Exception)
-    async def answered(request: Request, failure: Exception) -> Response:
-        return Response(body, 503)
+    async def counted() -> int:
+        config = AioSqliteConfiguration(f"sqlite+aiosqlite:///{tmp_path}/counted.db")
+        async with (await config.engine()).begin() as connection:
+            await connection.execute(text("CREATE TABLE counted (n INTEGER)"))
+            await connection.execute(text("INSERT INTO counted VALUES (0)"))
+        await asyncio.gather(*(add(config) for _ in range(3)))
+        async with (await config.engine()).begin() as connection:
+            return (await connection.execute(text("SELECT n FROM counted"))).scalar()
 
-    @api.post("/run")
-    async def run(request: Request) -> Response:
-        heard.append(await request.body())
-        if len(heard) <= refusals:
-            raise RuntimeError("database is locked")
-        return Response(b"made " + heard[-1], 200)
-
-    answer = TestClient(app, raise_server_exceptions=False).post("/api/run", content=b"x" * 200_000)
-    assert answer.status_code == status and heard == [b"x" * 200_000] * asked
-    assert answer.content == (body if status == 503 else b"made " + heard[0])
+    monkeypatch.setattr(
+        AioSqliteConfiguration, "begin_transaction", AioSqliteConfiguration.begin_transaction
+    )  # put back at the end
+    web.wait_for_locks()
+    assert asyncio.run(counted()) == 3
 
 
 @pytest.mark.slow
