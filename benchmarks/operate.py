@@ -274,6 +274,25 @@ def retry(operator: Operator) -> dict[str, Any]:
     }
 
 
+def arrived(operator: Operator) -> dict[str, Any]:
+    """`hanlin arrived` starts a re-training through its event, and a stage that takes longer than it may ends its run."""
+    env = operator.env | {"PREFECT_API_URL": f"{operator.address}/api"}
+    subprocess.run([sys.executable, "-m", "flows.cli", "arrived", "tiny"], env=env, check=True)
+    wanted = {"deployments": {"name": {"any_": ["retrain"]}}, "flow_runs": {"state": {"type": {"not_any_": ["SCHEDULED"]}}}}
+    wait_for(lambda: operator.call("flow_runs/filter", wanted), 120)
+    (run,) = operator.call("flow_runs/filter", wanted)
+    ended = operator.finish(run["id"])
+    slow = operator.start("pipeline", recipe="tiny", changes=["pretrain.seed=3", "resources.hours={pretrain: 0.001}"])
+    late = operator.finish(slow)
+    return {
+        "ok": run["parameters"]["recipe"] == "tiny"
+        and ended["state"]["type"] == "COMPLETED"
+        and late["state"]["type"] == "FAILED",
+        "first_line": first_line(ended),
+        "too_slow": first_line(late),
+    }
+
+
 def two(operator: Operator) -> dict[str, Any]:
     """Two runs of one recipe at once: each artifact is built once."""
     changes = ["sample.seed=99"]
@@ -400,6 +419,7 @@ SCENARIOS: dict[str, Callable[[Operator], dict[str, Any]]] = {
     "cancel": cancel,
     "lost": lost,
     "retry": retry,
+    "arrived": arrived,
     "two": two,
     "eight": eight,
     "mistakes": mistakes,

@@ -38,7 +38,7 @@ def wait_for_locks() -> None:
     from prefect.server.database.configurations import AioSqliteConfiguration as Config
 
     begin = Config.begin_transaction
-    Config.begin_transaction = lambda self, session, with_for_update=False: begin(self, session, True)  # type: ignore[method-assign]
+    Config.begin_transaction = lambda self, session, with_for_update=False: begin(self, session, True)
 
 
 def add_reports(server: FastAPI) -> None:
