@@ -20,6 +20,7 @@ from prefect.client.schemas.objects import State
 from prefect.concurrency.sync import concurrency
 from prefect.exceptions import ObjectNotFound
 from prefect.states import Completed, Failed
+from prefect.task_engine import TaskRunTimeoutError
 
 from flows.cluster import cluster
 from flows.graph import Node
@@ -97,10 +98,8 @@ def stage_task(
 
 def _passes(task: Any, task_run: Any, state: State[Any]) -> bool:
     """Whether a failed stage should be tried again: the network, the store's disk or a lock, but nothing that a person must mend."""
-    if state.name == "TimedOut":
-        return False
     failure = state.result(raise_on_failure=False)
-    return isinstance(failure, BaseException) and passing(failure)
+    return isinstance(failure, BaseException) and not isinstance(failure, TaskRunTimeoutError) and passing(failure)
 
 
 def passing(failure: BaseException | None) -> bool:

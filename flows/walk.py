@@ -14,6 +14,7 @@ from prefect import runtime
 from prefect.artifacts import create_link_artifact, create_table_artifact
 from prefect.client.schemas.objects import State
 from prefect.states import Failed
+from prefect.task_engine import TaskRunTimeoutError
 
 from flows.gate import Gate, Refused
 from flows.graph import Made, Node, entries
@@ -111,7 +112,13 @@ def walk(
             states[node.name] = task(
                 return_state=True, wait_for=[states[name] for name in node.needs]
             )  # the UI draws these as arrows
-            ref = states[node.name].result()  # raises what the stage raised
+            try:
+                ref = states[node.name].result()  # raises what the stage raised
+            except TaskRunTimeoutError as late:
+                raise StageFailed(
+                    f"{node.name}: not done after the {recipe.resources.hours[node.name]:g} hours that resources.hours gives it; what it "
+                    "finished is kept: give it more, and start the run again to go on"
+                ) from late
             record = store.record(ref.key)
             assert record is not None, f"{node.name} ended without a record"
             made[node.name] = record

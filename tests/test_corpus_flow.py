@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, FlowRunFilter, FlowRunFilterId
 from prefect.client.schemas.objects import StateType
 from prefect.flow_engine import run_flow
 from prefect.flow_runs import resume_flow_run
@@ -185,6 +185,18 @@ def test_bounds_of_a_first_run(world: World) -> None:
     world.write(60, 60)
     with pytest.raises(StageFailed, match=r"rows dropped 50\.0 %; at most 40 % may be"):
         world.run(on_breach="fail", max_drop_percent=40).result()
+
+
+def test_a_stage_that_takes_too_long_ends_the_run_and_is_not_tried_again(world: World) -> None:
+    world.write(300, 3)
+    recipe = world.recipe()
+    hurried = recipe.model_copy(update={"resources": recipe.resources.model_copy(update={"hours": {"dedup": 1e-5}})})
+    state = corpus(hurried, return_state=True)
+    assert state.is_failed() and state.message.startswith("dedup: not done after the 1e-05 hours that resources.hours gives it")
+    with get_client(sync_client=True) as client:
+        runs = client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[state.state_details.flow_run_id])))
+    assert {run.name.split(" ")[0]: (run.state.name, run.run_count) for run in runs}["dedup"] == ("TimedOut", 1)
+    assert world.run().is_completed()
 
 
 # -- an operator decides ------------------------------------------------------------------------------------------------
