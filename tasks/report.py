@@ -226,9 +226,13 @@ def _tiles(results: Results, scores: dict[str, Any], rows: Funnel) -> list[dict[
         add(
             "Parameters",
             plots.short_number(last_model["parameters"]),
-            f"{last_model['vocab_size']:,} tokens, context {last_model['context']:,}",
+            f"{last_model['vocab_size']:,} tokens, context {_context(last_model['context'])}",
         )
     return tiles
+
+
+def _context(tokens: int) -> str:
+    return f"{tokens:,}" if tokens < 1 << 30 else "of any length"  # of a T5, a RetNet
 
 
 def _tally(model: str, found: dict[str, Any]) -> Score:
