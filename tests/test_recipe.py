@@ -14,6 +14,7 @@ from pydantic.fields import FieldInfo
 from flows import recipe as recipes
 from flows.graph import graph
 from flows.recipe import BadRecipe, Format, Recipe
+from models import presets
 from tasks import sources
 
 
@@ -41,6 +42,16 @@ def test_every_recipe_loads_and_makes_a_graph(name, monkeypatch, tmp_path):
         assert set(node.needs) <= seen, f"{node.name} comes before what it needs"
         seen.add(node.name)
     assert nodes[-1].name == "report"
+
+
+@pytest.mark.parametrize("name", recipes.names())
+def test_the_model_of_a_recipe_can_be_made(name, monkeypatch, tmp_path):
+    """A recipe that extends another's takes its options over, and its preset may be of an architecture that lacks one."""
+    provide(name, tmp_path, monkeypatch)
+    for node in graph(recipes.load(name)):
+        if node.stage.name == "pretrain":
+            options = {option: getattr(node.params, option) for option in ("kv_heads", "qk_norm", "qkv_bias", "balance")}
+            assert presets.build(node.params.preset, 1000, node.params.context, **options)
 
 
 @pytest.mark.parametrize("name", recipes.names())
