@@ -232,7 +232,7 @@ def _tiles(results: Results, scores: dict[str, Any], rows: Funnel) -> list[dict[
 
 
 def _context(tokens: int) -> str:
-    return f"{tokens:,}" if tokens < 1 << 30 else "of any length"  # of a T5, a RetNet
+    return f"{tokens:,}" if tokens < 1 << 30 else "of any length"  # a T5's
 
 
 def _tally(model: str, found: dict[str, Any]) -> Score:
