@@ -223,14 +223,19 @@ def build(preset: str, vocab_size: int, context: int | None = None, **options: A
     """The configuration of a model to train: special ids explicit, no cache. `ValueError` for an unknown name, and for an option that the
     architecture does not have."""
     size = _known(preset)
+    return size.config(vocab_size, context or size.context, **chosen(preset, **options))
+
+
+def chosen(preset: str, **options: Any) -> dict[str, Any]:
+    """The options that are set. `ValueError` for one that the architecture does not have."""
     options = {name: value for name, value in options.items() if value not in (None, False)}
-    known = size.config.__kwdefaults__ or {}
+    known = _known(preset).config.__kwdefaults__ or {}
     if unknown := [name for name in options if name not in known]:
         raise ValueError(
             f"preset {preset!r} ({architecture(preset)}) has no {' or '.join(unknown)}; "
             + (f"it has {', '.join(known)}" if known else "leave it out")
         )
-    return size.config(vocab_size, context or size.context, **options)
+    return options
 
 
 def _known(preset: str) -> Preset:

@@ -70,6 +70,11 @@ class Params(Training):
             raise ValueError(f"batch_tokens ({self.batch_tokens}) is less than one sequence of context ({self.context})")
         return self
 
+    @model_validator(mode="after")
+    def _options(self) -> Self:
+        presets.chosen(self.preset, kv_heads=self.kv_heads, qk_norm=self.qk_norm, qkv_bias=self.qkv_bias, balance=self.balance)
+        return self
+
 
 @stage("pretrain", version=2, title="Pretraining", params=Params, tools=TOOLS, reproducibility="seeded")
 def run(job: Job, params: Params, *, packed: Path, tokenizer: Path, start: Path | None = None) -> Stats:
