@@ -13,11 +13,12 @@ from prefect import flow
 from flows.form import RecipeForm, RecipeName, chosen, parsed
 from flows.graph import graph
 from flows.recipe import Recipe
-from flows.walk import Outcome, run_name, walk
+from flows.walk import Outcome, plainly, run_name, walk
 from tasks.build import Drift
 
 
 @flow(name="finetune", flow_run_name=run_name, persist_result=False, validate_parameters=False)
+@plainly
 def finetune(
     recipe: RecipeForm,
     refresh: tuple[str, ...] = (),
@@ -38,6 +39,7 @@ def finetune(
 
 
 @flow(name="finetune", flow_run_name=run_name, persist_result=False, validate_parameters=False)
+@plainly
 def named(
     recipe: RecipeName = "vicuna-lora-tiny",
     changes: tuple[str, ...] = (),

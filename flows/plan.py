@@ -12,7 +12,8 @@ from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
-from flows.graph import Made, Node
+from flows.graph import Node
+from flows.roles import Made
 from tasks.build import Drift, digests
 from tasks.store import Record, Store, recipe_key
 

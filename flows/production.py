@@ -4,11 +4,10 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from models.presets import SHAPE
 from tasks.pretrain import Params as PretrainParams
 from tasks.pretrain import run as pretraining
 from tasks.store import Moves, Record, Store
-
-SHAPE = ("preset", "kv_heads", "qk_norm")  # parameters that decide which weights fit
 
 
 @dataclass(frozen=True)

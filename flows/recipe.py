@@ -7,28 +7,24 @@ from __future__ import annotations
 
 import difflib
 import os
-import re
 import types
 import typing
 from collections.abc import Iterable
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, field_validator, model_validator
 
+from flows import crosscheck
 from flows.base import Base
-from flows.base import problems as base_problems
 from flows.extraction import Extraction
-from flows.extraction import problems as extraction_problems
 from tasks.contract import Contract
 from tasks.dedup import Params as DedupParams
 from tasks.dpo import Params as DPOParams
 from tasks.evaluate import Params as EvaluateParams
 from tasks.filter import Params as FilterParams
 from tasks.gate import Params as GateParams
-from tasks.mix import problems as weight_problems
 from tasks.pack import Params as PackParams
 from tasks.pretrain import Params as PretrainParams
 from tasks.rejected import Params as RejectedParams
@@ -37,8 +33,8 @@ from tasks.report import Params as ReportParams
 from tasks.reward import Params as RewardParams
 from tasks.sample import Params as SampleParams
 from tasks.sft import Params as SFTParams
-from tasks.split import MAKES, Use
 from tasks.split import Params as SplitParams
+from tasks.split import Use
 from tasks.stage import Resources
 from tasks.tokenizer import Params as TokenizerParams
 
@@ -101,16 +97,9 @@ class Source(Section):
 
     @model_validator(mode="after")
     def _one_origin(self) -> Source:
-        if problem := _origin(self.path, self.download):
+        if problem := crosscheck.origin(self.path, self.download):
             raise ValueError(problem)
         return self
-
-
-def _origin(path: object, download: object) -> str | None:
-    """What is wrong with where a source's files come from."""
-    if path and download is not None:
-        return "has both path: and download:; keep one"
-    return None if path or download is not None else "needs path: (files that you have) or download: (files to fetch)"
 
 
 class Recipe(Section):
@@ -277,7 +266,7 @@ def check(data: dict[str, Any], flow: Flow | None = None) -> list[str]:
     except ValidationError as failure:
         problems = [_problem(error, data) for error in failure.errors()]
     meant: Flow = flow or ("finetune" if data.get("base") is not None else "pipeline")
-    return list(dict.fromkeys(problems + _cross_checks(data, meant)))
+    return list(dict.fromkeys(problems + crosscheck.problems(data, meant)))
 
 
 def _override(data: dict[str, Any], override: str) -> str | None:
@@ -335,117 +324,3 @@ def _section(annotation: Any) -> Any:
         models = [_section(argument) for argument in typing.get_args(annotation)]
         return next((m for m in models if isinstance(m, type) and issubclass(m, BaseModel)), None)
     return None
-
-
-def _cross_checks(data: dict[str, Any], flow: Flow) -> list[str]:
-    """What no single field can know: files that must exist, settings that another field decides."""
-    problems = []
-    raw = data.get("raw") or ""
-    root: Path | None = None
-    if isinstance(raw, str) and raw:
-        unset = [name for name in re.findall(r"\$\{?(\w+)\}?", raw) if name not in os.environ]
-        root = Path(os.path.expandvars(raw)).expanduser()
-        if unset:
-            problems.append(f"raw: the environment variable {unset[0]} is not set; set it to the folder that holds the raw files")
-            root = None
-        elif not root.is_dir():
-            problems.append(f"raw: there is no folder {root.absolute()}; put the raw files there, or correct the path")
-            root = None
-    section = data.get("sources")
-    sources = {k: v for k, v in section.items() if isinstance(v, dict)} if isinstance(section, dict) else {}
-    for name, source in sources.items():
-        if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,40}", str(name)):
-            problems.append(
-                f"sources.{name}: a source's name is lower-case letters, digits and dashes (it names a stage and a file)"
-            )
-        path = source.get("path")
-        if problem := _origin(path, source.get("download")):
-            problems.append(f"sources.{name}: {problem}")
-        if isinstance(path, str) and Path(path).expanduser().is_absolute() and not any(matches(Path(), path)):
-            problems.append(f"sources.{name}.path: no file {path}; correct the path or fetch the file")
-        elif root is not None and isinstance(path, str) and path and not any(matches(root, path)):
-            problems.append(f"sources.{name}.path: no file {root.absolute() / path}; correct the path or fetch the file")
-    problems += base_problems(data.get("base"), flow)
-    problems += extraction_problems(sources, data.get("extraction"))
-    problems += _unserved(sources, flow, data)
-    problems += _engine(data)
-    weights = data["pack"].get("weights") if isinstance(data.get("pack"), dict) else None
-    if isinstance(weights, dict) and weights:
-        pretrained = [name for name, source in sources.items() if "pretrain" in _uses(source)]
-        problems += [f"pack.weights: {problem}" for problem in weight_problems({str(name): 1.0 for name in weights}, pretrained)]
-    rules = data["filter"].get("sources") if isinstance(data.get("filter"), dict) else None
-    for name in rules if isinstance(rules, dict) else ():
-        if name not in sources:
-            near = difflib.get_close_matches(str(name), map(str, sources), 1)
-            hint = f"did you mean {near[0]!r}?" if near else f"sources: {', '.join(map(str, sources))}"
-            problems.append(f"filter.sources.{name}: no source of this name; {hint}")
-    if isinstance(data.get("split"), dict) and data["split"].get("use"):
-        problems.append("split.use: decided by sources.<name>.use; remove it here")
-    return problems
-
-
-def _uses(source: dict[str, Any]) -> list[str]:
-    return [use for use in source["use"] if isinstance(use, str)] if isinstance(source.get("use"), list) else []
-
-
-def _text2text(data: dict[str, Any]) -> bool:
-    return _preset(data).startswith("t5-")
-
-
-def _preset(data: dict[str, Any]) -> str:
-    preset = data["pretrain"].get("preset") if isinstance(data.get("pretrain"), dict) else None
-    return preset if isinstance(preset, str) else ""
-
-
-def _engine(data: dict[str, Any]) -> list[str]:
-    """What stands against vLLM, found before the model is trained that it is to run."""
-    if not isinstance(data.get("rejected"), dict) or data["rejected"].get("engine") != "vllm":
-        return []
-    preset = _preset(data)
-    if preset.startswith(("t5-", "retnet-")):
-        return [f"rejected.engine: vllm runs Llamas and their experts, not {preset}; set it to transformers"]
-    missing = (
-        "rejected.engine: the package vllm is not installed here; pip install vllm (Linux with a GPU), or set it to transformers"
-    )
-    return [] if find_spec("vllm") else [missing]
-
-
-def _unserved(sources: dict[str, dict[str, Any]], flow: Flow, data: dict[str, Any]) -> list[str]:
-    """What a flow reads that no source is for."""
-    used = {use for source in sources.values() for use in _uses(source)}
-    if not sources:
-        return []
-    if flow == "corpus":
-        return [] if used & set(MAKES) else [f"sources: none has a use for training; give one of {', '.join(MAKES)} to a source"]
-    base = data.get("base")
-    needs: dict[str, str] = {}
-    if flow == "pipeline" or (isinstance(base, dict) and base.get("pretrain")):
-        needs["text2text" if _text2text(data) else "pretrain"] = "pretraining reads"
-    if flow == "pipeline" or "extract" not in used:
-        needs["sft"] = "fine-tuning reads"
-    if flow == "pipeline":
-        needs["evaluate"] = "the evaluation asks"
-    problems = [
-        f"sources: none has use: [{use}], which {why}; add it to a source" for use, why in needs.items() if use not in used
-    ]
-    if flow == "finetune" and isinstance(base, dict) and base.get("extend") and not used & set(MAKES):
-        problems.append(
-            f"base.extend: new tokens are learned from texts, and no source has one; give one of {', '.join(MAKES)} to a source"
-        )
-    if flow == "finetune" and isinstance(base, dict) and base.get("start") and "sft" not in used:
-        problems.append(
-            "base.start: only fine-tuning on rows with use: [sft] goes on from an earlier run; give a source that use, or leave it out"
-        )
-    if flow == "pipeline" and not used & {"prompts", "pairs"}:
-        problems.append("sources: none has use: [prompts] or use: [pairs], one of which DPO reads; add it to a source")
-    if problems:
-        problems[-1] += " (the data half alone needs none of this: --flow corpus)"
-    return problems
-
-
-def matches(root: Path, pattern: str) -> list[Path]:
-    """The files that a source's path names, sorted."""
-    path = Path(pattern).expanduser()
-    if path.is_absolute():
-        return sorted(p for p in Path(path.anchor).glob(str(path.relative_to(path.anchor))) if p.is_file())
-    return sorted(p for p in root.glob(pattern) if p.is_file())

@@ -17,9 +17,10 @@ from prefect.states import Failed
 from prefect.task_engine import TaskRunTimeoutError
 
 from flows.gate import Gate, Refused
-from flows.graph import Made, Node, entries
+from flows.graph import Node
 from flows.plan import plan, rows
 from flows.recipe import Recipe
+from flows.roles import Made, entries
 from flows.server import report_link
 from flows.tasks import stage_task
 from tasks import contract, tables

@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from transformers import PreTrainedConfig
 
 SPECIAL = {"pad_token_id": PAD_ID, "bos_token_id": END_ID, "eos_token_id": END_ID}  # the end of one document opens the next
+OPTIONS = ("kv_heads", "qk_norm", "qkv_bias", "balance")  # what a recipe may ask of an architecture beside its size
+SHAPE = ("preset", "kv_heads", "qk_norm", "qkv_bias")  # of it, and the size: which weights fit
 
 
 @dataclass(frozen=True)

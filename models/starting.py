@@ -23,7 +23,6 @@ if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 FALLBACK = 512  # tokens of a prompt and of a response, for a model without a longest text (T5) where none is asked for
-SHAPE = ("preset", "kv_heads", "qk_norm", "qkv_bias")  # parameters of pretraining that two runs of one model share
 TRAINED = ("stage", "lora", "freeze")  # facts of tuning that two runs of one state share
 EDGE = 1 << 20  # bytes at both ends of a file that tell it from others
 
@@ -45,7 +44,7 @@ def stable(job: Job, tokenizer: PreTrainedTokenizerBase, emit: Emit) -> state.Ea
             f"{start} has no stable/ to go on from; it is kept by pretraining with schedule wsd (or constant) and keep_stable: true"
         )
     found = state.read(home, moments=not params["fresh_moments"])
-    if differs := state.differences(found.facts, params, SHAPE):
+    if differs := state.differences(found.facts, params, presets.SHAPE):
         raise ValueError(
             f"{start} was trained as another model ({differs}); go on with its preset, or leave start out to train a new one"
         )
@@ -58,7 +57,7 @@ def stable(job: Job, tokenizer: PreTrainedTokenizerBase, emit: Emit) -> state.Ea
 def new(job: Job, tokenizer: PreTrainedTokenizerBase, context: int, earlier: state.Earlier | None = None) -> PreTrainedModel:
     """A preset's model for a vocabulary, new or with the weights of an earlier state."""
     params = job["params"]
-    options = {name: params[name] for name in ("kv_heads", "qk_norm", "qkv_bias", "balance")}
+    options = {name: params[name] for name in presets.OPTIONS}
     config = presets.build(params["preset"], len(tokenizer), context, **options)
     kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     pad, end = tokenizer.pad_token_id, tokenizer.eos_token_id  # an outside tokenizer that was extended has them at other ids
@@ -149,7 +148,7 @@ def facts(job: Job) -> dict[str, Any]:
     params = job["params"]
     common = {"stage": job["stage"], "optimizer": params["optimizer"]}
     if job["stage"] == "pretrain":
-        return common | {name: params[name] for name in SHAPE}
+        return common | {name: params[name] for name in presets.SHAPE}
     lora = params["lora"] and {name: value for name, value in params["lora"].items() if name in ("rank", "alpha", "modules")}
     frozen = lora or params["freeze"]
     return common | {

@@ -72,7 +72,7 @@ class Params(Training):
 
     @model_validator(mode="after")
     def _options(self) -> Self:
-        presets.chosen(self.preset, kv_heads=self.kv_heads, qk_norm=self.qk_norm, qkv_bias=self.qkv_bias, balance=self.balance)
+        presets.chosen(self.preset, **{name: getattr(self, name) for name in presets.OPTIONS})
         return self
 
 

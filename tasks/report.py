@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 
 from pydantic import Field
 
-from tasks import data_page, extraction_page, funnel, pack, plots, training_page
+from tasks import data_page, drawing, extraction_page, funnel, pack, plots, training_page
 from tasks.chance import wilson
 from tasks.data_page import stats_of
 from tasks.funnel import Funnel, Nodes
@@ -100,7 +100,7 @@ def _page(params: Params, nodes: Nodes, artifacts: dict[str, Path], rows: Funnel
     return {
         "recipe": params.recipe,
         "nodes": {name: entry | {"group": GROUPS.get(funnel.family(name), "data")} for name, entry in nodes.items()},
-        "graphs": {"across": plots.across(parents), "down": plots.down(parents)},
+        "graphs": {"across": drawing.across(parents), "down": drawing.down(parents)},
         "data_only": data_only,
         "missing": [text for name, text in needed.items() if name not in nodes and (name == "split" or not data_only)],
         "tuned": "base" in nodes,

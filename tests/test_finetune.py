@@ -157,3 +157,13 @@ def test_going_on_from_an_earlier_run_is_a_run_of_its_own(first: tuple[Recipe, S
     unknown = asked.model_copy(update={"base": asked.base.model_copy(update={"start": "nobody"})})
     with pytest.raises(ValueError, match=r"base\.start: no artifact, tag or stage is called 'nobody'"):
         plan(graph(unknown), store)
+
+
+def test_a_run_that_cannot_go_on_says_why_in_its_first_line(
+    first: tuple[Recipe, Store, dict[str, Any]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    asked, store, _ = first
+    monkeypatch.setenv("HANLIN_STORE", str(store.root))
+    unknown = asked.model_copy(update={"base": asked.base.model_copy(update={"start": "nobody"})})
+    state = finetune(unknown, return_state=True)
+    assert state.is_failed() and state.message.splitlines()[0].startswith("base.start: no artifact, tag or stage is called 'nobody'")

@@ -6,9 +6,10 @@ from pathlib import Path
 
 import pytest
 
-from flows.graph import Node, _folder, graph
+from flows.graph import Node, graph
 from flows.plan import duration, flatten, plan
 from flows.recipe import load
+from flows.roles import folder
 from tasks.store import Store
 from tests.toys import CountParams, DoubleParams, count, double, make_count, make_double
 
@@ -21,7 +22,7 @@ def store(tmp_path: Path) -> Store:
 def nodes(upto: int = 3, times: int = 2) -> list[Node]:
     return [
         Node("count", count, CountParams(upto=upto), {}),
-        Node("double", double, DoubleParams(times=times), {"numbers": _folder("count")}),
+        Node("double", double, DoubleParams(times=times), {"numbers": folder("count")}),
     ]
 
 

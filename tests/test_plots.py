@@ -1,4 +1,4 @@
-"""Charts and drawings of the report page."""
+"""Charts of the report page, and its drawing of the pipeline."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks import plots
+from tasks import drawing, plots
 
 
 def test_a_chart_takes_its_colours_from_the_page() -> None:
@@ -44,11 +44,11 @@ def test_a_long_series_is_drawn_light_and_keeps_its_extremes() -> None:
 )
 def test_no_two_boxes_of_a_drawing_meet(graph: tuple[set[int], ...]) -> None:
     parents = {f"node-{node}": [f"node-{parent}" for parent in sorted(read) if parent < node] for node, read in enumerate(graph)}
-    for drawing in (plots.across(parents), plots.down(parents)):
-        assert {box.name for box in drawing.boxes} == set(parents) and len(drawing.paths) == sum(map(len, parents.values()))
-        for box in drawing.boxes:
-            assert box.x >= 0 and box.x + box.w <= drawing.width and box.y >= 0 and box.y + box.h <= drawing.height
-        for one, other in itertools.combinations(drawing.boxes, 2):
+    for drawn in (drawing.across(parents), drawing.down(parents)):
+        assert {box.name for box in drawn.boxes} == set(parents) and len(drawn.paths) == sum(map(len, parents.values()))
+        for box in drawn.boxes:
+            assert box.x >= 0 and box.x + box.w <= drawn.width and box.y >= 0 and box.y + box.h <= drawn.height
+        for one, other in itertools.combinations(drawn.boxes, 2):
             apart = one.x + one.w < other.x or other.x + other.w < one.x or one.y + one.h < other.y or other.y + other.h < one.y
             assert apart, (one, other)
 

@@ -18,9 +18,9 @@ from prefect.exceptions import Pause
 from prefect.flow_engine import run_flow
 from prefect.flow_runs import resume_flow_run
 
-from flows import graph as graphs
 from flows import recipe as recipes
 from flows import retrain as retraining
+from flows import roles
 from flows.graph import Node, graph
 from flows.production import Production, production
 from flows.recipe import Recipe
@@ -91,20 +91,20 @@ class World:
         return Recipe.model_validate({"name": "world", "raw": str(self.home / "raw"), "sources": {"chat": source}})
 
     def nodes(self, recipe: Recipe, store: Store, tag: str, share: float) -> list[Node]:
-        rows = graphs._folder("ingest-chat")
+        rows = roles.folder("ingest-chat")
         moves = store.tags().get(tag)
         against = {}
         nodes = [
             graph(recipe, "corpus")[0],
             Node("dpo", train, self.next, {"rows": rows}),
-            Node("evaluate", score, NoParams(), {"models": graphs._folders({"dpo": "dpo"}), "rows": rows}),
+            Node("evaluate", score, NoParams(), {"models": roles.folders({"dpo": "dpo"}), "rows": rows}),
         ]
         if moves:
-            prod = graphs._kept_as("prod", store.record(moves[-1]["key"]))
+            prod = roles.kept_as("prod", store.record(moves[-1]["key"]))
             nodes.append(Node("evaluate-prod", score, NoParams(), {"models": prod, "rows": rows}))
-            against = {"prod": graphs._folder("evaluate-prod")}
-        roles = {"candidate": graphs._folder("evaluate"), **against}
-        return [*nodes, Node("gate", gate.run, gate.Params(resamples=1000), roles)]
+            against = {"prod": roles.folder("evaluate-prod")}
+        against["candidate"] = roles.folder("evaluate")
+        return [*nodes, Node("gate", gate.run, gate.Params(resamples=1000), against)]
 
     def run(self, **options: Any) -> Any:
         return retrain(self.recipe(), **options, return_state=True)
@@ -332,6 +332,7 @@ def test_the_share_is_of_the_first_horizon_however_often_it_went_on(family: Call
             {"preset": "16m", "qk_norm": True},
             r"pretrain.preset \(tiny → 16m\), pretrain.qk_norm .* weights then do not fit",
         ),
+        ({"tokens": 9}, {"qkv_bias": True}, r"pretrain.qkv_bias \(False → True\) .* weights then do not fit"),
     ],
 )
 def test_what_cannot_be_gone_on_from_is_told_before_anything_is_spent(
