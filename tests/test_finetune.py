@@ -166,4 +166,6 @@ def test_a_run_that_cannot_go_on_says_why_in_its_first_line(
     monkeypatch.setenv("HANLIN_STORE", str(store.root))
     unknown = asked.model_copy(update={"base": asked.base.model_copy(update={"start": "nobody"})})
     state = finetune(unknown, return_state=True)
-    assert state.is_failed() and state.message.splitlines()[0].startswith("base.start: no artifact, tag or stage is called 'nobody'")
+    assert state.is_failed() and state.message.splitlines()[0].startswith(
+        "base.start: no artifact, tag or stage is called 'nobody'"
+    )
