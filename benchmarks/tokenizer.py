@@ -10,14 +10,14 @@ from __future__ import annotations
 import argparse
 import io
 import os
-import random
 import subprocess
 import sys
 import tempfile
 import time
 from collections.abc import Iterator
-from itertools import accumulate
 from pathlib import Path
+
+import numpy as np
 
 from benchmarks.bench import ROOT, close
 from benchmarks.watch import say, watched
@@ -35,18 +35,22 @@ def documents(megabytes: float, seed: int) -> Iterator[str]:
     import jieba
 
     lines = [line.split(" ") for line in Path(jieba.__file__).with_name("dict.txt").read_text("utf-8").splitlines()]
-    words, upto = [line[0] for line in lines], list(accumulate(int(line[1]) for line in lines))
-    dice = random.Random(seed)
+    words = np.array([line[0] for line in lines], dtype=object)
+    upto = np.cumsum([int(line[1]) for line in lines])
+    dice = np.random.default_rng(seed)
     size = 0
     while size < megabytes * 1e6:
-        drawn = dice.choices(words, cum_weights=upto, k=dice.randrange(200, 2000))
-        for place in range(dice.randrange(3, 9), len(drawn), 9):
-            drawn[place] += dice.choice(MARKS)
-            chance = dice.random()
+        drawn = words[upto.searchsorted(dice.integers(upto[-1], size=dice.integers(200, 2000)), side="right")]
+        places = range(int(dice.integers(3, 9)), len(drawn), 9)
+        marks, chances = dice.integers(len(MARKS), size=len(places)), dice.random(len(places))
+        for place, mark, chance in zip(places, marks, chances, strict=True):
+            drawn[place] += MARKS[mark]
             if chance < 0.1:
-                drawn[place] += chr(dice.randrange(0x4E00, 0x9FA5)) + chr(dice.randrange(0x4E00, 0x9FA5))
+                drawn[place] += "".join(map(chr, dice.integers(0x4E00, 0x9FA5, size=2)))
+            elif chance < 0.15:
+                drawn[place] += f" {dice.choice(ENGLISH)} "
             elif chance < 0.2:
-                drawn[place] += f" {dice.choice(ENGLISH)} " if chance < 0.15 else str(dice.randrange(3000))
+                drawn[place] += str(dice.integers(3000))
         text = "".join(drawn)
         size += len(text.encode())
         yield text
