@@ -27,10 +27,9 @@ from typing import Any
 
 from pydantic import Field
 
+from tasks.page import render
 from tasks.paired import compare
 from tasks.stage import Identity, Job, Stats, stage
-
-TEMPLATE = Path(__file__).with_name("gate.html.j2")
 
 
 class Params(Identity):
@@ -195,8 +194,6 @@ def part(found: dict[str, Any], name: str) -> float:
 
 
 def _page(params: Params, verdict: dict[str, Any], candidate: Path, prod: Path | None) -> str:
-    import jinja2
-
     from tasks import plots
 
     drawn = [
@@ -214,5 +211,4 @@ def _page(params: Params, verdict: dict[str, Any], candidate: Path, prod: Path |
         for at, row in enumerate(new[: params.answers])
     ]
     chart = plots.intervals("gain of the candidate over production", drawn) if drawn else ""
-    template = jinja2.Environment(autoescape=True, trim_blocks=True, lstrip_blocks=True).from_string(TEMPLATE.read_text("utf-8"))
-    return template.render(verdict=verdict, params=params, chart=chart, answers=answers, part=part, shown=shown)
+    return render("gate.html.j2", verdict=verdict, params=params, chart=chart, answers=answers, part=part, shown=shown)

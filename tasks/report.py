@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from pydantic import Field
 
@@ -18,12 +18,8 @@ from tasks import data_page, drawing, extraction_page, funnel, pack, plots, trai
 from tasks.chance import wilson
 from tasks.data_page import stats_of
 from tasks.funnel import Funnel, Nodes
+from tasks.page import percent, render
 from tasks.stage import Identity, Job, Stats, stage
-
-if TYPE_CHECKING:
-    from jinja2 import Template
-
-TEMPLATE = Path(__file__).with_name("report.html.j2")
 
 # what a stage makes, which colours its box; what is not named here makes data
 GROUPS = {
@@ -81,7 +77,7 @@ def run(job: Job, params: Params, *, artifacts: dict[str, Path], statistics: Pat
     if rows.problems:
         job.log(f"the data does not add up: {'; '.join(rows.problems)}")
     page = _page(params, nodes, artifacts, rows) | {"contracts": data_page.contracts(json.loads(contracts.read_text("utf-8")))}
-    (job.out / "report.html").write_text(_template().render(page), "utf-8")
+    (job.out / "report.html").write_text(render("report.html.j2", **page), "utf-8")
     figures = {"rows": page["figures"], "funnel": _sums(rows), "adds_up": not rows.problems, "problems": rows.problems}
     (job.out / "figures.json").write_text(json.dumps(figures, ensure_ascii=False, indent=1) + "\n", "utf-8")
     return {"adds_up": not rows.problems, "figures": len(page["figures"])}
@@ -272,36 +268,3 @@ def _sums(rows: Funnel) -> dict[str, Any]:
     return {
         way.source: {step: counts(cell) for step, cell in zip(rows.steps, way.cells, strict=True) if cell} for way in rows.ways
     }
-
-
-# -- page ---------------------------------------------------------------------------------------------------------------
-
-
-def _template() -> Template:
-    from jinja2 import Environment, StrictUndefined
-
-    environment = Environment(autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True)
-    environment.filters |= {"n": lambda value: f"{value:,}", "pct": percent, "size": size, "visible": visible}
-    return environment.from_string(TEMPLATE.read_text("utf-8"))
-
-
-def percent(share: float) -> str:
-    """0.6123 → 61.2 %, with a space that does not break; a share that is not 0 or 1 never looks as if it were."""
-    if 0 < share < 0.0005:
-        return "<\u00a00.1\u00a0%"
-    if 0.9995 <= share < 1:
-        return ">\u00a099.9\u00a0%"
-    return f"{100 * share:.1f}\u00a0%"
-
-
-def visible(token: str) -> str:
-    """A token with its white space shown: a middle dot for a space, arrows for a line break and a tab."""
-    return token.replace(" ", "·").replace("\n", "↵").replace("\t", "⇥").replace("\r", "␍")
-
-
-def size(count: int) -> str:
-    """Bytes with a unit of 1,000: 1234567 → 1.23 MB."""
-    for least, unit in ((1e9, "GB"), (1e6, "MB"), (1e3, "kB")):
-        if count >= least:
-            return f"{count / least:.3g} {unit}"
-    return f"{count} B"

@@ -12,8 +12,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lxml import html
 
-from tasks import data_page, report, tables
+from tasks import data_page, tables
 from tasks.chance import wilson
+from tasks.page import percent, size
 from tasks.rows import Writer
 from tests.invented import EVIL, MODELS, Run, scores, written
 
@@ -319,11 +320,11 @@ def test_a_model_that_writes_worse_is_an_alarm_at_the_top(rendered: Rendered, ma
     [(0, "0.0 %"), (1, "100.0 %"), (0.61234, "61.2 %"), (0.0001, "< 0.1 %"), (0.99999, "> 99.9 %"), (0.0006, "0.1 %")],
 )
 def test_a_share_never_looks_like_none_or_all(share: float, said: str) -> None:
-    assert report.percent(share).replace("\u00a0", " ") == said
+    assert percent(share).replace("\u00a0", " ") == said
 
 
 def test_sizes() -> None:
-    assert [report.size(count) for count in (0, 999, 1234, 5_600_000, 7_890_000_000)] == [
+    assert [size(count) for count in (0, 999, 1234, 5_600_000, 7_890_000_000)] == [
         "0 B",
         "999 B",
         "1.23 kB",
