@@ -1,7 +1,7 @@
 """Rejected answers: how many more a second in sorted batches than one by one, and what a `kill -9` loses.
 
 The SFT model of a recipe answers prompts of its validation and training rows, sampled at one temperature, in the same precision and on the
-same cores both ways: each prompt by a `generate` of its own, and all of them as the stage does it. The ways take turns; the best of each
+same cores both ways: each prompt by a `generate` of transformers, and all of them as the stage does it. The ways take turns; the best of each
 counts. Then the stage's child is killed at random moments and started again until it is done: batches that were reported and are not there
 any more are lost, and at most the one under way may have to be made again. What comes out must be what an uninterrupted run gives.
 """
@@ -26,7 +26,8 @@ import torch
 
 from benchmarks.bench import close, playground, stages
 from models import generate, template
-from models.generate import Sampling, answer, context_of, device_of, has_bf16, load
+from models.generate import Answer, context_of, decoding, device_of, has_bf16, load, threads
+from models.sampling import Sampling
 from tasks.rejected import Params
 from tasks.rows import read
 
@@ -92,10 +93,20 @@ def speed(
     ids = [found for found, _ in template.encode(tokenizer, turns, reply=True)]
     some = sorted(ids, key=len)[:: max(1, len(ids) // alone)]  # of every length, so that their mean stands for all
     sampling = Sampling(job["max_new_tokens"], job["temperatures"][0], job["top_p"])
+    encoder = int(model.config.is_encoder_decoder)  # whose answer follows a token that begins it, instead of the prompt
     wall, busy = dict.fromkeys(WAYS, math.inf), dict.fromkeys(WAYS, math.inf)
 
     def one_by_one() -> list[str]:
-        return [answer(model, tokenizer, [one], sampling, seed)[0].end for seed, one in enumerate(some)]
+        config = decoding(tokenizer, sampling)
+        config.update(do_sample=True, temperature=sampling.temperature, top_p=sampling.top_p, top_k=0)
+        ends = []
+        for seed, one in enumerate(some):
+            asked = torch.tensor([one], device=model.device)
+            torch.manual_seed(seed)
+            with torch.inference_mode(), threads(model, 1):
+                made = model.generate(asked, attention_mask=torch.ones_like(asked), generation_config=config)[0]
+            ends.append(Answer.of(tokenizer, made[0 if encoder else len(one) :].tolist()[encoder:], config.eos_token_id).end)
+        return ends
 
     def in_batches() -> list[str]:
         out = Path(tempfile.mkdtemp(dir=folder))

@@ -13,7 +13,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.generation import BaseStreamer
 
 from models import template
-from models.generate import Sampling, context_of, decoding, device_of, has_bf16, load, threads
+from models.generate import context_of, decoding, device_of, has_bf16, load, threads
+from models.sampling import Sampling
 
 EXIT, CLEAR = ("exit", "quit"), "clear"
 
@@ -95,7 +96,13 @@ class Talk:
         prompt = torch.tensor([ids], device=self.model.device)
         config = decoding(self.tokenizer, self.sampling)
         with torch.inference_mode(), threads(self.model, 1):
-            self.model.generate(prompt, attention_mask=torch.ones_like(prompt), generation_config=config, streamer=spoken)
+            self.model.generate(
+                prompt,
+                attention_mask=torch.ones_like(prompt),
+                generation_config=config,
+                logits_processor=self.sampling.processors(),
+                streamer=spoken,
+            )
 
 
 class Spoken(BaseStreamer):

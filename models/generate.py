@@ -32,6 +32,7 @@ from transformers import (
     AutoModelForSeq2SeqLM,
     AutoTokenizer,
     GenerationConfig,
+    LogitsProcessorList,
     PreTrainedConfig,
     PreTrainedModel,
     PreTrainedTokenizerBase,
@@ -40,16 +41,10 @@ from transformers.modeling_outputs import BaseModelOutput
 from transformers.utils import logging
 
 from models import retnet, template  # noqa: F401  retnet: its classes must be known when a model is loaded
+from models.sampling import Sampling
 
-COMPACT = 16  # tokens after which answers that have ended leave the batch
+COMPACT = 8  # tokens after which answers that have ended leave the batch
 SHARED = 1e9  # arithmetic of one step (operations) from which several threads are worth it
-
-
-@dataclass(frozen=True)
-class Sampling:
-    max_new_tokens: int
-    temperature: float = 0.0  # 0: greedy
-    top_p: float = 1.0
 
 
 @dataclass(frozen=True)
@@ -131,18 +126,15 @@ def context_of(model: PreTrainedModel | PreTrainedConfig) -> int:
 
 
 def decoding(tokenizer: PreTrainedTokenizerBase, sampling: Sampling) -> GenerationConfig:
+    """Of the likeliest token each time: what draws another is `sampling.processors()`."""
     stops = template.stops(tokenizer)
-    sampled: dict[str, Any] = (
-        {"temperature": sampling.temperature, "top_p": sampling.top_p, "top_k": 0} if sampling.temperature > 0 else {}
-    )
     return GenerationConfig(
         max_new_tokens=sampling.max_new_tokens,
-        do_sample=sampling.temperature > 0,
+        do_sample=False,
         use_cache=True,  # a model fresh from training says no
         eos_token_id=stops,
         pad_token_id=stops[0] if tokenizer.pad_token_id is None else tokenizer.pad_token_id,
         decoder_start_token_id=tokenizer.pad_token_id,  # read by encoder-decoders only
-        **sampled,
     )
 
 
@@ -171,13 +163,15 @@ def answer(
         mask[row, width - len(prompts[number]) :] = 1
     torch.manual_seed(seed)
     with torch.inference_mode(), threads(model, len(fitting)):
-        made = _written(model, ids, mask, config)
+        made = _written(model, ids, mask, config, sampling.processors())
     for number, tokens in zip(fitting, made, strict=True):
         answers[number] = Answer.of(tokenizer, tokens, config.eos_token_id)
     return answers
 
 
-def _written(model: PreTrainedModel, ids: torch.Tensor, mask: torch.Tensor, config: GenerationConfig) -> list[list[int]]:
+def _written(
+    model: PreTrainedModel, ids: torch.Tensor, mask: torch.Tensor, config: GenerationConfig, processors: LogitsProcessorList
+) -> list[list[int]]:
     """The tokens after each prompt, to its stop token (and padding) or to the limit; ids and mask (rows, width).
 
     Every few tokens the answers that have ended leave the batch, with their part of the cache: otherwise all wait for the longest.
@@ -193,7 +187,7 @@ def _written(model: PreTrainedModel, ids: torch.Tensor, mask: torch.Tensor, conf
     rows, left = torch.arange(len(ids), device=ids.device), config.max_new_tokens
     while left and len(rows):
         config.max_new_tokens = min(COMPACT, left) if len(rows) > 1 else left
-        made = model.generate(**{name: ids}, **inputs, generation_config=config)
+        made = model.generate(**{name: ids}, **inputs, generation_config=config, logits_processor=processors)
         new = made.sequences[:, ids.size(1) :]
         for row, tokens in zip(rows.tolist(), new.tolist(), strict=True):
             written[row] += tokens
@@ -205,6 +199,8 @@ def _written(model: PreTrainedModel, ids: torch.Tensor, mask: torch.Tensor, conf
         inputs["attention_mask"] = inputs["attention_mask"][going]
         if "encoder_outputs" in inputs:
             inputs["encoder_outputs"] = BaseModelOutput(inputs["encoder_outputs"].last_hidden_state[going])
+            # without a mask as long as the tokens, transformers takes all of them for new ones and reads them once more
+            inputs["decoder_attention_mask"] = torch.ones_like(ids)
         else:
             inputs["attention_mask"] = torch.cat([inputs["attention_mask"], torch.ones_like(new[going])], 1)
     return written

@@ -28,7 +28,8 @@ from torch.nn import functional
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from models import template
-from models.generate import Sampling, answer, batches, context_of, device_of, emit, has_bf16, load, main
+from models.generate import answer, batches, context_of, device_of, emit, has_bf16, load, main
+from models.sampling import Sampling
 
 LOGITS = 1 << 26  # float32 logits in memory at a time (256 MiB)
 # tokens in one forward pass: a CPU is fastest where its caches hold the batch (of 1,024 to 8,192, with 4 M parameters)

@@ -17,7 +17,8 @@ import torch
 from transformers import AutoConfig, AutoTokenizer
 
 from models import template
-from models.generate import Answer, Sampling, context_of, has_bf16, home_of
+from models.generate import Answer, context_of, has_bf16, home_of
+from models.sampling import Sampling
 
 
 class Engine:

@@ -59,7 +59,7 @@ class Params(Identity):
 
 
 @stage(
-    "evaluate", version=3, title="Scores of every model", params=Params, tools=("torch", "transformers"), reproducibility="seeded"
+    "evaluate", version=4, title="Scores of every model", params=Params, tools=("torch", "transformers"), reproducibility="seeded"
 )
 def run(
     job: Job,

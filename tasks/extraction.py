@@ -41,7 +41,7 @@ class Params(Identity):
 
 @stage(
     "extraction",
-    version=1,
+    version=2,
     title="Scores of triple extraction",
     params=Params,
     tools=("torch", "transformers"),

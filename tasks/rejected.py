@@ -32,7 +32,7 @@ class Params(Identity):
     )
     max_new_tokens: int = Field(default=128, ge=1, le=8192, description="Tokens after which an answer counts as truncated")
     batch: int = Field(
-        default=32, ge=1, le=65_536, description="Prompts answered at a time; part of the result, since they share a seed"
+        default=64, ge=1, le=65_536, description="Prompts answered at a time; part of the result, since they share a seed"
     )
     engine: Literal["transformers", "vllm"] = Field(
         default="transformers",
@@ -58,7 +58,7 @@ class Params(Identity):
 
 @stage(
     "rejected",
-    version=2,
+    version=3,
     title="Preference pairs from the model's own answers",
     params=Params,
     tools=("torch", "transformers"),

@@ -10,7 +10,8 @@ import transformers
 
 from models import generate, template
 from models.chat import Spoken, chat
-from models.generate import Answer, Sampling, answer
+from models.generate import Answer, answer
+from models.sampling import Sampling
 from tests import tiny
 
 CPU = torch.device("cpu")

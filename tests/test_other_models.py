@@ -10,6 +10,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
 from models import generate, presets, score, template
+from models.sampling import Sampling
 from tests import tiny
 
 CPU = torch.device("cpu")
@@ -63,11 +64,16 @@ def test_scores_are_those_of_single_sequences(homes: dict[str, Path], name: str)
             assert found == pytest.approx(wanted, rel=1e-4, abs=1e-3)
 
 
+@pytest.mark.parametrize("compact", [1, 5, 100])
 @pytest.mark.parametrize("name", NAMES)
-def test_a_batch_answers_as_each_prompt_alone(homes: dict[str, Path], name: str) -> None:
+def test_a_batch_answers_as_each_prompt_alone(
+    homes: dict[str, Path], name: str, compact: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """However often answers that have ended leave the batch, and generation goes on with the others' caches."""
+    monkeypatch.setattr(generate, "COMPACT", compact)
     model, tokenizer = generate.load(homes[name], CPU)
     prompts = [template.prompt(tokenizer, tiny.turns(place)[:1]) for place in ("石桥镇", "白鹭城")] + [[1, 5], [1, 9, 30, 7, 12]]
-    sampling = generate.Sampling(12)
+    sampling = Sampling(12)
     together = generate.answer(model, tokenizer, prompts, sampling)
     for prompt, answer in zip(prompts, together, strict=True):
         assert generate.answer(model, tokenizer, [prompt], sampling) == [answer]

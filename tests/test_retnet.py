@@ -17,9 +17,10 @@ from torch import Tensor
 from transformers import AutoModel, AutoModelForCausalLM, DynamicCache
 
 from models import losses, presets
-from models.generate import Sampling, answer, load
+from models.generate import answer, load
 from models.retnet import RetNetConfig, RetNetForCausalLM, RetNetModel
 from models.retnet.configuration import FORMS
+from models.sampling import Sampling
 from models.score import Scorer
 from tests import corpus
 from tests.test_engine import job, log
