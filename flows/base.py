@@ -41,10 +41,11 @@ class Base(Identity):
     start: str = Field(
         default="",
         description="Go on from what an earlier fine-tuning of this model learned, on other rows: its tag, its key, `sft` (the newest), or a folder "
-        "with adapter/ or state/; state/ (kept with sft.keep_state) has the optimiser's moments too",
+        "with adapter/ or state/, or of an adapter as peft saves it; state/ (kept with sft.keep_state) has the optimiser's moments too",
     )
     chat: bool = Field(
-        default=False, description="The model knows turns already, so the evaluation asks it through its chat template"
+        default=False,
+        description="The model knows turns already, so it is asked, and tuned, by the chat template that it came with",
     )
 
     @model_validator(mode="after")
@@ -94,7 +95,10 @@ def problems(base: Any, flow: str) -> list[str]:
     found = []
     start = base.get("start")
     if isinstance(start, str) and "/" in start and not begins(folder := _expanded(start)):
-        found.append(f"base.start: {folder} has neither adapter/ nor state/; name a folder that an earlier fine-tuning wrote")
+        found.append(
+            f"base.start: {folder} has neither adapter/ nor state/ nor an adapter_config.json; name a folder that an earlier "
+            "fine-tuning wrote, or an adapter as peft saves it"
+        )
     path = base.get("path")
     if not isinstance(path, str) or not path:
         return found
@@ -105,7 +109,7 @@ def problems(base: Any, flow: str) -> list[str]:
 
 def begins(folder: Path) -> bool:
     """Whether a folder has what a fine-tuning can go on from."""
-    return any((folder / name).is_dir() for name in ("adapter", "state"))
+    return any((folder / name).exists() for name in ("adapter", "state", "adapter_config.json"))
 
 
 def _expanded(path: str) -> Path:

@@ -161,7 +161,7 @@ def _outside_base(recipe: Recipe, add: Callable[..., str], pins: Pins) -> str:
         own = roles.named(files, "tokenizer.json")
         add("tokenizer", tokenizer.run, grown, counts=roles.folder("counts"), rows=roles.folder("split"), base=own)
         reads["tokenizer"] = roles.folder("tokenizer")
-    return add("base", base.run, base.Params(), **reads)
+    return add("base", base.run, base.Params(chat=recipe.base.chat), **reads)
 
 
 def _models(recipe: Recipe, add: Callable[..., str], questions: dict[str, str], begin: str) -> None:

@@ -101,7 +101,8 @@ def start(recipe: Recipe, begin: str) -> Role:
 
     def resolve(store: Store, made: Made) -> Input:
         if folder:
-            paths = sorted(path for name in ("adapter", "state") for path in (folder / name).rglob("*") if path.is_file())
+            inside = (path for name in ("adapter", "state") for path in (folder / name).rglob("*"))
+            paths = sorted(path for path in (*inside, *folder.glob("adapter_*")) if path.is_file())
             digest = store.digests(Path("/"), f"start-{text_digest(str(folder))[:16]}")
             return Input(folder, [[str(path.relative_to(folder)), digest(path)] for path in paths])
         try:

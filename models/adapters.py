@@ -82,6 +82,17 @@ def add(model: PreTrainedModel, lora: dict[str, Any]) -> list[str]:
     return wanted
 
 
+def still(model: nn.Module) -> None:
+    """Switch off the dropout that a model has of its own: preference training compares it with what it was, which is no comparison while
+    both are blurred. Adapters that come later keep theirs."""
+    for part in model.modules():
+        if isinstance(part, nn.Dropout):
+            part.p = 0.0
+        for name, value in vars(part).items():
+            if "dropout" in name and isinstance(value, float):
+                setattr(part, name, 0.0)
+
+
 def go_on(model: PreTrainedModel, folder: Path) -> None:
     """Put in the adapters of a folder (`adapter_config.json` and its weights, as peft saves them), to be trained further."""
     model.add_adapter(_config(folder))
@@ -110,20 +121,38 @@ def fill(model: PreTrainedModel, folder: Path, lora: dict[str, Any]) -> None:
 
 
 def _config(folder: Path) -> Any:
-    if not (folder / "adapter_config.json").is_file():
+    """An adapter's description. `ValueError` where the folder has none, or where it says more than a scaled product beside a matrix."""
+    path = folder / "adapter_config.json"
+    if not path.is_file():
         raise ValueError(f"{folder} holds no adapter (no adapter_config.json); name the `adapter` folder of an earlier run")
     from peft import LoraConfig
 
-    return LoraConfig.from_pretrained(str(folder))
+    found = LoraConfig.from_pretrained(str(folder))
+    more = [
+        name for name in ("use_rslora", "use_dora", "rank_pattern", "alpha_pattern", "modules_to_save") if getattr(found, name)
+    ]
+    more += ["bias"] if found.bias != "none" else []
+    more += ["target_modules as a pattern"] if isinstance(found.target_modules, str) else []
+    if more:
+        raise ValueError(
+            f"{path} has {', '.join(more)}, which adapters here do not; merge it into its base with peft, and begin with that"
+        )
+    return found
 
 
 def _put(model: PreTrainedModel, folder: Path) -> list[str]:
-    """Load a folder's adapters into those of a model. Returns the names that it does not have."""
-    from peft import set_peft_model_state_dict
+    """Load a folder's adapters into those of a model. Returns what does not fit: the names that either lacks."""
+    from peft import get_peft_model_state_dict, set_peft_model_state_dict
     from safetensors.torch import load_file
 
-    kept = load_file(folder / "adapter_model.safetensors")
-    found = set_peft_model_state_dict(model, {name.removeprefix("base_model.model."): p for name, p in kept.items()}, NAME)
+    path = folder / "adapter_model.safetensors"
+    if not path.is_file():
+        raise ValueError(f"{folder} has no {path.name} (a pickle is not read); write one with peft's save_pretrained")
+    kept = {name.removeprefix("base_model.model."): p for name, p in load_file(path).items()}
+    wanted = {name for name in get_peft_model_state_dict(model, adapter_name=NAME) if "lora_" in name}
+    if differs := sorted(wanted ^ {name for name in kept if "lora_" in name}):
+        return [f"{name} is only {'in the model' if name in wanted else 'there'}" for name in differs]
+    found = set_peft_model_state_dict(model, kept, NAME)
     return list(found.unexpected_keys)
 
 

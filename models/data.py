@@ -19,6 +19,7 @@ from torch.utils.data import Dataset, Sampler
 
 from models import packing, template
 from models.losses import IGNORE
+from models.pieces import following
 
 if TYPE_CHECKING:
     import datasets
@@ -243,7 +244,7 @@ def preferences(path: Path, tokenizer: PreTrainedTokenizerBase, max_length: int)
     for batch in _batches(path, ["messages", "chosen", "rejected"]):
         prompts = [ids for ids, _ in template.encode(tokenizer, [row["messages"] for row in batch], reply=True)]
         sides = [template.answer(tokenizer, row[side]) for side in ("chosen", "rejected") for row in batch]
-        answers = tokenizer(sides, add_special_tokens=False)["input_ids"]
+        answers = following(tokenizer, sides)
         for prompt, chosen, rejected in zip(prompts, answers[: len(batch)], answers[len(batch) :], strict=True):
             if len(prompt) + max(len(chosen), len(rejected)) > max_length:
                 taken.too_long += 1

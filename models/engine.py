@@ -109,9 +109,9 @@ def run(job: dict[str, Any], emit: Callable[..., None], stopping: Callable[[], b
 def _publish(job: dict[str, Any], trainer: Any, step: int) -> None:
     """The model of a step as `AutoModelForCausalLM` loads it, its tokenizer, the states that were asked for, and the log. Nothing in it tells
     one run of the same from another."""
-    from transformers import GenerationConfig
+    from transformers import AutoTokenizer, GenerationConfig
 
-    from models import checkpoint, sharding, starting, state, template
+    from models import checkpoint, pieces, sharding, starting, state, template
 
     model, tokenizer, run = trainer.model, trainer.processing_class, trainer.run
     if sharding.asked():
@@ -125,18 +125,23 @@ def _publish(job: dict[str, Any], trainer: Any, step: int) -> None:
     model.config.use_cache = True  # training is over
     if hasattr(model.config, "output_router_logits"):
         model.config.output_router_logits = False  # TRL's trainers switch it on
-    ids = {"pad_token_id": tokenizer.pad_token_id, "eos_token_id": tokenizer.eos_token_id}
-    model.config.update(ids if model.config.is_encoder_decoder else ids | {"bos_token_id": tokenizer.eos_token_id})
+    source = Path(job["inputs"].get("tokenizer") or job["inputs"]["model"])
+    own = AutoTokenizer.from_pretrained(source)  # the trainer's may have padding that its model never had
+    if job["params"].get("template"):
+        template.use(own, job["params"]["template"])
+    pad = tokenizer.pad_token_id if job["stage"] == "reward" else own.pad_token_id  # a classifier finds its last token by it
+    ids = {"pad_token_id": pad, "eos_token_id": own.eos_token_id}
+    begin = own.bos_token_id if pieces.opening(own) else own.eos_token_id
+    model.config.update(ids if model.config.is_encoder_decoder else ids | {"bos_token_id": begin})
     if model.can_generate():
-        stops = template.stops(tokenizer) if job["stage"] != "pretrain" else tokenizer.eos_token_id
+        stops = template.stops(own) if job["stage"] != "pretrain" else own.eos_token_id
         model.generation_config = GenerationConfig.from_model_config(model.config)
         model.generation_config.eos_token_id = stops
     model.save_pretrained(home)
     for path in home.iterdir():
         path.chmod(0o644)  # safetensors writes for the owner alone
-    source = Path(job["inputs"].get("tokenizer") or job["inputs"]["model"])
     if job["params"].get("template"):
-        tokenizer.save_pretrained(home)
+        own.save_pretrained(home)
     for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
         if not (home / name).exists() and (source / name).exists():
             shutil.copyfile(source / name, home / name)
@@ -153,10 +158,11 @@ def _adapted(job: dict[str, Any], model: Any, folder: Path) -> Any:
     """Write the adapters by themselves, as peft loads them; then the whole model with them added, on a base in full precision."""
     import torch
 
-    from models import adapters
+    from models import adapters, starting
     from models.generate import load
 
     adapters.save(model, folder)
+    starting.describe(job, folder)
     if job["params"]["lora"]["bits"] != 32:  # what was rounded for training is not what they are added to
         model, _ = load(Path(job["inputs"]["model"]), torch.device("cpu"))
         adapters.go_on(model, folder)

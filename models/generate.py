@@ -106,6 +106,8 @@ def load(folder: Path, device: torch.device, kind: Any = None, **options: Any) -
     model = kind.from_pretrained(home, **{"dtype": torch.float32} | options)
     if hasattr(model.config, "output_router_logits"):
         model.config.output_router_logits = False  # some trainers leave it on, and with a cache they have no meaning
+    if model.can_generate():
+        model.generation_config = GenerationConfig()  # how to decode is ours to say: a model from outside may punish repetitions
     return (model if "quantization_config" in options else model.to(device)).eval(), AutoTokenizer.from_pretrained(home)
 
 

@@ -120,12 +120,13 @@ def _experts(
         output_router_logits=True,
     )
     loss = linear_cross_entropy(body.last_hidden_state[:, :-1], head_weight(self), labels[:, 1:])
-    even = balance(body.router_logits, self.config.num_experts_per_tok, attention_mask)
+    even = balance(body.router_logits, self.config.num_experts_per_tok, len(labels), attention_mask)
+    counted = (labels[:, 1:] != IGNORE).sum(1)
     if not self.training:
-        self.balance = even
+        self.balance = (even * counted).sum() / counted.sum().clamp(min=1)
         self.expert_use = expert_use(body.router_logits, self.config.num_experts_per_tok, attention_mask)
         return loss
-    return loss + self.config.router_aux_loss_coef * even * (labels[:, 1:] != IGNORE).sum()
+    return loss + self.config.router_aux_loss_coef * (even * counted).sum()
 
 
 def _seq2seq(self: PreTrainedModel, input_ids: Tensor, labels: Tensor, attention_mask: Tensor | None = None) -> Tensor:
@@ -151,14 +152,19 @@ def expert_use(router_logits: tuple[Tensor, ...], active: int, attention_mask: T
     return torch.stack([count / count.sum().clamp(min=1) for count in counts])
 
 
-def balance(router_logits: tuple[Tensor, ...], active: int, attention_mask: Tensor | None = None) -> Tensor:
-    """How unevenly tokens go to experts: E · Σ f·p of each layer, with f an expert's share of the tokens and p its mean probability, as a
-    mean over the layers; 1 where even, E where one expert gets all (Switch Transformer, https://arxiv.org/abs/2101.03961, equation 4).
+def balance(router_logits: tuple[Tensor, ...], active: int, rows: int, attention_mask: Tensor | None = None) -> Tensor:
+    """How unevenly the tokens of each row go to experts, (rows,): E · Σ f·p of each layer, with f an expert's share of the row's tokens and p
+    its mean probability there, as a mean over the layers; 1 where even, E where one expert gets all (Switch Transformer,
+    https://arxiv.org/abs/2101.03961, equation 4; row by row as DeepSeek-V3, https://arxiv.org/abs/2412.19437, equation 17).
 
-    A layer at a time: pooled over the layers, as transformers does, one layer's favourites hide another's.
+    A row at a time: over all rows of a forward pass it would hang on how a batch is cut into them. A layer at a time: pooled over the layers, as
+    transformers does, one layer's favourites hide another's. The logits of each layer are (tokens, experts).
     """
-    real = slice(None) if attention_mask is None else attention_mask.reshape(-1).bool()
+    each = torch.stack(router_logits).float().unflatten(1, (rows, -1))  # (layers, rows, tokens, experts)
+    real = torch.ones_like(each[..., 0]) if attention_mask is None else attention_mask.to(each).expand(each.shape[:-1])
+    tokens = real.sum(-1, keepdim=True).clamp(min=1)
+    means = (each.softmax(-1) * real[..., None]).sum(-2) / tokens
     with torch.no_grad():
-        shares = expert_use(router_logits, active, attention_mask)
-    means = torch.stack([logits[real].float().softmax(-1).mean(0) for logits in router_logits])
-    return (shares * means).sum(-1).mean() * shares.size(-1)
+        chosen = torch.zeros_like(each).scatter_(-1, each.topk(active, -1).indices, 1.0)
+        shares = (chosen * real[..., None]).sum(-2) / (active * tokens)
+    return (shares * means).sum(-1).mean(0) * each.size(-1)

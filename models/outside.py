@@ -1,6 +1,7 @@
 """A model from outside, read, checked and written as our own models are: `python -m models.outside job.json`.
 
-The job file: `files` (a folder), `out`, `tokenizer` (the folder of one that extends the model's own, or null). The weights keep their
+The job file: `files` (a folder), `out`, `tokenizer` (the folder of one that extends the model's own, or null), `chat` (whether the model
+knows turns, and its own chat template is the one to ask it by). The weights keep their
 precision and, without another tokenizer, their bytes.
 """
 
@@ -52,7 +53,10 @@ def work(job: dict[str, Any]) -> dict[str, Any]:
                 "model.safetensors.index.json",
             ):
                 shutil.copyfile(path, out / path.name)
-    template.use(tokenizer, _template(tokenizer))
+    if job["chat"] and tokenizer.chat_template and not tokenizer.init_kwargs.get(template.KEY):
+        template.keep(tokenizer)
+    else:
+        template.use(tokenizer, tokenizer.init_kwargs.get(template.KEY) or template.fitting(tokenizer))
     tokenizer.save_pretrained(out)
     for path in out.iterdir():
         path.chmod(0o644)
@@ -100,13 +104,6 @@ def _tokenizer(files: Path) -> PreTrainedTokenizerBase:
     if not ids or tokenizer.unk_token_id in ids:
         emit("log", text="the tokenizer has no tokens for some common Chinese characters; base.extend gives it more")
     return tokenizer
-
-
-def _template(tokenizer: PreTrainedTokenizerBase) -> str:
-    """The chat template that is the tokenizer's until a recipe asks for another: its own if it is one of ours, chatml where it has the tokens
-    for it, else one that needs none."""
-    named = tokenizer.init_kwargs.get(template.KEY)
-    return named or ("chatml" if template.STOP in tokenizer.get_vocab() else "vicuna")
 
 
 def _extended(model: Any, tokenizer: PreTrainedTokenizerBase, extended: Path, out: Path) -> int:

@@ -29,6 +29,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from models import template
 from models.generate import answer, batches, context_of, device_of, emit, has_bf16, load, main
+from models.pieces import following, opening
 from models.sampling import Sampling
 
 LOGITS = 1 << 26  # float32 logits in memory at a time (256 MiB)
@@ -65,8 +66,17 @@ class Scorer:
             return self.plain(hidden[self.wanted].float())
 
     def encode(self, texts: Sequence[str]) -> list[Tokens]:
-        """Ids of raw text: what looks like a special token is text."""
+        """Ids of raw texts that begin: what looks like a special token is text."""
         return self.tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True)["input_ids"] if texts else []
+
+    def following(self, texts: Sequence[str]) -> list[Tokens]:
+        """Ids of raw texts that come after others."""
+        return following(self.tokenizer, texts, split_special_tokens=True)
+
+    @property
+    def begin(self) -> Tokens:
+        """What stands before a text: what the tokenizer puts there, else the end of the text before it, as in our pretraining."""
+        return opening(self.tokenizer) or [self.tokenizer.eos_token_id]
 
     def sums(self, rows: Sequence[tuple[Tokens, int]], what: str) -> list[float]:
         """For each (ids, start): the log-probability (nats) of ids[start:] after ids[:start]; start is at least 1."""
@@ -212,11 +222,12 @@ def windows(ids: Tokens, start: Tokens, context: int) -> list[tuple[Tokens, int]
 
 def score_documents(scorer: Scorer, documents: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Bits, tokens and bytes of each document's text: after the end of another document, or as the answer to its prompt where it has one."""
-    start = [scorer.tokenizer.eos_token_id]
-    encoded = scorer.encode([document["text"] for document in documents])
+    alone = iter(scorer.encode([document["text"] for document in documents if "prompt" not in document]))
+    answers = iter(scorer.following([document["text"] for document in documents if "prompt" in document]))
+    encoded = [next(answers if "prompt" in document else alone) for document in documents]
     asked = [[{"role": "user", "content": document["prompt"]}] for document in documents if "prompt" in document]
     prompts = iter([ids for ids, _ in template.encode(scorer.tokenizer, asked, reply=True)])
-    starts = [next(prompts) if "prompt" in document else start for document in documents]
+    starts = [next(prompts) if "prompt" in document else scorer.begin for document in documents]
     cut = [
         (row, window)
         for row, (ids, before) in enumerate(zip(encoded, starts, strict=True))
@@ -234,11 +245,11 @@ def score_documents(scorer: Scorer, documents: Sequence[dict[str, Any]]) -> list
 def score_questions(scorer: Scorer, questions: Sequence[dict[str, Any]], style: str) -> list[dict[str, Any]]:
     """The log-probability of each choice, and the choice picked: the likeliest per character, the first among equals."""
     if style == "base":
-        asked = [[scorer.tokenizer.eos_token_id, *ids] for ids in scorer.encode([f"{row['question']}\n" for row in questions])]
+        asked = [[*scorer.begin, *ids] for ids in scorer.encode([f"{row['question']}\n" for row in questions])]
     else:
         turns = [[{"role": "user", "content": row["question"]}] for row in questions]
         asked = [ids for ids, _ in template.encode(scorer.tokenizer, turns, reply=True)]
-    choices = iter(scorer.encode([choice for row in questions for choice in row["choices"]]))
+    choices = iter(scorer.following([choice for row in questions for choice in row["choices"]]))
     rows = [(ids, [next(choices) for _ in row["choices"]]) for ids, row in zip(asked, questions, strict=True)]
     scored = []
     for row, sums in zip(questions, scorer.choose(rows), strict=True):
@@ -273,7 +284,7 @@ def write_answers(
     if style == "base":
         texts = [row["messages"][-1]["content"] + "\n" for row in prompts]
         asked = tokenizer(texts, add_special_tokens=False, split_special_tokens=True)["input_ids"] if texts else []
-        asked = [[tokenizer.eos_token_id, *ids] for ids in asked]
+        asked = [[*(opening(tokenizer) or [tokenizer.eos_token_id]), *ids] for ids in asked]
     else:
         asked = [ids for ids, _ in template.encode(tokenizer, [row["messages"] for row in prompts], reply=True)]
     answers: list[dict[str, Any]] = [{} for _ in prompts]

@@ -218,6 +218,7 @@ def _preferrer(job: Job, emit: Emit, stopping: Callable[[], bool]) -> tuple[Any,
             loss_weights=list(weights.values()),
             label_smoothing=params["label_smoothing"],
             precompute_ref_log_probs=True,
+            disable_dropout=False,  # of the adapters; the model's own is off already
         )
         trainer = Preferrer(args=arguments, **shared)
     trainer.run = run

@@ -8,6 +8,7 @@ row by the tokens' names. `ValueError` for whatever does not fit.
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
 FALLBACK = 512  # tokens of a prompt and of a response, for a model without a longest text (T5) where none is asked for
 TRAINED = ("stage", "lora", "freeze")  # facts of tuning that two runs of one state share
+BESIDE = "base.json"  # in an adapter's folder: which base it was trained beside
 EDGE = 1 << 20  # bytes at both ends of a file that tell it from others
 
 Emit = Callable[..., None]
@@ -83,9 +85,9 @@ def tuned(job: Job, emit: Emit, kind: Any = None) -> tuple[PreTrainedModel, PreT
     model, tokenizer = load(home, torch.device("cpu"), **options, **({"kind": kind, "num_labels": 1} if kind else {}))
     if params["template"]:
         template.use(tokenizer, params["template"])
-    if tokenizer.pad_token_id is None or tokenizer.pad_token_id == tokenizer.eos_token_id:
-        # an outside base may have no padding of its own; what stands there is masked, and must only not be an end
-        tokenizer.pad_token = tokenizer.unk_token or next(t for t in tokenizer.get_vocab() if t != tokenizer.eos_token)
+    padded(tokenizer)
+    if job["stage"] in ("dpo", "reference"):
+        adapters.still(model)
     context, asked = context_of(model), params["max_length"]
     if asked and asked > context:
         raise ValueError(
@@ -104,6 +106,16 @@ def tuned(job: Job, emit: Emit, kind: Any = None) -> tuple[PreTrainedModel, PreT
     return model, tokenizer, asked or (context if context < 1 << 30 else FALLBACK), earlier
 
 
+def padded(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Give a tokenizer from outside that has no padding of its own something to fill batches with: what stands there is masked, and must only
+    not be an end. Nothing of it is published."""
+    ends = set(template.stops(tokenizer))
+    if tokenizer.pad_token_id is None or tokenizer.pad_token_id in ends:
+        tokenizer.pad_token = tokenizer.convert_ids_to_tokens(
+            next(number for number in range(len(tokenizer)) if number not in ends)
+        )
+
+
 def _go_on(job: Job, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, emit: Emit) -> state.Earlier | None:
     """Give a model what an earlier run of its stage learned. Returns the state of that run, where it kept one."""
     start, params = job["inputs"].get("start"), job["params"]
@@ -111,14 +123,19 @@ def _go_on(job: Job, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase,
         return None
     home = Path(start) / "state"
     if not (home / state.FACTS).is_file():
-        folder = Path(start) / "adapter"
-        if not folder.is_dir():
+        folder = next((at for at in (Path(start) / "adapter", Path(start)) if (at / "adapter_config.json").is_file()), None)
+        if folder is None:
             raise ValueError(
                 f"{start} has neither state/ (kept with keep_state: true) nor adapter/ to go on from; name it as the model to go on "
                 "from its weights alone"
             )
         if not params["lora"]:
             raise ValueError(f"{start} has adapters and no state/, so going on from it trains adapters: set lora as it was")
+        beside = folder / BESIDE
+        if beside.is_file() and json.loads(beside.read_text("utf-8"))["base"] != _fingerprint(Path(job["inputs"]["model"])):
+            raise ValueError(
+                f"the adapters of {start} were trained beside another base than {job['inputs']['model']}; give the one that they began with"
+            )
         adapters.fill(model, folder, params["lora"])
         emit("log", text=f"going on from the adapters of {start}")
         return None
@@ -158,12 +175,18 @@ def facts(job: Job) -> dict[str, Any]:
     }
 
 
+def describe(job: Job, folder: Path) -> None:
+    """Write into an adapter's folder which base it was trained beside."""
+    (folder / BESIDE).write_text(json.dumps({"base": _fingerprint(Path(job["inputs"]["model"]))}) + "\n", "utf-8")
+
+
 def identity(job: Job) -> dict[str, Any]:
     """What tells a run from another that starts elsewhere."""
     start = job["inputs"].get("start")
     if not start:
         return {}
-    names = ("stable/state.json", "state/state.json", "adapter/adapter_config.json", "adapter/adapter_model.safetensors")
+    adapter = ("adapter_config.json", "adapter_model.safetensors")
+    names = ("stable/state.json", "state/state.json", *(f"adapter/{name}" for name in adapter), *adapter)
     found = {name: Path(start) / name for name in names if (Path(start) / name).is_file()}
     return {"start": {name: state.digest(path) for name, path in found.items()}}
 

@@ -6,14 +6,19 @@ and the token that ends it, without which a model never learns to stop.
 `encode` and `Template.jinja` (what the saved tokenizer carries for other programs) give the same ids; a test holds them to it. Content is
 stripped, so that the line break after the role never merges with white space of the content and a prompt's ids are a prefix of the
 whole conversation's.
+
+A model from outside may know turns already, and keep the template that it came with (`keep`). What of it is an answer is then found by
+comparing a conversation up to the answer with one that has it.
 """
 
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
+
+from models.pieces import following, opening
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -44,15 +49,18 @@ class Template:
     def stop_of(self, tokenizer: PreTrainedTokenizerBase) -> str:
         return self.stop or tokenizer.eos_token
 
-    def pieces(self, messages: Sequence[Message], stop: str, *, reply: bool = False) -> list[tuple[str, bool]]:
-        """A conversation as (text, whether it is trained on); `reply` opens an assistant turn at the end.
+    def pieces(
+        self, messages: Sequence[Message], stop: str, special: Sequence[str] = (), *, reply: bool = False
+    ) -> list[tuple[str, bool]]:
+        """A conversation as (text, whether it is trained on); `special` cannot be spelled by its contents, `reply` opens an assistant turn
+        at the end.
 
         Each piece is tokenised alone. `ValueError` for a role that the template does not know.
         """
         found: list[tuple[str, bool]] = []
         waiting = "" if messages and messages[0]["role"] == "system" else self.preamble
         for number, message in enumerate(messages):
-            role, content = message["role"], plain(message["content"].strip(), stop)
+            role, content = message["role"], plain(message["content"].strip(), special)
             if role not in ROLES or (role == "system" and number):
                 raise ValueError(f"roles are user and assistant, and system for the first message only; got {role}")
             if role == "assistant":
@@ -64,13 +72,14 @@ class Template:
         found.append((waiting + (self.assistant if reply else ""), False))
         return [piece for piece in found if piece[0]]
 
-    def jinja(self, stop: str) -> str:
-        """The same as a template of transformers, for `stop` as the end of an assistant's turn."""
+    def jinja(self, stop: str, special: Sequence[str] = (), begin: str = "") -> str:
+        """The same as a template of transformers, after `begin`."""
 
         def text(part: str) -> str:
             return "{{- " + json.dumps(part, ensure_ascii=False) + " -}}" if part else ""
 
-        content = f"message.content | trim | replace('<|', '< |') | replace({json.dumps(stop)}, {json.dumps(plain(stop, stop))})"
+        content = "message.content | trim | replace('<|', '< |')"
+        content += "".join(f" | replace({json.dumps(token)}, {json.dumps(plain(token, [token]))})" for token in special)
         turn = {
             "system": text(self.system[0]) + "{{- " + content + " -}}" + text(self.system[1]),
             "user": text(self.user[0]) + "{{- " + content + " -}}" + text(self.user[1]),
@@ -81,7 +90,8 @@ class Template:
             + text(self.between),
         }
         return (
-            (
+            text(begin)
+            + (
                 "{%- if not messages or messages[0].role != 'system' -%}" + text(self.preamble) + "{%- endif -%}\n"
                 if self.preamble
                 else ""
@@ -130,13 +140,38 @@ TEMPLATES = {
     # nothing but the texts, as a text-to-text model reads them
     "plain": Template(system=("", "\n"), user=("", "\n"), assistant="", stop="", between="\n"),
 }
-DEFAULT = "chatml"
+OWN = "own"  # the template that a model from outside came with
 KEY = "chat_template_name"  # in tokenizer_config.json
 
 
+def name_of(tokenizer: PreTrainedTokenizerBase) -> str:
+    """The name of its template: what it says, else its own if it came with one, else the one of ours that fits."""
+    return tokenizer.init_kwargs.get(KEY) or (OWN if tokenizer.chat_template else fitting(tokenizer))
+
+
+def fitting(tokenizer: PreTrainedTokenizerBase) -> str:
+    """chatml where the tokenizer has the tokens for it, else one that needs none."""
+    return "chatml" if STOP in tokenizer.get_vocab() else "vicuna"
+
+
 def of(tokenizer: PreTrainedTokenizerBase) -> Template:
-    """The template that a tokenizer names, chatml where it names none."""
-    return TEMPLATES[tokenizer.init_kwargs.get(KEY) or DEFAULT]
+    """The template of ours that a tokenizer uses."""
+    return TEMPLATES[name_of(tokenizer)]
+
+
+def stop_of(tokenizer: PreTrainedTokenizerBase) -> str:
+    """The token that ends an assistant's turn."""
+    return tokenizer.eos_token if _keeps(tokenizer) else of(tokenizer).stop_of(tokenizer)
+
+
+def keep(tokenizer: PreTrainedTokenizerBase) -> None:
+    """Make the template that a tokenizer came with the one that we use."""
+    assert tokenizer.chat_template
+    tokenizer.init_kwargs[KEY] = OWN
+
+
+def _keeps(tokenizer: PreTrainedTokenizerBase) -> bool:
+    return name_of(tokenizer) == OWN
 
 
 def use(tokenizer: PreTrainedTokenizerBase, name: str) -> None:
@@ -151,52 +186,107 @@ def use(tokenizer: PreTrainedTokenizerBase, name: str) -> None:
             "the tokenizer has no end of text (eos_token), so a model could not learn to stop; set one in its tokenizer_config.json"
         )
     tokenizer.init_kwargs[KEY] = name
-    tokenizer.chat_template = chosen.jinja(chosen.stop_of(tokenizer))
+    tokenizer.chat_template = chosen.jinja(chosen.stop_of(tokenizer), specials(tokenizer), _begin(tokenizer))
 
 
-def plain(text: str, stop: str = STOP) -> str:
-    """Text that cannot spell a special token: `<|` becomes `< |`. Else a user's `<|im_end|>` would end the turn and forge the next."""
-    return text.replace("<|", "< |").replace(stop, f"{stop[0]} {stop[1:]}")
+def specials(tokenizer: PreTrainedTokenizerBase) -> list[str]:
+    """What a text must not spell, beside what begins with `<|`."""
+    return guarded(str(token) for token in tokenizer.added_tokens_decoder.values() if token.special)
+
+
+def guarded(special: Iterable[str]) -> list[str]:
+    """Of special tokens those that do not begin as ours do, the longest first. One of a single character cannot be told from text."""
+    found = {token for token in special if len(token) > 1 and not token.startswith("<|")}
+    return sorted(found, key=lambda token: (-len(token), token))
+
+
+def _begin(tokenizer: PreTrainedTokenizerBase) -> str:
+    return "".join(tokenizer.convert_ids_to_tokens(opening(tokenizer)))
+
+
+def plain(text: str, special: Sequence[str] = ()) -> str:
+    """Text that cannot spell a special token: `<|` becomes `< |`, and what is in `special` gets a space after its first character. Else a
+    user's `<|im_end|>` would end the turn and forge the next."""
+    text = text.replace("<|", "< |")
+    for token in special:
+        text = text.replace(token, f"{token[0]} {token[1:]}")
+    return text
 
 
 def answer(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
     """An assistant's turn as the model has to write it: the text and the end of turn."""
-    stop = of(tokenizer).stop_of(tokenizer)
-    return plain(text.strip(), stop) + stop
+    return plain(text.strip(), specials(tokenizer)) + stop_of(tokenizer)
 
 
 def stops(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """Ids that end an answer: the end of a turn, and the end of a text."""
     vocabulary = tokenizer.get_vocab()
-    found = {vocabulary[of(tokenizer).stop_of(tokenizer)], tokenizer.eos_token_id, vocabulary.get(END)}
+    found = {vocabulary[stop_of(tokenizer)], tokenizer.eos_token_id, vocabulary.get(END)}
     return sorted(token for token in found if token is not None)
 
 
 def render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, reply: bool = False) -> str:
     """The conversation as the text that the model reads; `reply` opens an assistant turn at the end."""
-    chosen = of(tokenizer)
-    return "".join(text for text, _ in chosen.pieces(messages, chosen.stop_of(tokenizer), reply=reply))
+    if _keeps(tokenizer):
+        return tokenizer.apply_chat_template(_safe(tokenizer, messages), tokenize=False, add_generation_prompt=reply)
+    return _begin(tokenizer) + "".join(text for text, _ in _cut(tokenizer, messages, reply))
 
 
 def encode(
     tokenizer: PreTrainedTokenizerBase, conversations: Sequence[Sequence[Message]], *, reply: bool = False
 ) -> list[tuple[list[int], list[bool]]]:
-    """Token ids of each conversation, and for each id whether the loss counts it. One batched call of the tokenizer."""
-    chosen = of(tokenizer)
-    stop = chosen.stop_of(tokenizer)
-    cut = [chosen.pieces(messages, stop, reply=reply) for messages in conversations]
-    texts = [text for conversation in cut for text, _ in conversation]
-    ids = iter(tokenizer(texts, add_special_tokens=False)["input_ids"] if texts else [])
+    """Token ids of each conversation, and for each id whether the loss counts it. Few calls of the tokenizer, whatever their number."""
+    if _keeps(tokenizer):
+        return [_compared(tokenizer, messages, reply) for messages in conversations]
+    begin = opening(tokenizer)
+    cut = [_cut(tokenizer, messages, reply) for messages in conversations]
+    # an answer follows what opens it; all else begins a text, or stands after a special token, where tokenizers begin again
+    said = [[assistant and number > 0 for number, (_, assistant) in enumerate(conversation)] for conversation in cut]
+    texts: dict[bool, list[str]] = {True: [], False: []}
+    for conversation, follows in zip(cut, said, strict=True):
+        for (text, _), inside in zip(conversation, follows, strict=True):
+            texts[inside].append(text)
+    begun = tokenizer(texts[False], add_special_tokens=False)["input_ids"] if texts[False] else []
+    ids = {True: iter(following(tokenizer, texts[True])), False: iter(begun)}
     rows = []
-    for conversation in cut:
-        tokens: list[int] = []
-        trained: list[bool] = []
-        for _, assistant in conversation:
-            piece = next(ids)
+    for conversation, follows in zip(cut, said, strict=True):
+        tokens, trained = list(begin), [False] * len(begin)
+        for (_, assistant), inside in zip(conversation, follows, strict=True):
+            piece = next(ids[inside])
             tokens += piece
             trained += [assistant] * len(piece)
         rows.append((tokens, trained))
     return rows
+
+
+def _cut(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], reply: bool) -> list[tuple[str, bool]]:
+    return of(tokenizer).pieces(messages, stop_of(tokenizer), specials(tokenizer), reply=reply)
+
+
+def _compared(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], reply: bool) -> tuple[list[int], list[bool]]:
+    """A conversation by the tokenizer's own template. `ValueError` where that renders a turn in another way once others follow it."""
+    said = _safe(tokenizer, messages)
+
+    def shown(upto: int, reply: bool) -> list[int]:
+        return tokenizer.apply_chat_template(said[:upto], add_generation_prompt=reply, return_dict=False)
+
+    ids = shown(len(said), reply)
+    trained, ends = [False] * len(ids), set(stops(tokenizer))
+    for number, message in enumerate(said):
+        if message["role"] == "assistant":
+            before, after = shown(number, True), shown(number + 1, False)
+            if ids[: len(before)] != before or ids[: len(after)] != after:
+                raise ValueError(
+                    "the model's own chat template writes a turn in another way once others follow it, so what of it is an answer cannot be "
+                    f"told; set sft.template to one of {', '.join(TEMPLATES)}"
+                )
+            last = max((at for at in range(len(before), len(after)) if ids[at] in ends), default=len(after) - 1)
+            trained[len(before) : last + 1] = [True] * (last + 1 - len(before))
+    return ids, trained
+
+
+def _safe(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> list[Message]:
+    return [{"role": one["role"], "content": plain(one["content"].strip(), specials(tokenizer))} for one in messages]
 
 
 def prompt(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> list[int]:

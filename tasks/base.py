@@ -13,6 +13,8 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any
 
+from pydantic import Field
+
 from tasks.remote.upstream import DESCRIBES, PICKLED, SHARDS
 from tasks.stage import Identity, Job, Stats, stage
 
@@ -24,10 +26,10 @@ NEEDS = {
 
 
 class Params(Identity):
-    """All that defines it are its files."""
+    chat: bool = Field(default=False, description="The model knows turns, and is asked by the chat template that came with it")
 
 
-@stage("base", version=1, title="Model from outside", params=Params, tools=("transformers", "tokenizers"))
+@stage("base", version=2, title="Model from outside", params=Params, tools=("transformers", "tokenizers"))
 def run(job: Job, params: Params, *, files: list[Path], tokenizer: Path | None = None) -> Stats:
     """`files` as `chosen` finds them → `model/`, in their own precision. `tokenizer` is the artifact of one that extends the model's own:
     the model gets its vocabulary, and every old token keeps its row. `ValueError` for what is no language model that can be tuned."""
@@ -41,7 +43,12 @@ def run(job: Job, params: Params, *, files: list[Path], tokenizer: Path | None =
     if wrong := problems(home):
         raise ValueError("; ".join(wrong))
     job_file = job.scratch / "outside.json"
-    asked = {"files": str(home), "out": str(job.out / "model"), "tokenizer": str(tokenizer) if tokenizer else None}
+    asked = {
+        "files": str(home),
+        "out": str(job.out / "model"),
+        "tokenizer": str(tokenizer) if tokenizer else None,
+        "chat": params.chat,
+    }
     job_file.write_text(json.dumps(asked), "utf-8")
     return child.run("models.outside", job_file, job=job)
 

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Self
 
-from pydantic import Field
+from pydantic import Field, model_validator
 
 from tasks.stage import Job, Stats, stage
 from tasks.training import TOOLS, Tuning, train
@@ -12,6 +13,14 @@ from tasks.training import TOOLS, Tuning, train
 
 class Params(Tuning):
     epochs: float = Field(default=1.0, gt=0, le=100, description="Passes over the pairs")
+
+    @model_validator(mode="after")
+    def _whole(self) -> Self:
+        if self.lora:
+            raise ValueError(
+                "lora trains adapters alone, and what a reward model judges with is new; leave it out, or freeze layers"
+            )
+        return self
 
 
 @stage("reward", version=2, title="Reward model", params=Params, tools=TOOLS, reproducibility="seeded")

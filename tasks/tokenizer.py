@@ -142,7 +142,9 @@ def learn(params: Params, counts: Path, base: Path | None) -> Tokenizer:
 
 def _describe(folder: Path, params: Params) -> None:
     """What `AutoTokenizer` reads beside `tokenizer.json`."""
-    from models import template
+    from tokenizers import Tokenizer
+
+    from models import pieces, template
 
     assert template.PAD != template.END, "a model that takes its end for padding never learns to end"
     config = {
@@ -155,8 +157,12 @@ def _describe(folder: Path, params: Params) -> None:
         template.KEY: params.template,
     }
     (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n", "utf-8")
+    made = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    special = template.guarded(token.content for token in made.get_added_tokens_decoder().values() if token.special)
+    begin = pieces.before(*(made.encode(pieces.ANCHOR, add_special_tokens=adds).ids for adds in (True, False)))
     chosen = template.TEMPLATES[params.template]
-    (folder / "chat_template.jinja").write_text(chosen.jinja(chosen.stop or template.END), "utf-8")
+    text = chosen.jinja(chosen.stop or template.END, special, "".join(made.id_to_token(number) or "" for number in begin))
+    (folder / "chat_template.jinja").write_text(text, "utf-8")
 
 
 def _pattern(tokenizer: Tokenizer) -> str:

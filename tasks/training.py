@@ -74,9 +74,6 @@ class Lora(Identity):
     bits: Literal[32, 8, 4] = Field(
         default=32, description="Bits of the frozen base: 8 (LLM.int8) or 4 (NF4, QLoRA) save memory; needs bitsandbytes"
     )
-    merge: bool = Field(
-        default=True, description="Add the adapters to a full-precision base at the end, besides writing them by themselves"
-    )
 
 
 class Tuning(Training):

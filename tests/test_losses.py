@@ -93,18 +93,34 @@ def test_experts_add_their_balance_in_training_alone() -> None:
 def test_balance_is_one_where_even_and_the_number_of_experts_where_not() -> None:
     even = torch.eye(4).repeat(3, 1) * 20
     one = torch.zeros(12, 4).index_fill(1, torch.tensor([2]), 20.0)
-    assert losses.balance((even,), 1).item() == pytest.approx(1.0)
-    assert losses.balance((one,), 1).item() == pytest.approx(4.0)
+    assert losses.balance((even,), 1, 1).item() == pytest.approx(1.0)
+    assert losses.balance((one,), 1, 1).item() == pytest.approx(4.0)
     # layers that favour different experts do not make up for one another
     other = torch.zeros(12, 4).index_fill(1, torch.tensor([0]), 20.0)
-    assert losses.balance((one, other), 1).item() == pytest.approx(4.0)
+    assert losses.balance((one, other), 1, 1).item() == pytest.approx(4.0)
     # padding has no say
     mask = torch.tensor([[1] * 4 + [0] * 8])
     mixed = torch.cat([even[:4], one[:8]])
-    assert losses.balance((mixed,), 1, mask).item() == pytest.approx(1.0)
+    assert losses.balance((mixed,), 1, 1, mask).item() == pytest.approx(1.0)
+
+
+def test_experts_lose_the_same_however_a_batch_is_cut() -> None:
+    """Rows of one length and padded ones: the sum over pieces, in training, is the loss of the whole."""
+    torch.manual_seed(0)
+    model = AutoModelForCausalLM.from_config(presets.build("tiny-moe", 300, 32, balance=0.5)).train()
+    losses.fuse(model)
+    ids = torch.randint(4, 300, (4, 24))
+    mask = torch.ones_like(ids)
+    mask[1, 15:], mask[3, 8:] = 0, 0
+    labels = ids.masked_fill(mask == 0, losses.IGNORE)
+    whole = model(input_ids=ids, labels=labels, attention_mask=mask)
+    for cut in (1, 3):
+        pieces = [slice(at, at + cut) for at in range(0, 4, cut)]
+        parts = [model(input_ids=ids[at], labels=labels[at], attention_mask=mask[at]) for at in pieces]
+        torch.testing.assert_close(sum(parts), whole, rtol=1e-6, atol=1e-4)
 
 
 def test_balance_pulls_tokens_from_the_favourite() -> None:
     logits = torch.zeros(64, 4).index_fill(1, torch.tensor([1]), 2.0).requires_grad_()
-    losses.balance((logits,), 1).backward()
+    losses.balance((logits,), 1, 1).sum().backward()
     assert logits.grad is not None and (logits.grad[:, 1] > 0).all() and (logits.grad[:, 0] < 0).all()

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import json
 import math
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -122,6 +124,31 @@ def test_a_stopped_reward_model_goes_on_to_the_last_digit(folders: dict[str, Pat
     tuned("reward", given, tmp_path / "straight", params, micro_batch=4)
     for path in ("log.jsonl", "model/model.safetensors"):
         assert (tmp_path / "stopped" / "out" / path).read_bytes() == (tmp_path / "straight" / "out" / path).read_bytes()
+
+
+def test_a_reward_model_of_adapters_alone_is_refused() -> None:
+    with pytest.raises(ValueError, match="what a reward model judges with is new; leave it out"):
+        reward.Params(lora=Lora())
+
+
+@pytest.mark.parametrize("kind", ["llama", "t5"])
+def test_dropout_of_the_model_is_off_and_that_of_adapters_is_not(folders: dict[str, Path], tmp_path: Path, kind: str) -> None:
+    """A model from outside may have dropout; what DPO compares must not differ by it."""
+    home = tmp_path / "blurred"
+    source = folders["model"] if kind == "t5" else corpus_model(folders, tmp_path / "base")
+    shutil.copytree(source, home)
+    about = json.loads((home / "config.json").read_text("utf-8"))
+    about |= {"dropout_rate": 0.3} if kind == "t5" else {"attention_dropout": 0.3}
+    (home / "config.json").write_text(json.dumps(about), "utf-8")
+    quick = QUICK | {"epochs": 0.1, "log_steps": 1}
+    tuned("dpo", folders | {"model": home}, tmp_path / "whole", dpo.Params(**quick))
+    assert column(tmp_path / "whole", "loss")[0] == pytest.approx(math.log(2), abs=1e-6)
+    seen = []
+    for dropout in (0.0, 0.5):
+        lora = Lora(rank=4, dropout=dropout)
+        tuned("dpo", folders | {"model": home}, tmp_path / str(dropout), dpo.Params(**quick, lora=lora))
+        seen.append(column(tmp_path / str(dropout), "loss"))
+    assert seen[0][0] == pytest.approx(math.log(2), abs=1e-6) and seen[0][1:] != seen[1][1:]
 
 
 def test_an_architecture_without_a_reward_head_is_named(folders: dict[str, Path], tmp_path: Path) -> None:

@@ -11,9 +11,9 @@ from typing import Any
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
-from transformers import AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from models import checkpoint, optim, state
+from models import adapters, checkpoint, optim, starting, state
 from tasks import pack, sft, tokenizer
 from tasks.stage import Job
 from tasks.training import Lora
@@ -235,6 +235,56 @@ def test_adapters_that_do_not_fit_are_refused(folders: dict[str, Path], plateau:
     save_file({name: p + 1 for name, p in weights.items()}, other / "model.safetensors", metadata={"format": "pt"})
     given = folders | {"model": other}
     refused(r"was trained beside another base", first_sft, lora=LORA)
+    refused(r"adapters of .* were trained beside another base", bare, lora=LORA)
+
+
+@pytest.mark.parametrize(
+    ("change", "message"),
+    [
+        ({"use_rslora": True}, r"adapter_config.json has use_rslora, which adapters here do not"),
+        ({"target_modules": ".*proj"}, "has target_modules as a pattern"),
+        ("empty", r"holds the adapters of another model \(.*lora_A.* is only in the model"),
+        ("half", r"holds the adapters of another model \(.*lora_A.* is only in the model"),
+        ("more", r"holds the adapters of another model \(extra.lora_A.weight is only there"),
+        ("gone", r"has no adapter_model.safetensors \(a pickle is not read\)"),
+    ],
+)
+def test_an_adapter_that_is_not_whole_or_of_another_kind_is_refused(
+    folders: dict[str, Path], plateau: Path, first_sft: Path, tmp_path: Path, change: Any, message: str
+) -> None:
+    """Peft's own folder, which says nothing of its base; whole, it is gone on from."""
+    folder = Path(shutil.copytree(first_sft / "adapter", tmp_path / "adapter", ignore=shutil.ignore_patterns("base.json")))
+    about, weights = folder / "adapter_config.json", folder / "adapter_model.safetensors"
+    model = AutoModelForCausalLM.from_pretrained(plateau / "model")
+    lora = LORA.model_dump()
+    adapters.add(model, lora)
+    adapters.fill(model, folder, lora)
+    kept = load_file(weights)
+    if isinstance(change, dict):
+        about.write_text(json.dumps(json.loads(about.read_text("utf-8")) | change), "utf-8")
+    elif change == "gone":
+        weights.unlink()
+    else:
+        names = {"empty": [], "half": sorted(kept)[: len(kept) // 2], "more": sorted(kept)}[change]
+        changed = {name: kept[name] for name in names}
+        if change == "more":
+            changed["base_model.model.extra.lora_A.weight"] = torch.zeros(1)
+        save_file(changed, weights, metadata={"format": "pt"})
+    with pytest.raises(ValueError, match=message):
+        adapters.fill(model, folder, lora)
+
+
+def test_an_adapter_of_pefts_is_gone_on_from(folders: dict[str, Path], plateau: Path, first_sft: Path, tmp_path: Path) -> None:
+    folder = Path(shutil.copytree(first_sft / "adapter", tmp_path / "adapter", ignore=shutil.ignore_patterns("base.json")))
+    emitted: list[str] = []
+    job = {
+        "stage": "sft",
+        "params": sft.Params(**QUICK, lora=LORA).model_dump(mode="json"),
+        "resources": {"device": "cpu"},
+        "inputs": {"model": str(plateau / "model"), "start": str(folder)},
+    }
+    starting.tuned(job, lambda event, **fields: emitted.append(fields.get("text", "")))
+    assert f"going on from the adapters of {folder}" in emitted and len(starting.identity(job)["start"]) == 2
 
 
 # the best and the last
