@@ -230,7 +230,7 @@ def build(preset: str, vocab_size: int, context: int | None = None, **options: A
 
 def chosen(preset: str, **options: Any) -> dict[str, Any]:
     """The options that are set. `ValueError` for one that the architecture does not have."""
-    options = {name: value for name, value in options.items() if value not in (None, False)}
+    options = {name: value for name, value in options.items() if value is not None and value is not False}
     known = _known(preset).config.__kwdefaults__ or {}
     if unknown := [name for name in options if name not in known]:
         raise ValueError(

@@ -81,6 +81,7 @@ def test_options_are_of_the_architecture() -> None:
     config = presets.build("92m", 400, kv_heads=2, qk_norm=True)
     assert (type(config).__name__, config.num_key_value_heads, config.head_dim) == ("Qwen3Config", 2, 64)
     assert presets.build("tiny-moe", 400, balance=0.02).router_aux_loss_coef == 0.02
+    assert presets.build("tiny-moe", 400, balance=0.0).router_aux_loss_coef == 0.0  # no balance is asked for, which is not: none is said
     with pytest.raises(ValueError, match=r"preset 't5-tiny' \(t5\) has no qk_norm; leave it out"):
         presets.build("t5-tiny", 400, qk_norm=True)
     assert type(presets.build("92m", 400, qkv_bias=True)).__name__ == "Qwen2Config"
