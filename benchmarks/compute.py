@@ -99,7 +99,7 @@ def compare(seed: int, runs: dict[str, dict[str, float]]) -> dict[str, float]:
 
 def _batch(tokens: int) -> int:
     """Sequences a step that ours would take for as many tokens."""
-    return presets.batch_sequences(presets.compute(presets.PRESETS["tiny"].body, tokens), CONTEXT)
+    return presets.batch_sequences(presets.compute(presets.PRESETS["tiny"].body(), tokens), CONTEXT)
 
 
 def needed(target: float, half: float, quarter: float) -> float:

@@ -31,15 +31,17 @@ class Llama:
     heads: int
     context: int  # tokens a sequence where none is asked for
 
-    @property
-    def body(self) -> int:
-        """Parameters that work on every token: all but the embeddings, which take no part in a layer's arithmetic."""
-        layer = 4 * self.hidden**2 + 3 * self.hidden * self.ffn + 2 * self.hidden
-        return self.layers * layer + self.hidden
+    def body(self, *, kv_heads: int | None = None, qk_norm: bool = False, qkv_bias: bool = False) -> int:
+        """Parameters that work on every token: all but the embeddings, which take no part in a layer's arithmetic. Options as `config` has
+        them."""
+        head = self.hidden // self.heads
+        shared = (kv_heads or self.heads) * head  # width of the keys, and of the values
+        attention = 2 * self.hidden * (self.hidden + shared) + 2 * head * qk_norm + (self.hidden + 2 * shared) * qkv_bias
+        return self.layers * (attention + 3 * self.hidden * self.ffn + 2 * self.hidden) + self.hidden
 
-    def parameters(self, vocab_size: int) -> int:
+    def parameters(self, vocab_size: int, **options: Any) -> int:
         """All parameters, with separate embeddings for input and output."""
-        return self.body + 2 * vocab_size * self.hidden
+        return self.body(**options) + 2 * vocab_size * self.hidden
 
     def config(
         self, vocab_size: int, context: int, *, kv_heads: int | None = None, qk_norm: bool = False, qkv_bias: bool = False
@@ -84,9 +86,8 @@ class MoE(Llama):
     active: int
     expert_ffn: int  # the shared expert's width is `ffn`
 
-    @property
-    def body(self) -> int:
-        """Parameters that work on one token: of the experts only the active ones."""
+    def body(self, *, balance: float = 0.01) -> int:  # type: ignore[override]
+        """Parameters that work on one token: of the experts only the active ones. `balance` has none."""
         return self._body(self.active)
 
     def _body(self, experts: int) -> int:
@@ -94,7 +95,7 @@ class MoE(Llama):
         layer = 4 * self.hidden**2 + 3 * self.hidden * (self.ffn + experts * self.expert_ffn) + router + 2 * self.hidden
         return self.layers * layer + self.hidden
 
-    def parameters(self, vocab_size: int) -> int:
+    def parameters(self, vocab_size: int, **options: Any) -> int:
         return self._body(self.experts) + 2 * vocab_size * self.hidden
 
     def config(self, vocab_size: int, context: int, *, balance: float = 0.01) -> PreTrainedConfig:  # type: ignore[override]
@@ -124,7 +125,6 @@ class T5:
     heads: int
     context: int  # tokens of a prompt, and of a response, where none is asked for
 
-    @property
     def body(self) -> int:
         attention, feed = 4 * self.hidden**2, 2 * self.hidden * self.ffn
         encoder = attention + feed + 2 * self.hidden
@@ -132,7 +132,7 @@ class T5:
         return self.layers * (encoder + decoder) + 2 * self.hidden + 2 * 32 * self.heads  # last norms, position buckets
 
     def parameters(self, vocab_size: int) -> int:
-        return self.body + vocab_size * self.hidden
+        return self.body() + vocab_size * self.hidden
 
     def config(self, vocab_size: int, context: int) -> PreTrainedConfig:
         """The first token of a response is predicted from the padding token, as T5 has it. `context` is no part of it: T5 has no longest text."""
@@ -167,7 +167,6 @@ class RetNet:
     heads: int
     context: int  # tokens a sequence where none is asked for
 
-    @property
     def body(self) -> int:
         """Parameters that work on every token: queries and keys, then values, gate and output, then the feed-forward and two norms."""
         layer = 2 * self.hidden**2 + 3 * self.hidden * 2 * self.hidden + 2 * self.hidden * self.ffn + 2 * self.hidden
@@ -175,7 +174,7 @@ class RetNet:
 
     def parameters(self, vocab_size: int) -> int:
         """All parameters, with separate embeddings for input and output."""
-        return self.body + 2 * vocab_size * self.hidden
+        return self.body() + 2 * vocab_size * self.hidden
 
     def config(self, vocab_size: int, context: int) -> PreTrainedConfig:
         from models.retnet import RetNetConfig
