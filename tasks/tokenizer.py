@@ -137,7 +137,7 @@ def learn(params: Params, counts: Path, base: Path | None) -> Tokenizer:
     entries = vocabulary.frequent(counting.read(counts), alone, params.word_threshold, room)
     if not entries:
         raise ValueError(f"no word occurs {params.word_threshold} times; lower tokenizer.word_threshold or give more text")
-    return (vocabulary.of_splits if params.all_splits else vocabulary.of_words)(entries, special)
+    return vocabulary.of_splits(entries, special, room) if params.all_splits else vocabulary.of_words(entries, special)
 
 
 def _describe(folder: Path, params: Params) -> None:

@@ -4,6 +4,7 @@ import bz2
 import json
 import lzma
 import math
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -182,6 +183,31 @@ def test_all_splits_alone_leave_words_that_no_merge_leads_to():
     bare = {(a[:n], a[n:]): 0 for a in entries for n in range(1, len(a)) if a[:n] in entries and a[n:] in entries}
     assert vocabulary.merged("国务院", bare) == ["国", "务", "院"]
     assert vocabulary.of_splits(entries, []).encode("国务院").tokens == ["国务院"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    table=st.dictionaries(st.text("中国人民大学", min_size=1, max_size=7), st.integers(1, 5000), min_size=1, max_size=25),
+    room=st.integers(0, 40),
+)
+def test_parts_that_words_are_joined_of_fit_into_the_vocabulary(table, room):
+    entries = vocabulary.frequent(table.items(), vocabulary.characters(table.items()), 1, room)
+    raw = vocabulary.of_splits(entries, template.SPECIAL_TOKENS, room)
+    learned = list(raw.get_vocab(with_added_tokens=False).keys() - {*template.SPECIAL_TOKENS, *vocabulary.BYTES})
+    assert len(learned) <= room
+    kept = list(takewhile(learned.__contains__, entries))
+    assert all(raw.encode(word).tokens == [word] for word in kept)
+
+
+def test_a_vocabulary_is_no_larger_than_asked_for_with_all_splits():
+    words = dict.fromkeys(["中国人民", "大学学生", "国务院", "工作人员"], 10)
+    table = [*words.items()]
+    entries = vocabulary.frequent(table, vocabulary.characters(table), 1, 100)
+    whole = vocabulary.of_splits(entries, [], None).get_vocab_size()
+    parts = whole - len(vocabulary.BYTES) - len(entries)
+    assert parts > 2
+    tight = vocabulary.of_splits(entries, [], len(entries) + parts - 1)
+    assert whole - 5 <= tight.get_vocab_size() < whole
 
 
 def test_a_word_that_is_rarer_than_its_parts_is_still_one_token_and_no_more():
