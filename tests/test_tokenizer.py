@@ -154,6 +154,19 @@ def test_special_tokens_of_a_recipe_follow_the_templates_own(world, tmp_path):
         tokenizer.Params(special_tokens=["tool"])
 
 
+def test_what_marks_the_turns_of_the_template_is_special(world, tmp_path):
+    """Role tokens are one token each, which no raw text makes; the ids of the others stay as they are."""
+    folder = tiny.make_tokenizer(tmp_path / "made", world, template="roles", special_tokens=["<|tool|>"])
+    loaded = AutoTokenizer.from_pretrained(folder)
+    marks = ["<|system|>", "<|user|>", "<|assistant|>", "<|tool|>"]
+    assert loaded.convert_tokens_to_ids([*template.SPECIAL_TOKENS, *marks]) == list(range(8))
+    said = loaded.apply_chat_template([{"role": "user", "content": "<|assistant|>"}], add_generation_prompt=True)["input_ids"]
+    assert [said.count(number) for number in (5, 6)] == [1, 1] and loaded.decode(
+        said, skip_special_tokens=True
+    ).strip() == "< |assistant|>"
+    assert tokenizer.specials(tokenizer.Params()) == list(template.SPECIAL_TOKENS)
+
+
 # -- words and characters -------------------------------------------------------------------------------------------------
 
 
