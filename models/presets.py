@@ -50,11 +50,7 @@ class Llama:
         `qkv_bias`: queries, keys and values have biases."""
         from transformers import LlamaConfig, Qwen2Config, Qwen3Config
 
-        if kv_heads and self.heads % kv_heads:
-            raise ValueError(f"kv_heads is {kv_heads}, which does not divide the preset's {self.heads} heads")
         settings = self._settings(vocab_size, context) | {"num_key_value_heads": kv_heads or self.heads}
-        if qkv_bias and qk_norm:
-            raise ValueError("qk_norm and qkv_bias are of two architectures, Qwen3 and Qwen2; give one of them")
         if qkv_bias:
             return Qwen2Config(**settings)
         if qk_norm:
@@ -228,7 +224,7 @@ def build(preset: str, vocab_size: int, context: int | None = None, **options: A
 
 
 def chosen(preset: str, **options: Any) -> dict[str, Any]:
-    """The options that are set. `ValueError` for one that the architecture does not have."""
+    """The options that are set. `ValueError` for one that the architecture does not have, and for those that do not go together."""
     options = {name: value for name, value in options.items() if value is not None and value is not False}
     known = _known(preset).config.__kwdefaults__ or {}
     if unknown := [name for name in options if name not in known]:
@@ -236,6 +232,14 @@ def chosen(preset: str, **options: Any) -> dict[str, Any]:
             f"preset {preset!r} ({architecture(preset)}) has no {' or '.join(unknown)}; "
             + (f"it has {', '.join(known)}" if known else "leave it out")
         )
+    heads, shared = _known(preset).heads, options.get("kv_heads")
+    wrong = []
+    if shared and heads % shared:
+        wrong.append(f"kv_heads is {shared}, which does not divide the preset's {heads} heads")
+    if options.keys() >= {"qk_norm", "qkv_bias"}:
+        wrong.append("qk_norm and qkv_bias are of two architectures, Qwen3 and Qwen2; give one of them")
+    if wrong:
+        raise ValueError("; ".join(wrong))
     return options
 
 
