@@ -17,6 +17,7 @@ from tasks.pretrain import Params as PretrainParams
 from tasks.rejected import Params as RejectedParams
 from tasks.reward import Params as RewardParams
 from tasks.sft import Params as SFTParams
+from tasks.stage import Resources
 from tasks.training import Tuning
 
 Section = TypeVar("Section", bound=BaseModel)
@@ -36,7 +37,10 @@ def problems(data: dict[str, Any], flow: str, used: set[str]) -> list[str]:
         longest["extraction.scores.max_new_tokens"] = scores
         if pretrain:
             found += _of_model(pretrain, tuned, {path: tokens for path, tokens in longest.items() if tokens})
-    return found + _quantised(tuned)
+    found += _quantised(tuned)
+    if isinstance(dpo := tuned.get("dpo"), DPOParams) and (resources := _section(data, "resources", Resources)):
+        found += _whole_batch(dpo, resources)
+    return found
 
 
 def _section(data: dict[str, Any], name: str, kind: type[Section]) -> Section | None:
@@ -101,3 +105,21 @@ def _quantised(tuned: dict[str, Tuning]) -> list[str]:
         for path, params in tuned.items()
         if params.lora and params.lora.bits != 32
     ]
+
+
+def _whole_batch(dpo: DPOParams, resources: Resources) -> list[str]:
+    """The aot losses sort the margins of a forward pass, so cutting a batch would change the model, and resources may change no model."""
+    if dpo.loss_type not in ("aot", "aot_unpaired"):
+        return []
+    found = []
+    if 0 < resources.micro_batch < dpo.batch_size:
+        found.append(
+            f"resources.micro_batch: {resources.micro_batch} cuts DPO's batch of {dpo.batch_size}, which dpo.loss_type {dpo.loss_type} "
+            "compares as a whole; set it to 0, lower dpo.batch_size, or take another loss"
+        )
+    if resources.processes > 1:
+        found.append(
+            f"resources.processes: {resources.processes} share DPO's batch, which dpo.loss_type {dpo.loss_type} compares as a whole; set "
+            "it to 1, or take another loss"
+        )
+    return found

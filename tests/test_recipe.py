@@ -204,6 +204,13 @@ MISFITS: dict[str, tuple[list[str], list[str]]] = {  # changes of the recipe sam
     ),
     "reward of a T5": ([T5, "sources.zhwiki.use=[text2text]", "reward={}"], ["reward: t5-tiny has no head that scores a text"]),
     "reward of a RetNet": (["pretrain.preset=retnet-tiny", "reward={}"], ["reward: retnet-tiny has no head that scores a text"]),
+    "aot": (
+        ["dpo={loss_type: aot, batch_size: 16}", "resources={micro_batch: 8, processes: 2}"],
+        [
+            "resources.micro_batch: 8 cuts DPO's batch of 16, which dpo.loss_type aot compares as a whole; set it to 0",
+            "resources.processes: 2 share DPO's batch",
+        ],
+    ),
 }
 
 
@@ -217,6 +224,8 @@ def test_what_the_model_cannot_do_is_told_before_it_is_pretrained(name: str) -> 
 
 
 FITTING = [
+    ["dpo={loss_type: aot, batch_size: 16}", "resources.micro_batch=16"],
+    ["dpo={loss_type: sigmoid, batch_size: 16}", "resources={micro_batch: 8, processes: 2}"],
     ["rejected.max_new_tokens=200", "sources.alpaca.use=[sft]"],  # only ready-made pairs, so no answers
     [T5, "sources.zhwiki.use=[text2text]", "sft.max_length=999", "rejected.max_new_tokens=999"],
     ["sft.max_length=128", "dpo.max_length=128", "reward={max_length: 128}", "rejected.max_new_tokens=127"],
