@@ -74,6 +74,7 @@ def main() -> None:
         f"at most {BAR}, {len(given.seeds)} seeds",
         worst["tokens"] <= BAR and len(found) >= 3,
         tokens=given.tokens,
+        **scale(dict(zip(PLAN, done, strict=False))),
         shares=[round(row["tokens"], 3) for row in found],
         at_half=[round(row["at_half"], 3) for row in found],
         theirs=[round(row["theirs"], 3) for row in found],
@@ -97,9 +98,18 @@ def compare(seed: int, runs: dict[str, dict[str, float]]) -> dict[str, float]:
     return found | {"at_half": half["eval_loss"], "theirs": theirs["eval_loss"]}
 
 
+def scale(runs: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
+    """How long each run is: its steps, and its tokens a parameter that works on them (20 are the best for a compute budget)."""
+    body = presets.PRESETS["tiny"].body()
+    return {
+        "steps": {name: run["steps"] for name, run in runs.items()},
+        "tokens_per_parameter": {name: round(run["tokens"] / body, 3) for name, run in runs.items()},
+    }
+
+
 def _batch(tokens: int) -> int:
     """Sequences a step that ours would take for as many tokens."""
-    return presets.batch_sequences(presets.compute(presets.PRESETS["tiny"].body, tokens), CONTEXT)
+    return presets.batch_sequences(presets.compute(presets.PRESETS["tiny"].body(), tokens), CONTEXT)
 
 
 def needed(target: float, half: float, quarter: float) -> float:

@@ -22,12 +22,14 @@ from models import data, engine, preference
 from models.generate import load
 from tasks import dpo
 from tasks.chance import wilson
+from tasks.health import Bounds
 from tasks.stage import Resources
 
 RECIPES = {"Llama": "sample", "T5": "chatlm-t5-0.2b-tiny"}
 HELD_OUT = ("split.valid_share=0.15", "evaluate.max_prompts=0", "evaluate.max_pairs=0")
 FIRST, SAME = 1e-6, 1e-5  # how far the first loss may be from ln 2, and a loss from TRL's, relatively
 KINDS = get_args(dpo.Params.model_fields["loss_type"].annotation)
+ALLOWED = Bounds()  # of health
 SMOOTHED = ("robust", "exo_pair", "aot", "aot_unpaired")
 
 
@@ -52,8 +54,8 @@ def main() -> None:
         "dpo",
         round(100 * gained, 2),
         "points of held-out preference accuracy that DPO adds, the least of Llama and T5",
-        f"> 0 beyond chance (p < 0.05), stop rate and repetition within their bounds, first loss of T5 ln 2 to {FIRST:g}, "
-        f"every loss TRL's to {SAME:g}",
+        f"> 0 beyond chance (p < 0.05), stop rate at most {100 * ALLOWED.stop:g} points lower, repetition at most "
+        f"{100 * ALLOWED.repetition:g} points higher, first loss of T5 ln 2 to {FIRST:g}, every loss TRL's to {SAME:g}",
         all(one["ok"] for one in found.values()) and abs(first - math.log(2)) <= FIRST and off[worst] <= SAME,
         runs=found,
         first_loss=first,
@@ -78,15 +80,28 @@ def compared(name: str, scores: dict[str, Any]) -> dict[str, Any]:
         print(
             f"{'':<6}{row['figure']:<22} {row['before']:.3f} → {row['after']:.3f} ({interval}; bound {row['bound']:+.3f}) {row['state']}"
         )
-    held = {row["figure"]: row["state"] for row in health["figures"]}
+    stop, repetition = (
+        next(row for row in health["figures"] if row["figure"] == name) for name in ("answers that end", "repetition")
+    )
     return {
         "gain": after["accuracy"] - before["accuracy"],
         "p": test["p"],
         "pairs": after["n"],
         "prompts": health["n"],
-        "stop": [row[side] for row in health["figures"][:1] for side in ("before", "after")],
-        "repetition": [row[side] for row in health["figures"][1:2] for side in ("before", "after")],
-        "ok": test["won"] > test["lost"] and test["p"] < 0.05 and held["answers that end"] == held["repetition"] == "ok",
+        "stop": moved(stop, worse=-1),
+        "repetition": moved(repetition, worse=1),
+        "ok": test["won"] > test["lost"]
+        and test["p"] < 0.05
+        and stop["change"] >= -ALLOWED.stop
+        and repetition["change"] <= ALLOWED.repetition,
+    }
+
+
+def moved(row: dict[str, Any], worse: int) -> dict[str, Any]:
+    """A health figure and the 95 % interval of its change; `hurt` where all of it lies on the worse side, allowed or not."""
+    side = row["low"] if worse > 0 else row["high"]
+    return {what: row[what] for what in ("before", "after", "change", "low", "high")} | {
+        "hurt": side is not None and worse * side > 0
     }
 
 

@@ -4,7 +4,7 @@ The three train the same preset on the same windows of packed documents, from th
 so that whatever else the machine does falls on all of them. Ours is the engine as a job starts it, with its logging and progress reports.
 The bare loop has the same batch, precision, loss and optimiser, and nothing around them. The trainer has transformers' model as it is,
 AdamW and float32, which are its defaults, and the same batch. On a CPU the figures are processor time, which a busy machine leaves alone;
-wall time is printed beside it. On a GPU they are wall time.
+wall time is printed beside it, and must reach the bar as well with `--idle`, on a machine that does nothing else. On a GPU they are wall time.
 """
 
 from __future__ import annotations
@@ -37,6 +37,7 @@ def main() -> None:
     options.add_argument("--steps", type=int, default=12, help="of each that are counted")
     options.add_argument("--threads", type=int, default=1)
     options.add_argument("--device", choices=["auto", "cpu", "cuda"], default="auto")
+    options.add_argument("--idle", action="store_true", help="the machine does nothing else, so wall time must reach the bar too")
     given = options.parse_args()
     torch.set_num_threads(given.threads)
     device = device_of(given.device)
@@ -48,21 +49,29 @@ def main() -> None:
     tokens = given.batch * given.context
     for name, (wall, cpu) in took.items():
         print(f"{name}: {wall:.3f} s a step ({cpu:.3f} of processors), {tokens / wall:,.0f} tokens/s", flush=True)
-    ratios = [{name: took[name][how] / took["Hanlin"][how] for name in ("bare loop", "Trainer")} for how in (0, 1)]
-    for how, each in zip(("wall time", "processor time"), ratios, strict=True):
+    ratios = {
+        how: {name: took[name][place] / took["Hanlin"][place] for name in ("bare loop", "Trainer")}
+        for place, how in enumerate(("wall time", "processor time"))
+    }
+    for how, each in ratios.items():
         print(f"by {how}: {each['bare loop']:.3f} × the bare loop, {each['Trainer']:.2f} × the trainer")
-    counted = ratios[device.type == "cpu"]
+    deciding = ["wall time"] if device.type != "cpu" else ["processor time", "wall time"] if given.idle else ["processor time"]
     close(
         "throughput",
-        round(counted["bare loop"], 3),
+        round(ratios[deciding[0]]["bare loop"], 3),
         "× the speed of a bare loop",
         f"≥ {BARE}, and faster than transformers' trainer",
-        counted["bare loop"] >= BARE and counted["Trainer"] > TRAINER,
-        trainer=round(counted["Trainer"], 3),
-        wall={name: round(ratio, 3) for name, ratio in ratios[0].items()},
+        met(ratios, deciding),
+        decided_by=" and ".join(deciding),
+        **{how.replace(" ", "_"): {name: round(ratio, 3) for name, ratio in each.items()} for how, each in ratios.items()},
         precision="bfloat16" if has_bf16(device) else "float32",
         device=device.type,
     )
+
+
+def met(ratios: dict[str, dict[str, float]], deciding: list[str]) -> bool:
+    """Whether the bars are met by each of the times that decide."""
+    return all(ratios[how]["bare loop"] >= BARE and ratios[how]["Trainer"] > TRAINER for how in deciding)
 
 
 def take_turns(loops: dict[str, Callable[[Pause], None]], steps: int, device: torch.device) -> dict[str, tuple[float, float]]:

@@ -16,6 +16,7 @@ import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 
@@ -26,6 +27,7 @@ MODULE = "benchmarks.tokenizer"
 COMMAND = [sys.executable, "-m", MODULE]
 SIZE = 32_000  # tokens
 LIMIT = 1.5  # GB
+WHOLE = 1000  # MB of text that the limit is for
 MARKS = "，" * 12 + "。" * 6 + "、；：？！\n"
 ENGLISH = "the of data model and learning system network for with AI GDP CPU App".split()
 
@@ -108,7 +110,7 @@ def real(made: Path, home: Path) -> None:
     say(
         files=files,
         million_characters=round(characters / 1e6, 1),
-        characters_per_token=round(characters / tokens, 3),
+        characters_per_token=round(characters / max(1, tokens), 3),
         changed=changed,
     )
 
@@ -145,6 +147,12 @@ def theirs(megabytes: float) -> None:
     say(tokens=made.get_vocab_size())
 
 
+def met(megabytes: float, peak: float, said: dict[str, Any], back: dict[str, Any]) -> bool:
+    """Whether the bar is met: by a run of the whole size, with real files."""
+    generated = megabytes >= WHOLE and peak <= LIMIT and said["exact"] == said["texts"]
+    return generated and back.get("files", 0) > 0 and not back["changed"]
+
+
 def main(megabytes: float, peers: list[float]) -> None:
     with tempfile.TemporaryDirectory(prefix="hanlin-") as home:
         subprocess.run([*COMMAND, str(megabytes), "--child", "write", home], cwd=ROOT, check=True)
@@ -162,14 +170,13 @@ def main(megabytes: float, peers: list[float]) -> None:
     if len(peers) > 1:
         slope = (grown[peers[-1]] - grown[peers[0]]) / (peers[-1] - peers[0])
         print(f"growth: {1e3 * slope:.0f} MB of memory for each MB of text, so {slope * megabytes:,.1f} GB at {megabytes:g} MB")
-    ok = mine.peak <= LIMIT and mine.said["exact"] == mine.said["texts"] and not back.get("changed")
-    bar = f"at most {LIMIT} at 1000 MB, every text and real file back exactly"
+    bar = f"at most {LIMIT} at {WHOLE} MB or more, every text and every file of HANLIN_REAL_DATA (there are some) back exactly"
     close(
         "tokenizer",
         round(mine.peak, 3),
         "GB",
         bar,
-        ok,
+        met(megabytes, mine.peak, mine.said, back),
         megabytes=megabytes,
         tokenizers_gb=grown,
         cpu_s=round(mine.cpu),
@@ -180,7 +187,7 @@ def main(megabytes: float, peers: list[float]) -> None:
 
 if __name__ == "__main__":
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    options.add_argument("megabytes", type=float, nargs="?", default=1000, help="of text")
+    options.add_argument("megabytes", type=float, nargs="?", default=WHOLE, help="of text")
     options.add_argument("--against", type=float, nargs="*", default=[12, 25, 50], help="MB that `tokenizers` is given")
     options.add_argument("--child", nargs=2, help=argparse.SUPPRESS)
     given = options.parse_args()

@@ -14,6 +14,7 @@ from typing import Any
 
 from flows.base import problems as base_problems
 from flows.extraction import problems as extraction_problems
+from flows.fits import problems as fits_problems
 from tasks.mix import problems as weight_problems
 from tasks.split import MAKES
 
@@ -29,6 +30,7 @@ def problems(data: dict[str, Any], flow: str) -> list[str]:
     found += extraction_problems(sources, data.get("extraction"))
     found += _unserved(sources, flow, data)
     found += _engine(data)
+    found += fits_problems(data, flow, {use for source in sources.values() for use in _uses(source)})
     weights = _section(data, "pack").get("weights")
     if isinstance(weights, dict) and weights:
         pretrained = [name for name, source in sources.items() if "pretrain" in _uses(source)]

@@ -31,15 +31,17 @@ class Llama:
     heads: int
     context: int  # tokens a sequence where none is asked for
 
-    @property
-    def body(self) -> int:
-        """Parameters that work on every token: all but the embeddings, which take no part in a layer's arithmetic."""
-        layer = 4 * self.hidden**2 + 3 * self.hidden * self.ffn + 2 * self.hidden
-        return self.layers * layer + self.hidden
+    def body(self, *, kv_heads: int | None = None, qk_norm: bool = False, qkv_bias: bool = False) -> int:
+        """Parameters that work on every token: all but the embeddings, which take no part in a layer's arithmetic. Options as `config` has
+        them."""
+        head = self.hidden // self.heads
+        shared = (kv_heads or self.heads) * head  # width of the keys, and of the values
+        attention = 2 * self.hidden * (self.hidden + shared) + 2 * head * qk_norm + (self.hidden + 2 * shared) * qkv_bias
+        return self.layers * (attention + 3 * self.hidden * self.ffn + 2 * self.hidden) + self.hidden
 
-    def parameters(self, vocab_size: int) -> int:
+    def parameters(self, vocab_size: int, **options: Any) -> int:
         """All parameters, with separate embeddings for input and output."""
-        return self.body + 2 * vocab_size * self.hidden
+        return self.body(**options) + 2 * vocab_size * self.hidden
 
     def config(
         self, vocab_size: int, context: int, *, kv_heads: int | None = None, qk_norm: bool = False, qkv_bias: bool = False
@@ -48,11 +50,7 @@ class Llama:
         `qkv_bias`: queries, keys and values have biases."""
         from transformers import LlamaConfig, Qwen2Config, Qwen3Config
 
-        if kv_heads and self.heads % kv_heads:
-            raise ValueError(f"kv_heads is {kv_heads}, which does not divide the preset's {self.heads} heads")
         settings = self._settings(vocab_size, context) | {"num_key_value_heads": kv_heads or self.heads}
-        if qkv_bias and qk_norm:
-            raise ValueError("qk_norm and qkv_bias are of two architectures, Qwen3 and Qwen2; give one of them")
         if qkv_bias:
             return Qwen2Config(**settings)
         if qk_norm:
@@ -84,9 +82,8 @@ class MoE(Llama):
     active: int
     expert_ffn: int  # the shared expert's width is `ffn`
 
-    @property
-    def body(self) -> int:
-        """Parameters that work on one token: of the experts only the active ones."""
+    def body(self, *, balance: float = 0.01) -> int:  # type: ignore[override]
+        """Parameters that work on one token: of the experts only the active ones. `balance` has none."""
         return self._body(self.active)
 
     def _body(self, experts: int) -> int:
@@ -94,7 +91,7 @@ class MoE(Llama):
         layer = 4 * self.hidden**2 + 3 * self.hidden * (self.ffn + experts * self.expert_ffn) + router + 2 * self.hidden
         return self.layers * layer + self.hidden
 
-    def parameters(self, vocab_size: int) -> int:
+    def parameters(self, vocab_size: int, **options: Any) -> int:
         return self._body(self.experts) + 2 * vocab_size * self.hidden
 
     def config(self, vocab_size: int, context: int, *, balance: float = 0.01) -> PreTrainedConfig:  # type: ignore[override]
@@ -124,7 +121,6 @@ class T5:
     heads: int
     context: int  # tokens of a prompt, and of a response, where none is asked for
 
-    @property
     def body(self) -> int:
         attention, feed = 4 * self.hidden**2, 2 * self.hidden * self.ffn
         encoder = attention + feed + 2 * self.hidden
@@ -132,7 +128,7 @@ class T5:
         return self.layers * (encoder + decoder) + 2 * self.hidden + 2 * 32 * self.heads  # last norms, position buckets
 
     def parameters(self, vocab_size: int) -> int:
-        return self.body + vocab_size * self.hidden
+        return self.body() + vocab_size * self.hidden
 
     def config(self, vocab_size: int, context: int) -> PreTrainedConfig:
         """The first token of a response is predicted from the padding token, as T5 has it. `context` is no part of it: T5 has no longest text."""
@@ -167,7 +163,6 @@ class RetNet:
     heads: int
     context: int  # tokens a sequence where none is asked for
 
-    @property
     def body(self) -> int:
         """Parameters that work on every token: queries and keys, then values, gate and output, then the feed-forward and two norms."""
         layer = 2 * self.hidden**2 + 3 * self.hidden * 2 * self.hidden + 2 * self.hidden * self.ffn + 2 * self.hidden
@@ -175,7 +170,7 @@ class RetNet:
 
     def parameters(self, vocab_size: int) -> int:
         """All parameters, with separate embeddings for input and output."""
-        return self.body + 2 * vocab_size * self.hidden
+        return self.body() + 2 * vocab_size * self.hidden
 
     def config(self, vocab_size: int, context: int) -> PreTrainedConfig:
         from models.retnet import RetNetConfig
@@ -229,14 +224,22 @@ def build(preset: str, vocab_size: int, context: int | None = None, **options: A
 
 
 def chosen(preset: str, **options: Any) -> dict[str, Any]:
-    """The options that are set. `ValueError` for one that the architecture does not have."""
-    options = {name: value for name, value in options.items() if value not in (None, False)}
+    """The options that are set. `ValueError` for one that the architecture does not have, and for those that do not go together."""
+    options = {name: value for name, value in options.items() if value is not None and value is not False}
     known = _known(preset).config.__kwdefaults__ or {}
     if unknown := [name for name in options if name not in known]:
         raise ValueError(
             f"preset {preset!r} ({architecture(preset)}) has no {' or '.join(unknown)}; "
             + (f"it has {', '.join(known)}" if known else "leave it out")
         )
+    heads, shared = _known(preset).heads, options.get("kv_heads")
+    wrong = []
+    if shared and heads % shared:
+        wrong.append(f"kv_heads is {shared}, which does not divide the preset's {heads} heads")
+    if options.keys() >= {"qk_norm", "qkv_bias"}:
+        wrong.append("qk_norm and qkv_bias are of two architectures, Qwen3 and Qwen2; give one of them")
+    if wrong:
+        raise ValueError("; ".join(wrong))
     return options
 
 

@@ -12,6 +12,8 @@ import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from models.shardable import unfit
+
 
 def asked() -> bool:
     """Whether this process was launched to train in shards."""
@@ -20,17 +22,8 @@ def asked() -> bool:
 
 def check(job: dict[str, Any]) -> None:
     """`ValueError` for a job that cannot be trained in shards."""
-    params, stage = job["params"], job["stage"]
-    if params["optimizer"] == "adafactor":
-        raise ValueError(
-            "resources.parallel: fsdp shards muon and adamw, not adafactor; take one of them, or resources.parallel: ddp"
-        )
-    if (params.get("lora") or {"bits": 32})["bits"] != 32:
-        raise ValueError(
-            "resources.parallel: fsdp shards full-precision bases only; set lora.bits: 32, or resources.parallel: ddp"
-        )
-    if stage in ("dpo", "reward", "reference"):
-        raise ValueError(f"{stage} does not train in shards; set resources.parallel: ddp (pretrain and sft take fsdp)")
+    if reason := unfit(job):
+        raise ValueError(f"resources.parallel: fsdp: {reason}; start it with resources.parallel: ddp")
 
 
 def enable(trainer: Any) -> None:

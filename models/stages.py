@@ -52,8 +52,10 @@ def pretrain(job: Job, emit: Emit, stopping: Callable[[], bool]) -> tuple[Plain,
     sizes = train.lengths if isinstance(train, data.Pairs) else None
     corpus = len(train.tokens) if sizes is None else int(sizes.sum())
     row = float(context) if sizes is None else max(1.0, corpus / max(1, len(sizes)))  # tokens of one, on average
-    wanted = params["tokens"] or (round(params["epochs"] * corpus) if params["epochs"] else presets.horizon(size.body, corpus))
-    flops = presets.compute(size.body, wanted)
+    options = presets.chosen(params["preset"], **{name: params[name] for name in presets.OPTIONS})
+    body = size.body(**options)
+    wanted = params["tokens"] or (round(params["epochs"] * corpus) if params["epochs"] else presets.horizon(body, corpus))
+    flops = presets.compute(body, wanted)
     batch = max(1, int(params["batch_tokens"] / row)) if params["batch_tokens"] else presets.batch_sequences(flops, int(row))
     rate, whence = _rate(params, earlier, presets.learning_rate(flops), "0.3118·C^-0.125")
     steps = max(1, round(wanted / (batch * row)))
@@ -61,7 +63,7 @@ def pretrain(job: Job, emit: Emit, stopping: Callable[[], bool]) -> tuple[Plain,
     rows = f"{batch} · {context} tokens" if sizes is None else f"{batch} pairs of {row:.0f} tokens"
     emit(
         "log",
-        text=f"{params['preset']}: N = {size.body:,} parameters and {size.parameters(train.vocab_size) - size.body:,} in embeddings; "
+        text=f"{params['preset']}: N = {body:,} parameters and {size.parameters(train.vocab_size, **options) - body:,} in embeddings; "
         f"D = {wanted:,} tokens ({why}); C = 6·N·D = {flops:.2g}; "
         f"batch {rows}{'' if params['batch_tokens'] else ' (0.2920·C^0.3271)'}, {steps} steps; "
         f"learning rate {rate:g}{whence}",

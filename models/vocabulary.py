@@ -8,9 +8,10 @@ then what was learned. A character that has no token of its own falls into its b
 from __future__ import annotations
 
 import math
+from bisect import bisect_right
 from collections import Counter
 from collections.abc import Iterable, Sequence
-from itertools import pairwise
+from itertools import islice, pairwise
 from typing import TYPE_CHECKING, Any
 
 from models.pattern import splitter
@@ -65,15 +66,33 @@ def _likeliest_cut(word: str, scores: dict[str, float], longest: int) -> float:
     return best[-1]
 
 
-def of_splits(entries: dict[str, int], special_tokens: Sequence[str]) -> Tokenizer:
+def of_splits(entries: dict[str, int], special_tokens: Sequence[str], room: int | None = None) -> Tokenizer:
     """The same words as merges: every way to split a word into two entries is a merge (SCCLM's construction).
 
     Alone that leaves words which no merges lead to, 3 % of a vocabulary of 29,298 and among the most frequent. Where merging a word gets
-    stuck, its first two parts become an entry: the rarest merges of all, so that no word that was reached before is lost by them.
+    stuck, its first two parts become an entry: the rarest merges of all, so that no word that was reached before is lost by them. `room` is
+    how many entries there may be in the end, those parts included (None: as many as there are): the last of `entries` make way for them.
     """
     from tokenizers import Tokenizer, models
 
-    vocab = {token: number for number, token in enumerate([*special_tokens, *BYTES, *entries])}
+    pieces, ranks = _joined(entries)
+    if room is not None and len(entries) + len(pieces) > room:
+
+        def first(most: int) -> dict[str, int]:
+            return dict(islice(entries.items(), most))
+
+        # a word that goes takes its parts along, so fewer than `room` stay, and how many takes a search; the size found has been tried
+        kept = bisect_right(range(len(entries)), room, key=lambda most: most + len(_joined(first(most))[0])) - 1
+        entries = first(max(0, kept))
+        pieces, ranks = _joined(entries)
+    vocab = {token: number for number, token in enumerate([*special_tokens, *BYTES, *entries, *pieces])}
+    model = models.BPE(vocab=vocab, merges=list(ranks), byte_fallback=True)
+    return _with_special_tokens(_with_byte_fallback(Tokenizer(model)), special_tokens)
+
+
+def _joined(entries: dict[str, int]) -> tuple[list[str], dict[tuple[str, str], int]]:
+    """The parts that words are joined of beside each other, in the order of need, and all merges with their ranks."""
+    pieces: dict[str, None] = {}
     ranks: dict[tuple[str, str], int] = {}
     for word in entries:
         for place in range(1, len(word)):
@@ -82,9 +101,9 @@ def of_splits(entries: dict[str, int], special_tokens: Sequence[str]) -> Tokeniz
     for word in entries:
         while len(parts := merged(word, ranks)) > 1:
             ranks[parts[0], parts[1]] = len(ranks)
-            vocab.setdefault(parts[0] + parts[1], len(vocab))
-    model = models.BPE(vocab=vocab, merges=list(ranks), byte_fallback=True)
-    return _with_special_tokens(_with_byte_fallback(Tokenizer(model)), special_tokens)
+            if (joined := parts[0] + parts[1]) not in entries:
+                pieces[joined] = None
+    return list(pieces), ranks
 
 
 def merged(word: str, ranks: dict[tuple[str, str], int]) -> list[str]:

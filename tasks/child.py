@@ -42,6 +42,7 @@ def run(module: str, job_file: Path, *, job: Job, processes: int = 1) -> dict[st
     resources, started = job.resources, [module, str(job_file)]
     command = [sys.executable, "-m", *started]
     if processes > 1:
+        resources = launch.settled(resources, json.loads(job_file.read_text("utf-8")), job.log)
         command = [sys.executable, *launch.command(resources), *started]
         for machine in range(1, resources.machines):
             there = shlex.join(["python", *launch.command(resources, machine), *started])

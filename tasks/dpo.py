@@ -28,7 +28,11 @@ class Params(Tuning):
         "apo_down",
         "discopop",
         "sigmoid_norm",
-    ] = Field(default="sigmoid", description="Loss of a pair, in TRL's names; sigmoid is DPO's own")
+    ] = Field(
+        default="sigmoid",
+        description="Loss of a pair, in TRL's names; sigmoid is DPO's own; aot and aot_unpaired compare all pairs of a forward pass, so they "
+        "want the whole batch in one (resources.micro_batch 0, processes 1)",
+    )
     sft_weight: float = Field(
         default=0.2,
         ge=0,

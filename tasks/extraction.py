@@ -41,7 +41,7 @@ class Params(Identity):
 
 @stage(
     "extraction",
-    version=2,
+    version=3,
     title="Scores of triple extraction",
     params=Params,
     tools=("torch", "transformers"),

@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
+from models.shardable import unfit
 from tasks.stage import Resources
 
 CONFIGS = Path(__file__).resolve().parent.parent / "models" / "launch"
 PORT = "29500"  # torch's own choice, where machines must know it beforehand
+
+
+def settled(resources: Resources, job: dict[str, Any], log: Callable[[str], None]) -> Resources:
+    """The same, in whole models where the job does not train in shards: of one recipe, pretraining may, and DPO does not."""
+    if resources.parallel == "fsdp" and (reason := unfit(job)):
+        log(f"resources.parallel: ddp for this stage instead of fsdp, so each process holds the whole model: {reason}")
+        return resources.model_copy(update={"parallel": "ddp"})
+    return resources
 
 
 def command(resources: Resources, machine: int = 0) -> list[str]:

@@ -63,7 +63,7 @@ class Score:
         return COLOURS.get(self.model, 4)
 
 
-@stage("report", version=3, title="Report of a run", params=Params, tools=("jinja2", "matplotlib"))
+@stage("report", version=4, title="Report of a run", params=Params, tools=("jinja2", "matplotlib"))
 def run(job: Job, params: Params, *, artifacts: dict[str, Path], statistics: Path, contracts: Path) -> Stats:
     """Write `report.html` and `figures.json`.
 

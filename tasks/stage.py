@@ -66,7 +66,8 @@ class Resources(BaseModel):
     processes: int = Field(default=1, ge=1, le=1024, description="Training processes, of all machines together; one a GPU")
     parallel: Literal["ddp", "fsdp"] = Field(
         default="ddp",
-        description="Of several processes: ddp, each has the whole model; fsdp, each has a part of it (models/launch/*.yaml)",
+        description="Of several processes: ddp, each has the whole model; fsdp, each has a part of it in the stages that can be cut "
+        "(pretrain and sft, not of T5, nor with adafactor or a base in 4 or 8 bits); the others go by ddp and say so",
     )
     machines: int = Field(
         default=1,

@@ -7,6 +7,7 @@ was held out.
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Iterator
 from itertools import islice
 from pathlib import Path
@@ -68,7 +69,7 @@ class Params(Identity):
         return self
 
 
-@stage("tokenizer", version=2, title="Tokenizer from word counts", params=Params, tools=("tokenizers",))
+@stage("tokenizer", version=3, title="Tokenizer from word counts", params=Params, tools=("tokenizers",))
 def run(job: Job, params: Params, *, counts: Path, rows: Path, base: list[Path] | None = None) -> Stats:
     """Learn from `counts`, report on held-out texts of the split `rows`. `base` is the `tokenizer.json` that is extended, alone in a list.
 
@@ -104,9 +105,12 @@ def run(job: Job, params: Params, *, counts: Path, rows: Path, base: list[Path] 
 
 
 def specials(params: Params) -> list[str]:
-    from models.template import SPECIAL_TOKENS
+    """Special tokens in the order of their ids: those of every tokenizer, the marks of the template's turns, and those of the recipe."""
+    from models.template import SPECIAL_TOKENS, TEMPLATES
 
-    return list(dict.fromkeys([*SPECIAL_TOKENS, *params.special_tokens]))
+    chosen = TEMPLATES[params.template]
+    around = "".join([*chosen.system, *chosen.user, chosen.assistant, chosen.stop, chosen.between, chosen.preamble])
+    return list(dict.fromkeys([*SPECIAL_TOKENS, *re.findall(r"<\|\w+\|>", around), *params.special_tokens]))
 
 
 def _outside(base: list[Path] | None) -> Path | None:
@@ -137,7 +141,7 @@ def learn(params: Params, counts: Path, base: Path | None) -> Tokenizer:
     entries = vocabulary.frequent(counting.read(counts), alone, params.word_threshold, room)
     if not entries:
         raise ValueError(f"no word occurs {params.word_threshold} times; lower tokenizer.word_threshold or give more text")
-    return (vocabulary.of_splits if params.all_splits else vocabulary.of_words)(entries, special)
+    return vocabulary.of_splits(entries, special, room) if params.all_splits else vocabulary.of_words(entries, special)
 
 
 def _describe(folder: Path, params: Params) -> None:

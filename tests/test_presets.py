@@ -47,9 +47,22 @@ def test_with_biases_it_is_tiny_llms_92_million() -> None:
     assert sum(p.numel() for p in model.parameters()) == 92_064_256 == PARAMETERS["92m"] + 8 * 3 * 512
 
 
+@pytest.mark.parametrize("name", [name for name, size in presets.PRESETS.items() if type(size) is presets.Llama])
+@pytest.mark.parametrize("options", [{}, {"qk_norm": True}, {"qkv_bias": True}])
+@pytest.mark.parametrize("shared", [False, True])
+def test_options_of_the_attention_are_counted(name: str, options: dict[str, Any], shared: bool) -> None:
+    """Horizon, rate and batch follow from the count."""
+    size = presets.PRESETS[name]
+    options = options | ({"kv_heads": max(1, size.heads // 4) if size.heads % 4 == 0 else 1} if shared else {})
+    with torch.device("meta"):
+        model = model_of(presets.build(name, 3000, **options))
+    count = sum(p.numel() for p in model.parameters())
+    assert (size.parameters(3000, **options), size.body(**options)) == (count, count - 2 * 3000 * size.hidden)
+
+
 def test_experts_do_the_arithmetic_of_the_dense_model() -> None:
-    assert presets.PRESETS["tiny-moe"].body == pytest.approx(presets.PRESETS["tiny"].body, rel=0.01)  # of what a token meets
-    assert presets.PRESETS["92m-moe"].body == pytest.approx(presets.PRESETS["92m"].body, rel=0.01)
+    assert presets.PRESETS["tiny-moe"].body() == pytest.approx(presets.PRESETS["tiny"].body(), rel=0.01)  # of what a token meets
+    assert presets.PRESETS["92m-moe"].body() == pytest.approx(presets.PRESETS["92m"].body(), rel=0.01)
 
 
 def test_the_stage_offers_every_preset() -> None:
@@ -81,6 +94,7 @@ def test_options_are_of_the_architecture() -> None:
     config = presets.build("92m", 400, kv_heads=2, qk_norm=True)
     assert (type(config).__name__, config.num_key_value_heads, config.head_dim) == ("Qwen3Config", 2, 64)
     assert presets.build("tiny-moe", 400, balance=0.02).router_aux_loss_coef == 0.02
+    assert presets.build("tiny-moe", 400, balance=0.0).router_aux_loss_coef == 0.0  # not left out: switched off
     with pytest.raises(ValueError, match=r"preset 't5-tiny' \(t5\) has no qk_norm; leave it out"):
         presets.build("t5-tiny", 400, qk_norm=True)
     assert type(presets.build("92m", 400, qkv_bias=True)).__name__ == "Qwen2Config"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import shutil
 import signal
@@ -15,10 +16,10 @@ import torch
 from safetensors.torch import load_file
 
 from models import checkpoint, optim, sharding
-from tasks import launch
+from tasks import child, launch
 from tasks.pretrain import Params
 from tasks.sft import Params as SFTParams
-from tasks.stage import Resources
+from tasks.stage import Job, Resources
 from tasks.training import Lora
 from tests import corpus
 from tests.test_engine import job, kill_after, log, run
@@ -135,17 +136,49 @@ def test_machines_are_told_where_to_meet(monkeypatch: pytest.MonkeyPatch) -> Non
         Resources(processes=8, machines=2)
 
 
-@pytest.mark.parametrize(
-    ("stage", "params", "match"),
-    [
-        ("pretrain", Params(optimizer="adafactor"), "shards muon and adamw, not adafactor"),
-        ("sft", SFTParams(lora=Lora(bits=4)), "shards full-precision bases only; set lora.bits: 32"),
-        ("dpo", SFTParams(), r"dpo does not train in shards; set resources\.parallel: ddp"),
-    ],
-)
-def test_what_does_not_go_in_shards_is_refused(stage: str, params: Any, match: str) -> None:
-    with pytest.raises(ValueError, match=match):
-        sharding.check({"stage": stage, "params": params.model_dump(mode="json")})
+UNFIT = [
+    ("pretrain", Params(optimizer="adafactor"), "shards muon and adamw, not adafactor"),
+    ("pretrain", Params(preset="t5-0.2b"), "a T5 does not train in shards: its encoder, its decoder and its head share"),
+    ("sft", SFTParams(lora=Lora(bits=4)), "shards full-precision bases only, not one in 4 bits"),
+    ("dpo", SFTParams(), "dpo does not train in shards"),
+]
+
+
+@pytest.mark.parametrize(("stage", "params", "match"), UNFIT)
+def test_what_does_not_go_in_shards_is_trained_whole_and_says_so(stage: str, params: Any, match: str) -> None:
+    described, said = {"stage": stage, "params": params.model_dump(mode="json")}, list[str]()
+    settled = launch.settled(Resources(processes=2, parallel="fsdp"), described, said.append)
+    assert (settled.parallel, settled.processes, len(said)) == ("ddp", 2, 1) and match in said[0]
+    assert launch.settled(settled, described, said.append) is settled and len(said) == 1
+    with pytest.raises(ValueError, match=f"{match}.*resources.parallel: ddp"):
+        sharding.check(described)
+
+
+def test_what_goes_in_shards_stays_in_shards(tmp_path: Path) -> None:
+    """What an SFT goes on from decides: a Llama is cut, a T5 is not."""
+    asked, said = Resources(processes=2, parallel="fsdp"), list[str]()
+    for kind, parallel in (({"model_type": "llama"}, "fsdp"), ({"model_type": "t5", "is_encoder_decoder": True}, "ddp")):
+        (tmp_path / "config.json").write_text(json.dumps(kind))
+        described = {"stage": "sft", "params": SFTParams().model_dump(mode="json"), "inputs": {"model": str(tmp_path)}}
+        assert launch.settled(asked, described, said.append).parallel == parallel
+    assert len(said) == 1
+
+
+def test_a_stage_that_is_not_cut_is_launched_in_whole_models(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through the launcher: a pipeline that shards its pretraining does not die in its DPO."""
+    (tmp_path / "played.py").write_text(
+        "import json, os\n"
+        "if os.environ['RANK'] == '0':\n"
+        "    print(json.dumps({'event': 'result', 'sharded': os.environ.get('ACCELERATE_USE_FSDP', 'false')}))\n"
+    )
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    found = {}
+    for stage in ("sft", "dpo"):
+        (tmp_path / "job.json").write_text(json.dumps({"stage": stage, "params": SFTParams().model_dump(mode="json")}))
+        resources = Resources(processes=2, parallel="fsdp", device="cpu")
+        played = child.run("played", tmp_path / "job.json", job=Job(tmp_path, tmp_path, resources), processes=2)
+        found[stage] = played["sharded"]
+    assert found == {"sft": "true", "dpo": "false"}
 
 
 @pytest.mark.parametrize("name", ["ddp", "fsdp"])

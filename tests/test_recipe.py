@@ -11,6 +11,7 @@ from annotated_types import BaseMetadata
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
+from flows import fits
 from flows import recipe as recipes
 from flows.graph import graph
 from flows.recipe import BadRecipe, Format, Recipe
@@ -154,6 +155,93 @@ def test_recipes_that_extend_each_other_are_refused(tmp_path: Path) -> None:
     one.write_text("extends: sampel\n")
     with pytest.raises(recipes.BadRecipe, match="did you mean sample"):
         recipes.load(str(one))
+
+
+T5 = "pretrain.preset=t5-tiny"
+MISFITS: dict[str, tuple[list[str], list[str]]] = {  # changes of the recipe sample, and what is told
+    "packing": (
+        [T5, "sources.zhwiki.use=[text2text]", "sft.packing=true"],
+        ["sft.packing: t5-tiny reads a prompt and writes an answer, so rows cannot be packed"],
+    ),
+    "lengths": (
+        [
+            "pretrain.context=64",
+            "sft.max_length=65",
+            "dpo.max_length=64",
+            "reward={max_length: 512}",
+            "rejected.max_new_tokens=63",
+        ],
+        [
+            "sft.max_length: 65 tokens are more than the model's context of 64 (pretrain.context)",
+            "reward.max_length: 512 tokens are more than",
+        ],
+    ),
+    "the preset's context": (
+        ["pretrain.context=null", "sft.max_length=257", "rejected.max_new_tokens=256"],
+        [
+            "sft.max_length: 257 tokens are more than the model's context of 256 (that of tiny; pretrain.context sets another)",
+            "rejected.max_new_tokens: an answer of 256 tokens leaves no room for a prompt in the model's context of 256",
+        ],
+    ),
+    "a default": (
+        ["rejected={temperatures: [1.0]}"],
+        ["rejected.max_new_tokens: an answer of 128 tokens leaves no room for a prompt in the model's context of 128"],
+    ),
+    "with another mistake": (
+        ["sft.max_length=129", "dpo.beta=-1"],
+        ["sft.max_length: 129 tokens are more than", "dpo.beta: input should be greater than 0"],
+    ),
+    "extraction": (
+        ["sources.duie={format: triples, path: triples/*.json, use: [extract]}", "extraction.sft.max_length=999"],
+        [
+            "extraction.scores.max_new_tokens: an answer of 256 tokens leaves no room",
+            "extraction.sft.max_length: 999 tokens are more than",
+        ],
+    ),
+    "heads": (
+        ["pretrain.kv_heads=2", "pretrain.qk_norm=true", "pretrain.qkv_bias=true"],
+        ["pretrain: kv_heads is 2, which does not divide the preset's 3 heads; qk_norm and qkv_bias are of two architectures"],
+    ),
+    "reward of a T5": ([T5, "sources.zhwiki.use=[text2text]", "reward={}"], ["reward: t5-tiny has no head that scores a text"]),
+    "reward of a RetNet": (["pretrain.preset=retnet-tiny", "reward={}"], ["reward: retnet-tiny has no head that scores a text"]),
+    "aot": (
+        ["dpo={loss_type: aot, batch_size: 16}", "resources={micro_batch: 8, processes: 2}"],
+        [
+            "resources.micro_batch: 8 cuts DPO's batch of 16, which dpo.loss_type aot compares as a whole; set it to 0",
+            "resources.processes: 2 share DPO's batch",
+        ],
+    ),
+}
+
+
+@pytest.mark.parametrize("name", MISFITS)
+def test_what_the_model_cannot_do_is_told_before_it_is_pretrained(name: str) -> None:
+    changes, messages = MISFITS[name]
+    with pytest.raises(BadRecipe) as told:
+        recipes.load("sample", changes)
+    assert all(message in str(told.value) for message in messages), told.value
+    assert len(told.value.problems) == len(messages), told.value
+
+
+FITTING = [
+    ["dpo={loss_type: aot, batch_size: 16}", "resources.micro_batch=16"],
+    ["dpo={loss_type: sigmoid, batch_size: 16}", "resources={micro_batch: 8, processes: 2}"],
+    ["rejected.max_new_tokens=200", "sources.alpaca.use=[sft]"],  # only ready-made pairs, so no answers
+    [T5, "sources.zhwiki.use=[text2text]", "sft.max_length=999", "rejected.max_new_tokens=999"],
+    ["sft.max_length=128", "dpo.max_length=128", "reward={max_length: 128}", "rejected.max_new_tokens=127"],
+]
+
+
+@pytest.mark.parametrize("changes", FITTING, ids=range(len(FITTING)))
+def test_what_the_model_can_do_is_not_refused(changes: list[str]) -> None:
+    recipes.load("sample", changes)
+
+
+def test_bits_without_their_package_are_told_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fits, "find_spec", lambda name: None)
+    with pytest.raises(BadRecipe, match=r"sft\.lora\.bits: 4 needs the package bitsandbytes.*pip install 'hanlin\[quant\]'"):
+        recipes.load("vicuna-lora-tiny")
+    recipes.load("vicuna-lora-tiny", ["sft.lora.bits=32"])
 
 
 BASES = {

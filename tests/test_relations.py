@@ -63,6 +63,15 @@ def test_only_what_the_text_states_can_be_asked_for() -> None:
     assert relations.stated("李白是诗人；ibm的总部在纽约", triples) == [triples[0], triples[2]]
 
 
+def test_letters_and_digits_have_one_width_and_one_case() -> None:
+    found = relations.score(["[(ＡＢＣ,职业,诗人)]"], [[("abc", "职业", "诗人")]])
+    assert (found.right, found.f1) == (1, 1.0)
+    phone = ("iPhone 12", "品牌", "Apple")
+    assert relations.stated("ＩＰＨＯＮＥ １２是apple的", [phone]) == [phone]
+    assert relations.stated("iPhone 12是ＡＰＰＬＥ的", [("iPhone １２", "品牌", "Apple")]) == [("iPhone １２", "品牌", "Apple")]
+    assert relations.stated("iPhone 13是ＡＰＰＬＥ的", [phone]) == []
+
+
 def test_every_real_triple_is_read_back(real_data: Path) -> None:
     lines = (real_data / "triples" / "duie2_train_first4000.json").read_text("utf-8").splitlines()
     truth = []

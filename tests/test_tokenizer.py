@@ -4,6 +4,7 @@ import bz2
 import json
 import lzma
 import math
+from itertools import takewhile
 from pathlib import Path
 from typing import Any
 
@@ -153,6 +154,19 @@ def test_special_tokens_of_a_recipe_follow_the_templates_own(world, tmp_path):
         tokenizer.Params(special_tokens=["tool"])
 
 
+def test_what_marks_the_turns_of_the_template_is_special(world, tmp_path):
+    """Role tokens are one token each, which no raw text makes; the ids of the others stay as they are."""
+    folder = tiny.make_tokenizer(tmp_path / "made", world, template="roles", special_tokens=["<|tool|>"])
+    loaded = AutoTokenizer.from_pretrained(folder)
+    marks = ["<|system|>", "<|user|>", "<|assistant|>", "<|tool|>"]
+    assert loaded.convert_tokens_to_ids([*template.SPECIAL_TOKENS, *marks]) == list(range(8))
+    said = loaded.apply_chat_template([{"role": "user", "content": "<|assistant|>"}], add_generation_prompt=True)["input_ids"]
+    assert [said.count(number) for number in (5, 6)] == [1, 1] and loaded.decode(
+        said, skip_special_tokens=True
+    ).strip() == "< |assistant|>"
+    assert tokenizer.specials(tokenizer.Params()) == list(template.SPECIAL_TOKENS)
+
+
 # -- words and characters -------------------------------------------------------------------------------------------------
 
 
@@ -182,6 +196,31 @@ def test_all_splits_alone_leave_words_that_no_merge_leads_to():
     bare = {(a[:n], a[n:]): 0 for a in entries for n in range(1, len(a)) if a[:n] in entries and a[n:] in entries}
     assert vocabulary.merged("国务院", bare) == ["国", "务", "院"]
     assert vocabulary.of_splits(entries, []).encode("国务院").tokens == ["国务院"]
+
+
+@settings(max_examples=60, deadline=None)
+@given(
+    table=st.dictionaries(st.text("中国人民大学", min_size=1, max_size=7), st.integers(1, 5000), min_size=1, max_size=25),
+    room=st.integers(0, 40),
+)
+def test_parts_that_words_are_joined_of_fit_into_the_vocabulary(table, room):
+    entries = vocabulary.frequent(table.items(), vocabulary.characters(table.items()), 1, room)
+    raw = vocabulary.of_splits(entries, template.SPECIAL_TOKENS, room)
+    learned = list(raw.get_vocab(with_added_tokens=False).keys() - {*template.SPECIAL_TOKENS, *vocabulary.BYTES})
+    assert len(learned) <= room
+    kept = list(takewhile(learned.__contains__, entries))
+    assert all(raw.encode(word).tokens == [word] for word in kept)
+
+
+def test_a_vocabulary_is_no_larger_than_asked_for_with_all_splits():
+    words = dict.fromkeys(["中国人民", "大学学生", "国务院", "工作人员"], 10)
+    table = [*words.items()]
+    entries = vocabulary.frequent(table, vocabulary.characters(table), 1, 100)
+    whole = vocabulary.of_splits(entries, [], None).get_vocab_size()
+    parts = whole - len(vocabulary.BYTES) - len(entries)
+    assert parts > 2
+    tight = vocabulary.of_splits(entries, [], len(entries) + parts - 1)
+    assert whole - 5 <= tight.get_vocab_size() < whole
 
 
 def test_a_word_that_is_rarer_than_its_parts_is_still_one_token_and_no_more():

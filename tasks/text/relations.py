@@ -7,6 +7,7 @@ name, so they are written full-width there; nothing else of a name changes.
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 
@@ -14,7 +15,6 @@ Triple = tuple[str, str, str]
 
 PROMPT = "请抽取出给定句子中的所有三元组。给定句子：{}"
 _WIDE = str.maketrans(",()[]", "，（）［］")
-_NARROW = str.maketrans("，（）［］", ",()[]")
 _ANSWER = re.compile(r"\[\s*(?:\([^()]*\)\s*(?:,\s*\([^()]*\)\s*)*)?\]")
 _TRIPLE = re.compile(r"\(([^()]*)\)")
 
@@ -40,14 +40,18 @@ def parse(text: str) -> list[Triple] | None:
 
 
 def normal(triple: Triple) -> Triple:
-    """What two triples are compared by: one case and one width."""
-    subject, predicate, obj = (part.strip().casefold().translate(_NARROW) for part in triple)
+    """What two triples are compared by: one case and one width, of letters and digits as of marks."""
+    subject, predicate, obj = (_folded(part).strip() for part in triple)
     return subject, predicate, obj
+
+
+def _folded(text: str) -> str:
+    return unicodedata.normalize("NFKC", text).casefold()
 
 
 def stated(text: str, triples: Iterable[Triple]) -> list[Triple]:
     """The triples whose subject and object stand in the text: the others cannot be read out of it (ChatLM drops them too)."""
-    seen = text.casefold().translate(_NARROW)
+    seen = _folded(text)
     return [triple for triple in triples if normal(triple)[0] in seen and normal(triple)[2] in seen]
 
 

@@ -1,0 +1,65 @@
+"""A benchmark is green for what its bar says, and for nothing less."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+
+from benchmarks import compute, dpo, throughput, tokenizer
+from models import presets
+
+SAID = {"exact": 9, "texts": 9}
+BACK = {"files": 3, "changed": []}
+
+
+@pytest.mark.parametrize(
+    ("given", "ok"),
+    [
+        ((1000, 1.5, SAID, BACK), True),
+        ((200, 0.9, SAID, BACK), False),  # a trial
+        ((1000, 1.5, SAID, {}), False),  # HANLIN_REAL_DATA names none
+        ((1000, 1.5, SAID, {"files": 0, "changed": []}), False),
+        ((1000, 1.6, SAID, BACK), False),
+        ((1000, 1.5, {"exact": 8, "texts": 9}, BACK), False),
+        ((1000, 1.5, SAID, {"files": 3, "changed": ["a.txt"]}), False),
+    ],
+)
+def test_the_tokenizer_is_measured_on_all_of_the_text_and_on_real_files(given: tuple[Any, ...], ok: bool) -> None:
+    assert tokenizer.met(*given) is ok
+
+
+def test_throughput_on_an_idle_machine_needs_both_times() -> None:
+    ratios = {"wall time": {"bare loop": 0.94, "Trainer": 1.1}, "processor time": {"bare loop": 0.96, "Trainer": 1.1}}
+    assert throughput.met(ratios, ["processor time"]) and not throughput.met(ratios, ["processor time", "wall time"])
+    ratios["wall time"] = {"bare loop": 0.95, "Trainer": 1.0}
+    assert not throughput.met(ratios, ["processor time", "wall time"]), "faster than the trainer, not as fast"
+
+
+def test_runs_of_the_compute_benchmark_say_how_long_they_are() -> None:
+    body = presets.PRESETS["tiny"].body()
+    found = compute.scale({"theirs": {"steps": 90, "tokens": 20 * body}, "ours": {"steps": 45, "tokens": body}})
+    assert found == {"steps": {"theirs": 90, "ours": 45}, "tokens_per_parameter": {"theirs": 20, "ours": 1}}
+
+
+@pytest.mark.parametrize(("stop", "repetition", "ok"), [(-0.05, 0.05, True), (-0.06, 0.0, False), (0.0, 0.06, False)])
+def test_dpo_may_cost_no_more_health_than_its_bar_says(stop: float, repetition: float, ok: bool) -> None:
+    def figure(name: str, change: float) -> dict[str, Any]:
+        numbers = {
+            "before": 0.5,
+            "after": 0.5 + change,
+            "change": change,
+            "low": change - 0.02,
+            "high": change + 0.02,
+            "bound": change,
+        }
+        return {"figure": name, "state": "ok", **numbers}
+
+    scores: dict[str, Any] = {
+        "models": {name: {"preference": {"accuracy": share, "n": 100}} for name, share in (("sft", 0.5), ("dpo", 0.7))},
+        "comparisons": [{"after": "dpo", "preference": {"won": 25, "lost": 5, "p": 0.001}}],
+        "health": [{"after": "dpo", "n": 80, "figures": [figure("answers that end", stop), figure("repetition", repetition)]}],
+    }
+    found = dpo.compared("Llama", scores)
+    assert found["ok"] is ok
+    assert (found["stop"]["hurt"], found["repetition"]["hurt"]) == (stop < -0.02, repetition > 0.02), "beyond its interval"
