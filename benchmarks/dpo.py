@@ -2,7 +2,9 @@
 models write stays as healthy as it was.
 
 Two whole runs, of a Llama and of a T5, with a larger held-out share than their recipes have, so that a difference can show. Preference
-accuracy is that of the models' plain likelihoods (no reference in it) on held-out pairs, before and after DPO, with McNemar's exact test.
+accuracy is that of the implicit reward, as TRL and the DPO paper have it: the share of held-out pairs in which the better answer has become
+likelier by more than the worse one, against the half that it is before a step was taken. Beside it, how often the better answer is the likelier
+one by itself, before and after, with McNemar's exact test: of a pair whose sides differ in length that says more of the length than of DPO.
 Stop rate and repetition are those of greedy answers to all held-out prompts, with the 95 % interval of their change. Losses are compared
 on the Llama of the run, after its SFT, on pairs of the run. `--store FOLDER` keeps the runs, so that a second call reuses them.
 """
@@ -49,13 +51,14 @@ def main() -> None:
                 off = parity(made["sft"] / "model", made["rejected"] / "preferences" / "train.parquet", folder / "trl")
     worst = max(off, key=lambda kind: off[kind])
     print(f"{len(off)} losses against TRL's: {', '.join(f'{kind} {value:.0e}' for kind, value in off.items())}")
-    gained = min(one["gain"] for one in found.values())
+    reached = min(one["accuracy"] for one in found.values())
     close(
         "dpo",
-        round(100 * gained, 2),
-        "points of held-out preference accuracy that DPO adds, the least of Llama and T5",
-        f"> 0 beyond chance (p < 0.05), stop rate at most {100 * ALLOWED.stop:g} points lower, repetition at most "
-        f"{100 * ALLOWED.repetition:g} points higher, first loss of T5 ln 2 to {FIRST:g}, every loss TRL's to {SAME:g}",
+        round(100 * reached, 1),
+        "% of held-out pairs preferred rightly after DPO, the least of Llama and T5",
+        f"above 50 with 95 % confidence, no fewer better answers likelier than before, stop rate at most {100 * ALLOWED.stop:g} points "
+        f"lower, repetition at most {100 * ALLOWED.repetition:g} points higher, first loss of T5 ln 2 to {FIRST:g}, "
+        f"every loss TRL's to {SAME:g}",
         all(one["ok"] for one in found.values()) and abs(first - math.log(2)) <= FIRST and off[worst] <= SAME,
         runs=found,
         first_loss=first,
@@ -72,8 +75,10 @@ def compared(name: str, scores: dict[str, Any]) -> dict[str, Any]:
     told = " → ".join(
         f"{one['accuracy']:.1%} ({low:.1%} to {high:.1%})" for one, (low, high) in zip((before, after), shares, strict=True)
     )
+    low, high = wilson(round(test["grew"] * test["n"]), test["n"])
+    print(f"{name}: preference accuracy {test['grew']:.1%} ({low:.1%} to {high:.1%}) of {test['n']} held-out pairs")
     print(
-        f"{name}: better answer likelier in {told} of {after['n']} pairs; {test['won']} won, {test['lost']} lost, p = {test['p']:.2g}"
+        f"{'':<6}better answer likelier in {told} of {after['n']} pairs; {test['won']} won, {test['lost']} lost, p = {test['p']:.2g}"
     )
     for row in health["figures"]:
         interval = f"{row['low']:+.3f} to {row['high']:+.3f}" if row["low"] is not None else "no interval"
@@ -84,14 +89,16 @@ def compared(name: str, scores: dict[str, Any]) -> dict[str, Any]:
         next(row for row in health["figures"] if row["figure"] == name) for name in ("answers that end", "repetition")
     )
     return {
-        "gain": after["accuracy"] - before["accuracy"],
+        "accuracy": test["grew"],
+        "at_least": low,
+        "likelier": [before["accuracy"], after["accuracy"]],
         "p": test["p"],
         "pairs": after["n"],
         "prompts": health["n"],
         "stop": moved(stop, worse=-1),
         "repetition": moved(repetition, worse=1),
-        "ok": test["won"] > test["lost"]
-        and test["p"] < 0.05
+        "ok": low > 0.5
+        and test["won"] >= test["lost"]
         and stop["change"] >= -ALLOWED.stop
         and repetition["change"] <= ALLOWED.repetition,
     }

@@ -11,9 +11,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
-from models import data, engine, template
+from models import data, engine, presets, template
 from tasks import dpo, pretrain, reference, sft
 from tasks.stage import Job, Progress, Resources
 from tasks.training import Tuning
@@ -149,6 +149,51 @@ def test_the_first_sft_loss_is_the_mean_over_answer_tokens(folders: dict[str, Pa
         mask = torch.tensor(trained[1:end])
         total, count = total + losses[mask].sum().item(), count + int(mask.sum())
     assert column(whole_sft, "loss")[0] == pytest.approx(total / count, rel=1e-4)
+
+
+@pytest.mark.parametrize("name", ["chatml", "alpaca", "roles", "vicuna"])
+@pytest.mark.parametrize("preset", ["tiny", "tiny-moe", "retnet-tiny", "t5-tiny"])
+def test_the_loss_counts_answers_and_their_ends_by_every_template_and_model(
+    folders: dict[str, Path], tmp_path: Path, preset: str, name: str
+) -> None:
+    """A step, against token by token of what the saved template marks as said by the model."""
+    tokenizer = AutoTokenizer.from_pretrained(folders["tokenizer"])
+    torch.manual_seed(0)
+    options = {"balance": 0.0} if preset == "tiny-moe" else {}
+    config = presets.build(preset, len(tokenizer), 256, **options)
+    kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
+    kind.from_config(config).save_pretrained(tmp_path / "base")
+    tokenizer.save_pretrained(tmp_path / "base")
+    params = sft.Params(**BASE, epochs=0.07, template=name, max_length=256)
+    tuned("sft", folders | {"model": tmp_path / "base"}, tmp_path / "sft", params)
+
+    model = kind.from_pretrained(tmp_path / "base").eval()
+    tokenizer = AutoTokenizer.from_pretrained(tmp_path / "sft" / "out" / "model")
+    rows, _ = (data.exchanges if config.is_encoder_decoder else data.conversations)(
+        folders["rows"] / "sft" / "train.parquet", tokenizer, 256
+    )
+    first = data.order(len(rows), 8 * len(column(tmp_path / "sft", "loss")), seed=1, batch=8, lengths=data.lengths(rows))[:8]
+    total = count = 0.0
+    said = set()
+    for row in first:
+        if config.is_encoder_decoder:
+            asked, answer = rows[int(row)]["prompt_ids"], rows[int(row)]["answer_ids"]
+            with torch.no_grad():
+                each = model(input_ids=torch.tensor([asked]), labels=torch.tensor([answer])).loss * len(answer)
+            total, count = total + each.item(), count + len(answer)
+            said.add(tokenizer.decode(answer))
+            continue
+        shown = tokenizer.apply_chat_template(
+            corpus.conversation(int(row))["messages"], return_dict=True, return_assistant_tokens_mask=True
+        )
+        ids, mask = torch.tensor([shown["input_ids"]]), torch.tensor(shown["assistant_masks"][1:]).bool()
+        with torch.no_grad():
+            each = torch.nn.functional.cross_entropy(model(input_ids=ids).logits[0, :-1], ids[0, 1:], reduction="none")
+        total, count = total + each[mask].sum().item(), count + int(mask.sum())
+        said.add(tokenizer.decode(ids[0, 1:][mask]))
+    stop = "<|im_end|>" if name == "chatml" else "<|endoftext|>"
+    assert column(tmp_path / "sft", "loss")[0] == pytest.approx(total / count, rel=1e-4)
+    assert all(text.endswith(stop) and not text.startswith(stop) for text in said)
 
 
 def test_an_sft_micro_batch_changes_nothing(folders: dict[str, Path], whole_sft: Path, tmp_path: Path) -> None:
