@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import takewhile
+from itertools import pairwise, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -25,28 +25,30 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 ROWS = 1000  # tokenised in one call
-BLOCK = (
-    64  # batches sorted by length together: long enough for little padding, short enough that neighbours differ from pass to pass
-)
+BLOCK = 64  # batches sorted by length together, at most: long enough for little padding, short enough that neighbours differ from pass to pass
 
 
 def order(rows: int, samples: int, seed: int, *, batch: int = 1, lengths: np.ndarray | None = None) -> np.ndarray:
-    """Which row each sample of a run is, (samples,): one permutation of the rows after the other, as many as it takes.
+    """Which row each sample of a run is, (samples,): one permutation of the rows after the other, as many as it takes. A longer run begins
+    as a shorter one.
 
-    With `lengths` (rows,), rows of like length share a batch and little is padded: each block of 64 batches is sorted by length, cut
-    into batches, and these come in random order.
+    With `lengths` (rows,), rows of like length share a batch and little is padded: the batches that begin in one pass make blocks of at
+    most 64, alike in size; each is sorted by length, cut into batches, and these come in random order. A block keeps to its pass, but for
+    the batch that reaches into the next one: were passes sorted together, a batch of few rows would hold the same one again and again.
     """
     passes = -(-samples // rows)
-    drawn = np.concatenate([np.random.default_rng([seed, number]).permutation(rows) for number in range(passes)])[:samples]
-    if lengths is None:
-        return drawn
-    found = []
-    for number, start in enumerate(range(0, samples, BLOCK * batch)):
-        block = drawn[start : start + BLOCK * batch]
-        block = block[np.argsort(lengths[block], kind="stable")]
-        cuts = [block[at : at + batch] for at in range(0, len(block), batch)]
-        found += [cuts[place] for place in np.random.default_rng([seed, passes, number]).permutation(len(cuts))]
-    return np.concatenate(found)
+    ahead = 0 if lengths is None else -(-batch // rows)  # where the last batch ends
+    drawers = [np.random.default_rng([seed, number]) for number in range(passes + ahead)]
+    drawn = np.concatenate([drawer.permutation(rows) for drawer in drawers])
+    if lengths is not None:
+        firsts = [-(-number * rows // batch) for number in range(passes + 1)]  # batch that each pass begins with
+        for drawer, first, last in zip(drawers[:passes], firsts[:-1], firsts[1:], strict=True):
+            edges = np.linspace(first, last, 1 - (first - last) // BLOCK, dtype=np.int64) * batch
+            for start, end in pairwise(edges.tolist()):
+                block = drawn[start:end]
+                batches = block[np.argsort(lengths[block], kind="stable")].reshape(-1, batch)
+                drawn[start:end] = drawer.permutation(batches).ravel()
+    return drawn[:samples]
 
 
 class Order(Sampler[int]):

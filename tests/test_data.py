@@ -58,17 +58,35 @@ def test_the_order_is_what_it_was() -> None:
 
 
 @settings(deadline=None)
-@given(rows=st.integers(8, 300), batch=st.integers(1, 8), passes=st.integers(1, 3), seed=st.integers(0, 9))
-def test_grouping_by_length_loses_no_row_and_pads_less(rows: int, batch: int, passes: int, seed: int) -> None:
+@given(batches=st.integers(1, 200), batch=st.integers(1, 8), passes=st.integers(1, 3), seed=st.integers(0, 9))
+def test_grouping_by_length_loses_no_row_and_pads_less(batches: int, batch: int, passes: int, seed: int) -> None:
+    rows = batches * batch
     lengths = np.random.default_rng(seed).integers(1, 100, rows)
-    samples = rows * passes // batch * batch
-    grouped, plain = data.order(rows, samples, seed, batch=batch, lengths=lengths), data.order(rows, samples, seed)
-    assert Counter(grouped.tolist()) == Counter(plain.tolist())
+    grouped, plain = data.order(rows, rows * passes, seed, batch=batch, lengths=lengths), data.order(rows, rows * passes, seed)
+    assert (np.sort(grouped.reshape(passes, rows)) == np.arange(rows)).all(), "each pass reads every row once"
 
     def padded(order: np.ndarray) -> int:
         return int(lengths[order].reshape(-1, batch).max(axis=1).sum())
 
     assert padded(grouped) <= padded(plain)
+
+
+@settings(deadline=None)
+@given(rows=st.integers(1, 300), batch=st.integers(1, 8), samples=st.integers(1, 900), more=st.integers(0, 2000))
+def test_a_longer_run_begins_as_a_shorter_one_with_lengths_too(rows: int, batch: int, samples: int, more: int) -> None:
+    lengths = np.random.default_rng(rows).integers(1, 100, rows)
+    short = data.order(rows, samples, 1, batch=batch, lengths=lengths)
+    assert len(short) == samples
+    assert (short == data.order(rows, samples + more, 1, batch=batch, lengths=lengths)[:samples]).all()
+
+
+def test_passes_are_not_sorted_together() -> None:
+    """24 rows in batches of 8 for five passes: no batch holds a row twice. And of 101 rows, the 13th batch alone takes 3 of the second pass."""
+    lengths = np.arange(101) % 7
+    small = data.order(24, 120, 0, batch=8, lengths=lengths[:24])
+    assert all(len(set(batch)) == 8 for batch in small.reshape(-1, 8).tolist())
+    large = data.order(101, 104, 0, batch=8, lengths=lengths)
+    assert sorted(Counter(large.tolist()).values()) == [1] * 98 + [2] * 3
 
 
 def test_batches_of_like_length_come_in_mixed_order() -> None:
