@@ -51,6 +51,16 @@ def order(rows: int, samples: int, seed: int, *, batch: int = 1, lengths: np.nda
     return drawn[:samples]
 
 
+def checked(lengths: np.ndarray, tokens: int) -> np.ndarray:
+    """Rows of lengths (rows,) that a validation reads, the longest first: as many as `tokens` allow, one at least if there is one.
+
+    They are drawn, since a split holds one source after the other, and by one seed whatever the run's, so that losses of runs compare.
+    """
+    drawn = np.random.default_rng(0).permutation(len(lengths))
+    seen = max(1, int((np.cumsum(lengths[drawn]) <= tokens).sum()))
+    return drawn[:seen][np.argsort(-lengths[drawn[:seen]], kind="stable")]
+
+
 class Order(Sampler[int]):
     """Row numbers in the order of `order`, for a DataLoader."""
 

@@ -79,6 +79,7 @@ def pretrain(job: Job, emit: Emit, stopping: Callable[[], bool]) -> tuple[Plain,
     )
     losses.fuse(trainer.model)
     samples = data.order(len(train), steps * batch, params["seed"], batch=batch, lengths=sizes)
+    checked = valid.lengths if isinstance(valid, data.Pairs) else np.full(len(valid), context)
     trainer.run = _run(
         job,
         settings,
@@ -87,7 +88,7 @@ def pretrain(job: Job, emit: Emit, stopping: Callable[[], bool]) -> tuple[Plain,
         batch=batch,
         tokens=steps * batch * context if sizes is None else int(sizes[samples].sum()),
         learning_rate=rate,
-        eval_order=np.arange(min(len(valid), max(1, int(params["eval_tokens"] / row)))),
+        eval_order=data.checked(checked, params["eval_tokens"]),
         earlier=earlier,
         emit=emit,
         stopping=stopping,
@@ -248,7 +249,6 @@ def _tuning(
     alike = isinstance(train, data.Packed)  # all rows of one length
     sizes, checked = (np.full(len(rows), rows.room) if alike else data.lengths(rows) for rows in (train, valid))
     samples = data.order(len(train), steps * batch, params["seed"], batch=batch, lengths=None if alike else sizes)
-    seen = int((np.cumsum(checked) <= params["eval_tokens"]).sum()) or min(1, len(checked))
     settings = _settings(job, steps, batch)
     run = _run(
         job,
@@ -258,7 +258,7 @@ def _tuning(
         batch=batch,
         tokens=int(sizes[samples].sum()),
         learning_rate=rate,
-        eval_order=np.argsort(checked[:seen], kind="stable")[::-1],
+        eval_order=data.checked(checked, params["eval_tokens"]),
         earlier=earlier,
         emit=emit,
         stopping=stopping,

@@ -95,6 +95,22 @@ def test_batches_of_like_length_come_in_mixed_order() -> None:
     assert (np.diff(firsts) < 0).any() and (np.diff(firsts) > 0).any()
 
 
+# validation
+
+
+def test_a_validation_reads_every_source_within_its_tokens_the_longest_first() -> None:
+    """Three sources, one after the other, as a split holds them."""
+    sources = np.repeat(["wiki", "zhihu", "medical"], [500, 300, 200])
+    lengths = np.random.default_rng(0).integers(5, 60, 1000)
+    read = data.checked(lengths, 3000)
+    assert len(set(read.tolist())) == len(read) and 2940 < lengths[read].sum() <= 3000
+    assert (np.diff(lengths[read]) <= 0).all()
+    share = Counter(sources[read].tolist())
+    assert all(abs(share[name] / len(read) - part) < 0.15 for name, part in (("wiki", 0.5), ("zhihu", 0.3), ("medical", 0.2)))
+    assert sorted(data.checked(lengths, 1 << 30).tolist()) == list(range(1000))
+    assert len(data.checked(lengths, 1)) == 1 and len(data.checked(lengths[:0], 100)) == 0
+
+
 # windows
 
 

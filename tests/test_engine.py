@@ -18,7 +18,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from models import checkpoint, data, engine
+from models import checkpoint, data, engine, stages
 from tasks.pretrain import Params
 from tasks.stage import Resources
 from tests import corpus
@@ -148,7 +148,7 @@ def test_the_model_loads_anywhere_and_has_the_loss_that_was_reported(
     assert (tokenizer.pad_token_id, model.generation_config.eos_token_id, model.generation_config.pad_token_id) == (0, 1, 0)
     assert sum(p.numel() for p in model.parameters()) == result["parameters"]
     windows = data.Windows(folders["packed"], "valid", 32)
-    batch = data.stack([windows[number] for number in range(512 // 32)])
+    batch = data.stack([windows[int(number)] for number in data.checked(np.full(len(windows), 32), 512)])
     with torch.no_grad():
         loss = model(**batch, use_cache=False).loss.item()
     assert loss == pytest.approx(result["eval_loss"], rel=1e-5)
@@ -158,6 +158,14 @@ def test_the_model_loads_anywhere_and_has_the_loss_that_was_reported(
     copied = [name for name in copied if (home / "out" / "model" / name).exists()]
     assert sorted(copied) == ["chat_template.jinja", "tokenizer.json", "tokenizer_config.json"]
     assert all((home / "out" / "model" / name).read_bytes() == (folders["tokenizer"] / name).read_bytes() for name in copied)
+
+
+def test_every_run_validates_on_the_same_rows_from_all_of_the_split(folders: dict[str, Path], tmp_path: Path) -> None:
+    rows = len(data.Windows(folders["packed"], "valid", 32))
+    found = [stages.pretrain(job(folders, tmp_path, seed=seed), lambda *_, **__: None, lambda: False)[0].run for seed in (1, 2)]
+    assert (found[0].eval_order == found[1].eval_order).all() and (found[0].samples != found[1].samples).any()
+    assert len(found[0].eval_order) == 16 < rows // 2
+    assert {int(row) * 3 // rows for row in found[0].eval_order} == {0, 1, 2}
 
 
 def test_progress_says_how_far_and_how_fast(whole: tuple[Path, dict[str, Any], list[dict[str, Any]]]) -> None:
