@@ -55,6 +55,8 @@ def pretrain(job: Job, emit: Emit, stopping: Callable[[], bool]) -> tuple[Plain,
     wanted = params["tokens"] or (round(params["epochs"] * corpus) if params["epochs"] else presets.horizon(size.body, corpus))
     flops = presets.compute(size.body, wanted)
     batch = max(1, int(params["batch_tokens"] / row)) if params["batch_tokens"] else presets.batch_sequences(flops, int(row))
+    if text2text:
+        batch = _divisible(batch)
     rate, whence = _rate(params, earlier, presets.learning_rate(flops), "0.3118·C^-0.125")
     steps = max(1, round(wanted / (batch * row)))
     why = "as asked" if params["tokens"] or params["epochs"] else f"min(20·N, 4 · {corpus:,} in the corpus)"
@@ -335,6 +337,11 @@ def _settings(job: Job, steps: int, batch: int) -> dict[str, Any]:
         "disable_tqdm": True,
         "report_to": [],
     }
+
+
+def _divisible(batch: int) -> int:
+    """The batch or the next below that usual numbers of devices and micro-batches divide: what a mean length gives may well be prime."""
+    return batch // 8 * 8 or 1 << (batch.bit_length() - 1)
 
 
 def _enough(rows: int, batch: int, found: str, what: str) -> None:

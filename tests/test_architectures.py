@@ -14,7 +14,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer, Trainer
 
-from models import data, losses, presets
+from models import data, losses, presets, stages
 from tasks import pack_pairs
 from tasks.stage import Job
 from tests import corpus
@@ -130,6 +130,15 @@ def test_a_text_to_text_model_learns_and_loads(folders: dict[str, Path], tmp_pat
             loss = model(input_ids=torch.tensor([row["prompt_ids"]]), labels=torch.tensor([row["answer_ids"]])).loss.item()
         total, tokens = total + loss * len(row["answer_ids"]), tokens + len(row["answer_ids"])
     assert total / tokens == pytest.approx(result["eval_loss"], rel=1e-4)
+
+
+@pytest.mark.parametrize("pairs", [1, 3, 7, 13, 23])  # that batch_tokens are worth
+def test_a_text_to_text_batch_divides_among_devices(folders: dict[str, Path], tmp_path: Path, pairs: int) -> None:
+    folders = folders_of(folders, "t5")
+    mean = data.Pairs(folders["packed"], "train", 32).lengths.mean()
+    asked = job(folders, tmp_path, batch_tokens=math.ceil(pairs * mean), **ALL["t5"])
+    trainer, _ = stages.pretrain(asked, lambda *_, **__: None, lambda: False)
+    assert trainer.run.batch == trainer.run.micro == {1: 1, 3: 2, 7: 4, 13: 8, 23: 16}[pairs]
 
 
 def test_experts_share_the_work_and_the_log_says_so(folders: dict[str, Path], tmp_path: Path) -> None:
