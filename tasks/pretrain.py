@@ -66,8 +66,15 @@ class Params(Training):
     def _one_horizon(self) -> Self:
         if self.tokens and self.epochs:
             raise ValueError("tokens and epochs both say how long to train; give one")
-        if self.context and self.batch_tokens and self.batch_tokens < self.context:
-            raise ValueError(f"batch_tokens ({self.batch_tokens}) is less than one sequence of context ({self.context})")
+        return self
+
+    @model_validator(mode="after")
+    def _a_sequence_a_step(self) -> Self:
+        # a T5's pairs are mostly far shorter than the preset's context
+        context = self.context or (0 if self.text2text else presets.PRESETS[self.preset].context)
+        if self.batch_tokens and self.batch_tokens < context:
+            whose = "" if self.context else f", that of preset {self.preset}"
+            raise ValueError(f"batch_tokens ({self.batch_tokens}) is less than one sequence of context ({context}{whose})")
         return self
 
     @model_validator(mode="after")

@@ -328,6 +328,12 @@ def test_parameters_that_contradict_each_other_are_refused() -> None:
         Params(tokens=100, epochs=1.0)
     with pytest.raises(ValueError, match="less than one sequence"):
         Params(context=64, batch_tokens=32)
+    with pytest.raises(
+        ValueError, match=r"batch_tokens \(255\) is less than one sequence of context \(256, that of preset tiny\)"
+    ):
+        Params(preset="tiny", batch_tokens=255)
+    Params(preset="tiny", batch_tokens=256)
+    Params(preset="t5-tiny", batch_tokens=255)  # two or more pairs, mostly
 
 
 GOLDEN = [6.031836, 6.010022, 5.933666, 5.80265, 5.761138, 5.567818, 5.438696, 4.726643, 5.427136, 5.102122, 5.204791, 5.081281]
