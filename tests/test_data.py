@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -154,6 +155,83 @@ def test_packed_documents_do_not_see_each_other(tmp_path: Path) -> None:
 
 def test_an_empty_split_has_no_windows(tmp_path: Path) -> None:
     assert len(data.Windows(packed(tmp_path, []), "valid", 16)) == 0
+
+
+# best fit
+
+
+def transitions(run: list[int]) -> Counter[tuple[int, int]]:
+    """Each token of a run of documents, with the one before it in its document or the end token that opens it."""
+    return Counter(zip([template.END_ID, *run], run, strict=False))
+
+
+def learned(rows: data.BestFit) -> Counter[tuple[int, int]]:
+    """Each target, with the token that it is foretold from; positions count from 0 in every segment, and padding is no target."""
+    found: Counter[tuple[int, int]] = Counter()
+    for row in (rows[number] for number in range(len(rows))):
+        ids, places, labels = (row[name].tolist() for name in ("input_ids", "position_ids", "labels"))
+        assert len(ids) == len(places) == len(labels) == rows.context and places[0] == 0 and labels[0] == losses.IGNORE
+        assert all(label in (token, losses.IGNORE) for token, label in zip(ids, labels, strict=True))
+        for at, label in enumerate(labels):
+            assert at == 0 or places[at] in (0, places[at - 1] + 1)
+            assert places[at] != 0 or ids[at] == template.END_ID or label == losses.IGNORE, "only an end token closes and opens"
+            if label != losses.IGNORE:
+                found[ids[at - 1], label] += 1
+    return found
+
+
+@settings(deadline=None)
+@given(documents=DOCUMENTS, context=st.integers(2, 20), shuffled=st.randoms(use_true_random=False))
+def test_best_fit_makes_every_token_a_target_once_whatever_the_order_of_documents(
+    tmp_path_factory: pytest.TempPathFactory, documents: list[list[int]], context: int, shuffled: Random
+) -> None:
+    home = packed(tmp_path_factory.mktemp("packed"), documents)
+    rows = data.BestFit(home, "train", context, template.PAD_ID)
+    run = [token for document in documents for token in [*document, template.END_ID]]
+    assert learned(rows) == transitions(run)
+    # the figures that are printed
+    assert rows.waste == pytest.approx(1 - len(run) / (len(rows) * (context - 1)))
+    assert rows.cut == pytest.approx(np.mean([len(document) + 1 > context - 1 for document in documents]))
+    windows = data.Windows(home, "train", context)
+    within = [number for number in range(len(windows) + 1) for _ in range(context - 1)][
+        : len(run) - 1
+    ]  # of each target but the first
+    ends = np.cumsum([len(document) + 1 for document in documents]).tolist()
+    cut = [len(set(within[max(0, start - 1) : end - 1])) > 1 for start, end in zip([0, *ends], ends, strict=False)]
+    assert rows.cut_by_windows == pytest.approx(np.mean(cut))
+    shuffled.shuffle(documents)
+    again = data.BestFit(packed(tmp_path_factory.mktemp("packed"), documents), "train", context, template.PAD_ID)
+    assert learned(again) == transitions(run) and len(again) == len(rows)
+    with pytest.raises(IndexError):
+        rows[len(rows)]
+
+
+def test_documents_of_a_best_fit_row_do_not_see_each_other(tmp_path: Path) -> None:
+    """Two whole documents after what is left of a long one, and padding."""
+    long, first, second = list(range(100, 160)), list(range(10, 25)), list(range(50, 57))
+    rows = data.BestFit(packed(tmp_path, [first, long, second]), "train", 48, template.PAD_ID)
+    assert len(rows) == 2 and rows[0]["input_ids"].tolist() == [template.END_ID, *long[:47]]
+    end = template.END_ID
+    parts = [[*long[46:], end], [end, *first], [end, *second, end], [template.PAD_ID] * 9]
+    parts[0].pop()  # it opens the next segment
+    row = rows[1]
+    assert row["input_ids"].tolist() == [token for part in parts for token in part]
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(presets.build("tiny", 300, 64)).eval()
+    with torch.no_grad():
+        together = model(input_ids=row["input_ids"][None], position_ids=row["position_ids"][None]).logits[0]
+        place = 0
+        for part in parts:
+            alone = model(input_ids=torch.tensor([part])).logits[0]
+            torch.testing.assert_close(together[place : place + len(part)], alone, rtol=1e-4, atol=1e-5)
+            place += len(part)
+        leaking = model(input_ids=row["input_ids"][None]).logits[0]
+    assert (leaking[20:] - together[20:]).abs().max() > 0.01
+
+
+def test_a_best_fit_of_nothing_has_no_rows(tmp_path: Path) -> None:
+    rows = data.BestFit(packed(tmp_path, []), "valid", 16, template.PAD_ID)
+    assert (len(rows), rows.waste, rows.cut, rows.cut_by_windows) == (0, 0, 0, 0)
 
 
 # conversations and pairs

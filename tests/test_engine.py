@@ -185,6 +185,26 @@ def test_what_is_left_empty_is_derived_and_explained(folders: dict[str, Path], t
     assert (result["batch"], result["learning_rate"], result["steps"]) == (16, 0.017, 2)
 
 
+def test_documents_are_packed_by_best_fit_and_the_waste_is_told(folders: dict[str, Path], tmp_path: Path) -> None:
+    """And a run that was stopped goes on to the last digit."""
+    asked = {"packing": "best_fit", "tokens": None, "epochs": 0.25}
+    result, events = run(job(folders, tmp_path, **asked))
+    rows = data.BestFit(folders["packed"], "train", 32, 0)
+    text = next(event["text"] for event in events if event.get("text", "").startswith("best fit: "))
+    assert text == (
+        f"best fit: {len(rows):,} rows of 32 tokens, {rows.waste:.2%} of their places empty; {rows.cut:.1%} of the documents are cut, "
+        f"where windows would cut {rows.cut_by_windows:.1%}"
+    )
+    assert result is not None and losses(tmp_path)[-1] < losses(tmp_path)[0] - 0.5
+    assert (result["waste"], result["cut"], result["cut_by_windows"]) == (rows.waste, rows.cut, rows.cut_by_windows)
+    assert 0 < rows.waste < 0.15 and rows.cut < rows.cut_by_windows
+    assert result["steps"] == round(len(rows) / 32) and abs(result["tokens"] - len(rows.tokens) / 4) < 8 * 32
+    steps = iter(range(1, 100))
+    assert run(job(folders, tmp_path / "stopped", **asked), lambda: next(steps) == 7)[0] is None
+    run(job(folders, tmp_path / "stopped", **asked))
+    assert log(tmp_path / "stopped") == log(tmp_path)
+
+
 # what does not change the result
 
 
@@ -333,6 +353,8 @@ def test_parameters_that_contradict_each_other_are_refused() -> None:
     ):
         Params(preset="tiny", batch_tokens=255)
     Params(preset="tiny", batch_tokens=256)
+    with pytest.raises(ValueError, match="packing is best_fit, which puts documents together, and t5-tiny reads pairs"):
+        Params(preset="t5-tiny", packing="best_fit")
     Params(preset="t5-tiny", batch_tokens=255)  # two or more pairs, mostly
 
 
