@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from itertools import takewhile
+from itertools import pairwise, takewhile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -26,28 +26,40 @@ if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
 ROWS = 1000  # tokenised in one call
-BLOCK = (
-    64  # batches sorted by length together: long enough for little padding, short enough that neighbours differ from pass to pass
-)
+BLOCK = 64  # batches sorted by length together, at most: long enough for little padding, short enough that neighbours differ from pass to pass
 
 
 def order(rows: int, samples: int, seed: int, *, batch: int = 1, lengths: np.ndarray | None = None) -> np.ndarray:
-    """Which row each sample of a run is, (samples,): one permutation of the rows after the other, as many as it takes.
+    """Which row each sample of a run is, (samples,): one permutation of the rows after the other, as many as it takes. A longer run begins
+    as a shorter one.
 
-    With `lengths` (rows,), rows of like length share a batch and little is padded: each block of 64 batches is sorted by length, cut
-    into batches, and these come in random order.
+    With `lengths` (rows,), rows of like length share a batch and little is padded: the batches that begin in one pass make blocks of at
+    most 64, alike in size; each is sorted by length, cut into batches, and these come in random order. A block keeps to its pass, but for
+    the batch that reaches into the next one: were passes sorted together, a batch of few rows would hold the same one again and again.
     """
     passes = -(-samples // rows)
-    drawn = np.concatenate([np.random.default_rng([seed, number]).permutation(rows) for number in range(passes)])[:samples]
-    if lengths is None:
-        return drawn
-    found = []
-    for number, start in enumerate(range(0, samples, BLOCK * batch)):
-        block = drawn[start : start + BLOCK * batch]
-        block = block[np.argsort(lengths[block], kind="stable")]
-        cuts = [block[at : at + batch] for at in range(0, len(block), batch)]
-        found += [cuts[place] for place in np.random.default_rng([seed, passes, number]).permutation(len(cuts))]
-    return np.concatenate(found)
+    ahead = 0 if lengths is None else -(-batch // rows)  # where the last batch ends
+    drawers = [np.random.default_rng([seed, number]) for number in range(passes + ahead)]
+    drawn = np.concatenate([drawer.permutation(rows) for drawer in drawers])
+    if lengths is not None:
+        firsts = [-(-number * rows // batch) for number in range(passes + 1)]  # batch that each pass begins with
+        for drawer, first, last in zip(drawers[:passes], firsts[:-1], firsts[1:], strict=True):
+            edges = np.linspace(first, last, 1 - (first - last) // BLOCK, dtype=np.int64) * batch
+            for start, end in pairwise(edges.tolist()):
+                block = drawn[start:end]
+                batches = block[np.argsort(lengths[block], kind="stable")].reshape(-1, batch)
+                drawn[start:end] = drawer.permutation(batches).ravel()
+    return drawn[:samples]
+
+
+def checked(lengths: np.ndarray, tokens: int) -> np.ndarray:
+    """Rows of lengths (rows,) that a validation reads, the longest first: as many as `tokens` allow, one at least if there is one.
+
+    They are drawn, since a split holds one source after the other, and by one seed whatever the run's, so that losses of runs compare.
+    """
+    drawn = np.random.default_rng(0).permutation(len(lengths))
+    seen = max(1, int((np.cumsum(lengths[drawn]) <= tokens).sum()))
+    return drawn[:seen][np.argsort(-lengths[drawn[:seen]], kind="stable")]
 
 
 class Order(Sampler[int]):
@@ -63,6 +75,16 @@ class Order(Sampler[int]):
         return map(int, self.rows)
 
 
+def mapped(folder: Path, split: str) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+    """One split of a packed corpus: its tokens (tokens,), mapped into memory; where its parts begin, and last where the run ends; what
+    `pack.json` says."""
+    packed = json.loads((folder / "pack.json").read_text("utf-8"))
+    path = folder / f"{split}.bin"
+    empty = path.stat().st_size == 0  # which cannot be mapped
+    dtype = np.dtype(packed["dtype"]).newbyteorder("<")
+    return np.zeros(0, dtype) if empty else np.memmap(path, dtype, mode="r"), np.load(folder / f"{split}.offsets.npy"), packed
+
+
 class Windows(Dataset[dict[str, torch.Tensor]]):
     """Windows of `context` tokens over one split of a packed corpus, mapped into memory.
 
@@ -74,12 +96,8 @@ class Windows(Dataset[dict[str, torch.Tensor]]):
     """
 
     def __init__(self, folder: Path, split: str, context: int):
-        packed = json.loads((folder / "pack.json").read_text("utf-8"))
-        path = folder / f"{split}.bin"
-        empty = path.stat().st_size == 0  # which cannot be mapped
-        dtype = np.dtype(packed["dtype"]).newbyteorder("<")
-        self.tokens = np.zeros(0, dtype) if empty else np.memmap(path, dtype, mode="r")
-        self.openings = np.load(folder / f"{split}.offsets.npy")[1:] - 1  # the end tokens: each opens the next segment
+        self.tokens, offsets, packed = mapped(folder, split)
+        self.openings = offsets[1:] - 1  # the end tokens: each opens the next segment
         self.context = context
         self.vocab_size: int = packed["vocab_size"]
 
@@ -96,6 +114,74 @@ class Windows(Dataset[dict[str, torch.Tensor]]):
         begins[self.openings[here] - start] = self.openings[here] - start
         places = np.arange(self.context)
         return {"input_ids": ids, "position_ids": torch.from_numpy(places - np.maximum.accumulate(begins)), "labels": ids}
+
+
+class BestFit(Dataset[dict[str, torch.Tensor]]):
+    """Documents of one split of a packed corpus, put together by best fit in rows of `context` places (Ding et al.,
+    https://arxiv.org/abs/2404.10830). `Windows` fills every place and cuts documents at its edges; this cuts those that no row holds.
+
+    As in `Windows`, the end token before a document is the first one of its segment, every token is a target once (that of the first
+    document, too) and no document sees another. A long one fills rows of its own, each of which repeats the last token of the row before;
+    what is left of it shares a row, and its first token, which repeats one as well, costs a place. The empty places of a row are a
+    segment of padding that is no target.
+
+    The plan takes 24 bytes a document, and 3 seconds for 10 million; tokens stay in the map.
+    """
+
+    def __init__(self, folder: Path, split: str, context: int, pad_id: int):
+        self.tokens, self.offsets, packed = mapped(folder, split)
+        self.vocab_size: int = packed["vocab_size"]
+        self.context, self.room, self.pad_id = context, context - 1, pad_id  # a row has one target less than places
+        sizes = np.diff(self.offsets)
+        alone, rests = np.divmod(sizes, self.room)
+        self.alone = np.cumsum(alone)  # rows that documents fill by themselves, up to each document
+        shared = np.flatnonzero(rests)
+        plan = packing.best_fit((rests + (alone > 0))[shared], self.room)
+        self.plan = packing.Plan(shared[plan.rows], plan.starts)  # the documents of each row that several share
+        self.waste = packing.waste(sizes, len(self), self.room)  # share of the possible targets that are none
+        self.cut = _share(alone + (rests > 0) > 1)  # of the documents
+        edges = np.maximum(self.offsets - 1, 0) // self.room, (self.offsets - 2) // self.room  # windows of first and last targets
+        self.cut_by_windows = _share(edges[0][:-1] < edges[1][1:])
+
+    def __len__(self) -> int:
+        return int(self.alone[-1]) + len(self.plan) if len(self.alone) else 0
+
+    def __getitem__(self, number: int) -> dict[str, torch.Tensor]:
+        if not 0 <= number < len(self):
+            raise IndexError(number)
+        ids, labels = np.full(self.context, self.pad_id, np.int64), np.full(self.context, IGNORE, np.int64)
+        places = np.zeros(self.context, np.int64)
+        at = 0
+        for start, end, whole in self._segments(number):
+            at -= whole and at > 0  # it is opened by the end token that is there
+            segment = self.tokens[max(start, 0) : end].astype(np.int64)
+            if start < 0:  # of the first document
+                segment = np.concatenate([self.tokens[-1:], segment])
+            until = at + len(segment)
+            ids[at:until], labels[at + 1 : until], places[at:until] = segment, segment[1:], np.arange(len(segment))
+            at = until
+        places[at:] = np.arange(self.context - at)
+        return {
+            name: torch.from_numpy(column) for name, column in (("input_ids", ids), ("position_ids", places), ("labels", labels))
+        }
+
+    def _segments(self, number: int) -> list[tuple[int, int, bool]]:
+        """Of a row: where each begins and ends in the run of tokens, and whether it is a whole document. These come last, so that there is
+        an end token before each."""
+        shared = number - int(self.alone[-1])
+        if shared < 0:
+            document = int(np.searchsorted(self.alone, number, "right"))
+            start = int(self.offsets[document]) - 1 + (number - int(self.alone[document - 1] if document else 0)) * self.room
+            return [(start, start + self.context, False)]
+        found = []
+        for document in self.plan[shared].tolist():
+            begin, end = self.offsets[document : document + 2].tolist()
+            found.append((end - (end - begin) % self.room - 1, end, end - begin < self.room))
+        return sorted(found, key=lambda segment: segment[2])
+
+
+def _share(which: np.ndarray) -> float:
+    return float(which.mean()) if len(which) else 0.0
 
 
 def stack(samples: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
@@ -171,11 +257,7 @@ class Pairs(Dataset[dict[str, Any]]):
     response's first."""
 
     def __init__(self, folder: Path, split: str, context: int):
-        packed = json.loads((folder / "pack.json").read_text("utf-8"))
-        path = folder / f"{split}.bin"
-        dtype = np.dtype(packed["dtype"]).newbyteorder("<")
-        self.tokens = np.zeros(0, dtype) if path.stat().st_size == 0 else np.memmap(path, dtype, mode="r")
-        self.places = np.load(folder / f"{split}.offsets.npy")
+        self.tokens, self.places, packed = mapped(folder, split)
         self.context = context
         self.vocab_size: int = packed["vocab_size"]
 

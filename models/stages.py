@@ -39,11 +39,13 @@ def pretrain(job: Job, emit: Emit, stopping: Callable[[], bool]) -> tuple[Plain,
     size = presets.PRESETS[params["preset"]]
     context = params["context"] or size.context
     text2text = presets.architecture(params["preset"]) == "t5"
-    read = data.Pairs if text2text else data.Windows
-    train, valid = read(packed, "train", context), read(packed, "valid", context)
     if not (home / "tokenizer.json").is_file():
         raise ValueError(f"{home} has no tokenizer.json; run the tokenizer stage first, or name the folder that holds it")
     tokenizer = AutoTokenizer.from_pretrained(home)
+    read: Any = data.Pairs if text2text else data.Windows
+    if params["packing"] == "best_fit":
+        read = partial(data.BestFit, pad_id=tokenizer.pad_token_id)
+    train, valid = read(packed, "train", context), read(packed, "valid", context)
     if len(tokenizer) != train.vocab_size:
         raise ValueError(
             f"{packed} was packed with {train.vocab_size} tokens, and the tokenizer has {len(tokenizer)}; pack again with this one"
@@ -57,8 +59,11 @@ def pretrain(job: Job, emit: Emit, stopping: Callable[[], bool]) -> tuple[Plain,
     wanted = params["tokens"] or (round(params["epochs"] * corpus) if params["epochs"] else presets.horizon(body, corpus))
     flops = presets.compute(body, wanted)
     batch = max(1, int(params["batch_tokens"] / row)) if params["batch_tokens"] else presets.batch_sequences(flops, int(row))
+    if text2text:
+        batch = _divisible(batch)
     rate, whence = _rate(params, earlier, presets.learning_rate(flops), "0.3118·C^-0.125")
-    steps = max(1, round(wanted / (batch * row)))
+    filled = row if params["packing"] == "windows" else corpus / max(1, len(train))
+    steps = max(1, round(wanted / (batch * filled)))
     why = "as asked" if params["tokens"] or params["epochs"] else f"min(20·N, 4 · {corpus:,} in the corpus)"
     rows = f"{batch} · {context} tokens" if sizes is None else f"{batch} pairs of {row:.0f} tokens"
     emit(
@@ -68,7 +73,15 @@ def pretrain(job: Job, emit: Emit, stopping: Callable[[], bool]) -> tuple[Plain,
         f"batch {rows}{'' if params['batch_tokens'] else ' (0.2920·C^0.3271)'}, {steps} steps; "
         f"learning rate {rate:g}{whence}",
     )
-    what = "pairs" if text2text else f"windows of {context} tokens"
+    stats = {}
+    if isinstance(train, data.BestFit):
+        stats = {name: getattr(train, name) for name in ("waste", "cut", "cut_by_windows")}
+        emit(
+            "log",
+            text=f"best fit: {len(train):,} rows of {context} tokens, {train.waste:.2%} of their places empty; "
+            f"{train.cut:.1%} of the documents are cut, where windows would cut {train.cut_by_windows:.1%}",
+        )
+    what = "pairs" if text2text else f"{'rows' if stats else 'windows'} of {context} tokens"
     _enough(len(train), batch, f"{packed} has {len(train)} training {what}", "batch_tokens or context")
     settings = _settings(job, steps, batch)
     trainer = Plain(
@@ -81,21 +94,22 @@ def pretrain(job: Job, emit: Emit, stopping: Callable[[], bool]) -> tuple[Plain,
     )
     losses.fuse(trainer.model)
     samples = data.order(len(train), steps * batch, params["seed"], batch=batch, lengths=sizes)
+    checked = valid.lengths if isinstance(valid, data.Pairs) else np.full(len(valid), context)
     trainer.run = _run(
         job,
         settings,
         identity={"rows": len(train), "tokens": corpus, "context": context, "vocab_size": train.vocab_size},
         samples=samples,
         batch=batch,
-        tokens=steps * batch * context if sizes is None else int(sizes[samples].sum()),
+        tokens=round(steps * batch * filled) if sizes is None else int(sizes[samples].sum()),
         learning_rate=rate,
-        eval_order=np.arange(min(len(valid), max(1, int(params["eval_tokens"] / row)))),
+        eval_order=data.checked(checked, params["eval_tokens"]),
         earlier=earlier,
         emit=emit,
         stopping=stopping,
     )
     trainer.rebuild = lambda: starting.new(job, tokenizer, context)
-    return trainer, {"passes": steps * batch / len(train)}
+    return trainer, {"passes": steps * batch / len(train), **stats}
 
 
 def sft(job: Job, emit: Emit, stopping: Callable[[], bool]) -> tuple[Any, dict[str, Any]]:
@@ -251,7 +265,6 @@ def _tuning(
     alike = isinstance(train, data.Packed)  # all rows of one length
     sizes, checked = (np.full(len(rows), rows.room) if alike else data.lengths(rows) for rows in (train, valid))
     samples = data.order(len(train), steps * batch, params["seed"], batch=batch, lengths=None if alike else sizes)
-    seen = int((np.cumsum(checked) <= params["eval_tokens"]).sum()) or min(1, len(checked))
     settings = _settings(job, steps, batch)
     run = _run(
         job,
@@ -261,7 +274,7 @@ def _tuning(
         batch=batch,
         tokens=int(sizes[samples].sum()),
         learning_rate=rate,
-        eval_order=np.argsort(checked[:seen], kind="stable")[::-1],
+        eval_order=data.checked(checked, params["eval_tokens"]),
         earlier=earlier,
         emit=emit,
         stopping=stopping,
@@ -338,6 +351,11 @@ def _settings(job: Job, steps: int, batch: int) -> dict[str, Any]:
         "disable_tqdm": True,
         "report_to": [],
     }
+
+
+def _divisible(batch: int) -> int:
+    """The batch or the next below that usual numbers of devices and micro-batches divide: what a mean length gives may well be prime."""
+    return batch // 8 * 8 or 1 << (batch.bit_length() - 1)
 
 
 def _enough(rows: int, batch: int, found: str, what: str) -> None:

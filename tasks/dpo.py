@@ -62,7 +62,7 @@ class Params(Tuning):
         return self
 
 
-@stage("dpo", version=3, title="DPO", params=Params, tools=TOOLS, reproducibility="seeded")
+@stage("dpo", version=4, title="DPO", params=Params, tools=TOOLS, reproducibility="seeded")
 def run(job: Job, params: Params, *, model: Path, pairs: Path, reference: Path, start: Path | None = None) -> Stats:
     """Read `pairs/preferences/{train,valid}.parquet`, and `reference/{train,valid}.npy` of the same pairs and model; write `model/`
     (transformers' layout, with its tokenizer) and `log.jsonl`. `start` is as in SFT; the reference stays `model`."""

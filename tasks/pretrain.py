@@ -44,6 +44,12 @@ class Params(Training):
         default=None, ge=0, le=1, description="Weight of the loss that spreads tokens evenly over the experts (MoE); empty: 0.01"
     )
     context: int | None = Field(default=None, ge=16, le=1 << 20, description="Tokens of a sequence; empty: the preset's")
+    packing: Literal["windows", "best_fit"] = Field(
+        default="windows",
+        description="How documents fill sequences: windows cuts the corpus every context tokens, and no place stays empty; best_fit cuts a "
+        "document only where it is longer than a sequence, and puts together what fits best (Ding et al. 2024, Fewer Truncations Improve "
+        "Language Modeling, https://arxiv.org/abs/2404.10830); not for T5, whose pairs stand alone",
+    )
     tokens: int | None = Field(
         default=None, ge=1, le=10**14, description="Tokens to train on; empty: 20 a parameter, at most 4 passes over the corpus"
     )
@@ -66,8 +72,23 @@ class Params(Training):
     def _one_horizon(self) -> Self:
         if self.tokens and self.epochs:
             raise ValueError("tokens and epochs both say how long to train; give one")
-        if self.context and self.batch_tokens and self.batch_tokens < self.context:
-            raise ValueError(f"batch_tokens ({self.batch_tokens}) is less than one sequence of context ({self.context})")
+        return self
+
+    @model_validator(mode="after")
+    def _a_sequence_a_step(self) -> Self:
+        # a T5's pairs are mostly far shorter than the preset's context
+        context = self.context or (0 if self.text2text else presets.PRESETS[self.preset].context)
+        if self.batch_tokens and self.batch_tokens < context:
+            whose = "" if self.context else f", that of preset {self.preset}"
+            raise ValueError(f"batch_tokens ({self.batch_tokens}) is less than one sequence of context ({context}{whose})")
+        return self
+
+    @model_validator(mode="after")
+    def _packed_documents(self) -> Self:
+        if self.text2text and self.packing != "windows":
+            raise ValueError(
+                f"packing is {self.packing}, which puts documents together, and {self.preset} reads pairs; leave it out"
+            )
         return self
 
     @model_validator(mode="after")
@@ -76,7 +97,7 @@ class Params(Training):
         return self
 
 
-@stage("pretrain", version=2, title="Pretraining", params=Params, tools=TOOLS, reproducibility="seeded")
+@stage("pretrain", version=3, title="Pretraining", params=Params, tools=TOOLS, reproducibility="seeded")
 def run(job: Job, params: Params, *, packed: Path, tokenizer: Path, start: Path | None = None) -> Stats:
     """Write `model/` (transformers' layout, with its tokenizer), `stable/` (`models/state.py`) and `log.jsonl`.
 

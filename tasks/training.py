@@ -56,7 +56,10 @@ class Training(Identity):
         default=False, description="Of an earlier run that this one goes on from: take the weights alone, and warm up again"
     )
     eval_tokens: int = Field(
-        default=32_768, ge=1, le=1 << 30, description="Tokens of the validation split that a validation reads, from its start"
+        default=32_768,
+        ge=1,
+        le=1 << 30,
+        description="Tokens that a validation reads, drawn from the whole validation split, the same in every run",
     )
 
 

@@ -9,11 +9,12 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer, Trainer
 
-from models import data, losses, presets
+from models import data, losses, presets, stages
 from tasks import pack_pairs
 from tasks.stage import Job
 from tests import corpus
@@ -122,14 +123,22 @@ def test_a_text_to_text_model_learns_and_loads(folders: dict[str, Path], tmp_pat
     assert abs(found[0] - math.log(400)) < 1.2 and found[-1] < 2
     model = AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "out" / "model").eval()
     valid = data.Pairs(folders["packed"], "valid", 32)
-    mean = data.Pairs(folders["packed"], "train", 32).lengths.mean()
-    rows = [valid[number] for number in range(min(len(valid), int(512 / mean)))]
+    rows = [valid[int(number)] for number in data.checked(valid.lengths, 512)]
     total = tokens = 0.0
     for row in rows:
         with torch.no_grad():
             loss = model(input_ids=torch.tensor([row["prompt_ids"]]), labels=torch.tensor([row["answer_ids"]])).loss.item()
         total, tokens = total + loss * len(row["answer_ids"]), tokens + len(row["answer_ids"])
     assert total / tokens == pytest.approx(result["eval_loss"], rel=1e-4)
+
+
+@pytest.mark.parametrize("pairs", [1, 3, 7, 13, 23])  # that batch_tokens are worth
+def test_a_text_to_text_batch_divides_among_devices(folders: dict[str, Path], tmp_path: Path, pairs: int) -> None:
+    folders = folders_of(folders, "t5")
+    mean = data.Pairs(folders["packed"], "train", 32).lengths.mean()
+    asked = job(folders, tmp_path, batch_tokens=math.ceil(pairs * mean), **ALL["t5"])
+    trainer, _ = stages.pretrain(asked, lambda *_, **__: None, lambda: False)
+    assert trainer.run.batch == trainer.run.micro == {1: 1, 3: 2, 7: 4, 13: 8, 23: 16}[pairs]
 
 
 def test_experts_share_the_work_and_the_log_says_so(folders: dict[str, Path], tmp_path: Path) -> None:
@@ -144,7 +153,7 @@ def test_experts_share_the_work_and_the_log_says_so(folders: dict[str, Path], tm
     assert rows[-1]["eval_busiest_expert"] == pytest.approx(use.max().item() * 8)
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "out" / "model").eval()
     windows = data.Windows(folders["packed"], "valid", 32)
-    batch = data.stack([windows[number] for number in range(512 // 32)])
+    batch = data.stack([windows[int(number)] for number in data.checked(np.full(len(windows), 32), 512)])
     with torch.no_grad():
         loss = model(**batch, use_cache=False).loss.item()
     assert loss == pytest.approx(result["eval_loss"], rel=1e-4)

@@ -3,6 +3,7 @@ from __future__ import annotations
 import json
 from collections import Counter
 from pathlib import Path
+from random import Random
 
 import numpy as np
 import pytest
@@ -58,12 +59,12 @@ def test_the_order_is_what_it_was() -> None:
 
 
 @settings(deadline=None)
-@given(rows=st.integers(8, 300), batch=st.integers(1, 8), passes=st.integers(1, 3), seed=st.integers(0, 9))
-def test_grouping_by_length_loses_no_row_and_pads_less(rows: int, batch: int, passes: int, seed: int) -> None:
+@given(batches=st.integers(1, 200), batch=st.integers(1, 8), passes=st.integers(1, 3), seed=st.integers(0, 9))
+def test_grouping_by_length_loses_no_row_and_pads_less(batches: int, batch: int, passes: int, seed: int) -> None:
+    rows = batches * batch
     lengths = np.random.default_rng(seed).integers(1, 100, rows)
-    samples = rows * passes // batch * batch
-    grouped, plain = data.order(rows, samples, seed, batch=batch, lengths=lengths), data.order(rows, samples, seed)
-    assert Counter(grouped.tolist()) == Counter(plain.tolist())
+    grouped, plain = data.order(rows, rows * passes, seed, batch=batch, lengths=lengths), data.order(rows, rows * passes, seed)
+    assert (np.sort(grouped.reshape(passes, rows)) == np.arange(rows)).all(), "each pass reads every row once"
 
     def padded(order: np.ndarray) -> int:
         return int(lengths[order].reshape(-1, batch).max(axis=1).sum())
@@ -71,10 +72,44 @@ def test_grouping_by_length_loses_no_row_and_pads_less(rows: int, batch: int, pa
     assert padded(grouped) <= padded(plain)
 
 
+@settings(deadline=None)
+@given(rows=st.integers(1, 300), batch=st.integers(1, 8), samples=st.integers(1, 900), more=st.integers(0, 2000))
+def test_a_longer_run_begins_as_a_shorter_one_with_lengths_too(rows: int, batch: int, samples: int, more: int) -> None:
+    lengths = np.random.default_rng(rows).integers(1, 100, rows)
+    short = data.order(rows, samples, 1, batch=batch, lengths=lengths)
+    assert len(short) == samples
+    assert (short == data.order(rows, samples + more, 1, batch=batch, lengths=lengths)[:samples]).all()
+
+
+def test_passes_are_not_sorted_together() -> None:
+    """24 rows in batches of 8 for five passes: no batch holds a row twice. And of 101 rows, the 13th batch alone takes 3 of the second pass."""
+    lengths = np.arange(101) % 7
+    small = data.order(24, 120, 0, batch=8, lengths=lengths[:24])
+    assert all(len(set(batch)) == 8 for batch in small.reshape(-1, 8).tolist())
+    large = data.order(101, 104, 0, batch=8, lengths=lengths)
+    assert sorted(Counter(large.tolist()).values()) == [1] * 98 + [2] * 3
+
+
 def test_batches_of_like_length_come_in_mixed_order() -> None:
     lengths = np.arange(256)
     firsts = data.order(256, 256, 0, batch=4, lengths=lengths)[::4]
     assert (np.diff(firsts) < 0).any() and (np.diff(firsts) > 0).any()
+
+
+# validation
+
+
+def test_a_validation_reads_every_source_within_its_tokens_the_longest_first() -> None:
+    """Three sources, one after the other, as a split holds them."""
+    sources = np.repeat(["wiki", "zhihu", "medical"], [500, 300, 200])
+    lengths = np.random.default_rng(0).integers(5, 60, 1000)
+    read = data.checked(lengths, 3000)
+    assert len(set(read.tolist())) == len(read) and 2940 < lengths[read].sum() <= 3000
+    assert (np.diff(lengths[read]) <= 0).all()
+    share = Counter(sources[read].tolist())
+    assert all(abs(share[name] / len(read) - part) < 0.15 for name, part in (("wiki", 0.5), ("zhihu", 0.3), ("medical", 0.2)))
+    assert sorted(data.checked(lengths, 1 << 30).tolist()) == list(range(1000))
+    assert len(data.checked(lengths, 1)) == 1 and len(data.checked(lengths[:0], 100)) == 0
 
 
 # windows
@@ -120,6 +155,83 @@ def test_packed_documents_do_not_see_each_other(tmp_path: Path) -> None:
 
 def test_an_empty_split_has_no_windows(tmp_path: Path) -> None:
     assert len(data.Windows(packed(tmp_path, []), "valid", 16)) == 0
+
+
+# best fit
+
+
+def transitions(run: list[int]) -> Counter[tuple[int, int]]:
+    """Each token of a run of documents, with the one before it in its document or the end token that opens it."""
+    return Counter(zip([template.END_ID, *run], run, strict=False))
+
+
+def learned(rows: data.BestFit) -> Counter[tuple[int, int]]:
+    """Each target, with the token that it is foretold from; positions count from 0 in every segment, and padding is no target."""
+    found: Counter[tuple[int, int]] = Counter()
+    for row in (rows[number] for number in range(len(rows))):
+        ids, places, labels = (row[name].tolist() for name in ("input_ids", "position_ids", "labels"))
+        assert len(ids) == len(places) == len(labels) == rows.context and places[0] == 0 and labels[0] == losses.IGNORE
+        assert all(label in (token, losses.IGNORE) for token, label in zip(ids, labels, strict=True))
+        for at, label in enumerate(labels):
+            assert at == 0 or places[at] in (0, places[at - 1] + 1)
+            assert places[at] != 0 or ids[at] == template.END_ID or label == losses.IGNORE, "only an end token closes and opens"
+            if label != losses.IGNORE:
+                found[ids[at - 1], label] += 1
+    return found
+
+
+@settings(deadline=None)
+@given(documents=DOCUMENTS, context=st.integers(2, 20), shuffled=st.randoms(use_true_random=False))
+def test_best_fit_makes_every_token_a_target_once_whatever_the_order_of_documents(
+    tmp_path_factory: pytest.TempPathFactory, documents: list[list[int]], context: int, shuffled: Random
+) -> None:
+    home = packed(tmp_path_factory.mktemp("packed"), documents)
+    rows = data.BestFit(home, "train", context, template.PAD_ID)
+    run = [token for document in documents for token in [*document, template.END_ID]]
+    assert learned(rows) == transitions(run)
+    # the figures that are printed
+    assert rows.waste == pytest.approx(1 - len(run) / (len(rows) * (context - 1)))
+    assert rows.cut == pytest.approx(np.mean([len(document) + 1 > context - 1 for document in documents]))
+    windows = data.Windows(home, "train", context)
+    within = [number for number in range(len(windows) + 1) for _ in range(context - 1)][
+        : len(run) - 1
+    ]  # of each target but the first
+    ends = np.cumsum([len(document) + 1 for document in documents]).tolist()
+    cut = [len(set(within[max(0, start - 1) : end - 1])) > 1 for start, end in zip([0, *ends], ends, strict=False)]
+    assert rows.cut_by_windows == pytest.approx(np.mean(cut))
+    shuffled.shuffle(documents)
+    again = data.BestFit(packed(tmp_path_factory.mktemp("packed"), documents), "train", context, template.PAD_ID)
+    assert learned(again) == transitions(run) and len(again) == len(rows)
+    with pytest.raises(IndexError):
+        rows[len(rows)]
+
+
+def test_documents_of_a_best_fit_row_do_not_see_each_other(tmp_path: Path) -> None:
+    """Two whole documents after what is left of a long one, and padding."""
+    long, first, second = list(range(100, 160)), list(range(10, 25)), list(range(50, 57))
+    rows = data.BestFit(packed(tmp_path, [first, long, second]), "train", 48, template.PAD_ID)
+    assert len(rows) == 2 and rows[0]["input_ids"].tolist() == [template.END_ID, *long[:47]]
+    end = template.END_ID
+    parts = [[*long[46:], end], [end, *first], [end, *second, end], [template.PAD_ID] * 9]
+    parts[0].pop()  # it opens the next segment
+    row = rows[1]
+    assert row["input_ids"].tolist() == [token for part in parts for token in part]
+    torch.manual_seed(0)
+    model = LlamaForCausalLM(presets.build("tiny", 300, 64)).eval()
+    with torch.no_grad():
+        together = model(input_ids=row["input_ids"][None], position_ids=row["position_ids"][None]).logits[0]
+        place = 0
+        for part in parts:
+            alone = model(input_ids=torch.tensor([part])).logits[0]
+            torch.testing.assert_close(together[place : place + len(part)], alone, rtol=1e-4, atol=1e-5)
+            place += len(part)
+        leaking = model(input_ids=row["input_ids"][None]).logits[0]
+    assert (leaking[20:] - together[20:]).abs().max() > 0.01
+
+
+def test_a_best_fit_of_nothing_has_no_rows(tmp_path: Path) -> None:
+    rows = data.BestFit(packed(tmp_path, []), "valid", 16, template.PAD_ID)
+    assert (len(rows), rows.waste, rows.cut, rows.cut_by_windows) == (0, 0, 0, 0)
 
 
 # conversations and pairs

@@ -18,7 +18,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from models import checkpoint, data, engine
+from models import checkpoint, data, engine, stages
 from tasks.pretrain import Params
 from tasks.stage import Resources
 from tests import corpus
@@ -148,7 +148,7 @@ def test_the_model_loads_anywhere_and_has_the_loss_that_was_reported(
     assert (tokenizer.pad_token_id, model.generation_config.eos_token_id, model.generation_config.pad_token_id) == (0, 1, 0)
     assert sum(p.numel() for p in model.parameters()) == result["parameters"]
     windows = data.Windows(folders["packed"], "valid", 32)
-    batch = data.stack([windows[number] for number in range(512 // 32)])
+    batch = data.stack([windows[int(number)] for number in data.checked(np.full(len(windows), 32), 512)])
     with torch.no_grad():
         loss = model(**batch, use_cache=False).loss.item()
     assert loss == pytest.approx(result["eval_loss"], rel=1e-5)
@@ -158,6 +158,14 @@ def test_the_model_loads_anywhere_and_has_the_loss_that_was_reported(
     copied = [name for name in copied if (home / "out" / "model" / name).exists()]
     assert sorted(copied) == ["chat_template.jinja", "tokenizer.json", "tokenizer_config.json"]
     assert all((home / "out" / "model" / name).read_bytes() == (folders["tokenizer"] / name).read_bytes() for name in copied)
+
+
+def test_every_run_validates_on_the_same_rows_from_all_of_the_split(folders: dict[str, Path], tmp_path: Path) -> None:
+    rows = len(data.Windows(folders["packed"], "valid", 32))
+    found = [stages.pretrain(job(folders, tmp_path, seed=seed), lambda *_, **__: None, lambda: False)[0].run for seed in (1, 2)]
+    assert (found[0].eval_order == found[1].eval_order).all() and (found[0].samples != found[1].samples).any()
+    assert len(found[0].eval_order) == 16 < rows // 2
+    assert {int(row) * 3 // rows for row in found[0].eval_order} == {0, 1, 2}
 
 
 def test_progress_says_how_far_and_how_fast(whole: tuple[Path, dict[str, Any], list[dict[str, Any]]]) -> None:
@@ -175,6 +183,26 @@ def test_what_is_left_empty_is_derived_and_explained(folders: dict[str, Path], t
     # C = 6 · 1,771,200 · 1024 = 1.1e10: 0.2920 · C^0.3271 = 560 tokens, 16 sequences; 0.3118 · C^-0.125
     assert "C = 6·N·D = 1.1e+10; batch 16 · 32 tokens (0.2920·C^0.3271), 2 steps; learning rate 0.017 (0.3118·C^-0.125)" in text
     assert (result["batch"], result["learning_rate"], result["steps"]) == (16, 0.017, 2)
+
+
+def test_documents_are_packed_by_best_fit_and_the_waste_is_told(folders: dict[str, Path], tmp_path: Path) -> None:
+    """And a run that was stopped goes on to the last digit."""
+    asked = {"packing": "best_fit", "tokens": None, "epochs": 0.25}
+    result, events = run(job(folders, tmp_path, **asked))
+    rows = data.BestFit(folders["packed"], "train", 32, 0)
+    text = next(event["text"] for event in events if event.get("text", "").startswith("best fit: "))
+    assert text == (
+        f"best fit: {len(rows):,} rows of 32 tokens, {rows.waste:.2%} of their places empty; {rows.cut:.1%} of the documents are cut, "
+        f"where windows would cut {rows.cut_by_windows:.1%}"
+    )
+    assert result is not None and losses(tmp_path)[-1] < losses(tmp_path)[0] - 0.5
+    assert (result["waste"], result["cut"], result["cut_by_windows"]) == (rows.waste, rows.cut, rows.cut_by_windows)
+    assert 0 < rows.waste < 0.15 and rows.cut < rows.cut_by_windows
+    assert result["steps"] == round(len(rows) / 32) and abs(result["tokens"] - len(rows.tokens) / 4) < 8 * 32
+    steps = iter(range(1, 100))
+    assert run(job(folders, tmp_path / "stopped", **asked), lambda: next(steps) == 7)[0] is None
+    run(job(folders, tmp_path / "stopped", **asked))
+    assert log(tmp_path / "stopped") == log(tmp_path)
 
 
 # what does not change the result
@@ -320,6 +348,14 @@ def test_parameters_that_contradict_each_other_are_refused() -> None:
         Params(tokens=100, epochs=1.0)
     with pytest.raises(ValueError, match="less than one sequence"):
         Params(context=64, batch_tokens=32)
+    with pytest.raises(
+        ValueError, match=r"batch_tokens \(255\) is less than one sequence of context \(256, that of preset tiny\)"
+    ):
+        Params(preset="tiny", batch_tokens=255)
+    Params(preset="tiny", batch_tokens=256)
+    with pytest.raises(ValueError, match="packing is best_fit, which puts documents together, and t5-tiny reads pairs"):
+        Params(preset="t5-tiny", packing="best_fit")
+    Params(preset="t5-tiny", batch_tokens=255)  # two or more pairs, mostly
 
 
 GOLDEN = [6.031836, 6.010022, 5.933666, 5.80265, 5.761138, 5.567818, 5.438696, 4.726643, 5.427136, 5.102122, 5.204791, 5.081281]

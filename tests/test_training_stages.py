@@ -196,6 +196,23 @@ def test_the_loss_counts_answers_and_their_ends_by_every_template_and_model(
     assert all(text.endswith(stop) and not text.startswith(stop) for text in said)
 
 
+def test_a_validation_draws_its_rows_from_all_of_the_split(folders: dict[str, Path], tmp_path: Path) -> None:
+    """The log has the loss of those rows, as the model before training gives it."""
+    tokenizer, model = AutoTokenizer.from_pretrained(folders["model"]), AutoModelForCausalLM.from_pretrained(folders["model"])
+    tuned("sft", folders, tmp_path, sft.Params(**BASE | {"eval_tokens": 300}, epochs=0.1, learning_rate=1e-9))
+    rows, _ = data.conversations(folders["rows"] / "sft" / "valid.parquet", tokenizer, 64)
+    read = data.checked(data.lengths(rows), 300)
+    assert 2 < len(read) < len(rows) and read.max() > len(read)
+    total = count = 0.0
+    for row in (rows[int(number)] for number in read):
+        ids, labels = torch.tensor([row["input_ids"]]), torch.tensor(row["labels"])
+        with torch.no_grad():
+            logits = model(input_ids=ids).logits[0, :-1]
+        total += torch.nn.functional.cross_entropy(logits, labels[1:], reduction="sum").item()
+        count += int((labels[1:] >= 0).sum())
+    assert column(tmp_path, "eval_loss")[-1] == pytest.approx(total / count, rel=1e-4)
+
+
 def test_an_sft_micro_batch_changes_nothing(folders: dict[str, Path], whole_sft: Path, tmp_path: Path) -> None:
     """Its rows differ in length, so a mean of the pieces' means would be another loss."""
     tuned("sft", folders, tmp_path, sft.Params(**BASE, epochs=0.5), micro_batch=2)
