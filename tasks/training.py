@@ -72,7 +72,7 @@ class Lora(Identity):
     modules: Literal["all"] | tuple[str, ...] = Field(
         default="all",
         description="Names of the modules that get one, such as [q_proj, v_proj]; all: every linear layer inside the layers, to which embed_tokens "
-        "and lm_head may be added by name",
+        "and lm_head may be added by name; a layer's routed experts are one tensor and get none",
     )
     bits: Literal[32, 8, 4] = Field(
         default=32, description="Bits of the frozen base: 8 (LLM.int8) or 4 (NF4, QLoRA) save memory; needs bitsandbytes"
