@@ -19,7 +19,6 @@ from torch.utils.data import Dataset, Sampler
 
 from models import packing, template
 from models.losses import IGNORE
-from models.pieces import following
 
 if TYPE_CHECKING:
     import datasets
@@ -325,8 +324,8 @@ def preferences(path: Path, tokenizer: PreTrainedTokenizerBase, max_length: int)
     rows = _Rows("prompt_ids", "chosen_ids", "rejected_ids")
     for batch in _batches(path, ["messages", "chosen", "rejected"]):
         prompts = [ids for ids, _ in template.encode(tokenizer, [row["messages"] for row in batch], reply=True)]
-        sides = [template.answer(tokenizer, row[side]) for side in ("chosen", "rejected") for row in batch]
-        answers = following(tokenizer, sides)
+        texts = [row[side] for side in ("chosen", "rejected") for row in batch]
+        answers = template.replies(tokenizer, [row["messages"] for row in batch] * 2, texts)
         for prompt, chosen, rejected in zip(prompts, answers[: len(batch)], answers[len(batch) :], strict=True):
             if len(prompt) + max(len(chosen), len(rejected)) > max_length:
                 taken.too_long += 1

@@ -289,6 +289,20 @@ def _safe(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> li
     return [{"role": one["role"], "content": plain(one["content"].strip(), specials(tokenizer))} for one in messages]
 
 
+def replies(
+    tokenizer: PreTrainedTokenizerBase, conversations: Sequence[Sequence[Message]], texts: Sequence[str]
+) -> list[list[int]]:
+    """Ids of a text as the assistant's answer to each conversation, with its end of turn: what follows the ids of `reply`."""
+    if not _keeps(tokenizer):
+        return following(tokenizer, [answer(tokenizer, text) for text in texts])
+    asked = [len(ids) for ids, _ in encode(tokenizer, conversations, reply=True)]
+    whole = [[*turns, {"role": "assistant", "content": text}] for turns, text in zip(conversations, texts, strict=True)]
+    return [
+        [number for number, counted in zip(ids[start:], trained[start:], strict=True) if counted]
+        for (ids, trained), start in zip(encode(tokenizer, whole), asked, strict=True)
+    ]
+
+
 def prompt(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> list[int]:
     """Ids of a conversation up to where the assistant's answer begins."""
     return encode(tokenizer, [messages], reply=True)[0][0]

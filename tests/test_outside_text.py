@@ -115,10 +115,15 @@ def test_padding_is_the_same_token_everywhere_and_never_an_end(special: dict[str
     assert found[0] == found[1] == min(set(range(len(tokenizer))) - set(template.stops(tokenizer)))
 
 
-def test_pairs_of_a_marking_tokenizer_are_the_conversation(llama: PreTrainedTokenizerBase, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", ["vicuna", "own"])
+def test_pairs_of_a_marking_tokenizer_are_the_conversation(llama: PreTrainedTokenizerBase, tmp_path: Path, name: str) -> None:
     from tasks.rows import Writer
 
-    template.use(llama, "vicuna")
+    if name == "own":
+        llama.chat_template = OWN
+        template.keep(llama)
+    else:
+        template.use(llama, name)
     row = {"id": "0" * 32, "source": "s", "messages": TURNS[:1], "chosen": "the town", "rejected": "the river", "meta": "{}"}
     with Writer(tmp_path / "train.parquet", "preferences") as writer:
         writer.add(row)
