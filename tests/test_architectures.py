@@ -67,7 +67,7 @@ def test_a_stopped_run_goes_on_to_the_last_digit(
     """It is asked to stop after step 4, and dies in step 5 with half of its gradients summed up."""
     settings = ALL[name] | {"steps": 6, "eval_steps": 3}
     folders = folders_of(folders, name)
-    resources = {"micro_batch": 4}  # two pieces a step
+    resources = {"micro_batch": 2 if name == "t5" else 4}  # two pieces a step: of a T5 four pairs have as many tokens
     run(job(folders, tmp_path / "straight", resources=resources, **settings))
     asked = iter(range(1, 100))
     stopped = job(folders, tmp_path / "stopped", resources=resources, **settings)
