@@ -57,9 +57,22 @@ def test_dpo_may_cost_no_more_health_than_its_bar_says(stop: float, repetition: 
 
     scores: dict[str, Any] = {
         "models": {name: {"preference": {"accuracy": share, "n": 100}} for name, share in (("sft", 0.5), ("dpo", 0.7))},
-        "comparisons": [{"after": "dpo", "preference": {"won": 25, "lost": 5, "p": 0.001}}],
+        "comparisons": [{"after": "dpo", "preference": {"n": 100, "grew": 0.9, "won": 25, "lost": 5, "p": 0.001}}],
         "health": [{"after": "dpo", "n": 80, "figures": [figure("answers that end", stop), figure("repetition", repetition)]}],
     }
     found = dpo.compared("Llama", scores)
     assert found["ok"] is ok
     assert (found["stop"]["hurt"], found["repetition"]["hurt"]) == (stop < -0.02, repetition > 0.02), "beyond its interval"
+
+
+@pytest.mark.parametrize(("grew", "lost", "ok"), [(0.61, 5, True), (0.58, 5, False), (0.9, 26, False)])
+def test_dpo_must_beat_chance_and_make_no_better_answer_less_likely(grew: float, lost: int, ok: bool) -> None:
+    still = {"before": 0.5, "after": 0.5, "change": 0.0, "low": -0.02, "high": 0.02, "bound": 0.05, "state": "ok"}
+    scores: dict[str, Any] = {
+        "models": {name: {"preference": {"accuracy": 0.5, "n": 100}} for name in ("sft", "dpo")},
+        "comparisons": [{"after": "dpo", "preference": {"n": 100, "grew": grew, "won": 25, "lost": lost, "p": 0.001}}],
+        "health": [
+            {"after": "dpo", "n": 80, "figures": [{"figure": name, **still} for name in ("answers that end", "repetition")]}
+        ],
+    }
+    assert dpo.compared("Llama", scores)["ok"] is ok

@@ -134,6 +134,7 @@ processes.destroy_process_group()
             others.append(subprocess.Popen([sys.executable, *command[1:]], stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL))
 
     job.log = log
+    (tmp_path / "job.json").write_text("{}")
     result = child.run(name, tmp_path / "job.json", job=job, processes=2)
     assert result == {"sum": 3.0, "processes": 2, "machine": "0"}
     assert [other.wait(60) for other in others] == [0]

@@ -136,7 +136,7 @@ def recipe(**changed: Any) -> dict[str, Any]:
 def test_a_recipe_says_what_triples_are_for() -> None:
     dev = {"format": "triples", "path": "triples/dev*.json", "use": ["evaluate"]}
     wiki = {"format": "wiki", "path": "wiki/*.bz2", "use": ["pretrain"]}
-    good = recipe(sources={"dev": dev, "wiki": wiki}, extraction={"fresh": True})
+    good = recipe(sources={"dev": dev, "wiki": wiki}, extraction={"fresh": True}, pretrain={"context": 512})
     assert recipes.check(good) == []
     nodes = {node.name: node for node in graph(recipes.Recipe.model_validate(good))}
     assert list(nodes)[-5:] == ["fresh", "extractor-fresh", "extractor", "extraction", "report"]
