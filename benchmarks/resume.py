@@ -23,7 +23,7 @@ from benchmarks.bench import close, playground
 from benchmarks.lives import live, log
 
 KILLS, FIRST = 5, 2  # of which so many in the first pass
-BATCH, MICRO = 6, 2  # rows of a step and of a micro-step
+BATCH, MICRO = 8, 2  # rows of a step and of a micro-step
 STEPS = 40
 CLOSE = 1e-5  # the bar between one process and two
 LORA = {"rank": 4, "modules": ["q_proj", "v_proj", "down_proj"]}
@@ -38,7 +38,7 @@ KINDS: dict[str, tuple[str, dict[str, Any]]] = {
     "dpo": ("dpo", {}),
 }
 CONTEXT = 32
-PRETRAINING = {"context": CONTEXT, "batch_tokens": CONTEXT * BATCH, "learning_rate": 0.01}
+PRETRAINING = {"context": CONTEXT, "learning_rate": 0.01}
 DOCUMENTS, ROWS = 60, 90  # so few that 40 steps are several passes
 
 
@@ -105,7 +105,8 @@ def job(kind: str, home: Path, folders: dict[str, Path], **changed: Any) -> Path
     stage, asked = KINDS[kind]
     every = {"log_steps": 1, "eval_steps": 25}
     if stage == "pretrain":
-        tokens = {"tokens": STEPS * BATCH * (CONTEXT if kind != "t5" else round(row_tokens(folders["packed-pairs"])))}
+        row = CONTEXT if kind != "t5" else round(row_tokens(folders["packed-pairs"])) + 1
+        tokens = {"tokens": STEPS * BATCH * row, "batch_tokens": BATCH * row}
         params: Any = pretrain.Params(**every | PRETRAINING | tokens | asked)
         inputs = {"packed": folders["packed-pairs" if kind == "t5" else "packed"], "tokenizer": folders["tokenizer"]}
     else:
@@ -166,19 +167,23 @@ def fingerprint(home: Path) -> dict[str, str]:
 
 
 def one_and_two(home: Path, folders: dict[str, Path]) -> dict[str, Any]:
-    """The same run on one process and on two, and on one with another micro-batch: what rounding alone does."""
-    found, rows = {}, {}
-    for name, processes, micro in (("one", 1, BATCH // 2), ("two", 2, BATCH // 2), ("whole", 1, BATCH)):
-        run = job("llama", home / name, folders, processes=processes, micro_batch=micro)
-        live(run, watch=str(run / "rows"), processes=processes)
-        found[name] = [row["loss"] for row in log(run) if "loss" in row]
-        lines = [line.split() for path in sorted(run.glob("rows.*")) for line in path.read_text().splitlines()]
-        rows[name] = {step: sorted(row for at, row in lines if at == step) for step in dict(lines)}
-    same = rows["one"] == rows["two"] and all(len(step) == BATCH for step in rows["one"].values())
-    apart, other = (max(abs(a - b) for a, b in zip(found["one"], found[name], strict=True)) for name in ("two", "whole"))
-    print(f"one process and two: {'the same' if same else 'OTHER'} rows at each of {len(found['one'])} steps, losses {apart:.1e} apart "
-          f"at most; the whole batch in one piece: {other:.1e}", flush=True)  # fmt: skip
-    return {"same_order": same, "apart": apart, "apart_in_one_piece": float(f"{other:.1e}")}
+    """The same run on one process and on two, and on one with another micro-batch: what rounding alone does. Of a dense model and of experts,
+    whose balance is counted, too."""
+    same, furthest = True, {"two": 0.0, "whole": 0.0}
+    for kind in ("llama", "moe"):
+        found, rows = {}, {}
+        for name, processes, micro in (("one", 1, BATCH // 2), ("two", 2, BATCH // 2), ("whole", 1, BATCH)):
+            run = job(kind, home / kind / name, folders, processes=processes, micro_batch=micro)
+            live(run, watch=str(run / "rows"), processes=processes)
+            found[name] = [row["loss"] for row in log(run) if "loss" in row]
+            lines = [line.split() for path in sorted(run.glob("rows.*")) for line in path.read_text().splitlines()]
+            rows[name] = {step: sorted(row for at, row in lines if at == step) for step in dict(lines)}
+        alike = rows["one"] == rows["two"] and all(len(step) == BATCH for step in rows["one"].values())
+        apart = {name: max(abs(a - b) for a, b in zip(found["one"], found[name], strict=True)) for name in furthest}
+        print(f"{kind}, one process and two: {'the same' if alike else 'OTHER'} rows at each of {len(found['one'])} steps, losses "
+              f"{apart['two']:.1e} apart at most; the whole batch in one piece: {apart['whole']:.1e}", flush=True)  # fmt: skip
+        same, furthest = same and alike, {name: max(value, apart[name]) for name, value in furthest.items()}
+    return {"same_order": same, "apart": furthest["two"], "apart_in_one_piece": float(f"{furthest['whole']:.1e}")}
 
 
 if __name__ == "__main__":
