@@ -137,19 +137,20 @@ def _show_result(stream: TextIO, outcome: dict[str, Any]) -> None:
     figures = json.loads((report.parent / "figures.json").read_text("utf-8"))
     stream.write("\n")
     for row in figures["rows"]:
-        interval = f"  ({row['low']:.3f} to {row['high']:.3f}, n = {row['n']:,})" if row["n"] else ""
+        within = f"{row['low']:.3f} to {row['high']:.3f}, " if row["low"] is not None else ""
+        interval = f"  ({within}n = {row['n']:,})" if row["n"] else ""
         value = f"{row['value']:,}" if isinstance(row["value"], int) else f"{row['value']:.3f}"
         stream.write(f"  {row['figure']:<22} {row['model']:<10} {value:>8}{interval}\n")
     if "evaluate" in artifacts:
         answers = json.loads((store.object(artifacts["evaluate"]["key"]) / "answers.json").read_text("utf-8"))
-        stream.write("\nA short chat with the aligned model:\n")
+        stream.write("\nA short chat with the model:\n")
         for answer in answers[:3]:
-            stream.write(f"  问 {answer['prompt']}\n  答 {answer['answers']['dpo']}\n")
+            stream.write(f"  问 {answer['prompt']}\n  答 {list(answer['answers'].values())[-1]}\n")
     stream.write(f"\nreport   {report}\n")
     if "gate" in artifacts:
         outcome["gate"] = str(store.object(artifacts["gate"]["key"]) / "report.html")
         stream.write(f"gate     {outcome['gate']}\n         {outcome['why']}\n")
-    if "dpo" in artifacts:
-        stream.write(f"chat     hanlin chat {artifacts['dpo']['key'][:12]}\n")
-    else:
+    if models := [name for name in ("dpo", "sft", "extractor") if name in artifacts]:
+        stream.write(f"chat     hanlin chat {artifacts[models[0]]['key'][:12]}\n")
+    elif "split" in artifacts:
         stream.write(f"rows     {store.object(artifacts['split']['key'])}\n")

@@ -1,0 +1,52 @@
+"""What `hanlin run` says when a run is over, whatever it made."""
+
+from __future__ import annotations
+
+import io
+import json
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flows import terminal
+from tasks.store import Store
+
+
+@pytest.fixture
+def shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
+    monkeypatch.setenv("HANLIN_STORE", str(tmp_path / "store"))
+    store = Store(tmp_path / "store")
+    rows = [
+        {"figure": "right answers", "model": "sft", "value": 0.5, "low": 0.4, "high": 0.6, "n": 1200},
+        {"figure": "triple F1", "model": "extractor", "value": 0.25, "low": None, "high": None, "n": 30},
+        {"figure": "parameters", "model": "sft", "value": 2900000, "low": None, "high": None, "n": None},
+    ]
+    files = {
+        "report": {"figures.json": {"rows": rows}},
+        "evaluate": {"answers.json": [{"prompt": "你好", "answers": {"base": "不", "sft": "您好。"}}]},
+    }
+
+    def show(*nodes: str) -> str:
+        for node in nodes:
+            home = store.object(node)
+            home.mkdir(parents=True, exist_ok=True)
+            for name, content in files.get(node, {}).items():
+                (home / name).write_text(json.dumps(content), "utf-8")
+        stream = io.StringIO()
+        terminal._show_result(stream, {"artifacts": {node: {"key": node} for node in nodes}})
+        return stream.getvalue()
+
+    return show
+
+
+def test_a_fine_tuning_without_preferences_ends_with_the_answers_of_what_was_tuned(shown: Any) -> None:
+    said = shown("split", "sft", "evaluate", "report")
+    assert "0.500  (0.400 to 0.600, n = 1,200)" in said and "0.250  (n = 30)" in said and "2,900,000\n" in said
+    assert "问 你好\n  答 您好。" in said and "hanlin chat sft" in said and "rows  " not in said
+
+
+def test_triples_alone_end_with_their_extractor_and_a_corpus_with_its_rows(shown: Any) -> None:
+    assert "hanlin chat extractor" in shown("triples", "extractor", "extraction", "report")
+    said = shown("split", "report")
+    assert "rows     " in said and "hanlin chat" not in said
