@@ -204,8 +204,9 @@ def merge(model: PreTrainedModel) -> None:
 
     for name, part in list(model.named_modules()):
         if isinstance(part, LoraLayer):
-            part.merge()
+            kept = part.get_base_layer().weight.dtype
+            part.double().merge()  # rounded once
             above, _, last = name.rpartition(".")
-            setattr(model.get_submodule(above), last, part.get_base_layer())
+            setattr(model.get_submodule(above), last, part.get_base_layer().to(kept))
     model._hf_peft_config_loaded = False
     model.peft_config = {}
