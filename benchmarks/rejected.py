@@ -40,7 +40,7 @@ def main() -> None:
     options.add_argument("--recipe", default="sample", help="whose SFT model answers")
     options.add_argument("--set", nargs="*", default=[], help="what is different from the recipe, as field=value")
     options.add_argument("--store", type=Path, help="of the run; empty: one for the length of the benchmark")
-    options.add_argument("--prompts", type=int, default=256)
+    options.add_argument("--prompts", type=int, default=512)
     options.add_argument("--alone", type=int, default=64, help="of the prompts to answer one by one, every so manieth by length")
     options.add_argument("--tokens", type=int, default=48, help="of an answer, at most")
     options.add_argument("--batch", type=int, default=Params().batch)

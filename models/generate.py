@@ -43,7 +43,7 @@ from transformers.utils import logging
 from models import retnet, template  # noqa: F401  retnet: its classes must be known when a model is loaded
 from models.sampling import Sampling
 
-COMPACT = 8  # tokens after which answers that have ended leave the batch
+COMPACT = 2  # tokens after which answers that have ended leave the batch: going on costs less than a step of a few rows
 SHARED = 1e9  # arithmetic of one step (operations) from which several threads are worth it
 
 
