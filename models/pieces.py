@@ -16,6 +16,11 @@ def opening(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     return before(tokenizer(ANCHOR)["input_ids"], tokenizer(ANCHOR, add_special_tokens=False)["input_ids"])
 
 
+def lead(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """What a text is read after: what the tokenizer puts there, else the end of the text before it, as in our pretraining."""
+    return opening(tokenizer) or [tokenizer.eos_token_id]
+
+
 def before(whole: list[int], bare: list[int]) -> list[int]:
     """What stands before a text in a whole that has it somewhere."""
     return next((whole[:at] for at in range(len(whole) - len(bare) + 1) if whole[at : at + len(bare)] == bare), [])

@@ -29,7 +29,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from models import template
 from models.generate import answer, batches, context_of, device_of, emit, has_bf16, load, main
-from models.pieces import following, opening
+from models.pieces import following, lead
 from models.sampling import Sampling
 
 LOGITS = 1 << 26  # float32 logits in memory at a time (256 MiB)
@@ -72,11 +72,6 @@ class Scorer:
     def following(self, texts: Sequence[str]) -> list[Tokens]:
         """Ids of raw texts that come after others."""
         return following(self.tokenizer, texts, split_special_tokens=True)
-
-    @property
-    def begin(self) -> Tokens:
-        """What stands before a text: what the tokenizer puts there, else the end of the text before it, as in our pretraining."""
-        return opening(self.tokenizer) or [self.tokenizer.eos_token_id]
 
     def sums(self, rows: Sequence[tuple[Tokens, int]], what: str) -> list[float]:
         """For each (ids, start): the log-probability (nats) of ids[start:] after ids[:start]; start is at least 1."""
@@ -227,7 +222,7 @@ def score_documents(scorer: Scorer, documents: Sequence[dict[str, Any]]) -> list
     encoded = [next(answers if "prompt" in document else alone) for document in documents]
     asked = [[{"role": "user", "content": document["prompt"]}] for document in documents if "prompt" in document]
     prompts = iter([ids for ids, _ in template.encode(scorer.tokenizer, asked, reply=True)])
-    starts = [next(prompts) if "prompt" in document else scorer.begin for document in documents]
+    starts = [next(prompts) if "prompt" in document else lead(scorer.tokenizer) for document in documents]
     cut = [
         (row, window)
         for row, (ids, before) in enumerate(zip(encoded, starts, strict=True))
@@ -245,7 +240,7 @@ def score_documents(scorer: Scorer, documents: Sequence[dict[str, Any]]) -> list
 def score_questions(scorer: Scorer, questions: Sequence[dict[str, Any]], style: str) -> list[dict[str, Any]]:
     """The log-probability of each choice, and the choice picked: the likeliest per character, the first among equals."""
     if style == "base":
-        asked = [[*scorer.begin, *ids] for ids in scorer.encode([f"{row['question']}\n" for row in questions])]
+        asked = [[*lead(scorer.tokenizer), *ids] for ids in scorer.encode([f"{row['question']}\n" for row in questions])]
     else:
         turns = [[{"role": "user", "content": row["question"]}] for row in questions]
         asked = [ids for ids, _ in template.encode(scorer.tokenizer, turns, reply=True)]
@@ -284,7 +279,7 @@ def write_answers(
     if style == "base":
         texts = [row["messages"][-1]["content"] + "\n" for row in prompts]
         asked = tokenizer(texts, add_special_tokens=False, split_special_tokens=True)["input_ids"] if texts else []
-        asked = [[*(opening(tokenizer) or [tokenizer.eos_token_id]), *ids] for ids in asked]
+        asked = [[*lead(tokenizer), *ids] for ids in asked]
     else:
         asked = [ids for ids, _ in template.encode(tokenizer, [row["messages"] for row in prompts], reply=True)]
     answers: list[dict[str, Any]] = [{} for _ in prompts]
