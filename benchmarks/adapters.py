@@ -54,10 +54,10 @@ def case(home: Path, preset: str, lora: dict[str, Any]) -> tuple[float, float, f
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
-    from models import engine, presets
+    from models import presets, train
     from tasks import sft
-    from tasks.stage import Resources
-    from tasks.training import Lora
+    from tasks.artifacts.stage import Resources
+    from tasks.processes.training import Lora
     from tests import corpus
 
     made = corpus.build(home / "corpus")
@@ -78,7 +78,7 @@ def case(home: Path, preset: str, lora: dict[str, Any]) -> tuple[float, float, f
         "out": str(home / "out"),
         "scratch": str(home / "scratch"),
     }
-    assert engine.run(job, lambda event, **fields: None) is not None
+    assert train.run(job, lambda event, **fields: None) is not None
     log = [json.loads(line) for line in (home / "out" / "log.jsonl").read_text("utf-8").splitlines()]
     losses = [row["loss"] for row in log if "loss" in row]
     ids = torch.randint(4, len(tokenizer), (4, 48), generator=torch.Generator().manual_seed(1))

@@ -60,8 +60,8 @@ def stages(store: Path, recipe: str, *overrides: str, until: str = "") -> dict[s
     """Build a recipe's stages one after the other, without Prefect: node → folder of its artifact. What the store has is reused."""
     from flows.graph import graph
     from flows.recipe import load
-    from tasks.build import build
-    from tasks.store import Store
+    from tasks.artifacts.build import build
+    from tasks.artifacts.store import Store
 
     chosen, home = load(recipe, overrides), Store(store)
     made: dict[str, Any] = {}
@@ -95,7 +95,7 @@ def playground() -> Iterator[Path]:
 def prefect_server(home: Path) -> Iterator[str]:
     """A Prefect server as an operator starts it, UI included. Gives its API address."""
     from flows.server import healthy
-    from tasks.child import supervised
+    from tasks.processes.runner import supervised
 
     port = 14200
     env = os.environ | {

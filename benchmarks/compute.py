@@ -124,7 +124,7 @@ def train(
 ) -> dict[str, float]:
     """The engine on a job in a process of its own, unless it has ended before; its result, and seconds a token."""
     from tasks import pretrain
-    from tasks.stage import Resources
+    from tasks.artifacts.stage import Resources
 
     home, (share, layout, asked) = home / name.replace(" ", "-"), plan
     batch = {"batch_tokens": CONTEXT * _batch(tokens)} if asked else {}
@@ -154,8 +154,8 @@ def train(
 def prepare(home: Path, tokens: int) -> dict[str, Path]:
     """Folders by role: tokenizer, packed, and plain: the same tokens as one endless document."""
     from tasks import pack
-    from tasks.rows import Writer, content, row_id
-    from tasks.stage import Job
+    from tasks.artifacts.stage import Job
+    from tasks.data.rows import Writer, content, row_id
     from tests import tiny
 
     folders = {name: home / name for name in ("rows", "tokenizer", "packed", "plain")}
@@ -182,7 +182,7 @@ def prepare(home: Path, tokens: int) -> dict[str, Path]:
 
 def documents(home: Path) -> Iterator[dict[str, Any]]:
     from tasks import sample
-    from tasks.rows import Drop
+    from tasks.data.rows import Drop
     from tasks.sources import reader
 
     raw, files = os.environ.get("HANLIN_REAL_DATA"), FILES

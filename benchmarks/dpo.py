@@ -20,12 +20,13 @@ from typing import Any, get_args
 import torch
 
 from benchmarks.bench import close, playground, stages
-from models import data, engine, preference
+from models import dataset as data
+from models import preference, train
 from models.generate import load
 from tasks import dpo
-from tasks.chance import wilson
-from tasks.health import Bounds
-from tasks.stage import Resources
+from tasks.artifacts.stage import Resources
+from tasks.metrics.health import Bounds
+from tasks.metrics.intervals import wilson
 
 RECIPES = {"Llama": "sample", "T5": "chatlm-t5-0.2b-tiny"}
 HELD_OUT = ("split.valid_share=0.15", "evaluate.max_prompts=0", "evaluate.max_pairs=0")
@@ -125,7 +126,7 @@ def first_loss(made: dict[str, Path], home: Path) -> float:
     for stage in ("reference", "dpo"):
         out = home / stage
         out.mkdir(parents=True)
-        engine.run(job | {"stage": stage, "out": str(out)}, lambda event, **fields: None)
+        train.run(job | {"stage": stage, "out": str(out)}, lambda event, **fields: None)
         inputs["reference"] = str(out)
     log = (home / "dpo" / "log.jsonl").read_text("utf-8").splitlines()
     return next(row["loss"] for row in map(json.loads, log) if "loss" in row)

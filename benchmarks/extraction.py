@@ -42,7 +42,7 @@ OURS = """
 import sys
 from pathlib import Path
 from tasks import extract
-from tasks.stage import Job, Resources
+from tasks.artifacts.stage import Job, Resources
 
 if __name__ == "__main__":
     home, processes, simplify, *dumps = sys.argv[1:]

@@ -35,7 +35,7 @@ import pyarrow.parquet as pq
 from benchmarks.bench import close
 from benchmarks.inputs import BESIDE, Case, case
 from tasks import extract, ingest
-from tasks.rows import BrokenFile
+from tasks.data.rows import BrokenFile
 from tasks.sources import reader, wiki
 from tasks.sources.opening import LONGEST, decompressed
 from tasks.sources.sniff import sniff

@@ -21,7 +21,7 @@ REMEMBERED = 3_000  # rows that may stand again
 
 def write(home: Path, gigabytes: float) -> None:
     """Two sources, each in one Parquet file; a tenth of the rows stands again as it was, a tenth slightly changed."""
-    from tasks.rows import Writer, row_id
+    from tasks.data.rows import Writer, row_id
 
     for name, (kind, share) in KINDS.items():
         dice = random.Random(name)
@@ -47,7 +47,7 @@ def clean(home: Path, limit: float) -> None:
     """The two stages, one after the other in one process, as the flow runs them."""
     from tasks import dedup
     from tasks import filter as filters
-    from tasks.stage import Job, Resources
+    from tasks.artifacts.stage import Job, Resources
 
     resources = Resources(memory_gb=limit)
     first = Job(home / "dedup" / "out", home / "dedup" / "scratch", resources)

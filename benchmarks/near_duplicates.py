@@ -49,8 +49,8 @@ def quality(home: Path, length: str, edits: str, pairs: int) -> dict[str, Any]:
     Two answers whose letters agree are exact duplicates, also where the punctuation of a short one makes it less similar.
     """
     from tasks import dedup
-    from tasks.rows import Writer, files, read
-    from tasks.stage import Job, Resources
+    from tasks.artifacts.stage import Job, Resources
+    from tasks.data.rows import Writer, files, read
 
     dice = random.Random(f"{length} {edits}")
     rows: dict[str, str] = {}
@@ -103,9 +103,9 @@ def all_quality(pairs: int) -> float:
 def collect(home: Path, documents: int) -> tuple[list[str], dict[int, int]]:
     """Texts, and the places of planted copies with those of their originals."""
     from tasks import ingest, sample
-    from tasks.near import judged
-    from tasks.rows import batches, files
-    from tasks.stage import Job
+    from tasks.artifacts.stage import Job
+    from tasks.data.rows import batches, files
+    from tasks.duplicates.similarity import judged
 
     sample.write(home / "raw", sample.Params(size=f"{max(1, documents // 700)}MB"))
     found = {
@@ -139,8 +139,8 @@ def collect(home: Path, documents: int) -> tuple[list[str], dict[int, int]]:
 def ours(home: Path, processes: int) -> None:
     """In a process of its own."""
     from tasks import dedup
-    from tasks.rows import files, read
-    from tasks.stage import Job, Resources
+    from tasks.artifacts.stage import Job, Resources
+    from tasks.data.rows import files, read
 
     for left in ("ours", "ours.scratch"):
         shutil.rmtree(home / left, ignore_errors=True)
@@ -162,7 +162,7 @@ def speed(home: Path, documents: int, processes: int) -> float:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from tasks.rows import Writer
+    from tasks.data.rows import Writer
 
     found, copies = collect(home, documents)
     with Writer(home / "documents" / "00000.parquet", "documents") as out:

@@ -20,7 +20,7 @@ from typing import Any
 
 from benchmarks.bench import ROOT, close, playground
 from tasks import sample
-from tasks.store import Store
+from tasks.artifacts.store import Store
 
 LIVE = ("SCHEDULED", "PENDING", "RUNNING", "CANCELLING")
 OFTEN = ["resources.checkpoint_steps=2"]  # of 40 steps: early enough to be interrupted
@@ -120,7 +120,7 @@ class Operator:
 
     def trainers(self) -> list[int]:
         """Processes of the training engine that work in this store."""
-        return [pid for pid in pids() if b"models.engine" in cmdline(pid) and str(self.store.root).encode() in cmdline(pid)]
+        return [pid for pid in pids() if b"models.train" in cmdline(pid) and str(self.store.root).encode() in cmdline(pid)]
 
 
 def wait_for(what: Callable[[], Any], patience: float, every: float = 0.5) -> None:

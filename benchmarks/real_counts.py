@@ -11,9 +11,9 @@ from typing import Any
 
 from benchmarks.bench import close
 from tasks import dedup, ingest
-from tasks.rows import BrokenFile, Drop
+from tasks.artifacts.stage import Job
+from tasks.data.rows import BrokenFile, Drop
 from tasks.sources import reader, wiki
-from tasks.stage import Job
 
 MEDICAL = "medical/样例_内科5000-6000.csv"
 

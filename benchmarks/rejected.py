@@ -28,8 +28,8 @@ from benchmarks.bench import close, playground, stages
 from models import generate, template
 from models.generate import Answer, context_of, decoding, device_of, has_bf16, load, threads
 from models.sampling import Sampling
+from tasks.data.rows import read
 from tasks.rejected import Params
-from tasks.rows import read
 
 FASTER = 8.0
 WAYS = ("one by one", "batches")

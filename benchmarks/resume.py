@@ -1,7 +1,7 @@
 """Interrupted = straight: `kill -9` of the training engine at random micro-steps, and the rest of the run as if nothing had happened.
 
 For each kind of run one goes straight through; another dies five times, in the first pass over its data and in later ones, most of them
-with some of a step's gradients summed up and the others still to come. Each life is a process of its own that runs `models.engine` on the
+with some of a step's gradients summed up and the others still to come. Each life is a process of its own that runs `models.train` on the
 same job file, and kills itself before the micro-step it was told. What is published must be the same bytes: losses, model, adapters,
 configurations.
 
@@ -86,7 +86,7 @@ def main() -> None:
 def corpus(home: Path) -> dict[str, Path]:
     """Folders by role: the invented corpus of the tests, and a little model to tune."""
     from tasks import pack_pairs
-    from tasks.stage import Job
+    from tasks.artifacts.stage import Job
     from tests import corpus, tiny
 
     found = dict(corpus.build(home / "corpus", DOCUMENTS, ROWS))
@@ -100,7 +100,7 @@ def corpus(home: Path) -> dict[str, Path]:
 def job(kind: str, home: Path, folders: dict[str, Path], **changed: Any) -> Path:
     """The home of a run, with its job file and, for DPO, its reference; `changed` resources."""
     from tasks import dpo, pretrain, sft
-    from tasks.stage import Resources
+    from tasks.artifacts.stage import Resources
 
     stage, asked = KINDS[kind]
     every = {"log_steps": 1, "eval_steps": 25}
@@ -135,14 +135,14 @@ def job(kind: str, home: Path, folders: dict[str, Path], **changed: Any) -> Path
 
 
 def row_tokens(packed: Path) -> float:
-    from models.data import Pairs
+    from models.dataset import Pairs
 
     return float(Pairs(packed, "train", CONTEXT).lengths.mean())
 
 
 def deaths(kind: str, seed: int, folders: dict[str, Path]) -> list[tuple[int, int]]:
     """(step under way, micro-steps of it that are done), in order: at least three with some done and some not."""
-    from models.data import Pairs, Windows
+    from models.dataset import Pairs, Windows
 
     rows = ROWS
     if KINDS[kind][0] == "pretrain":

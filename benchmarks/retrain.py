@@ -19,7 +19,7 @@ from typing import Any
 from benchmarks.bench import Hanlin, close, last_json, playground, prefect_server, timed
 from benchmarks.new_shard import cpu, cut
 from tasks import sample
-from tasks.store import Store
+from tasks.artifacts.store import Store
 
 RECIPE = """
 extends: tiny

@@ -32,7 +32,7 @@ def clean(home: Path, limit: float) -> None:
     """All stages one after the other in one process, as the flow runs them, with the seconds that each took."""
     from tasks import dedup, extract, ingest
     from tasks import filter as filters
-    from tasks.stage import Job, Resources
+    from tasks.artifacts.stage import Job, Resources
 
     took: dict[str, dict[str, float]] = {}
 

@@ -135,9 +135,9 @@ class Setting:
         return self.home / "packed" / name
 
     def ours(self, pause: Pause) -> None:
-        from models import engine
+        from models import train
+        from tasks.artifacts.stage import Resources
         from tasks.pretrain import Params
-        from tasks.stage import Resources
 
         params = {"tokens": self.steps * self.batch * self.context, "batch_tokens": self.batch * self.context}
         folders = {name: str(self.home / name) for name in ("out", "scratch")}
@@ -156,7 +156,7 @@ class Setting:
             pause()
             return False
 
-        engine.run(job, lambda event, **fields: None, after)
+        train.run(job, lambda event, **fields: None, after)
 
     def bare(self, pause: Pause) -> None:
         from models import losses, optim
@@ -182,7 +182,7 @@ class Setting:
     def trainer(self, pause: Pause) -> None:
         from transformers import Trainer, TrainerCallback, TrainingArguments
 
-        from models import data
+        from models import dataset
 
         class Rest(TrainerCallback):
             def on_step_end(self, *args: Any, **kwargs: Any) -> None:
@@ -195,7 +195,7 @@ class Setting:
             disable_tqdm=True,
             use_cpu=self.device.type == "cpu",
         )
-        windows = data.Windows(self.home / "packed", "train", self.context)
+        windows = dataset.Windows(self.home / "packed", "train", self.context)
         Trainer(self._model(), arguments, train_dataset=windows, callbacks=[Rest()]).train()
 
     def _model(self) -> Any:
@@ -207,11 +207,11 @@ class Setting:
         return AutoModelForCausalLM.from_config(presets.build(self.preset, self.vocabulary, self.context)).to(self.device)
 
     def _rows(self) -> Any:
-        from models import data
+        from models import dataset
 
-        windows = data.Windows(self.home / "packed", "train", self.context)
-        for step in data.order(len(windows), self.steps * self.batch, 1).reshape(self.steps, self.batch):
-            yield {name: column.to(self.device) for name, column in data.stack([windows[row] for row in step]).items()}
+        windows = dataset.Windows(self.home / "packed", "train", self.context)
+        for step in dataset.order(len(windows), self.steps * self.batch, 1).reshape(self.steps, self.batch):
+            yield {name: column.to(self.device) for name, column in dataset.stack([windows[row] for row in step]).items()}
 
 
 def _tokenizer(folder: Path, vocabulary: int) -> None:

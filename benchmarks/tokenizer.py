@@ -60,7 +60,7 @@ def documents(megabytes: float, seed: int) -> Iterator[str]:
 
 def write(folder: Path, megabytes: float) -> None:
     """A split's folder. Runs in a process of its own."""
-    from tasks.rows import Writer, content, row_id
+    from tasks.data.rows import Writer, content, row_id
 
     for side, amount, seed in (("train", megabytes, 1), ("valid", min(2, megabytes / 20), 2)):
         with Writer(folder / "pretrain" / f"{side}.parquet", "documents") as writer:
@@ -72,7 +72,7 @@ def write(folder: Path, megabytes: float) -> None:
 def ours(folder: Path) -> None:
     """The two stages, as the flow's process runs them."""
     from tasks import counts, tokenizer
-    from tasks.stage import Job, Resources
+    from tasks.artifacts.stage import Job, Resources
 
     resources = Resources(memory_gb=LIMIT)
     started = time.monotonic()
@@ -136,7 +136,7 @@ def theirs(megabytes: float) -> None:
     """`tokenizers` from text, cut by the same pattern."""
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
-    from models.pattern import splitter
+    from models.pretokenizer import splitter
 
     made = Tokenizer(models.BPE())
     made.pre_tokenizer = pre_tokenizers.Sequence([splitter(), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])

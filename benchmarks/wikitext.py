@@ -23,7 +23,7 @@ from pathlib import Path
 import mwparserfromhell
 
 from benchmarks.bench import close
-from tasks.rows import Drop
+from tasks.data.rows import Drop
 from tasks.sources import wiki
 from tasks.text import script, variants
 from tasks.text.layout import is_appendix

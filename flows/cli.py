@@ -10,11 +10,11 @@ from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 
-from flows.artifacts import artifacts, rollback
+from flows.artifact_commands import artifacts, rollback
 
 if TYPE_CHECKING:
     from flows.recipe import Flow as FlowName
-    from tasks.store import Store
+    from tasks.artifacts.store import Store
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -187,7 +187,7 @@ def plan(
 def sources(recipe: RecipeName, overrides: Overrides = None, flow: Flow = "", as_json: AsJson = False) -> None:
     """Show where a recipe's rows come from, in which state, and what is new since they were last read."""
     from flows import recipe as recipes
-    from flows.sources import origins
+    from flows.origins import origins
 
     found = origins(recipes.load(recipe, overrides or [], known(flow)), store())
     rows = [
@@ -258,7 +258,7 @@ def known(flow: str) -> FlowName | None:
 
 def store() -> Store:
     """The store that HANLIN_STORE names, else ./store."""
-    from tasks.store import Store, store_folder
+    from tasks.artifacts.store import Store, store_folder
 
     return Store(store_folder())
 

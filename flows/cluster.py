@@ -16,7 +16,7 @@ from prefect import task
 from prefect.cache_policies import NO_CACHE
 from prefect.client.schemas.objects import State
 
-from tasks.stage import Resources
+from tasks.artifacts.stage import Resources
 
 STORE_MEMORY = (
     1_000_000_000  # bytes for Ray's own store of objects on this machine: rows on their way to a worker; results are files

@@ -9,11 +9,11 @@ from collections.abc import Sequence
 
 from prefect import flow
 
+from flows.execution import Outcome, plainly, run_name, walk
 from flows.form import RecipeForm, RecipeName, chosen, parsed
 from flows.graph import graph
 from flows.recipe import Recipe
-from flows.walk import Outcome, plainly, run_name, walk
-from tasks.build import Drift
+from tasks.artifacts.build import Drift
 
 
 @flow(name="corpus", flow_run_name=run_name, persist_result=False, validate_parameters=False)

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from flows import roles
+from flows import inputs as roles
+from flows.inputs import Role
 from flows.pins import Pins
 from flows.production import Production
 from flows.recipe import Flow, Recipe
-from flows.roles import Role
 from tasks import (
     base,
     counts,
@@ -36,7 +36,7 @@ from tasks import (
     triples,
 )
 from tasks import filter as filters
-from tasks.stage import Identity, Stage
+from tasks.artifacts.stage import Identity, Stage
 
 
 @dataclass(frozen=True)

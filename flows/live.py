@@ -17,8 +17,8 @@ from prefect.artifacts import create_image_artifact, create_progress_artifact, u
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactUpdate
 
-from tasks import plots
-from tasks.stage import Progress
+from tasks.artifacts.stage import Progress
+from tasks.pages import plots
 
 LOG_EVERY = 10.0  # seconds between progress lines in the run's log
 SHOW_EVERY = 2.0  # seconds between updates of the progress artifact (each costs client and server about 50 ms of a core)

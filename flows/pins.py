@@ -8,10 +8,10 @@ import threading
 import time
 
 from tasks import download
+from tasks.artifacts.store import Record, Store
 from tasks.remote.asked import Asked, Pin
 from tasks.remote.transfer import Remote, Rules, Unavailable
 from tasks.remote.upstream import pin
-from tasks.store import Record, Store
 
 LOOK = Rules(retries=1, backoff=0.3, connect=3.0, silence=5.0)
 DEADLINE = 15.0  # seconds for all look-ups of a plan together; they run side by side (resolving a host's name has no time-out of its own)

@@ -13,9 +13,9 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from flows.graph import Node
-from flows.roles import Made
-from tasks.build import Drift, digests
-from tasks.store import Record, Store, recipe_key
+from flows.inputs import Made
+from tasks.artifacts.build import Drift, digests, drifted
+from tasks.artifacts.store import Record, Store, recipe_key
 
 Status = Literal["HIT", "MISS", "RESUME"]
 
@@ -64,11 +64,12 @@ def _plan_node(node: Node, store: Store, made: Made, earlier: list[Record], refr
     key = recipe_key(identity)
     damage: list[str] = []
     record = store.find(key, damaged=damage.append)
-    drifted = record is not None and record.made.get("source") != node.stage.source_digest
-    if record is not None and not refresh and not (drifted and drift == "rebuild"):
+    other = drifted(node.stage, node.params, record) if record is not None else None
+    changed = other is not None and not other.why
+    if record is not None and not refresh and not (changed and drift == "rebuild"):
         made[node.name] = record
-        return Planned(node.name, "HIT", key, [], seconds, "made by other code of this version" if drifted else "")
-    note = damage[0] if damage else "refresh asked for" if refresh else "its code changed (drift=rebuild)" if drifted else ""
+        return Planned(node.name, "HIT", key, [], seconds, "made by other code of this version" if changed else "")
+    note = damage[0] if damage else "refresh asked for" if refresh else "its code changed (drift=rebuild)" if changed else ""
     changes = [] if note else _changes(identity, mine, {})
     started = any((store.work(key) / "scratch").glob("*")) and not refresh
     if not note and not mine:

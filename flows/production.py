@@ -5,9 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from models.presets import SHAPE
+from tasks.artifacts.store import Moves, Record, Store
 from tasks.pretrain import Params as PretrainParams
 from tasks.pretrain import run as pretraining
-from tasks.store import Moves, Record, Store
 
 
 @dataclass(frozen=True)

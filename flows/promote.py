@@ -16,11 +16,11 @@ from prefect.input import RunInput
 from prefect.states import Completed
 from pydantic import Field
 
+from flows.execution import Outcome
 from flows.recipe import Recipe
 from flows.server import watched
-from flows.walk import Outcome
+from tasks.artifacts.store import Moved, Moves, Record, Store
 from tasks.gate import part
-from tasks.store import Moved, Moves, Record, Store
 
 
 @dataclass(frozen=True)

@@ -16,10 +16,11 @@ from typing import Annotated, Any, Literal
 import yaml
 from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, field_validator, model_validator
 
-from flows import crosscheck
-from flows.base import Base
-from flows.extraction import Extraction
-from tasks.contract import Contract
+from flows import validation
+from flows.base_model import Base
+from flows.triple_extraction import Extraction
+from tasks.artifacts.stage import Resources
+from tasks.data.contract import Contract
 from tasks.dedup import Params as DedupParams
 from tasks.dpo import Params as DPOParams
 from tasks.evaluate import Params as EvaluateParams
@@ -35,7 +36,6 @@ from tasks.sample import Params as SampleParams
 from tasks.sft import Params as SFTParams
 from tasks.split import Params as SplitParams
 from tasks.split import Use
-from tasks.stage import Resources
 from tasks.tokenizer import Params as TokenizerParams
 
 RECIPES = Path(__file__).parent / "recipes"
@@ -97,7 +97,7 @@ class Source(Section):
 
     @model_validator(mode="after")
     def _one_origin(self) -> Source:
-        if problem := crosscheck.origin(self.path, self.download):
+        if problem := validation.origin(self.path, self.download):
             raise ValueError(problem)
         return self
 
@@ -266,7 +266,7 @@ def check(data: dict[str, Any], flow: Flow | None = None) -> list[str]:
     except ValidationError as failure:
         problems = [_problem(error, data) for error in failure.errors()]
     meant: Flow = flow or ("finetune" if data.get("base") is not None else "pipeline")
-    return list(dict.fromkeys(problems + crosscheck.problems(data, meant)))
+    return list(dict.fromkeys(problems + validation.problems(data, meant)))
 
 
 def _override(data: dict[str, Any], override: str) -> str | None:

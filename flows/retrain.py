@@ -15,15 +15,15 @@ from prefect.artifacts import create_table_artifact
 from prefect.client.schemas.objects import State
 from pydantic import Field
 
+from flows.execution import plainly, run_name, walk
 from flows.form import RecipeForm, RecipeName, chosen, parsed
 from flows.graph import Node, graph
+from flows.origins import origins
 from flows.production import production
 from flows.promote import Judged, approvable, conclude, ended
 from flows.recipe import Recipe
-from flows.sources import origins
-from flows.walk import plainly, run_name, walk
-from tasks.build import Drift
-from tasks.store import Store, store_folder
+from tasks.artifacts.build import Drift
+from tasks.artifacts.store import Store, store_folder
 
 Share = Annotated[float, Field(ge=0, le=1)]
 Hours = Annotated[float, Field(gt=0, le=8760)]

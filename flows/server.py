@@ -22,7 +22,7 @@ from pathlib import Path
 from typing import Any
 
 from flows import profile
-from tasks.child import supervised
+from tasks.processes.runner import supervised
 
 DEFAULT = "http://127.0.0.1:4200/api"  # where `prefect server start` listens
 PATIENCE = 300.0  # seconds for a new server to answer; a first start migrates its database, and the machine may be busy

@@ -9,8 +9,8 @@ import sys
 import time
 from typing import TYPE_CHECKING, Any, TextIO
 
-from tasks.stage import Progress
-from tasks.store import Store, store_folder
+from tasks.artifacts.stage import Progress
+from tasks.artifacts.store import Store, store_folder
 
 if TYPE_CHECKING:
     from flows.recipe import Recipe
@@ -82,11 +82,11 @@ def run_in_terminal(recipe: Recipe, flow: str, options: dict[str, Any], as_json:
         print("\nhanlin: interrupted; finished shards and checkpoints are kept, run the same command to go on", file=sys.stderr)
         outcome["status"] = "interrupted"
     except Exception as failure:
-        from tasks.build import StageFailed
+        from tasks.artifacts.build import StageFailed
 
         if not isinstance(failure, StageFailed | ValueError | OSError | RuntimeError):
             raise
-        from flows.gate import Refused
+        from flows.breaches import Refused
 
         again = (
             ""

@@ -22,10 +22,10 @@ from types import FrameType
 from typing import IO
 
 from flows import profile
-from flows.declare import apply
+from flows.deployments import apply
 from flows.server import healthy, running
-from tasks.child import importable, supervised
-from tasks.store import store_folder
+from tasks.artifacts.store import store_folder
+from tasks.processes.runner import importable, supervised
 
 AGAIN = (1.0, 5.0, 30.0)  # seconds before a part that ended is started again; the last from then on
 START = 600.0  # seconds for the server to answer

@@ -20,9 +20,9 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.states import Completed, Failed
 from pydantic import Field
 
-from tasks.collect import Garbage, collect
-from tasks.forecast import Forecast, forecast
-from tasks.store import Store, store_folder
+from tasks.artifacts.forecast import Forecast, forecast
+from tasks.artifacts.garbage import Garbage, collect
+from tasks.artifacts.store import Store, store_folder
 
 SHOWN = 500  # rows of a table: the UI draws them all
 DAY = 86400.0

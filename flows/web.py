@@ -18,7 +18,7 @@ import re
 from fastapi import FastAPI, Request
 from fastapi.responses import FileResponse, PlainTextResponse, Response
 
-from tasks.store import Store, store_folder
+from tasks.artifacts.store import Store, store_folder
 
 REPORTS = "/hanlin/reports"
 

@@ -2,7 +2,7 @@
 
 - The first SIGINT or SIGTERM drains it: it takes no new runs, and ends when those under way have. A second one stops it at once: its runs
   end with a checkpoint, and go on when a worker is there again.
-- A run is a process under `tasks/supervise.py`, so it ends with the worker, however the worker ends.
+- A run is a process under `tasks/processes/supervisor.py`, so it ends with the worker, however the worker ends.
 - Runs that lost their process (a killed worker, a dead machine, a crash of the process) are started again, a few times, and go
   on from the last shard or checkpoint.
 """
@@ -41,7 +41,7 @@ from prefect.types._datetime import now
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
 
 from flows.profile import POOL
-from tasks import device
+from tasks.processes import device
 
 LOOK = 15.0  # seconds between looks for lost runs
 GRACE = 25  # seconds that a run gets to end its training child and to say how it ended
@@ -58,7 +58,7 @@ class Job(ProcessJobConfiguration):
     """A run's process: under the supervisor, where the worker was started."""
 
     def prepare_for_flow_run(self, *given: Any, **named: Any) -> None:
-        supervise = [sys.executable, "-m", "tasks.supervise", "--grace", str(GRACE)]
+        supervise = [sys.executable, "-m", "tasks.processes.supervisor", "--grace", str(GRACE)]
         engine = [sys.executable, "-m", "prefect.engine"]
         self.command = self.command or shlex.join([*supervise, *engine])  # type: ignore[has-type]
         self.working_dir = self.working_dir or Path.cwd()  # type: ignore[has-type]
@@ -250,7 +250,7 @@ def _gone(run: FlowRun) -> bool:
         command = Path(f"/proc/{int(run.infrastructure_pid or '')}/cmdline").read_bytes()
     except (ValueError, OSError):
         return True
-    return b"tasks.supervise" not in command
+    return b"tasks.processes.supervisor" not in command
 
 
 def _listen() -> None:

@@ -1,7 +1,7 @@
 """Losses of preference pairs, and the trainer that minimises them for a text-to-text model, which TRL no longer takes.
 
 Every loss is a function of four numbers a pair: what the model and its reference give the chosen and the rejected answer. A decoder's
-DPO goes through TRL (`models/tuning.py`); a test holds these to TRL's, one by one.
+DPO goes through TRL (`models/trl_trainers.py`); a test holds these to TRL's, one by one.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from torch.nn.functional import logsigmoid
 from torch.utils.data import DataLoader
 from transformers import Trainer
 
-from models.data import Order, lengths
+from models.dataset import Order, lengths
 from models.generate import load
 from models.losses import IGNORE
 from models.trainer import REWARDS, Exact

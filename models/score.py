@@ -28,8 +28,8 @@ from torch.nn import functional
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from models import template
+from models.continuation import following, lead
 from models.generate import answer, batches, context_of, device_of, emit, has_bf16, load, main
-from models.pieces import following, lead
 from models.sampling import Sampling
 
 LOGITS = 1 << 26  # float32 logits in memory at a time (256 MiB)

@@ -13,7 +13,7 @@ WHOLE = ("dpo", "reward", "reference")  # TRL's trainers and their extra forward
 
 
 def unfit(job: dict[str, Any]) -> str:
-    """Why a job (`models/stages.py`) does not train in shards, in a sentence; empty where it does."""
+    """Why a job (`models/methods.py`) does not train in shards, in a sentence; empty where it does."""
     params, stage = job["params"], job["stage"]
     if stage in WHOLE:
         return f"{stage} does not train in shards (pretrain and sft do)"

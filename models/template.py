@@ -18,7 +18,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from models.pieces import following, opening
+from models.continuation import following, opening
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

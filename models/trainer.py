@@ -23,8 +23,9 @@ from torch.utils.data import DataLoader
 from transformers import TrainerCallback
 from transformers.modeling_layers import GradientCheckpointingLayer
 
-from models import checkpoint, losses, optim, sharding, state
-from models.data import Order
+from models import checkpoint, losses, optim, sharding
+from models import training_state as state
+from models.dataset import Order
 
 PROGRESS_SECONDS = 0.5  # at least, between two reports
 REWARDS = {

@@ -1,6 +1,6 @@
 """Tokenizers made of counted words: what is a token, in which order, and how text is cut before the tokens are looked up.
 
-All of them cut text with the pattern of `models/pattern.py` alone, and none of them normalises: cleaning is the data stages' work, and text
+All of them cut text with the pattern of `models/pretokenizer.py` alone, and none of them normalises: cleaning is the data stages' work, and text
 must come back as it was. Ids are given to the special tokens, the 256 bytes, and
 then what was learned. A character that has no token of its own falls into its bytes, so that every text has tokens.
 """
@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from itertools import islice, pairwise
 from typing import TYPE_CHECKING, Any
 
-from models.pattern import splitter
+from models.pretokenizer import splitter
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer

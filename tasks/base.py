@@ -1,7 +1,7 @@
 """A model from outside as the one that fine-tuning begins with: checked, and laid out as our own models are.
 
 What is looked at here is a folder's JSON, so that a recipe with a folder that cannot serve is refused before anything is run. Whether the
-weights are those of the configuration is seen where they are read (`models/outside.py`).
+weights are those of the configuration is seen where they are read (`models/importer.py`).
 """
 
 from __future__ import annotations
@@ -15,8 +15,8 @@ from typing import Any
 
 from pydantic import Field
 
+from tasks.artifacts.stage import Identity, Job, Stats, stage
 from tasks.remote.upstream import DESCRIBES, PICKLED, SHARDS
-from tasks.stage import Identity, Job, Stats, stage
 
 NEEDS = {
     "config.json": "it is no model's folder; name the one with config.json, tokenizer.json and *.safetensors in it",
@@ -33,7 +33,7 @@ class Params(Identity):
 def run(job: Job, params: Params, *, files: list[Path], tokenizer: Path | None = None) -> Stats:
     """`files` as `chosen` finds them → `model/`, in their own precision. `tokenizer` is the artifact of one that extends the model's own:
     the model gets its vocabulary, and every old token keeps its row. `ValueError` for what is no language model that can be tuned."""
-    from tasks import child
+    from tasks.processes import runner
 
     home = job.scratch / "files"
     shutil.rmtree(home, ignore_errors=True)
@@ -50,7 +50,7 @@ def run(job: Job, params: Params, *, files: list[Path], tokenizer: Path | None =
         "chat": params.chat,
     }
     job_file.write_text(json.dumps(asked), "utf-8")
-    return child.run("models.outside", job_file, job=job)
+    return runner.run("models.importer", job_file, job=job)
 
 
 def chosen(folder: Path) -> list[Path]:

@@ -22,10 +22,10 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from models.pattern import splitter
-from tasks import shards
+from models.pretokenizer import splitter
+from tasks.artifacts.stage import Identity, Job, Stats, canonical, stage
 from tasks.pack import text_of
-from tasks.stage import Identity, Job, Stats, canonical, stage
+from tasks.processes import shards
 
 USES = ("pretrain", "text2text", "sft")  # of the split: the texts that words are counted in
 COLUMNS = {
@@ -242,7 +242,7 @@ def _merge(job: Job, parts: list[Path]) -> Stats:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from tasks.database import opened
+    from tasks.processes.database import opened
 
     distinct = total = 0
     schema = pa.schema([("word", pa.string()), ("count", pa.int64())])

@@ -28,12 +28,14 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from tasks import clusters, duplicates, minhash, near, shards, workers
-from tasks.near import judged
-from tasks.rows import EXCERPT, ROW_GROUP, Writer, batches, files
-from tasks.shards import Piece
-from tasks.stage import Identity, Job, Stats, stage
-from tasks.steps import Steps, Unit
+from tasks.artifacts.stage import Identity, Job, Stats, stage
+from tasks.data.rows import EXCERPT, ROW_GROUP, Writer, batches, files
+from tasks.duplicates import candidates, clusters, minhash
+from tasks.duplicates import similarity as near
+from tasks.duplicates.plan import Steps, Unit
+from tasks.duplicates.similarity import judged
+from tasks.processes import shards, workers
+from tasks.processes.shards import Piece
 from tasks.text import privacy
 
 if TYPE_CHECKING:
@@ -59,7 +61,7 @@ class Params(Identity):
         description="connected: one row stays of all that a chain of near duplicates connects; similar: a row goes only if it is a near duplicate of "
         "one that stays",
     )
-    keep: duplicates.Keep = Field(
+    keep: candidates.Keep = Field(
         "longest",
         description="Which row of a cluster stays; longest, and among these of the first source; or first, whatever its length",
     )
@@ -88,16 +90,16 @@ def run(job: Job, params: Params, *, sources: dict[str, Path]) -> Stats:
             pool.do(work, [piece for each in steps for piece in step(each)], unit)
 
         do(near.sign, Steps.sign, "row")
-        do(duplicates.exact, Steps.exact)
-        do(duplicates.pairs, Steps.pairs)
-        do(duplicates.members, Steps.members)
+        do(candidates.exact, Steps.exact)
+        do(candidates.pairs, Steps.pairs)
+        do(candidates.members, Steps.members)
         for each in steps:
             job.log(f"{each.kind}: {each.found:,} pairs of rows may be near duplicates and are compared")
         do(near.texts, Steps.texts, "row")
         do(near.compare, Steps.compare)
         do(clusters.connected if params.clusters == "connected" else clusters.similar, Steps.cluster)
         do(near.compare, Steps.unseen)
-        do(duplicates.verdict, Steps.verdict)
+        do(candidates.verdict, Steps.verdict)
         do(write, Steps.write, "row")
     job.collect([unit.key for unit in units])
     job.collect([piece.key for each in steps for piece in each.write()])

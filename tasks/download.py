@@ -17,12 +17,12 @@ from typing import Any
 
 from pydantic import Field
 
+from tasks.artifacts.stage import Identity, Job, Progress, Resources, Stats, fresh, link_or_copy, stage
+from tasks.artifacts.store import sha256_of
 from tasks.remote import partial
 from tasks.remote.asked import Asked, Dump
 from tasks.remote.transfer import File, Remote, Rules, Unavailable, Unreachable
 from tasks.remote.upstream import failures, hub_headers, in_threads, listing
-from tasks.stage import Identity, Job, Progress, Resources, Stats, fresh, link_or_copy, stage
-from tasks.store import sha256_of
 
 POLITE = 2  # connections that dumps.wikimedia.org allows an address
 

@@ -11,11 +11,11 @@
       generation     {n, stop_rate, empty, too_long, repetition, mean_characters, mean_tokens}
     comparisons   [{before, after, questions: {n, won, lost, p, accuracy_change}, bits_per_byte_change,
                     preference: {n, grew, margin_change, won, lost, p}}]
-    health        [{before, after, n, verdict, problems, figures}] of each chat model after another one, as `tasks/health.py` says
+    health        [{before, after, n, verdict, problems, figures}] of each chat model after another one, as `tasks/metrics/health.py` says
 
 `low` and `high` bound the 95 % Wilson interval. `p` is McNemar's exact test: how likely a split of won and lost questions (or pairs) at least
 as uneven is, if neither model is better. A part without rows is null. `questions.parquet` has a row a question and model, `answers.json` a list of
-`{source, messages, prompt, reference, answers: {model: text}}`, and `cases.json` what `tasks/cases.py` says.
+`{source, messages, prompt, reference, answers: {model: text}}`, and `cases.json` what `tasks/metrics/cases.py` says.
 """
 
 from __future__ import annotations
@@ -31,11 +31,11 @@ from typing import Any
 
 from pydantic import Field
 
-from tasks import cases
-from tasks.chance import mcnemar, wilson
-from tasks.health import Bounds, check
-from tasks.pairs import repetition
-from tasks.stage import Identity, Job, Stats, stage
+from tasks.artifacts.stage import Identity, Job, Stats, stage
+from tasks.metrics import cases
+from tasks.metrics.answers import repetition
+from tasks.metrics.health import Bounds, check
+from tasks.metrics.intervals import mcnemar, wilson
 
 STARTS = {"base": "the question and a line break", "chat": "the question as a user's turn"}
 
@@ -71,7 +71,7 @@ def run(
     questions: dict[str, Path] | None = None,
 ) -> Stats:
     """Score the models in their order and write `scores.json`, `questions.parquet`, `answers.json`, `cases.json`. `ValueError` without a model."""
-    from tasks import child
+    from tasks.processes import runner
 
     if not models:
         raise ValueError("evaluate has no model to score; switch on a training stage in the recipe")
@@ -86,7 +86,7 @@ def run(
     settings = {"models": asked, "max_new_tokens": params.max_new_tokens, "batch": params.batch, "device": job.resources.device}
     job_file = job.scratch / "score.json"
     job_file.write_text(json.dumps(settings | _handed_over(job, given)), "utf-8")
-    child.run("models.score", job_file, job=job)
+    runner.run("models.score", job_file, job=job)
     raw = {name: _read(home) for name, home in homes.items()}
     for name, found in raw.items():
         found["correct"] = [
@@ -117,7 +117,7 @@ def run(
 
 def _given(params: Params, rows: Path, pairs: Path | None, questions: dict[str, Path]) -> dict[str, list[dict[str, Any]]]:
     """The rows that every model is scored on."""
-    from tasks.rows import files, read
+    from tasks.data.rows import files, read
 
     documents = _documents(rows, params)
     held_out = [path for use in ("prompts", "sft") if (path := rows / use / "valid.parquet").exists()]
@@ -138,8 +138,8 @@ def _given(params: Params, rows: Path, pairs: Path | None, questions: dict[str, 
 
 def _documents(rows: Path, params: Params) -> list[dict[str, Any]]:
     """Held-out texts to be foretold; of a run that only pretrains text-to-text, the answers to held-out prompts."""
+    from tasks.data.rows import read
     from tasks.pack import text_of
-    from tasks.rows import read
 
     path = rows / "pretrain" / "valid.parquet"
     if path.exists():

@@ -9,11 +9,11 @@ from typing import Literal
 
 from pydantic import Field
 
+from tasks.artifacts.stage import Identity, Job, Stats, stage
+from tasks.data.rows import Drop
 from tasks.ingest import summed, write_shard
-from tasks.reading import Row, by_batch
-from tasks.rows import Drop
+from tasks.processes.reading import Row, by_batch
 from tasks.sources import dump, wiki
-from tasks.stage import Identity, Job, Stats, stage
 from tasks.text import script
 from tasks.text.normalise import normalise
 from tasks.text.quality import characters

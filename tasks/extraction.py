@@ -21,8 +21,8 @@ from typing import Any
 
 from pydantic import Field
 
+from tasks.artifacts.stage import Identity, Job, Stats, stage
 from tasks.evaluate import pick
-from tasks.stage import Identity, Job, Stats, stage
 from tasks.text import relations
 from tasks.text.relations import Score
 
@@ -91,7 +91,7 @@ def scored(params: Params, said: dict[str, list[str]], truth: Sequence[list[rela
 
 def _answers(job: Job, params: Params, name: str, model: Path, texts: Sequence[dict[str, Any]]) -> list[str]:
     """One model's answers, in the order of the texts. Each finished batch of them survives a kill."""
-    from tasks import child
+    from tasks.processes import runner
 
     prompts, out, job_file = (job.scratch / f"{what}-{name}" for what in ("prompts.jsonl", "answers", "generate.json"))
     lines = [json.dumps({"messages": row["messages"][:-1]}, ensure_ascii=False) + "\n" for row in texts]
@@ -103,7 +103,7 @@ def _answers(job: Job, params: Params, name: str, model: Path, texts: Sequence[d
     }
     places = {"model": str(model), "prompts": str(prompts), "out": str(out), "device": job.resources.device}
     job_file.write_text(json.dumps(settings | places), "utf-8")
-    child.run("models.generate", job_file, job=job)
+    runner.run("models.generate", job_file, job=job)
     answers = [""] * len(texts)
     for path in out.glob("*.jsonl"):
         with path.open(encoding="utf-8") as file:

@@ -17,12 +17,12 @@ from typing import Any
 
 from pydantic import Field, model_validator
 
-from tasks import shards, workers
-from tasks.checks import CHECKS, View, characters, masked, shortened, strings, view_of, without_boilerplate
-from tasks.leaks import Leaks
-from tasks.rows import EXCERPT, Drop, Writer, batches, files, read
-from tasks.rules import Rules
-from tasks.stage import Job, Stats, stage
+from tasks.artifacts.stage import Job, Stats, stage
+from tasks.data.rows import EXCERPT, Drop, Writer, batches, files, read
+from tasks.filters.checks import CHECKS, View, characters, masked, shortened, strings, view_of, without_boilerplate
+from tasks.filters.decontamination import Leaks
+from tasks.filters.thresholds import Rules
+from tasks.processes import shards, workers
 from tasks.text import privacy
 
 KINDS = ("documents", "conversations", "preferences")

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from tasks.stage import Identity, Job, Stats, stage
+from tasks.artifacts.stage import Identity, Job, Stats, stage
 
 
 class Params(Identity):
@@ -24,8 +24,8 @@ class Params(Identity):
 )
 def run(job: Job, params: Params, *, model: Path) -> Stats:
     """`model/`: the architecture and the tokenizer of `model/model`, with weights as a new model's are drawn."""
-    from tasks import child
+    from tasks.processes import runner
 
     job_file = job.scratch / "fresh.json"
     job_file.write_text(json.dumps({"model": str(model / "model"), "out": str(job.out / "model"), "seed": params.seed}), "utf-8")
-    return child.run("models.fresh", job_file, job=job)
+    return runner.run("models.random_weights", job_file, job=job)

@@ -27,9 +27,9 @@ from typing import Any
 
 from pydantic import Field
 
-from tasks.page import render
-from tasks.paired import compare
-from tasks.stage import Identity, Job, Stats, stage
+from tasks.artifacts.stage import Identity, Job, Stats, stage
+from tasks.metrics.bootstrap import compare
+from tasks.pages.render import render
 
 
 class Params(Identity):
@@ -194,7 +194,7 @@ def part(found: dict[str, Any], name: str) -> float:
 
 
 def _page(params: Params, verdict: dict[str, Any], candidate: Path, prod: Path | None) -> str:
-    from tasks import plots
+    from tasks.pages import plots
 
     drawn = [
         plots.Interval(m["title"], 100 * part(m, "change"), 100 * part(m, "low"), 100 * part(m, "high"), m["verdict"])

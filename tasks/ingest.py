@@ -9,10 +9,10 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from tasks.reading import Row, by_shard, sha256
-from tasks.rows import EXCERPT, Drop, Writer, content, row_id
+from tasks.artifacts.stage import Identity, Job, Stats, stage
+from tasks.data.rows import EXCERPT, Drop, Writer, content, row_id
+from tasks.processes.reading import Row, by_shard, sha256
 from tasks.sources import reader
-from tasks.stage import Identity, Job, Stats, stage
 from tasks.text import privacy, quality, script
 from tasks.text.normalise import normalise, storable
 

@@ -3,7 +3,7 @@
 `<split>.bin` holds the ids of every document, each followed by the end-of-document token; `<split>.offsets.npy` says where each document
 starts, and last where the run ends. Ids take two bytes where the vocabulary allows, else four.
 
-Without weights every document is there once, in the order of the split. With weights the training run is mixed by them (`tasks/mix.py`).
+Without weights every document is there once, in the order of the split. With weights the training run is mixed by them (`tasks/data/mixture.py`).
 """
 
 from __future__ import annotations
@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 from pydantic import Field
 
-from tasks import mix, shards
-from tasks.stage import Identity, Job, Stats, canonical, stage
+from tasks.artifacts.stage import Identity, Job, Stats, canonical, stage
+from tasks.data import mixture
+from tasks.processes import shards
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -121,14 +122,14 @@ def run(job: Job, params: Params, *, rows: Path, tokenizer: Path) -> Stats:
         keys = [piece.key for piece in pieces[split]]
         parts = [next(found) for _ in keys]
         if split == "train" and params.weights:
-            homes = [mix.Piece(job.shard_home(key), sorted(part["sources"])) for key, part in zip(keys, parts, strict=True)]
+            homes = [mixture.Piece(job.shard_home(key), sorted(part["sources"])) for key, part in zip(keys, parts, strict=True)]
             itemsize = 2 if dtype == "uint16" else 4
-            done = mix.mixed(
+            done = mixture.mixed(
                 homes, params.weights, params.max_repeats, params.seed, itemsize, job.out / split, job.scratch / "buckets"
             )
             described |= {"mix": done["groups"]}
             parts = [done["totals"]]
-            for line in mix.told(done["groups"], params.max_repeats):
+            for line in mixture.told(done["groups"], params.max_repeats):
                 job.log(line)
         else:
             join(job, keys, split, lambda home: _documents(home)["tokens"])
@@ -160,8 +161,8 @@ def _pack(draft: Path, path: Path, group: int, tokenizer: Path, dtype: str) -> S
     assert len(found) == len(hashes), "a document is a text"
     number = {source: place for place, source in enumerate(sorted(sources))}
     rows = [(tokens, number[name], *rest) for name, (tokens, *rest) in zip(names, found, strict=True)]
-    documents = np.array(rows, mix.FIELDS)
-    np.save(draft / mix.DOCUMENTS, documents)
+    documents = np.array(rows, mixture.FIELDS)
+    np.save(draft / mixture.DOCUMENTS, documents)
     totals = {name: int(documents[name].sum()) for name in ("tokens", "characters")}
     return {**totals, "documents": len(documents), "bytes_utf8": int(documents["bytes"].sum()), "sources": sources}
 
@@ -169,7 +170,7 @@ def _pack(draft: Path, path: Path, group: int, tokenizer: Path, dtype: str) -> S
 def _documents(home: Path) -> Any:
     import numpy as np
 
-    return np.load(home / mix.DOCUMENTS)
+    return np.load(home / mixture.DOCUMENTS)
 
 
 def join(job: Job, keys: list[str], split: str, lengths_of: Callable[[Path], Any]) -> None:

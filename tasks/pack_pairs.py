@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
-from tasks import shards
+from tasks.artifacts.stage import Identity, Job, Stats, canonical, stage
 from tasks.pack import SPLITS, encoder, join
-from tasks.stage import Identity, Job, Stats, canonical, stage
+from tasks.processes import shards
 
 ROWS = 1000  # tokenised in one call
 

@@ -8,8 +8,8 @@ from typing import Literal, Self
 from pydantic import Field, model_validator
 
 from models import presets
-from tasks.stage import Job, Stats, stage
-from tasks.training import TOOLS, Training, train
+from tasks.artifacts.stage import Job, Stats, stage
+from tasks.processes.training import TOOLS, Training, train
 
 
 class Params(Training):
@@ -99,7 +99,7 @@ class Params(Training):
 
 @stage("pretrain", version=3, title="Pretraining", params=Params, tools=TOOLS, reproducibility="seeded")
 def run(job: Job, params: Params, *, packed: Path, tokenizer: Path, start: Path | None = None) -> Stats:
-    """Write `model/` (transformers' layout, with its tokenizer), `stable/` (`models/state.py`) and `log.jsonl`.
+    """Write `model/` (transformers' layout, with its tokenizer), `stable/` (`models/training_state.py`) and `log.jsonl`.
 
     `start` is an earlier artifact of this stage, whose `stable/` the run goes on from: on its weights and moments, with the data order of
     its own seed, through a plateau and a decay of its own. The tokenizer is that run's, or extends it.

@@ -7,9 +7,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from tasks.dpo import Params as DPOParams
-from tasks.stage import Identity, Job, Stats, stage
-from tasks.training import TOOLS, Lora, train
+from tasks.artifacts.stage import Identity, Job, Stats, stage
+from tasks.processes.training import DPO, TOOLS, Lora, Tuning, train
 
 
 class Params(Identity):
@@ -22,7 +21,7 @@ class Params(Identity):
     batch_size: int = Field(default=32, ge=1, le=65536, description="Pairs in a forward pass, at most resources.micro_batch")
 
     @classmethod
-    def of(cls, dpo: DPOParams) -> Params:
+    def of(cls, dpo: Tuning) -> Params:
         return cls(
             max_length=dpo.max_length,
             template=dpo.template,
@@ -39,4 +38,4 @@ def run(job: Job, params: Params, *, model: Path, pairs: Path) -> Stats:
     """Read `pairs/preferences/{train,valid}.parquet`; write `{train,valid}.npy`, (pairs, 2): chosen and rejected, in nats."""
     same: dict[str, Any] = params.model_dump(include={"max_length", "template", "precision", "batch_size"})
     bits = {"lora": Lora(bits=params.bits)} if params.bits != 32 else {}
-    return train("reference", job, DPOParams(**same, **bits), model=model / "model", pairs=pairs)
+    return train("reference", job, DPO(**same, **bits), model=model / "model", pairs=pairs)

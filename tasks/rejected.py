@@ -14,8 +14,8 @@ from typing import Annotated, Any, Literal
 
 from pydantic import Field, field_validator
 
-from tasks.pairs import likeness, repetition
-from tasks.stage import Identity, Job, Stats, stage
+from tasks.artifacts.stage import Identity, Job, Stats, stage
+from tasks.metrics.answers import likeness, repetition
 
 SPLITS = ("train", "valid")
 
@@ -69,7 +69,7 @@ def run(job: Job, params: Params, *, model: Path, rows: Path) -> Stats:
 
     The funnel counts answers (prompts times temperatures) and ready-made pairs. `ValueError` where no pair is left to train on.
     """
-    from tasks.rows import Writer, read
+    from tasks.data.rows import Writer, read
 
     asked = {split: list(_prompts(rows, split, params.max_prompts)) for split in SPLITS}
     answers, engine = _answers(job, params, model, [prompt for split in SPLITS for prompt in asked[split]])
@@ -119,7 +119,7 @@ def _prompts(rows: Path, split: str, limit: int) -> Iterator[dict[str, Any]]:
     """Conversations that end with an assistant's turn, which is the chosen answer."""
     from itertools import islice
 
-    from tasks.rows import read
+    from tasks.data.rows import read
 
     for row in islice(read(_given(rows, "prompts", split)), limit or None):
         *prompt, last = row["messages"]
@@ -129,7 +129,7 @@ def _prompts(rows: Path, split: str, limit: int) -> Iterator[dict[str, Any]]:
 
 def _answers(job: Job, params: Params, model: Path, prompts: list[dict[str, Any]]) -> tuple[list[list[dict[str, Any]]], str]:
     """For each prompt its answers, in the order of the temperatures; and by which version of which engine."""
-    from tasks import child
+    from tasks.processes import runner
 
     if not prompts:
         return [], "none"
@@ -140,7 +140,7 @@ def _answers(job: Job, params: Params, model: Path, prompts: list[dict[str, Any]
     settings = params.model_dump(mode="json", include={"temperatures", "top_p", "max_new_tokens", "batch", "engine", "seed"})
     places = {"model": str(model), "prompts": str(asked), "out": str(shards), "device": job.resources.device}
     job_file.write_text(json.dumps(settings | places), "utf-8")
-    engine = child.run("models.generate", job_file, job=job)["engine"]
+    engine = runner.run("models.generate", job_file, job=job)["engine"]
     answers: list[dict[float, dict[str, Any]]] = [{} for _ in prompts]
     for path in shards.glob("*.jsonl"):
         with path.open(encoding="utf-8") as lines:  # `splitlines` would also cut at line breaks inside an answer (U+2028)
@@ -153,7 +153,7 @@ def _made(
     prompts: list[dict[str, Any]], said: Iterator[list[dict[str, Any]]], params: Params
 ) -> Iterator[tuple[dict[str, Any], str, str]]:
     """Every answer as a row of preferences, with the reason and the detail if it is to be dropped."""
-    from tasks.rows import content, row_id
+    from tasks.data.rows import content, row_id
 
     for prompt in prompts:
         before: set[str] = set()
@@ -195,7 +195,7 @@ def _count(funnel: dict[str, dict[str, Any]], source: str, reason: str) -> None:
 
 
 def _dropped(row: dict[str, Any], reason: str, detail: str) -> dict[str, Any]:
-    from tasks.rows import EXCERPT
+    from tasks.data.rows import EXCERPT
 
     return {"id": row["id"], "source": row["source"], "reason": reason, "detail": detail, "excerpt": row["rejected"][:EXCERPT]}
 

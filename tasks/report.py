@@ -14,12 +14,14 @@ from typing import Any
 
 from pydantic import Field
 
-from tasks import data_page, drawing, extraction_page, funnel, pack, plots, training_page
-from tasks.chance import wilson
-from tasks.data_page import stats_of
-from tasks.funnel import Funnel, Nodes
-from tasks.page import percent, render
-from tasks.stage import Identity, Job, Stats, stage
+from tasks import pack
+from tasks.artifacts.stage import Identity, Job, Stats, stage
+from tasks.data import funnel
+from tasks.data.funnel import Funnel, Nodes
+from tasks.metrics.intervals import wilson
+from tasks.pages import data_section, diagram, plots, training_section, triples_section
+from tasks.pages.data_section import stats_of
+from tasks.pages.render import percent, render
 
 # what a stage makes, which colours its box; what is not named here makes data
 GROUPS = {
@@ -76,7 +78,7 @@ def run(job: Job, params: Params, *, artifacts: dict[str, Path], statistics: Pat
     rows = funnel.build(nodes, artifacts)
     if rows.problems:
         job.log(f"the data does not add up: {'; '.join(rows.problems)}")
-    page = _page(params, nodes, artifacts, rows) | {"contracts": data_page.contracts(json.loads(contracts.read_text("utf-8")))}
+    page = _page(params, nodes, artifacts, rows) | {"contracts": data_section.contracts(json.loads(contracts.read_text("utf-8")))}
     (job.out / "report.html").write_text(render("report.html.j2", **page), "utf-8")
     figures = {"rows": page["figures"], "funnel": _sums(rows), "adds_up": not rows.problems, "problems": rows.problems}
     (job.out / "figures.json").write_text(json.dumps(figures, ensure_ascii=False, indent=1) + "\n", "utf-8")
@@ -96,20 +98,22 @@ def _page(params: Params, nodes: Nodes, artifacts: dict[str, Path], rows: Funnel
     return {
         "recipe": params.recipe,
         "nodes": {name: entry | {"group": GROUPS.get(funnel.family(name), "data")} for name, entry in nodes.items()},
-        "graphs": {"across": drawing.across(parents), "down": drawing.down(parents)},
+        "graphs": {"across": diagram.across(parents), "down": diagram.down(parents)},
         "data_only": data_only,
         "missing": [text for name, text in needed.items() if name not in nodes and (name == "split" or not data_only)],
         "tuned": "base" in nodes,
         "funnel": rows,
         "drops": funnel.drops(nodes, artifacts, params.examples),
-        "clusters": data_page.clusters(stats_of(nodes, "dedup").get("clusters")),
-        "uses": data_page.uses(stats_of(nodes, "split").get("uses", {})),
+        "clusters": data_section.clusters(stats_of(nodes, "dedup").get("clusters")),
+        "uses": data_section.uses(stats_of(nodes, "split").get("uses", {})),
         "mix": stats_of(nodes, "pack").get("mix", []),
         "personal": {source: counts for source, counts in cleaned.get("personal_data", {}).items() if counts},
         "contamination": cleaned.get("contamination", {}),
-        "preferences": training_page.preferences(stats_of(nodes, "rejected"), artifacts.get("rejected"), params.examples),
+        "preferences": training_section.preferences(stats_of(nodes, "rejected"), artifacts.get("rejected"), params.examples),
         "tokenizer": _json(artifacts, "tokenizer", "report.json"),
-        "training": [training_page.stage(name, nodes[name], artifacts[name], COLOURS) for name in TRAINED if name in artifacts],
+        "training": [
+            training_section.stage(name, nodes[name], artifacts[name], COLOURS) for name in TRAINED if name in artifacts
+        ],
         "scores": scores,
         "results": results,
         "colours": COLOURS,
@@ -121,15 +125,17 @@ def _page(params: Params, nodes: Nodes, artifacts: dict[str, Path], rows: Funnel
             "seeded": "the same on the same hardware",
             "external": "what the outside gives",
         },
-        "tiles": _tiles(results, scores, rows) + extraction_page.tiles(extracted) + (data_page.tiles(nodes) if data_only else []),
-        "histograms": data_page.histograms(cleaned),
-        "scripts": data_page.scripts(cleaned),
+        "tiles": _tiles(results, scores, rows)
+        + triples_section.tiles(extracted)
+        + (data_section.tiles(nodes) if data_only else []),
+        "histograms": data_section.histograms(cleaned),
+        "scripts": data_section.scripts(cleaned),
         "answers": answers[: params.answers],
         "cut": _cut(artifacts, answers[0]["reference"]) if answers else [],
-        "figures": _figures(results, rows) + extraction_page.figures(extracted),
+        "figures": _figures(results, rows) + triples_section.figures(extracted),
         "extraction": extracted,
-        "extracted": extraction_page.answers((_json(artifacts, "extraction", "answers.json") or [])[: params.answers]),
-        "who": extraction_page.WHO,
+        "extracted": triples_section.answers((_json(artifacts, "extraction", "answers.json") or [])[: params.answers]),
+        "who": triples_section.WHO,
     }
 
 

@@ -7,8 +7,8 @@ from typing import Self
 
 from pydantic import Field, model_validator
 
-from tasks.stage import Job, Stats, stage
-from tasks.training import TOOLS, Tuning, train
+from tasks.artifacts.stage import Job, Stats, stage
+from tasks.processes.training import TOOLS, Tuning, train
 
 
 class Params(Tuning):

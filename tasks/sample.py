@@ -24,7 +24,7 @@ from typing import Any
 
 from pydantic import Field, ValidationError, field_validator
 
-from tasks.stage import Identity, Job, Progress, Stats, stage
+from tasks.artifacts.stage import Identity, Job, Progress, Stats, stage
 from tasks.world import dirt, exam
 from tasks.world.prose import World
 from tasks.world.qa import Alpaca, Belle, BelleChat, Medical, Preference, Triples, Zhihu

@@ -6,8 +6,8 @@ from pathlib import Path
 
 from pydantic import Field
 
-from tasks.stage import Job, Stats, stage
-from tasks.training import TOOLS, Tuning, train
+from tasks.artifacts.stage import Job, Stats, stage
+from tasks.processes.training import TOOLS, Tuning, train
 
 
 class Params(Tuning):
@@ -22,7 +22,7 @@ class Params(Tuning):
 @stage("sft", version=3, title="Supervised fine-tuning", params=Params, tools=TOOLS, reproducibility="seeded")
 def run(job: Job, params: Params, *, model: Path, rows: Path, start: Path | None = None) -> Stats:
     """Read `rows/sft/{train,valid}.parquet`; write `model/` (transformers' layout, with its tokenizer) and `log.jsonl`; with `lora` also
-    `adapter/`, and with `keep_state` `state/` (`models/state.py`).
+    `adapter/`, and with `keep_state` `state/` (`models/training_state.py`).
 
     `start` is an earlier artifact of this stage on the same `model`, which this run goes on from: from its `state/`, else its `adapter/`.
     """

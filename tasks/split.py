@@ -21,8 +21,8 @@ from typing import Any, Literal
 
 from pydantic import Field
 
-from tasks.rows import EXCERPT, Writer, content, files
-from tasks.stage import Identity, Job, Progress, Stats, stage
+from tasks.artifacts.stage import Identity, Job, Progress, Stats, stage
+from tasks.data.rows import EXCERPT, Writer, content, files
 from tasks.text import normalise, privacy, prompts
 
 Use = Literal["pretrain", "text2text", "sft", "prompts", "pairs", "extract", "evaluate"]

@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from tasks import counts as counting
+from tasks.artifacts.stage import Identity, Job, Stats, stage
 from tasks.pack import encoder, gulps
-from tasks.stage import Identity, Job, Stats, stage
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -148,7 +148,7 @@ def _describe(folder: Path, params: Params) -> None:
     """What `AutoTokenizer` reads beside `tokenizer.json`."""
     from tokenizers import Tokenizer
 
-    from models import pieces, template
+    from models import continuation, template
 
     assert template.PAD != template.END, "a model that takes its end for padding never learns to end"
     config = {
@@ -163,7 +163,7 @@ def _describe(folder: Path, params: Params) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n", "utf-8")
     made = Tokenizer.from_file(str(folder / "tokenizer.json"))
     special = template.guarded(token.content for token in made.get_added_tokens_decoder().values() if token.special)
-    begin = pieces.before(*(made.encode(pieces.ANCHOR, add_special_tokens=adds).ids for adds in (True, False)))
+    begin = continuation.before(*(made.encode(continuation.ANCHOR, add_special_tokens=adds).ids for adds in (True, False)))
     chosen = template.TEMPLATES[params.template]
     text = chosen.jinja(chosen.stop or template.END, special, "".join(made.id_to_token(number) or "" for number in begin))
     (folder / "chat_template.jinja").write_text(text, "utf-8")
@@ -171,9 +171,13 @@ def _describe(folder: Path, params: Params) -> None:
 
 def _pattern(tokenizer: Tokenizer) -> str:
     """The name by which other programs know how the text is cut (GGUF's `tokenizer.ggml.pre`); empty where it is another's."""
-    from models import pattern
+    from models import pretokenizer
 
-    return pattern.NAME if json.dumps(pattern.PATTERN) in json.dumps(json.loads(tokenizer.to_str())["pre_tokenizer"]) else ""
+    return (
+        pretokenizer.NAME
+        if json.dumps(pretokenizer.PATTERN) in json.dumps(json.loads(tokenizer.to_str())["pre_tokenizer"])
+        else ""
+    )
 
 
 def report_on(tokenizer: Tokenizer, rows: Path, *, first: int, strict: bool) -> Stats:

@@ -15,9 +15,9 @@ from typing import Any
 
 from pydantic import Field
 
-from tasks.rows import EXCERPT, Writer, files, read
+from tasks.artifacts.stage import Identity, Job, Progress, Stats, stage
+from tasks.data.rows import EXCERPT, Writer, files, read
 from tasks.split import Draw
-from tasks.stage import Identity, Job, Progress, Stats, stage
 from tasks.text import normalise, privacy, relations
 
 Row = dict[str, Any]

@@ -11,8 +11,8 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 
 from tasks import counts, pack, tokenizer
-from tasks.rows import SCHEMAS, row_id
-from tasks.stage import Job
+from tasks.artifacts.stage import Job
+from tasks.data.rows import SCHEMAS, row_id
 
 PLACES = ["青山", "白水", "云台", "石桥", "松江", "南岭", "北坡", "东湖"]
 COLOURS = ["红色", "黄色", "蓝色", "紫色", "白色"]

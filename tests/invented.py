@@ -8,10 +8,11 @@ import math
 from pathlib import Path
 from typing import Any
 
-from tasks import extraction, health, report
-from tasks.chance import wilson
-from tasks.rows import Writer
-from tasks.stage import Job
+from tasks import extraction, report
+from tasks.artifacts.stage import Job
+from tasks.data.rows import Writer
+from tasks.metrics import health
+from tasks.metrics.intervals import wilson
 from tasks.text import relations
 
 EVIL = "<script>alert('x')</script><img src=http://example.org/x.png onerror=alert(1)>"

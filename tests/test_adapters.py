@@ -14,9 +14,9 @@ from peft import PeftModel
 from safetensors.torch import load_file
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
-from models import adapters, data, losses, packing, presets, template
+from models import adapters, dataset, losses, packing, presets, template
 from tasks import sft
-from tasks.training import Lora
+from tasks.processes.training import Lora
 from tests import corpus
 from tests.test_training_stages import BASE, column, tuned
 
@@ -169,7 +169,7 @@ def test_mistakes_are_explained(folders: dict[str, Path], tmp_path: Path) -> Non
 
 def test_a_text_to_text_row_is_a_prompt_and_an_answer(folders: dict[str, Path]) -> None:
     tokenizer = AutoTokenizer.from_pretrained(folders["t5-tiny"])
-    rows, taken = data.exchanges(folders["rows"] / "sft" / "train.parquet", tokenizer, 128)
+    rows, taken = dataset.exchanges(folders["rows"] / "sft" / "train.parquet", tokenizer, 128)
     number = 0
     for conversation in (corpus.conversation(n) for n in range(120)):
         turns = conversation["messages"]
@@ -178,7 +178,7 @@ def test_a_text_to_text_row_is_a_prompt_and_an_answer(folders: dict[str, Path]) 
             assert tokenizer.decode(rows[number]["answer_ids"]) == turns[place]["content"] + template.STOP
             number += 1
     assert number == len(rows) == taken.kept
-    batch = data.pairs([rows[0], rows[1]], pad_id=0)
+    batch = dataset.pairs([rows[0], rows[1]], pad_id=0)
     assert batch["labels"].shape[0] == 2 and (batch["input_ids"] == 0).equal(batch["attention_mask"] == 0)
 
 
@@ -189,8 +189,8 @@ def test_the_first_text_to_text_loss_is_that_of_the_answers(folders: dict[str, P
         AutoTokenizer.from_pretrained(folders["t5-tiny"]),
         AutoModelForSeq2SeqLM.from_pretrained(folders["t5-tiny"]),
     )
-    rows, _ = data.exchanges(folders["rows"] / "sft" / "train.parquet", tokenizer, 512)
-    samples = data.order(len(rows), round(0.5 * len(rows) / 8) * 8, 1, batch=8, lengths=data.lengths(rows))[:8]
+    rows, _ = dataset.exchanges(folders["rows"] / "sft" / "train.parquet", tokenizer, 512)
+    samples = dataset.order(len(rows), round(0.5 * len(rows) / 8) * 8, 1, batch=8, lengths=dataset.lengths(rows))[:8]
     total = tokens = 0.0
     for row in (rows[int(number)] for number in samples):
         with torch.no_grad():
@@ -239,8 +239,8 @@ def test_packed_rows_learn_what_single_ones_do(folders: dict[str, Path], tmp_pat
 def test_a_packed_row_keeps_its_conversations_apart(folders: dict[str, Path]) -> None:
     tokenizer = AutoTokenizer.from_pretrained(folders["tiny"])
     model = AutoModelForCausalLM.from_pretrained(folders["tiny"]).eval()
-    rows, _ = data.conversations(folders["rows"] / "sft" / "train.parquet", tokenizer, 128)
-    packed = data.Packed(rows, 128, tokenizer.pad_token_id)
+    rows, _ = dataset.conversations(folders["rows"] / "sft" / "train.parquet", tokenizer, 128)
+    packed = dataset.Packed(rows, 128, tokenizer.pad_token_id)
     number = int(np.argmax([len(window) for window in packed.windows]))
     window = {name: column[None] for name, column in packed[number].items()}
     assert window["input_ids"].shape == (1, 128) and len(packed.windows[number]) > 2

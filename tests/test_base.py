@@ -12,10 +12,10 @@ import torch
 from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from models import outside as reading
+from models import importer as reading
 from models import template
 from tasks import base, tokenizer
-from tasks.stage import Job
+from tasks.artifacts.stage import Job
 from tests import outside, tiny
 
 

@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.chance import mcnemar, wilson
+from tasks.metrics.intervals import mcnemar, wilson
 
 
 @pytest.mark.parametrize(

@@ -13,8 +13,8 @@ from pathlib import Path
 
 import pytest
 
-from tasks import child
-from tasks.stage import Job, Resources
+from tasks.artifacts.stage import Job, Resources
+from tasks.processes import runner
 
 ROOT = Path(__file__).parent.parent
 
@@ -46,7 +46,7 @@ print(json.dumps({"event": "result", "given": open(sys.argv[1]).read()}))
     )
     given = tmp_path / "job.json"
     given.write_text("the job")
-    assert child.run(name, given, job=job) == {"given": "the job"}
+    assert runner.run(name, given, job=job) == {"given": "the job"}
     assert said == ["a library's chatter", "你好"] and steps == [(1, 2, 2.5)]
 
 
@@ -63,13 +63,13 @@ print(json.dumps({"event": "result", "given": open(sys.argv[1]).read()}))
     ],
 )
 def test_a_failed_child_says_why(tmp_path, monkeypatch, job, code, message):
-    with pytest.raises(child.ChildFailed, match=f"(?s){message}"):
-        child.run(module(tmp_path, monkeypatch, code), tmp_path, job=job)
+    with pytest.raises(runner.ChildFailed, match=f"(?s){message}"):
+        runner.run(module(tmp_path, monkeypatch, code), tmp_path, job=job)
 
 
 GRANDPARENT = """
 import subprocess, sys
-from tasks.child import supervised
+from tasks.processes.runner import supervised
 import os
 inner = "import os, subprocess, sys, time; open(sys.argv[1], 'a').write(f'{os.getpid()} '); time.sleep(600)"
 with supervised([sys.executable, "-c", inner, sys.argv[1]], env=dict(os.environ)) as process:
@@ -94,7 +94,7 @@ def test_a_child_does_not_outlive_whoever_started_it(tmp_path, number):
 
 def test_a_child_that_ignores_sigterm_is_killed(tmp_path):
     inner = "import signal, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); time.sleep(600)"
-    with child.supervised([sys.executable, "-c", inner], env=dict(os.environ)) as process:
+    with runner.supervised([sys.executable, "-c", inner], env=dict(os.environ)) as process:
         assert process.stdout.readline() == "ready\n"
     assert process.returncode == 128 + signal.SIGKILL
 
@@ -135,7 +135,7 @@ processes.destroy_process_group()
 
     job.log = log
     (tmp_path / "job.json").write_text("{}")
-    result = child.run(name, tmp_path / "job.json", job=job, processes=2)
+    result = runner.run(name, tmp_path / "job.json", job=job, processes=2)
     assert result == {"sum": 3.0, "processes": 2, "machine": "0"}
     assert [other.wait(60) for other in others] == [0]
 

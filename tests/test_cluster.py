@@ -13,10 +13,11 @@ from flows import cluster as clusters
 from flows import recipe as recipes
 from flows.cluster import OnRay, cluster
 from flows.graph import graph
-from flows.tasks import stage_task
-from tasks import reading, sample, shards
-from tasks.stage import Resources
-from tasks.store import Store
+from flows.stage_task import stage_task
+from tasks import sample
+from tasks.artifacts.stage import Resources
+from tasks.artifacts.store import Store
+from tasks.processes import reading, shards
 
 RAY = Resources(runner="ray", workers=2)
 with_ray = pytest.mark.skipif(

@@ -14,9 +14,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks import texts
-from tasks import clusters
-from tasks.duplicates import Partition
-from tasks.workers import LEAST
+from tasks.duplicates import clusters
+from tasks.duplicates.candidates import Partition
+from tasks.processes.workers import LEAST
 from tests.test_dedup import artifacts, build, document, dropped, similarity
 
 ALONE = Partition(0, 1, LEAST, 1)

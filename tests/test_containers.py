@@ -17,7 +17,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.rows import BrokenFile, Drop
+from tasks.data.rows import BrokenFile, Drop
 from tasks.sources import charset as charsets
 from tasks.sources import jsons, tables
 from tasks.sources.charset import charset, lines

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks import contract
-from tasks.contract import Contract, Verdict
-from tasks.rows import Writer
-from tasks.store import Record, Store
+from tasks.artifacts.store import Record, Store
+from tasks.data import contract
+from tasks.data.contract import Contract, Verdict
+from tasks.data.rows import Writer
 from tests.toys import make_count
 
 RULES = Contract()

@@ -18,15 +18,15 @@ from prefect.flow_engine import run_flow
 from prefect.flow_runs import resume_flow_run
 from prefect.states import AwaitingRetry
 
-from flows import gate, server
+from flows import breaches, server
 from flows import recipe as recipes
 from flows.corpus import corpus
 from flows.graph import graph
 from flows.plan import plan
 from flows.recipe import BadRecipe, Recipe
-from tasks.build import StageFailed
-from tasks.rows import files, read
-from tasks.store import Store
+from tasks.artifacts.build import StageFailed
+from tasks.artifacts.store import Store
+from tasks.data.rows import files, read
 
 STAGES = ["ingest-chat", "dedup", "filter", "split", "report"]
 
@@ -73,7 +73,7 @@ class World:
 @pytest.fixture
 def world(tmp_path: Path, prefect_api: str, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setenv("HANLIN_STORE", str(tmp_path / "store"))
-    monkeypatch.setattr(gate, "POLL", 0.1)
+    monkeypatch.setattr(breaches, "POLL", 0.1)
     return World(tmp_path)
 
 
@@ -313,4 +313,4 @@ def test_without_a_ui_a_pause_is_a_failure_that_says_what_to_do(
 
 
 def test_text_of_data_is_no_markup_in_the_form() -> None:
-    assert gate._plain("<b>*x*</b>\n# [a](b)") == r"\<b\>\*x\*\</b\> \# \[a\]\(b\)"
+    assert breaches._plain("<b>*x*</b>\n# [a](b)") == r"\<b\>\*x\*\</b\> \# \[a\]\(b\)"

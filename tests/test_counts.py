@@ -12,9 +12,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.pattern import splitter
+from models.pretokenizer import splitter
 from tasks import counts
-from tasks.stage import Job, Resources
+from tasks.artifacts.stage import Job, Resources
 from tests import tiny
 
 
@@ -177,7 +177,7 @@ def test_new_rows_within_a_source_count_the_runs_that_they_fall_into(tmp_path, m
 
 @pytest.mark.parametrize("group", [1, 3, 1000])
 def test_runs_cover_every_row_once_however_the_file_is_laid_out(tmp_path, monkeypatch, group):
-    monkeypatch.setattr("tasks.rows.ROW_GROUP", group)
+    monkeypatch.setattr("tasks.data.rows.ROW_GROUP", group)
     monkeypatch.setattr(counts, "RUN", 200)
     monkeypatch.setattr(counts, "BATCH", 2)
     rows = books(25)
@@ -193,7 +193,7 @@ def test_runs_are_cut_alike_whatever_the_row_groups(tmp_path, monkeypatch):
     monkeypatch.setattr(counts, "RUN", 200)
     digests = []
     for group in (2, 1000):
-        monkeypatch.setattr("tasks.rows.ROW_GROUP", group)
+        monkeypatch.setattr("tasks.data.rows.ROW_GROUP", group)
         path = pretrain(tmp_path / str(group), books(25)) / "pretrain" / "train.parquet"
         digests.append([one.digest for one in counts.runs(path, "pretrain")])
     assert digests[0] == digests[1]
@@ -203,7 +203,7 @@ def test_bytes_are_the_same_with_workers(tmp_path, monkeypatch):
     monkeypatch.setattr(counts, "RUN", 400)
     world = pretrain(tmp_path / "world", books(60))
     stats, one = run(tmp_path / "one", world)
-    monkeypatch.setattr("tasks.shards.BIG", 1)
+    monkeypatch.setattr("tasks.processes.shards.BIG", 1)
     _, two = run(tmp_path / "two", world, resources=Resources(threads=2, workers=2, memory_gb=1))
     names = sorted(path.relative_to(one.out) for path in one.out.rglob("*") if path.is_file())
     assert len(names) == stats["runs"] + 2

@@ -15,9 +15,10 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from pydantic import ValidationError
 
-from tasks import dedup, ingest, minhash
-from tasks.rows import Writer, files, read
-from tasks.stage import Job, Resources
+from tasks import dedup, ingest
+from tasks.artifacts.stage import Job, Resources
+from tasks.data.rows import Writer, files, read
+from tasks.duplicates import minhash
 from tasks.text.normalise import dedup_key
 
 COMMON = [chr(code) for code in range(0x4E00, 0x4E00 + 3000)]

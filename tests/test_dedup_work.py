@@ -15,11 +15,14 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks.watch import family, pss
-from tasks import dedup, near, shards, steps, workers
-from tasks.build import Input, build
-from tasks.rows import SCHEMAS, Writer, files, read
-from tasks.stage import ROOT, Job, Progress, Resources
-from tasks.store import Store
+from tasks import dedup
+from tasks.artifacts.build import Input, build
+from tasks.artifacts.digests import ROOT
+from tasks.artifacts.stage import Job, Progress, Resources
+from tasks.artifacts.store import Store
+from tasks.data.rows import SCHEMAS, Writer, files, read
+from tasks.duplicates import plan, similarity
+from tasks.processes import shards, workers
 from tests.test_dedup import changed, digests, document, sentence
 
 
@@ -62,10 +65,10 @@ def test_the_same_bytes_on_any_number_of_cores(
 def test_the_same_bytes_on_any_partition(
     mixed: dict[str, Path], straight: tuple[dict[str, str], dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(steps, "PARTITION", 400)
-    monkeypatch.setattr(steps, "AT_ONCE", 8000)
-    monkeypatch.setattr(steps, "COMPARISONS", 100)
-    monkeypatch.setattr(near, "CHARACTERS", 2000)
+    monkeypatch.setattr(plan, "PARTITION", 400)
+    monkeypatch.setattr(plan, "AT_ONCE", 8000)
+    monkeypatch.setattr(plan, "COMPARISONS", 100)
+    monkeypatch.setattr(similarity, "CHARACTERS", 2000)
     parts = []
     monkeypatch.setattr(
         shards.Pool,
@@ -84,9 +87,9 @@ def test_a_large_file_is_many_pieces(
 ) -> None:
     monkeypatch.setattr(dedup, "UNIT", 30_000)
     signed: list[tuple[str, range]] = []
-    sign = near.sign
+    sign = similarity.sign
     monkeypatch.setattr(
-        near,
+        similarity,
         "sign",
         lambda draft, path, kind, groups, *rest: signed.append((path.name, groups)) or sign(draft, path, kind, groups, *rest),
     )
@@ -129,8 +132,8 @@ def test_rows_of_an_earlier_build_are_not_signed_again(
 ) -> None:
     """A source more costs its own signatures; its rows are still compared with those of the others."""
     signed: list[Path] = []
-    sign = near.sign
-    monkeypatch.setattr(near, "sign", lambda draft, path, *rest: signed.append(path) or sign(draft, path, *rest))
+    sign = similarity.sign
+    monkeypatch.setattr(similarity, "sign", lambda draft, path, *rest: signed.append(path) or sign(draft, path, *rest))
     store, resources = Store(tmp_path / "store"), Resources(workers=1)
 
     def made(*names: str, **params: Any) -> dict[str, Any]:
@@ -191,8 +194,8 @@ def test_too_little_memory_is_said_before_any_work(mixed: dict[str, Path], tmp_p
 SMALL = """
 import json, random, sys
 from pathlib import Path
-from tasks import dedup, filter as filters, shards
-from tasks.stage import Job, Resources
+from tasks import dedup; from tasks import filter as filters; from tasks.processes import shards
+from tasks.artifacts.stage import Job, Resources
 
 if __name__ == "__main__":
     shards.BIG = 0

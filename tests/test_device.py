@@ -10,13 +10,13 @@ from pathlib import Path
 
 import pytest
 
-from tasks import device
-from tasks.stage import Resources
+from tasks.artifacts.stage import Resources
+from tasks.processes import device
 
 HOLDER = """
 import sys, time
-from tasks import device
-from tasks.stage import Resources
+from tasks.processes import device
+from tasks.artifacts.stage import Resources
 with device.hold(Resources(device="cuda")) as held:
     print(held.env["CUDA_VISIBLE_DEVICES"], flush=True)
     time.sleep(60)

@@ -16,12 +16,12 @@ from pathlib import Path
 import pytest
 
 from tasks import download
-from tasks.build import Built, Input, StageFailed, build
+from tasks.artifacts.build import Built, Input, StageFailed, build
+from tasks.artifacts.stage import Progress, Resources
+from tasks.artifacts.store import Store
 from tasks.remote.asked import Asked, Dump, Hub, Pin, Urls
 from tasks.remote.transfer import Remote, Rules, Unavailable
 from tasks.remote.upstream import listing, pin
-from tasks.stage import Progress, Resources
-from tasks.store import Store
 from tests.faulty import Fault, Server, serving
 
 QUICK = Resources(download_retries=3, download_backoff=0.01, download_silence=0.5)
@@ -350,8 +350,8 @@ KILLED = """
 import sys
 from pathlib import Path
 from tasks.remote.asked import Dump
-from tasks.stage import Resources
-from tasks.store import Store
+from tasks.artifacts.stage import Resources
+from tasks.artifacts.store import Store
 from tests.test_download import QUICK, fetch
 fetch(Store(Path(sys.argv[1])), Dump(dump="zhwiki"))
 """

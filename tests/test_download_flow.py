@@ -17,15 +17,15 @@ import yaml
 
 from flows import recipe as recipes
 from flows.graph import graph
+from flows.origins import fingerprint, origins
 from flows.pins import Pins
 from flows.plan import plan
 from flows.recipe import BadRecipe, Recipe
-from flows.sources import fingerprint, origins
 from tasks import extract
-from tasks.build import Built, build
+from tasks.artifacts.build import Built, build
+from tasks.artifacts.store import Store
 from tasks.remote.asked import KINDS, Dump
 from tasks.remote.transfer import Rules
-from tasks.store import Store
 from tests.faulty import Fault, Server, serving
 
 ROOT = Path(__file__).parent.parent

@@ -18,9 +18,9 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from models import checkpoint, data, engine, stages
+from models import checkpoint, dataset, methods, train
+from tasks.artifacts.stage import Resources
 from tasks.pretrain import Params
-from tasks.stage import Resources
 from tests import corpus
 
 pytestmark = pytest.mark.slow
@@ -63,7 +63,7 @@ def run(
     """The result and the events of a run in this process."""
     events: list[dict[str, Any]] = []
     Path(described["out"]).mkdir(parents=True, exist_ok=True)
-    return engine.run(described, lambda event, **fields: events.append({"event": event, **fields}), stopping), events
+    return train.run(described, lambda event, **fields: events.append({"event": event, **fields}), stopping), events
 
 
 def log(home: Path) -> list[dict[str, Any]]:
@@ -88,7 +88,7 @@ def whole(
 def spawn(home: Path, **popen: Any) -> subprocess.Popen[str]:
     (home / "out").mkdir(exist_ok=True)
     return subprocess.Popen(
-        [sys.executable, "-m", "models.engine", str(home / "job.json")], stdout=subprocess.PIPE, text=True, **popen
+        [sys.executable, "-m", "models.train", str(home / "job.json")], stdout=subprocess.PIPE, text=True, **popen
     )
 
 
@@ -147,8 +147,8 @@ def test_the_model_loads_anywhere_and_has_the_loss_that_was_reported(
     tokenizer = AutoTokenizer.from_pretrained(home / "out" / "model")
     assert (tokenizer.pad_token_id, model.generation_config.eos_token_id, model.generation_config.pad_token_id) == (0, 1, 0)
     assert sum(p.numel() for p in model.parameters()) == result["parameters"]
-    windows = data.Windows(folders["packed"], "valid", 32)
-    batch = data.stack([windows[int(number)] for number in data.checked(np.full(len(windows), 32), 512)])
+    windows = dataset.Windows(folders["packed"], "valid", 32)
+    batch = dataset.stack([windows[int(number)] for number in dataset.checked(np.full(len(windows), 32), 512)])
     with torch.no_grad():
         loss = model(**batch, use_cache=False).loss.item()
     assert loss == pytest.approx(result["eval_loss"], rel=1e-5)
@@ -161,8 +161,8 @@ def test_the_model_loads_anywhere_and_has_the_loss_that_was_reported(
 
 
 def test_every_run_validates_on_the_same_rows_from_all_of_the_split(folders: dict[str, Path], tmp_path: Path) -> None:
-    rows = len(data.Windows(folders["packed"], "valid", 32))
-    found = [stages.pretrain(job(folders, tmp_path, seed=seed), lambda *_, **__: None, lambda: False)[0].run for seed in (1, 2)]
+    rows = len(dataset.Windows(folders["packed"], "valid", 32))
+    found = [methods.pretrain(job(folders, tmp_path, seed=seed), lambda *_, **__: None, lambda: False)[0].run for seed in (1, 2)]
     assert (found[0].eval_order == found[1].eval_order).all() and (found[0].samples != found[1].samples).any()
     assert len(found[0].eval_order) == 16 < rows // 2
     assert {int(row) * 3 // rows for row in found[0].eval_order} == {0, 1, 2}
@@ -189,7 +189,7 @@ def test_documents_are_packed_by_best_fit_and_the_waste_is_told(folders: dict[st
     """And a run that was stopped goes on to the last digit."""
     asked = {"packing": "best_fit", "tokens": None, "epochs": 0.25}
     result, events = run(job(folders, tmp_path, **asked))
-    rows = data.BestFit(folders["packed"], "train", 32, 0)
+    rows = dataset.BestFit(folders["packed"], "train", 32, 0)
     text = next(event["text"] for event in events if event.get("text", "").startswith("best fit: "))
     assert text == (
         f"best fit: {len(rows):,} rows of 32 tokens, {rows.waste:.2%} of their places empty; {rows.cut:.1%} of the documents are cut, "
@@ -312,16 +312,16 @@ def test_a_checkpoint_of_another_run_is_refused(folders: dict[str, Path], tmp_pa
 
 
 def test_two_trainers_never_share_a_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(engine, "LOCK_SECONDS", 0.5)
-    with engine.alone(tmp_path):
+    monkeypatch.setattr(train, "LOCK_SECONDS", 0.5)
+    with train.alone(tmp_path):
         with (
             pytest.raises(ValueError, match=rf"another trainer \(process {os.getpid()}\) still works in"),
-            engine.alone(tmp_path),
+            train.alone(tmp_path),
         ):
             pass
         with (tmp_path / "trainer.lock").open() as held, pytest.raises(BlockingIOError):
             fcntl.flock(held, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    with engine.alone(tmp_path):
+    with train.alone(tmp_path):
         pass
 
 

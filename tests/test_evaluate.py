@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from tasks import evaluate
-from tasks.chance import mcnemar
-from tasks.rows import read
-from tasks.stage import Job
+from tasks.artifacts.stage import Job
+from tasks.data.rows import read
+from tasks.metrics.intervals import mcnemar
 from tests import tiny
 
 PAIR = {

@@ -14,10 +14,10 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, Llama
 
 from models import embeddings, template, vocabulary
 from models.extend import extend
-from models.pattern import splitter
+from models.pretokenizer import splitter
 from tasks import pack, pretrain, tokenizer
+from tasks.artifacts.stage import Job
 from tasks.pack import encoder
-from tasks.stage import Job
 from tests import tiny
 
 ENGLISH = ["the river runs beside the town", "people of the town use the water", "他在北京"] * 4

@@ -19,11 +19,12 @@ from pathlib import Path
 import pyarrow as pa
 import pytest
 
-from tasks import extract, reading
-from tasks.rows import SCHEMAS, files, read, row_id
+from tasks import extract
+from tasks.artifacts.stage import Job, Resources
+from tasks.data.rows import SCHEMAS, files, read, row_id
+from tasks.processes import reading
 from tasks.sources import dump as sources
 from tasks.sources import wiki
-from tasks.stage import Job, Resources
 
 PAGE = "<page><title>{title}</title><ns>{ns}</ns><id>{id}</id><revision><id>1</id><text>{text}</text></revision></page>\n"
 WORDS = "數學是研究數量、結構以及空間等概念的一門學科，著名的[[乾隆]]皇帝看著{{lang-en|book}}。"
@@ -163,7 +164,7 @@ LONG = """
 import re, sys
 from pathlib import Path
 from tasks import extract
-from tasks.stage import Job
+from tasks.artifacts.stage import Job
 
 home, dump = map(Path, sys.argv[1:])
 stats = extract.run(Job(out=home / "out", scratch=home / "scratch"), extract.Params(source="wiki"), files=[dump])
@@ -277,9 +278,9 @@ def test_no_files_is_a_mistake(tmp_path: Path) -> None:
 KILLED = """
 import sys
 from pathlib import Path
-from tasks import extract, reading
+from tasks import extract; from tasks.processes import reading
 from tasks.sources import dump, wiki
-from tasks.stage import Job, Resources
+from tasks.artifacts.stage import Job, Resources
 
 if __name__ == "__main__":
     wiki.BATCH, dump.STRETCH, reading.SMALL = 9_000, 4_000, 0

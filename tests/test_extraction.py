@@ -12,10 +12,10 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from flows import recipe as recipes
 from flows.graph import graph
-from models import fresh as new_weights
+from models import random_weights as new_weights
 from tasks import extraction, triples
-from tasks.rows import read
-from tasks.stage import Job
+from tasks.artifacts.stage import Job
+from tasks.data.rows import read
 from tasks.text import relations
 from tests import tiny
 

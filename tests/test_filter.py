@@ -19,10 +19,10 @@ from hypothesis import strategies as st
 from pydantic import ValidationError
 
 from tasks import filter as filters
-from tasks import shards
-from tasks.rows import Drop, Writer, files, read, row_id
-from tasks.rules import Rules
-from tasks.stage import Job, Resources
+from tasks.artifacts.stage import Job, Resources
+from tasks.data.rows import Drop, Writer, files, read, row_id
+from tasks.filters.thresholds import Rules
+from tasks.processes import shards
 
 Row = tuple[str, dict[str, Any]]
 

@@ -15,10 +15,10 @@ from flows.finetune import finetune
 from flows.graph import Node, graph
 from flows.plan import plan
 from flows.recipe import Recipe
+from tasks.artifacts.store import Store
 from tasks.remote.asked import Model
 from tasks.remote.transfer import Remote, Rules, Unavailable
 from tasks.remote.upstream import listing, pin
-from tasks.store import Store
 from tests import outside, tiny
 from tests.faulty import Server, serving
 

@@ -11,7 +11,7 @@ import pytest
 
 from benchmarks import fuzz
 from benchmarks.inputs import Case, case
-from tasks.rows import Drop
+from tasks.data.rows import Drop
 from tasks.sources import FORMATS, belle
 
 SEED = 20

@@ -11,10 +11,10 @@ import numpy as np
 import pytest
 
 from tasks import gate
+from tasks.artifacts.stage import Job
 from tasks.evaluate import mcnemar
 from tasks.gate import Measure, Params
-from tasks.paired import compare
-from tasks.stage import Job
+from tasks.metrics.bootstrap import compare
 
 HOW = {"tolerance": 0.0, "level": 0.95, "resamples": 4000, "seed": 0}
 

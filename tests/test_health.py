@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.health import Bounds, check
+from tasks.metrics.health import Bounds, check
 
 GOOD = {"text": "青州最有名的是天青瓷器。", "end": "stop"}
 ENDLESS = {"text": "青州最有名的是天青瓷器，青州", "end": "length"}

@@ -16,15 +16,15 @@ from pathlib import Path
 
 import pytest
 
-from tasks import lease
-from tasks.store import Store
+from tasks.artifacts import lease
+from tasks.artifacts.store import Store
 from tests.toys import make_count
 
 ROOT = Path(__file__).parent.parent
 HOST = """
 import fcntl, json, sys, time
 fcntl.flock = lambda descriptor, how: None
-from tasks import lease
+from tasks.artifacts import lease
 lease.HEARTBEAT, lease.TAKEOVER, lease.BEATS = 0.2, 4.0, 20
 clock = time.time
 time.time = lambda: clock() + {skew}
@@ -49,7 +49,7 @@ def start(tmp_path: Path) -> Iterator[Callable[..., subprocess.Popen[str]]]:
     started = []
 
     def on(name: str, *, pause: float = 0.15, skew: float = 0.0) -> subprocess.Popen[str]:
-        code = "from tasks.build import StageFailed\n" + HOST.format(
+        code = "from tasks.artifacts.build import StageFailed\n" + HOST.format(
             root=str(tmp_path / "store"), upto=20, pause=pause, skew=skew
         )
         command = ["unshare", "--uts", "sh", "-c", 'hostname "$1"; exec "$2" -c "$3"', "sh", name, sys.executable, code]
@@ -114,7 +114,7 @@ def test_a_host_that_falls_silent_is_taken_over_and_does_not_publish_when_it_wak
 
 @can_rename
 def test_what_another_host_builds_is_not_garbage(start: Callable[..., subprocess.Popen[str]], tmp_path: Path) -> None:
-    from tasks.collect import collect
+    from tasks.artifacts.garbage import collect
 
     store = Store(tmp_path / "store")
     first = start("alpha")

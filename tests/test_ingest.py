@@ -9,10 +9,11 @@ from typing import Any
 
 import pytest
 
-from tasks import ingest, reading
-from tasks.rows import SCHEMAS, content, files, read, row_id
+from tasks import ingest
+from tasks.artifacts.stage import Job, Resources
+from tasks.data.rows import SCHEMAS, content, files, read, row_id
+from tasks.processes import reading
 from tasks.sources import FORMATS, reader
-from tasks.stage import Job, Resources
 
 
 def run(

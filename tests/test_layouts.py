@@ -13,7 +13,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.rows import Drop
+from tasks.data.rows import Drop
 from tasks.sources import packed, reader
 
 

@@ -10,8 +10,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks import leaks
-from tasks.leaks import Leak, Leaks, fold
+from tasks.filters import decontamination
+from tasks.filters.decontamination import Leak, Leaks, fold
 
 QUESTION = "在我国古代，科举考试中由皇帝亲自主持的最高一级考试称为什么？"
 CHOICES = ["乡试", "会试", "殿试", "院试"]
@@ -128,8 +128,8 @@ def test_the_batch_makes_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     together = engine.find(rows)
     assert sum(found is not None for found in together) == sum(QUESTION in row[0] for row in rows) > 10
     assert together == [engine.find([row])[0] for row in rows]
-    monkeypatch.setattr(leaks, "CHUNK", 1000)
-    monkeypatch.setattr(leaks, "OVERLAP", 200)
+    monkeypatch.setattr(decontamination, "CHUNK", 1000)
+    monkeypatch.setattr(decontamination, "OVERLAP", 200)
     assert engine.find(rows) == together
     for row, found in zip(rows, together, strict=True):
         assert found is None or row[0][found.start :].startswith(QUESTION[:5])

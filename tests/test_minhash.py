@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks import minhash
+from tasks.duplicates import minhash
 from tasks.text.normalise import dedup_key
 from tests.test_dedup import changed, sentence, similarity
 

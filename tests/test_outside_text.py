@@ -11,7 +11,7 @@ import torch
 from tokenizers import Tokenizer, processors
 from transformers import AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from models import data, generate, outside, pieces, score, starting, template
+from models import continuation, dataset, generate, importer, initialisation, score, template
 from models.sampling import Sampling
 from tasks import sft
 from tests import corpus, test_extend, tiny
@@ -33,11 +33,11 @@ def llama() -> PreTrainedTokenizerBase:
 
 
 def test_a_text_is_opened_as_its_tokenizer_opens_it_and_pieces_join(llama: PreTrainedTokenizerBase) -> None:
-    assert pieces.opening(llama) == [llama.bos_token_id]
+    assert continuation.opening(llama) == [llama.bos_token_id]
     whole = llama("the town\n我们 the", add_special_tokens=False)["input_ids"]
     first = llama("the town\n", add_special_tokens=False)["input_ids"]
-    assert first + pieces.following(llama, ["我们 the"])[0] == whole
-    assert llama("我们 the", add_special_tokens=False)["input_ids"] != pieces.following(llama, ["我们 the"])[0]
+    assert first + continuation.following(llama, ["我们 the"])[0] == whole
+    assert llama("我们 the", add_special_tokens=False)["input_ids"] != continuation.following(llama, ["我们 the"])[0]
 
 
 @pytest.mark.parametrize("name", ["alpaca", "vicuna", "roles", "plain"])
@@ -53,7 +53,7 @@ def test_what_is_trained_on_is_what_the_saved_template_gives(
         shown = tokenizer.apply_chat_template(turns, return_dict=True, return_assistant_tokens_mask=True)
         assert ids == shown["input_ids"] and trained == [bool(one) for one in shown["assistant_masks"]]
         assert ids.count(tokenizer.eos_token_id) == sum(turn["role"] == "assistant" for turn in turns)
-        assert ids.count(tokenizer.bos_token_id) == len(pieces.opening(tokenizer))
+        assert ids.count(tokenizer.bos_token_id) == len(continuation.opening(tokenizer))
         asked = template.prompt(tokenizer, turns[:-1])
         assert ids[: len(asked)] == asked and trained[len(asked)]
 
@@ -83,7 +83,7 @@ def test_a_model_that_knows_turns_keeps_its_template(llama: PreTrainedTokenizerB
     files = others.base(tmp_path / "files")
     about = json.loads((files / "tokenizer_config.json").read_text("utf-8"))
     (files / "tokenizer_config.json").write_text(json.dumps(about | {"chat_template": OWN}), "utf-8")
-    outside.work({"files": str(files), "out": str(tmp_path / "out"), "tokenizer": None, "chat": chat})
+    importer.work({"files": str(files), "out": str(tmp_path / "out"), "tokenizer": None, "chat": chat})
     loaded = AutoTokenizer.from_pretrained(tmp_path / "out")
     asked = loaded.decode(template.prompt(loaded, TURNS[:1]))
     assert ("[INST]" in asked) is chat and ("User:" in asked) is not chat
@@ -109,7 +109,7 @@ def test_padding_is_the_same_token_everywhere_and_never_an_end(special: dict[str
     found = {}
     for number in range(2):
         tokenizer = PreTrainedTokenizerFast(tokenizer_object=test_extend.byte_level(), eos_token="</s>", **special)
-        starting.padded(tokenizer)
+        initialisation.padded(tokenizer)
         found[number] = tokenizer.pad_token_id
         assert tokenizer.pad_token_id not in template.stops(tokenizer)
     assert found[0] == found[1] == min(set(range(len(tokenizer))) - set(template.stops(tokenizer)))
@@ -117,7 +117,7 @@ def test_padding_is_the_same_token_everywhere_and_never_an_end(special: dict[str
 
 @pytest.mark.parametrize("name", ["vicuna", "own"])
 def test_pairs_of_a_marking_tokenizer_are_the_conversation(llama: PreTrainedTokenizerBase, tmp_path: Path, name: str) -> None:
-    from tasks.rows import Writer
+    from tasks.data.rows import Writer
 
     if name == "own":
         llama.chat_template = OWN
@@ -127,7 +127,7 @@ def test_pairs_of_a_marking_tokenizer_are_the_conversation(llama: PreTrainedToke
     row = {"id": "0" * 32, "source": "s", "messages": TURNS[:1], "chosen": "the town", "rejected": "the river", "meta": "{}"}
     with Writer(tmp_path / "train.parquet", "preferences") as writer:
         writer.add(row)
-    [pair], _ = data.preferences(tmp_path / "train.parquet", llama, 512)
+    [pair], _ = dataset.preferences(tmp_path / "train.parquet", llama, 512)
     [(whole, _)] = template.encode(llama, [[*TURNS[:1], {"role": "assistant", "content": "the town"}]])
     assert whole[: len(pair["prompt_ids"]) + len(pair["chosen_ids"])] == pair["prompt_ids"] + pair["chosen_ids"]
 
@@ -149,7 +149,7 @@ def test_what_is_tuned_keeps_its_own_special_tokens(tmp_path: Path) -> None:
     made = Tokenizer.from_file(str(files / "tokenizer.json"))
     made.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
     made.save(str(files / "tokenizer.json"))
-    outside.work({"files": str(files), "out": str(tmp_path / "base" / "model"), "tokenizer": None, "chat": False})
+    importer.work({"files": str(files), "out": str(tmp_path / "base" / "model"), "tokenizer": None, "chat": False})
     folders = corpus.build(tmp_path / "corpus")
     params = sft.Params(**BASE | {"epochs": 0.05, "max_length": 512}, template="vicuna")
     tuned("sft", folders | {"model": tmp_path / "base" / "model"}, tmp_path / "sft", params)

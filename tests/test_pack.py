@@ -12,8 +12,9 @@ from tokenizers import Tokenizer
 from tokenizers import models as tokenizer_models
 
 from models.template import END_ID, SPECIAL_TOKENS
-from tasks import mix, pack, rows
-from tasks.stage import Job, Resources
+from tasks import pack
+from tasks.artifacts.stage import Job, Resources
+from tasks.data import mixture, rows
 from tests import tiny
 
 
@@ -233,7 +234,7 @@ def test_row_groups_and_buckets_change_no_byte_of_a_mix_and_the_seed_does(made, 
 
     first = bytes_of("first")
     assert bytes_of("again") == first != bytes_of("other", seed=1)
-    monkeypatch.setattr(mix, "BUCKET", 100)
+    monkeypatch.setattr(mixture, "BUCKET", 100)
     left = tmp_path / "buckets" / "scratch" / "buckets"
     left.mkdir(parents=True)
     (left / "000000.bin").write_bytes(b"of a run that was killed")
@@ -270,10 +271,10 @@ def test_a_plan_keeps_to_the_weights_and_to_the_most_repeats(sources, most):
     weights = {str(number): weight for number, (weight, _) in enumerate(sources)}
     tokens = {}
     for number, (_, sizes) in enumerate(sources):
-        tokens[str(number)] = np.zeros(1 << mix.BINS, np.int64)
+        tokens[str(number)] = np.zeros(1 << mixture.BINS, np.int64)
         for place, size in enumerate(sizes):
-            tokens[str(number)][place * 997 % (1 << mix.BINS)] += size
-    portions = mix.plan(weights, tokens, most)
+            tokens[str(number)][place * 997 % (1 << mixture.BINS)] += size
+    portions = mixture.plan(weights, tokens, most)
     whole = sum(portion.taken for portion in portions.values())
     slack = 900 * len(sources)
     for name, portion in portions.items():

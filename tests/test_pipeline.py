@@ -22,7 +22,7 @@ import pytest
 
 from flows import recipe as recipes
 from flows.graph import graph
-from tasks.store import Store
+from tasks.artifacts.store import Store
 
 ROOT = Path(__file__).parent.parent
 AFTER_SFT = ["sft", "rejected", "reference", "dpo", "evaluate", "report"]

@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from flows.graph import Node, graph
+from flows.inputs import folder
 from flows.plan import duration, flatten, plan
 from flows.recipe import load
-from flows.roles import folder
-from tasks.store import Store
+from tasks.artifacts.store import Store
 from tests.toys import CountParams, DoubleParams, count, double, make_count, make_double
 
 

@@ -14,9 +14,9 @@ import torch
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from benchmarks import dpo as bench
-from models import data, generate, preference, presets, score
+from models import dataset, generate, preference, presets, score
 from tasks import dpo, reward, sft
-from tasks.training import Lora
+from tasks.processes.training import Lora
 from tests import corpus
 from tests.test_training_stages import BASE, column, log, tuned
 
@@ -64,7 +64,7 @@ def test_the_reference_of_a_text_to_text_model_is_its_own_log_probability(folder
         AutoModelForSeq2SeqLM.from_pretrained(folders["model"]).eval(),
         AutoTokenizer.from_pretrained(folders["model"]),
     )
-    rows, _ = data.preferences(folders["pairs"] / "preferences" / "train.parquet", tokenizer, 512)
+    rows, _ = dataset.preferences(folders["pairs"] / "preferences" / "train.parquet", tokenizer, 512)
     reference = np.load(preferred / "reference" / "train.npy")
     for number in (0, 50, 119):
         for column_number, side in enumerate(("chosen_ids", "rejected_ids")):
@@ -103,7 +103,7 @@ def test_a_reward_model_learns_which_answer_is_better(folders: dict[str, Path], 
     assert result["eval_accuracy"] > 0.9 and column(tmp_path / "judge", "loss")[-1] < 0.4
     judge = AutoModelForSequenceClassification.from_pretrained(tmp_path / "judge" / "out" / "model").eval()
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "judge" / "out" / "model")
-    rows, _ = data.preferences(folders["pairs"] / "preferences" / "valid.parquet", tokenizer, 128)
+    rows, _ = dataset.preferences(folders["pairs"] / "preferences" / "valid.parquet", tokenizer, 128)
     right = 0
     for row in (rows[number] for number in range(len(rows))):
         with torch.no_grad():
@@ -238,7 +238,7 @@ def test_kl_is_that_of_whole_distributions_at_each_token_of_an_answer(folders: d
     """Of the finished model to the one it began with, pair by pair and without padding."""
     home = preferred / "out" / "model"
     now, then = (AutoModelForSeq2SeqLM.from_pretrained(folder).eval() for folder in (home, folders["model"]))
-    rows, _ = data.preferences(folders["pairs"] / "preferences" / "valid.parquet", AutoTokenizer.from_pretrained(home), 512)
+    rows, _ = dataset.preferences(folders["pairs"] / "preferences" / "valid.parquet", AutoTokenizer.from_pretrained(home), 512)
     each = []
     for row in (rows[number] for number in range(len(rows))):
         for side in ("chosen_ids", "rejected_ids"):

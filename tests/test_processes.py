@@ -16,11 +16,11 @@ import torch
 from safetensors.torch import load_file
 
 from models import checkpoint, optim, sharding
-from tasks import child, launch
+from tasks.artifacts.stage import Job, Resources
 from tasks.pretrain import Params
+from tasks.processes import launcher, runner
+from tasks.processes.training import Lora
 from tasks.sft import Params as SFTParams
-from tasks.stage import Job, Resources
-from tasks.training import Lora
 from tests import corpus
 from tests.test_engine import job, kill_after, log, run
 
@@ -32,7 +32,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def spawn(home: Path, resources: Resources) -> subprocess.Popen[str]:
     (home / "out").mkdir(exist_ok=True)
-    command = [sys.executable, *launch.command(resources), "models.engine", str(home / "job.json")]
+    command = [sys.executable, *launcher.command(resources), "models.train", str(home / "job.json")]
     quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
     return subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, **quiet)
 
@@ -124,12 +124,12 @@ def test_a_matrix_in_shards_takes_the_step_that_it_takes_whole(tmp_path: Path) -
 
 
 def test_machines_are_told_where_to_meet(monkeypatch: pytest.MonkeyPatch) -> None:
-    said = " ".join(launch.command(Resources(processes=8, machines=2, meet="node0:29400", parallel="fsdp"), 1))
+    said = " ".join(launcher.command(Resources(processes=8, machines=2, meet="node0:29400", parallel="fsdp"), 1))
     assert "fsdp.yaml --num_processes 8 --num_machines 2 --machine_rank 1 --main_process_ip node0 " in said
     assert said.endswith("--main_process_port 29400 --module")
     monkeypatch.delenv("MASTER_PORT", raising=False)
     monkeypatch.setenv("MASTER_ADDR", "10.0.0.1")
-    said = " ".join(launch.command(Resources(processes=8, machines=2)))
+    said = " ".join(launcher.command(Resources(processes=8, machines=2)))
     assert "--machine_rank 0 --main_process_ip 10.0.0.1 --main_process_port 29500" in said
     monkeypatch.delenv("MASTER_ADDR")
     with pytest.raises(ValueError, match="machines needs meet"):
@@ -147,9 +147,9 @@ UNFIT = [
 @pytest.mark.parametrize(("stage", "params", "match"), UNFIT)
 def test_what_does_not_go_in_shards_is_trained_whole_and_says_so(stage: str, params: Any, match: str) -> None:
     described, said = {"stage": stage, "params": params.model_dump(mode="json")}, list[str]()
-    settled = launch.settled(Resources(processes=2, parallel="fsdp"), described, said.append)
+    settled = launcher.settled(Resources(processes=2, parallel="fsdp"), described, said.append)
     assert (settled.parallel, settled.processes, len(said)) == ("ddp", 2, 1) and match in said[0]
-    assert launch.settled(settled, described, said.append) is settled and len(said) == 1
+    assert launcher.settled(settled, described, said.append) is settled and len(said) == 1
     with pytest.raises(ValueError, match=f"{match}.*resources.parallel: ddp"):
         sharding.check(described)
 
@@ -160,7 +160,7 @@ def test_what_goes_in_shards_stays_in_shards(tmp_path: Path) -> None:
     for kind, parallel in (({"model_type": "llama"}, "fsdp"), ({"model_type": "t5", "is_encoder_decoder": True}, "ddp")):
         (tmp_path / "config.json").write_text(json.dumps(kind))
         described = {"stage": "sft", "params": SFTParams().model_dump(mode="json"), "inputs": {"model": str(tmp_path)}}
-        assert launch.settled(asked, described, said.append).parallel == parallel
+        assert launcher.settled(asked, described, said.append).parallel == parallel
     assert len(said) == 1
 
 
@@ -176,7 +176,7 @@ def test_a_stage_that_is_not_cut_is_launched_in_whole_models(tmp_path: Path, mon
     for stage in ("sft", "dpo"):
         (tmp_path / "job.json").write_text(json.dumps({"stage": stage, "params": SFTParams().model_dump(mode="json")}))
         resources = Resources(processes=2, parallel="fsdp", device="cpu")
-        played = child.run("played", tmp_path / "job.json", job=Job(tmp_path, tmp_path, resources), processes=2)
+        played = runner.run("played", tmp_path / "job.json", job=Job(tmp_path, tmp_path, resources), processes=2)
         found[stage] = played["sharded"]
     assert found == {"sft": "true", "dpo": "false"}
 
@@ -185,6 +185,6 @@ def test_a_stage_that_is_not_cut_is_launched_in_whole_models(tmp_path: Path, mon
 def test_the_configurations_are_what_accelerate_reads(name: str) -> None:
     from accelerate.commands.config.config_args import load_config_from_file
 
-    found = load_config_from_file(str(launch.CONFIGS / f"{name}.yaml"))
+    found = load_config_from_file(str(launcher.CONFIGS / f"{name}.yaml"))
     assert found.distributed_type == {"ddp": "MULTI_GPU", "fsdp": "FSDP"}[name] and found.mixed_precision == "no"
     assert name == "ddp" or found.fsdp_config["fsdp_version"] == 2

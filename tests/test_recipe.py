@@ -11,7 +11,7 @@ from annotated_types import BaseMetadata
 from pydantic import BaseModel
 from pydantic.fields import FieldInfo
 
-from flows import fits
+from flows import feasibility
 from flows import recipe as recipes
 from flows.graph import graph
 from flows.recipe import BadRecipe, Format, Recipe
@@ -238,7 +238,7 @@ def test_what_the_model_can_do_is_not_refused(changes: list[str]) -> None:
 
 
 def test_bits_without_their_package_are_told_before_anything_runs(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fits, "find_spec", lambda name: None)
+    monkeypatch.setattr(feasibility, "find_spec", lambda name: None)
     with pytest.raises(BadRecipe, match=r"sft\.lora\.bits: 4 needs the package bitsandbytes.*pip install 'hanlin\[quant\]'"):
         recipes.load("vicuna-lora-tiny")
     recipes.load("vicuna-lora-tiny", ["sft.lora.bits=32"])

@@ -9,9 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import rejected
-from tasks.pairs import likeness, repetition
-from tasks.rows import files, read
-from tasks.stage import Job
+from tasks.artifacts.stage import Job
+from tasks.data.rows import files, read
+from tasks.metrics.answers import likeness, repetition
 from tests import tiny
 
 READY = {

@@ -12,10 +12,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lxml import html
 
-from tasks import data_page, tables
-from tasks.chance import wilson
-from tasks.page import percent, size
-from tasks.rows import Writer
+from tasks.data.rows import Writer
+from tasks.metrics.intervals import wilson
+from tasks.pages import data_section, ui_tables
+from tasks.pages.render import percent, size
 from tests.invented import EVIL, MODELS, Run, scores, written
 
 Rendered = tuple[Run, str, dict[str, Any]]  # a run, its page, its figures
@@ -387,7 +387,7 @@ def test_what_differs_from_the_kept_row_is_marked(rendered: Rendered) -> None:
 
 @given(st.text("甲乙丙丁", max_size=20), st.text("甲乙丙丁", max_size=20))
 def test_the_pieces_of_a_text_are_the_text(kept: str, dropped: str) -> None:
-    pieces = data_page.differing(kept, dropped)
+    pieces = data_section.differing(kept, dropped)
     assert "".join(piece for piece, _ in pieces) == dropped
     assert all(same for _, same in pieces) == (kept == dropped)
 
@@ -430,7 +430,7 @@ def test_a_kept_contract_says_what_it_was_compared_with(made: Run, tmp_path: Pat
 
 
 def test_tables_are_there_as_soon_as_their_stage_is_done(made: Run) -> None:
-    shown = {node: tables.tables(node, made.nodes, made.artifacts) for node in made.nodes}
+    shown = {node: ui_tables.tables(node, made.nodes, made.artifacts) for node in made.nodes}
     assert {node: list(found) for node, found in shown.items() if found} == {
         "dedup": ["data-duplicates"],
         "filter": ["data-contamination"],
@@ -469,12 +469,12 @@ def test_tables_are_there_as_soon_as_their_stage_is_done(made: Run) -> None:
 def test_a_table_without_rows_is_none(made: Run) -> None:
     del made.nodes["filter"]["stats"]["contamination"]
     made.nodes["pack"]["stats"] = {"splits": {}}
-    assert tables.tables("filter", made.nodes, made.artifacts) == tables.tables("pack", made.nodes, made.artifacts) == {}
+    assert ui_tables.tables("filter", made.nodes, made.artifacts) == ui_tables.tables("pack", made.nodes, made.artifacts) == {}
 
 
 def test_the_table_of_the_rows_says_what_does_not_add_up(made: Run) -> None:
     made.counts("filter")["wiki"].update(kept=320)
-    about, rows = tables.tables("split", made.nodes, made.artifacts)["data-funnel"]
+    about, rows = ui_tables.tables("split", made.nodes, made.artifacts)["data-funnel"]
     assert "It does not add up" in about and "8 unaccounted for" in about
     assert [row["adds up"] for row in rows] == ["no", "yes", "yes", "yes"]
 

@@ -18,20 +18,20 @@ from prefect.exceptions import Pause
 from prefect.flow_engine import run_flow
 from prefect.flow_runs import resume_flow_run
 
+from flows import inputs as roles
 from flows import recipe as recipes
 from flows import retrain as retraining
-from flows import roles
 from flows.graph import Node, graph
 from flows.production import Production, production
 from flows.recipe import Recipe
 from flows.retrain import retrain
 from tasks import gate
-from tasks.build import build, files_input
-from tasks.collect import collect
+from tasks.artifacts.build import build, files_input
+from tasks.artifacts.garbage import collect
+from tasks.artifacts.stage import Identity, Job, Resources, Stats, stage
+from tasks.artifacts.store import Store
+from tasks.artifacts.tags import history, roll_back
 from tasks.pretrain import Params as PretrainParams
-from tasks.stage import Identity, Job, Resources, Stats, stage
-from tasks.store import Store
-from tasks.tags import history, roll_back
 from tests.toys import make_count
 
 
@@ -275,7 +275,7 @@ def test_the_graph_goes_on_from_production() -> None:
 
 
 def _record(key: str) -> Any:
-    from tasks.store import Record
+    from tasks.artifacts.store import Record
 
     return Record(
         key=key, digest=key, stage="s", title="", identity={}, lineage={}, files=[], stats={}, made={}, reproducibility="bitwise"
@@ -295,7 +295,7 @@ def family(tmp_path: Path) -> Callable[..., Store]:
     """A store whose `prod` was pretrained as asked, perhaps in several goes, and then tuned."""
 
     def make(*goes: dict[str, Any]) -> Store:
-        from tasks.build import Input
+        from tasks.artifacts.build import Input
 
         store = Store(tmp_path / "store")
         tokens = make_count(store).record

@@ -16,8 +16,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks import sample
+from tasks.artifacts.stage import Job
 from tasks.sample import Params, size_bytes
-from tasks.stage import Job
 from tasks.world import chat
 from tasks.world.facts import KINDS
 from tasks.world.prose import ROUNDS, Prose, World

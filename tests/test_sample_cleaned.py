@@ -9,7 +9,7 @@ import pytest
 
 from tasks import dedup, extract, ingest, sample
 from tasks import filter as filters
-from tasks.stage import Job
+from tasks.artifacts.stage import Job
 from tests.sample_files import SIZE, written
 
 # source in the stages → (format, files, names in plants.json)

@@ -114,7 +114,7 @@ def test_a_text_longer_than_the_context_is_scored_to_its_end(scorer):
 
 
 def test_a_model_that_knows_picks_the_right_choices(home, scorer, tmp_path):
-    from tasks.rows import read
+    from tasks.data.rows import read
 
     questions = list(read([tiny.questions(tmp_path) / "questions" / "00000.parquet"]))
     right = [question["answer"] for question in questions]

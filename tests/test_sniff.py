@@ -11,7 +11,7 @@ import pyarrow as pa
 import pyarrow.parquet as pq
 import pytest
 
-from tasks.rows import BrokenFile, Drop
+from tasks.data.rows import BrokenFile, Drop
 from tasks.sources import FORMATS, reader
 from tasks.sources.sniff import BY_ROW, sniff
 

@@ -16,7 +16,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from benchmarks import real_counts
-from tasks.rows import SCHEMAS, BrokenFile, Drop
+from tasks.data.rows import SCHEMAS, BrokenFile, Drop
 from tasks.sources import FORMATS, reader
 
 

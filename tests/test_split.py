@@ -12,8 +12,8 @@ from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tasks import split
-from tasks.rows import Writer, files, read, row_id
-from tasks.stage import Job, Resources
+from tasks.artifacts.stage import Job, Resources
+from tasks.data.rows import Writer, files, read, row_id
 from tasks.text import normalise, prompts
 
 DECODER = {"wiki": ["pretrain"], "zhihu": ["pretrain", "sft"], "belle": ["sft", "prompts"], "ranked": ["pairs"]}

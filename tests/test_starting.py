@@ -13,10 +13,10 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from models import adapters, checkpoint, optim, starting, state
+from models import adapters, checkpoint, initialisation, optim, training_state
 from tasks import pack, sft, tokenizer
-from tasks.stage import Job
-from tasks.training import Lora
+from tasks.artifacts.stage import Job
+from tasks.processes.training import Lora
 from tests import corpus
 from tests.test_engine import job, log, losses, run
 from tests.test_training_stages import BASE, column, tuned
@@ -148,7 +148,7 @@ def test_embeddings_follow_a_tokenizer_that_has_grown(folders: dict[str, Path], 
     vocabularies = [AutoTokenizer.from_pretrained(home).get_vocab() for home in (plateau / "model", tmp_path / "out" / "model")]
     new = vocabularies[1].keys() - vocabularies[0].keys()
     assert len(new) == len(vocabularies[1]) - len(vocabularies[0]) > 5
-    before, after = (load_file(home / "stable" / state.WEIGHTS) for home in (plateau, tmp_path / "out"))
+    before, after = (load_file(home / "stable" / training_state.WEIGHTS) for home in (plateau, tmp_path / "out"))
     for name in ("model.embed_tokens.weight", "lm_head.weight"):
         for token, number in vocabularies[0].items():
             torch.testing.assert_close(after[name][vocabularies[1][token]], before[name][number], rtol=0, atol=1e-9)
@@ -283,8 +283,8 @@ def test_an_adapter_of_pefts_is_gone_on_from(folders: dict[str, Path], plateau: 
         "resources": {"device": "cpu"},
         "inputs": {"model": str(plateau / "model"), "start": str(folder)},
     }
-    starting.tuned(job, lambda event, **fields: emitted.append(fields.get("text", "")))
-    assert f"going on from the adapters of {folder}" in emitted and len(starting.identity(job)["start"]) == 2
+    initialisation.tuned(job, lambda event, **fields: emitted.append(fields.get("text", "")))
+    assert f"going on from the adapters of {folder}" in emitted and len(initialisation.identity(job)["start"]) == 2
 
 
 # the best and the last
@@ -306,9 +306,9 @@ def test_the_best_weights_survive_rotation_and_are_published(folders: dict[str, 
     described = job(folders, tmp_path / "best", weights="best", **settings)
     asked = iter(range(1, 100))
     assert run(described, lambda: next(asked) == best + 1)[0] is None
-    assert (checkpoint.place(tmp_path / "best" / "scratch" / "checkpoints", best) / state.WEIGHTS).exists()
+    assert (checkpoint.place(tmp_path / "best" / "scratch" / "checkpoints", best) / training_state.WEIGHTS).exists()
     found, _ = run(described)
     assert found is not None and (found["weights"], found["weights_step"], found["eval_loss"]) == ("best", best, checked[best])
-    weights = load_file(tmp_path / "best" / "scratch" / "checkpoints" / f"step-{best:08d}" / state.WEIGHTS)
+    weights = load_file(tmp_path / "best" / "scratch" / "checkpoints" / f"step-{best:08d}" / training_state.WEIGHTS)
     published = load_file(tmp_path / "best" / "out" / "model" / "model.safetensors")
     assert all(torch.equal(published[name], p) for name, p in weights.items())

@@ -14,12 +14,13 @@ from pathlib import Path
 
 import pytest
 
-from tasks import lease
-from tasks.build import StageFailed
-from tasks.collect import collect
-from tasks.stage import Identity, Resources, canonical, source_digest, stage
-from tasks.store import Moved, Store, recipe_key
-from tasks.tags import history, roll_back
+from tasks.artifacts import lease
+from tasks.artifacts.build import StageFailed
+from tasks.artifacts.digests import source_digest
+from tasks.artifacts.garbage import collect
+from tasks.artifacts.stage import Identity, Resources, canonical, stage
+from tasks.artifacts.store import Moved, Store, recipe_key
+from tasks.artifacts.tags import history, roll_back
 from tests.toys import CountParams, count, double, make_count, make_double
 
 
@@ -165,7 +166,7 @@ def test_a_lost_lease_publishes_nothing(store):
 
 @pytest.mark.parametrize(("drift", "reused"), [("warn", True), ("rebuild", False)])
 def test_code_drift_is_a_policy(store, caplog, drift, reused):
-    from tasks.build import build
+    from tasks.artifacts.build import build
 
     built = make_count(store)
     store.put(built.record.model_copy(update={"made": {**built.record.made, "source": "other"}}))
@@ -183,7 +184,7 @@ def test_comments_and_docstrings_are_not_code(tmp_path, monkeypatch):
     same = []
     for text in ["x = 1\n", '"""Doc."""\n# why\nx = 1\n', "x = 2\n"]:
         path.write_text(text)
-        same.append(source_digest("drifting"))
+        same.append(source_digest(["drifting"]))
     assert same[0] == same[1] != same[2]
 
 
@@ -262,7 +263,7 @@ def test_what_is_taken_into_use_while_garbage_goes_stays(store, monkeypatch):
         looks.append(store)
         return {idle.key} if len(looks) > 1 else set()
 
-    monkeypatch.setattr("tasks.collect.in_use", taken)
+    monkeypatch.setattr("tasks.artifacts.garbage.in_use", taken)
     assert collect(store, keep_runs=0, scratch_days=14, dry_run=False) == []
     assert len(looks) == 2 and store.find(idle.key) == idle
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from flows import terminal
-from tasks.store import Store
+from tasks.artifacts.store import Store
 
 
 @pytest.fixture

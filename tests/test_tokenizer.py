@@ -16,10 +16,10 @@ from tokenizers import Tokenizer, normalizers
 from transformers import AutoTokenizer
 
 from models import template, vocabulary
-from models.pattern import PATTERN, splitter
+from models.pretokenizer import PATTERN, splitter
 from tasks import counts, tokenizer
+from tasks.artifacts.stage import Job, Resources
 from tasks.pack import encoder
-from tasks.stage import Job, Resources
 from tests import tiny
 
 METHODS: dict[str, dict[str, Any]] = {

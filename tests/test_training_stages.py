@@ -13,10 +13,10 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
-from models import data, engine, presets, template
+from models import dataset, presets, template, train
 from tasks import dpo, pretrain, reference, sft
-from tasks.stage import Job, Progress, Resources
-from tasks.training import Tuning
+from tasks.artifacts.stage import Job, Progress, Resources
+from tasks.processes.training import Tuning
 from tests import corpus
 
 pytestmark = pytest.mark.slow
@@ -71,9 +71,9 @@ def tuned(
         inputs["reference"] = str(folders["reference"])
     elif stage == "dpo":
         (home / "reference").mkdir(exist_ok=True)
-        engine.run(described | {"stage": "reference", "out": str(home / "reference")}, lambda event, **fields: None)
+        train.run(described | {"stage": "reference", "out": str(home / "reference")}, lambda event, **fields: None)
         inputs["reference"] = str(home / "reference")
-    return engine.run(described, lambda event, **fields: None, stopping)
+    return train.run(described, lambda event, **fields: None, stopping)
 
 
 def log(home: Path) -> list[dict[str, Any]]:
@@ -134,9 +134,9 @@ def whole_sft(folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
 
 def test_the_first_sft_loss_is_the_mean_over_answer_tokens(folders: dict[str, Path], whole_sft: Path) -> None:
     model, tokenizer = AutoModelForCausalLM.from_pretrained(folders["model"]), AutoTokenizer.from_pretrained(folders["model"])
-    rows, _ = data.conversations(folders["rows"] / "sft" / "train.parquet", tokenizer, 64)
+    rows, _ = dataset.conversations(folders["rows"] / "sft" / "train.parquet", tokenizer, 64)
     samples = 8 * len(column(whole_sft, "loss"))
-    first = data.order(120, samples, seed=1, batch=8, lengths=data.lengths(rows))[:8]
+    first = dataset.order(120, samples, seed=1, batch=8, lengths=dataset.lengths(rows))[:8]
     total = count = 0.0
     for row in first:
         conversation = corpus.conversation(int(row))["messages"]
@@ -169,10 +169,12 @@ def test_the_loss_counts_answers_and_their_ends_by_every_template_and_model(
 
     model = kind.from_pretrained(tmp_path / "base").eval()
     tokenizer = AutoTokenizer.from_pretrained(tmp_path / "sft" / "out" / "model")
-    rows, _ = (data.exchanges if config.is_encoder_decoder else data.conversations)(
+    rows, _ = (dataset.exchanges if config.is_encoder_decoder else dataset.conversations)(
         folders["rows"] / "sft" / "train.parquet", tokenizer, 256
     )
-    first = data.order(len(rows), 8 * len(column(tmp_path / "sft", "loss")), seed=1, batch=8, lengths=data.lengths(rows))[:8]
+    first = dataset.order(len(rows), 8 * len(column(tmp_path / "sft", "loss")), seed=1, batch=8, lengths=dataset.lengths(rows))[
+        :8
+    ]
     total = count = 0.0
     said = set()
     for row in first:
@@ -200,8 +202,8 @@ def test_a_validation_draws_its_rows_from_all_of_the_split(folders: dict[str, Pa
     """The log has the loss of those rows, as the model before training gives it."""
     tokenizer, model = AutoTokenizer.from_pretrained(folders["model"]), AutoModelForCausalLM.from_pretrained(folders["model"])
     tuned("sft", folders, tmp_path, sft.Params(**BASE | {"eval_tokens": 300}, epochs=0.1, learning_rate=1e-9))
-    rows, _ = data.conversations(folders["rows"] / "sft" / "valid.parquet", tokenizer, 64)
-    read = data.checked(data.lengths(rows), 300)
+    rows, _ = dataset.conversations(folders["rows"] / "sft" / "valid.parquet", tokenizer, 64)
+    read = dataset.checked(dataset.lengths(rows), 300)
     assert 2 < len(read) < len(rows) and read.max() > len(read)
     total = count = 0.0
     for row in (rows[int(number)] for number in read):
@@ -263,8 +265,8 @@ def whole_dpo(folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
 
 def test_the_first_dpo_loss_is_log_2_and_the_chosen_answers_mean(folders: dict[str, Path], whole_dpo: Path) -> None:
     model, tokenizer = AutoModelForCausalLM.from_pretrained(folders["model"]), AutoTokenizer.from_pretrained(folders["model"])
-    rows, _ = data.preferences(folders["pairs"] / "preferences" / "train.parquet", tokenizer, 64)
-    first = [rows[int(row)] for row in data.order(120, 48, seed=1, batch=8, lengths=data.lengths(rows))[:8]]
+    rows, _ = dataset.preferences(folders["pairs"] / "preferences" / "train.parquet", tokenizer, 64)
+    first = [rows[int(row)] for row in dataset.order(120, 48, seed=1, batch=8, lengths=dataset.lengths(rows))[:8]]
     mean = -sum(log_probability(model, row["prompt_ids"], row["chosen_ids"]) for row in first) / sum(
         len(row["chosen_ids"]) for row in first
     )
@@ -275,7 +277,7 @@ def test_the_first_dpo_loss_is_log_2_and_the_chosen_answers_mean(folders: dict[s
 
 def test_the_reference_is_the_untrained_model(folders: dict[str, Path], whole_dpo: Path) -> None:
     model, tokenizer = AutoModelForCausalLM.from_pretrained(folders["model"]), AutoTokenizer.from_pretrained(folders["model"])
-    rows, _ = data.preferences(folders["pairs"] / "preferences" / "train.parquet", tokenizer, 64)
+    rows, _ = dataset.preferences(folders["pairs"] / "preferences" / "train.parquet", tokenizer, 64)
     reference = np.load(whole_dpo / "reference" / "train.npy")
     for number in (0, 50, 119):
         row = rows[number]

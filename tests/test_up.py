@@ -21,14 +21,14 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from flows import corpus, declare, form, pipeline, profile, up, web
+from flows import corpus, deployments, form, pipeline, profile, up, web
 from flows import recipe as recipes
+from flows.execution import reason
 from flows.graph import graph
-from flows.tasks import passing
-from flows.walk import reason
-from tasks.build import StageFailed
-from tasks.lease import LeaseLost
-from tasks.store import Store
+from flows.stage_task import passing
+from tasks.artifacts.build import StageFailed
+from tasks.artifacts.lease import LeaseLost
+from tasks.artifacts.store import Store
 
 ROOT = Path(__file__).parent.parent
 
@@ -95,7 +95,7 @@ def test_a_second_call_finds_the_first(tmp_path, capsys):
 
 # -- prefect.yaml -------------------------------------------------------------------------------------------------------
 
-DEPLOYMENTS = declare.declared()["deployments"]
+DEPLOYMENTS = deployments.declared()["deployments"]
 
 
 @pytest.mark.parametrize("deployment", DEPLOYMENTS, ids=[d["name"] for d in DEPLOYMENTS])
@@ -104,20 +104,20 @@ def test_every_deployment_can_be_loaded_and_has_its_place(deployment):
     from prefect.flows import load_flow_from_entrypoint
 
     assert isinstance(load_flow_from_entrypoint(deployment["entrypoint"]), Flow)
-    pools = {pool["name"]: [queue["name"] for queue in pool["queues"]] for pool in declare.declared()["work_pools"]}
+    pools = {pool["name"]: [queue["name"] for queue in pool["queues"]] for pool in deployments.declared()["work_pools"]}
     assert deployment["work_pool"]["work_queue_name"] in pools[deployment["work_pool"]["name"]]
     assert deployment["pull"] == [] and deployment["tags"] == [profile.TAG] and deployment["description"]
 
 
 def test_one_declaration_at_the_root_and_in_the_package():
-    assert (ROOT / "prefect.yaml").read_bytes() == declare.FILE.read_bytes()
-    assert [pool["name"] for pool in declare.declared()["work_pools"]] == [profile.POOL]
+    assert (ROOT / "prefect.yaml").read_bytes() == deployments.FILE.read_bytes()
+    assert [pool["name"] for pool in deployments.declared()["work_pools"]] == [profile.POOL]
 
 
 def test_the_rule_about_lost_runs_waits_for_three_signs_of_life_and_more():
     from prefect.events.schemas.automations import AutomationCore
 
-    [rule] = [a for a in declare.declared()["automations"] if a["name"] == "hanlin-lost-runs"]
+    [rule] = [a for a in deployments.declared()["automations"] if a["name"] == "hanlin-lost-runs"]
     parsed = AutomationCore.model_validate(rule)
     assert parsed.trigger.within.total_seconds() >= 3 * profile.HEARTBEAT
     assert parsed.trigger.expect == {"prefect.flow-run.*"}  # a pause or a suspension is an event, too
@@ -180,7 +180,7 @@ class Server:
 
     def __init__(self, api: str):
         self.api, self.env = api, profile.client(api)
-        self.names = declare.apply(self.env)
+        self.names = deployments.apply(self.env)
 
     def call(self, path: str, body: Any = None, method: str = "POST") -> Any:
         answer = httpx.request(method, f"{self.api}/{path}", json=body, timeout=60)
@@ -244,7 +244,7 @@ def test_a_second_start_leaves_what_the_operator_switched(server):
     server.call(f"deployments/{retrain['id']}/schedules/{weekly['id']}", {"active": not weekly["active"]}, "PATCH")
     [rule] = [a for a in server.call("automations/filter", {}) if a["name"] == "hanlin-lost-runs"]
     server.call(f"automations/{rule['id']}", {"enabled": False}, "PATCH")
-    assert declare.apply(server.env) == server.names
+    assert deployments.apply(server.env) == server.names
     assert schedules() == before | {"weekly": not weekly["active"]}
     [again] = [a for a in server.call("automations/filter", {}) if a["name"] == "hanlin-lost-runs"]
     assert again["id"] == rule["id"] and again["enabled"] is False

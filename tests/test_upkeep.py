@@ -11,8 +11,8 @@ from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 
 from flows.upkeep import upkeep
-from tasks.forecast import DAY, forecast
-from tasks.store import Record, Store
+from tasks.artifacts.forecast import DAY, forecast
+from tasks.artifacts.store import Record, Store
 from tests.toys import make_count
 
 

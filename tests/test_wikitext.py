@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tasks.rows import Drop
+from tasks.data.rows import Drop
 from tasks.sources import wiki
 from tasks.text import script
 from tasks.text.wikitext import Options, plain

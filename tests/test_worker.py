@@ -13,7 +13,7 @@ import anyio
 import pytest
 
 from flows.profile import POOL
-from tasks import supervise
+from tasks.processes import supervisor
 
 pytestmark = pytest.mark.usefixtures("prefect_api")
 NOBODY = "4194305"  # above the largest process number that Linux gives out
@@ -22,7 +22,7 @@ NOBODY = "4194305"  # above the largest process number that Linux gives out
 @pytest.fixture
 def alive() -> Iterator[str]:
     """The number of a process under the supervisor."""
-    command = [sys.executable, "-m", supervise.__name__, "sleep", "60"]
+    command = [sys.executable, "-m", supervisor.__name__, "sleep", "60"]
     process = subprocess.Popen(command, stdin=subprocess.PIPE)
     yield str(process.pid)
     process.terminate()
@@ -127,9 +127,9 @@ def test_a_run_at_work_that_was_taken_for_lost_goes_on(monkeypatch):
 
 
 def test_devices_become_limits_that_a_stage_finds(monkeypatch):
-    from flows.tasks import _limited
+    from flows.stage_task import _limited
     from flows.worker import limit_devices
-    from tasks import device
+    from tasks.processes import device
 
     monkeypatch.setenv("HANLIN_DEVICES", "cuda:0,cuda:1")
 

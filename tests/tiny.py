@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from tasks import counts, tokenizer
-from tasks.rows import Writer, content, row_id
-from tasks.stage import Job, Resources
+from tasks.artifacts.stage import Job, Resources
+from tasks.data.rows import Writer, content, row_id
 
 ONE = Resources(threads=1, workers=1, device="cpu")
 

@@ -7,9 +7,9 @@ from pathlib import Path
 
 from pydantic import Field
 
-from tasks.build import Built, Input, build
-from tasks.stage import Identity, Job, Progress, Resources, Stats, fresh, stage
-from tasks.store import Store
+from tasks.artifacts.build import Built, Input, build
+from tasks.artifacts.stage import Identity, Job, Progress, Resources, Stats, fresh, stage
+from tasks.artifacts.store import Store
 
 
 class CountParams(Identity):

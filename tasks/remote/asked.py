@@ -14,7 +14,7 @@ from urllib.parse import unquote, urlsplit
 
 from pydantic import BeforeValidator, Field, field_validator, model_validator
 
-from tasks.stage import Identity
+from tasks.artifacts.stage import Identity
 
 Pin = dict[str, str]
 LATEST = "latest"

@@ -1,6 +1,6 @@
 """Readers of raw data: one module a format.
 
-A reader has `KIND`, the kind of row it yields (see `tasks.rows`), and `read(path)`, which yields rows without `id` and `source`, in file order,
+A reader has `KIND`, the kind of row it yields (see `tasks.data.rows`), and `read(path)`, which yields rows without `id` and `source`, in file order,
 holding a few rows in memory at a time. A row that is no good is a `Drop` with its reason; a file that is no good raises `BrokenFile`.
 `NAMED` says that rows depend on the file's name, not only on its bytes. A reader with `JOINED` makes a row of several files: its `read` is told
 which others the source has.
@@ -15,7 +15,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Protocol, cast
 
-from tasks.rows import Drop, Kind
+from tasks.data.rows import Drop, Kind
 
 FORMATS = {
     "wiki": "a MediaWiki XML export (.xml, .bz2, .gz, .xz, .zst)",

@@ -9,7 +9,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
-from tasks.rows import BrokenFile, Drop, Kind
+from tasks.data.rows import BrokenFile, Drop, Kind
 from tasks.sources.sniff import read as rows_of
 from tasks.sources.turns import checked, first_of, meta_of, text_of, unknown
 

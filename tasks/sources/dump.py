@@ -13,7 +13,7 @@ import re
 from collections.abc import Iterator
 from pathlib import Path
 
-from tasks.rows import BrokenFile, Drop
+from tasks.data.rows import BrokenFile, Drop
 from tasks.sources.opening import CHUNK, CUT, decompressed, head_of, what_is
 from tasks.sources.sniff import misfit
 

@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tasks.rows import BrokenFile, Drop
+from tasks.data.rows import BrokenFile, Drop
 from tasks.sources.charset import not_decoded, undecoded
 from tasks.sources.opening import CHUNK, LONGEST, cut_is_broken, decompressed, what_is
 

@@ -12,7 +12,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
-from tasks.rows import BrokenFile
+from tasks.data.rows import BrokenFile
 
 CHUNK = 1 << 20  # bytes read at a time
 LONGEST = 16 << 20  # bytes or characters: a row that is longer is dropped, so that none fills the memory

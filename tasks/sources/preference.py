@@ -6,7 +6,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tasks.rows import Drop, Kind
+from tasks.data.rows import Drop, Kind
 from tasks.sources import TABLES, packed, turns
 from tasks.sources.sniff import read as rows_of
 

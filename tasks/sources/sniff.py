@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, cast
 
-from tasks.rows import BrokenFile, Drop
+from tasks.data.rows import BrokenFile, Drop
 from tasks.sources import RowReader, reader
 from tasks.sources.charset import Charset
 from tasks.sources.opening import cut_is_broken, decompressed, head_of, inside, what_is

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tasks.rows import BrokenFile, Drop
+from tasks.data.rows import BrokenFile, Drop
 from tasks.sources.charset import Charset, charset, lines, not_decoded, too_long, undecoded
 from tasks.sources.jsons import json_rows
 from tasks.sources.opening import LONGEST, head_of, inside, what_is

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tasks.rows import Drop, Kind
+from tasks.data.rows import Drop, Kind
 from tasks.sources import TABLES
 from tasks.sources.charset import charset, lines, not_decoded, too_long, undecoded
 from tasks.sources.opening import LONGEST, head_of, inside, what_is

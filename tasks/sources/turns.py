@@ -8,7 +8,7 @@ import re
 from collections.abc import Iterable
 from typing import Any
 
-from tasks.rows import Drop
+from tasks.data.rows import Drop
 from tasks.sources import packed
 from tasks.sources.charset import undecoded
 

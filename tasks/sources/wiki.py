@@ -14,7 +14,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from tasks.rows import Drop, Kind
+from tasks.data.rows import Drop, Kind
 from tasks.sources import dump
 
 KIND: Kind = "documents"

@@ -1,0 +1,177 @@
+"""A node of the graph as a Prefect task: Cached where its artifact is in the store, Completed where it was built.
+
+Prefect's own result cache stays off: its default key holds the run's id, and the store is the one truth.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import errno
+import logging
+from collections.abc import Iterator
+from typing import Any
+
+import httpx
+from prefect import Task, task
+from prefect.artifacts import create_table_artifact
+from prefect.cache_policies import NO_CACHE
+from prefect.client.orchestration import get_client
+from prefect.client.schemas.objects import State
+from prefect.concurrency.sync import concurrency
+from prefect.exceptions import ObjectNotFound
+from prefect.states import Completed, Failed
+from prefect.task_engine import TaskRunTimeoutError
+
+from flows.cluster import cluster
+from flows.graph import Node
+from flows.live import Reporter
+from flows.plan import duration
+from tasks.artifacts.build import Built, Drift, Input, StageFailed, build
+from tasks.artifacts.lease import LeaseLost
+from tasks.artifacts.stage import Resources
+from tasks.artifacts.store import Record, Store
+from tasks.processes import device
+
+AGAIN = [10, 60, 300]  # seconds before a stage that met a passing trouble is tried again
+LEASE = 60  # seconds after which the place of a killed run on a device is free
+PASSING = {
+    number
+    for name in (
+        "EIO",
+        "ESTALE",
+        "EAGAIN",
+        "EBUSY",
+        "ENOLCK",
+        "ETIMEDOUT",
+        "ECONNRESET",
+        "ENETDOWN",
+        "ENETUNREACH",
+        "EHOSTUNREACH",
+    )
+    if (number := getattr(errno, name, None))
+}
+
+
+def stage_task(
+    node: Node, store: Store, inputs: dict[str, Input], resources: Resources, *, refresh: bool, drift: Drift, by: dict[str, str]
+) -> Task[[], Any]:
+    """The Prefect task of a node. Takes no arguments, so that Prefect has nothing to inspect or to store.
+
+    It ends in a state whose message is the reason in one sentence. What passes by itself is tried again; what a person must
+    mend is not, nor what took longer than `resources.hours`.
+    """
+
+    def run() -> State[Any]:
+        try:
+            with Reporter(node.name) as reporter:
+                built = build(
+                    store,
+                    node.stage,
+                    node.params,
+                    inputs,
+                    resources,
+                    name=node.name,
+                    refresh=refresh,
+                    drift=drift,
+                    progress=reporter,
+                    cluster=cluster(resources),
+                    slot=lambda: _slot(node.name, resources),
+                    run=by,
+                )
+        except StageFailed as failure:
+            return Failed(message=str(failure), data=failure)
+        return _state(built)
+
+    hours = resources.hours.get(node.name)
+    return task(
+        name=node.name,
+        task_run_name=f"{node.name} · {node.stage.title}",
+        cache_policy=NO_CACHE,
+        persist_result=False,
+        retries=len(AGAIN),
+        retry_delay_seconds=AGAIN,
+        retry_jitter_factor=0.2,
+        retry_condition_fn=_passes,
+        timeout_seconds=3600 * hours if hours else None,
+    )(run)
+
+
+def _passes(task: Any, task_run: Any, state: State[Any]) -> bool:
+    """Whether a failed stage should be tried again: the network, the store's disk or a lock, but nothing that a person must mend."""
+    failure = state.result(raise_on_failure=False)
+    return isinstance(failure, BaseException) and not isinstance(failure, TaskRunTimeoutError) and passing(failure)
+
+
+def passing(failure: BaseException | None) -> bool:
+    """Whether a trouble is likely to be gone in a while: it, or what caused it."""
+    while failure is not None:
+        if isinstance(failure, ConnectionError | TimeoutError | LeaseLost | httpx.TransportError):
+            return True
+        if isinstance(failure, httpx.HTTPStatusError) and failure.response.status_code >= 500:
+            return True
+        if isinstance(failure, OSError) and failure.errno in PASSING:
+            return True
+        failure = failure.__cause__
+    return False
+
+
+@contextlib.contextmanager
+def _slot(name: str, resources: Resources) -> Iterator[None]:
+    """A child's turn on a device of this machine, among the runs of one server: `hanlin worker` sets how many there are."""
+    limit, places = device.limit(resources)
+    if not limit or not _limited(limit):
+        yield
+        return
+    logging.getLogger(f"hanlin.{name}").debug("takes %d of %s", places, limit)
+    with concurrency(limit, occupy=places, lease_duration=LEASE, strict=False, raise_on_lease_renewal_failure=False):
+        yield
+
+
+def _limited(limit: str) -> bool:
+    try:
+        with get_client(sync_client=True) as client:
+            client.read_global_concurrency_limit_by_name(limit)
+    except ObjectNotFound:
+        return False
+    return True
+
+
+def _state(built: Built) -> State[Any]:
+    """Publish the record as a table and end in a state that says where the artifact came from."""
+    record = built.record
+    key = f"record-{record.stage}"
+    create_table_artifact(_facts(built), key=key, description=f"# {record.title}\n`{record.key}`")
+    log = logging.getLogger(f"hanlin.{record.stage}")
+    seconds = duration(record.made["seconds"])
+    if built.reused:
+        message = f"reused {record.key[:12]}, which took {seconds}"
+        log.info(message, extra={"done": "cached"})
+        return Completed(name="Cached", message=f"{message}; its record is the artifact {key}", data=record.ref)
+    pieces = record.made.get("shards", {"built": 0, "reused": 0})
+    lent = f", {pieces['reused']} of {pieces['reused'] + pieces['built']} shards reused" if pieces["reused"] else ""
+    message = f"built {record.key[:12]} in {seconds}, {record.bytes / 1e6:,.2f} MB{lent}"
+    log.info(message, extra={"done": "built"})
+    return Completed(message=f"{message}; its record is the artifact {key}", data=record.ref)
+
+
+def _facts(built: Built) -> list[dict[str, str]]:
+    """A stage's page in short: what went in, what came out, what was dropped and why, by which code."""
+    record: Record = built.record
+    made = record.made
+    facts = [("result", "reused" if built.reused else "built"), ("took", duration(made["seconds"]))]
+    for source, counts in record.stats.get("funnel", {}).items():
+        reasons = ", ".join(f"{reason} {count:,}" for reason, count in counts["dropped"].items())
+        facts.append(
+            (f"rows of {source}", f"{counts['in']:,} in, {counts['kept']:,} kept" + (f"; dropped: {reasons}" if reasons else ""))
+        )
+    facts += [(f"from {role}", key[:12]) for role, key in record.lineage.items()]
+    facts += [
+        ("stage version", str(record.identity["version"])),
+        ("code", made.get("commit", "unknown")[:12] + (" with uncommitted changes" if made.get("dirty") else "")),
+        ("made on", f"{made['host']}, {made['machine']}"),
+        ("size", f"{record.bytes / 1e6:,.2f} MB in {len(record.files)} files"),
+        ("key", record.key),
+        ("content digest", record.digest),
+    ]
+    facts += [(name, f"{value:,.6g}") for name, value in record.stats.items() if isinstance(value, int | float)]
+    return [{"fact": name, "value": value} for name, value in facts]

@@ -1,0 +1,148 @@
+"""What no single field of a recipe can know: files that must exist, uses that a flow needs a source for, settings that another field decides.
+
+Read from a recipe's data as its file has it, which may be wrong in other ways too, so that all that is wrong is said at once.
+"""
+
+from __future__ import annotations
+
+import difflib
+import os
+import re
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Any
+
+from flows.base_model import problems as base_problems
+from flows.feasibility import problems as fits_problems
+from flows.triple_extraction import problems as extraction_problems
+from tasks.data.mixture import problems as weight_problems
+from tasks.split import MAKES
+
+
+def problems(data: dict[str, Any], flow: str) -> list[str]:
+    """A line for each, beginning with the field's full path."""
+    root, found = _raw(data.get("raw") or "")
+    section = data.get("sources")
+    sources = {k: v for k, v in section.items() if isinstance(v, dict)} if isinstance(section, dict) else {}
+    for name, source in sources.items():
+        found += _source(str(name), source, root)
+    found += base_problems(data.get("base"), flow)
+    found += extraction_problems(sources, data.get("extraction"))
+    found += _unserved(sources, flow, data)
+    found += _engine(data)
+    found += fits_problems(data, flow, {use for source in sources.values() for use in _uses(source)})
+    weights = _section(data, "pack").get("weights")
+    if isinstance(weights, dict) and weights:
+        pretrained = [name for name, source in sources.items() if "pretrain" in _uses(source)]
+        found += [f"pack.weights: {problem}" for problem in weight_problems({str(name): 1.0 for name in weights}, pretrained)]
+    rules = _section(data, "filter").get("sources")
+    for name in rules if isinstance(rules, dict) else ():
+        if name not in sources:
+            near = difflib.get_close_matches(str(name), map(str, sources), 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"sources: {', '.join(map(str, sources))}"
+            found.append(f"filter.sources.{name}: no source of this name; {hint}")
+    if _section(data, "split").get("use"):
+        found.append("split.use: decided by sources.<name>.use; remove it here")
+    return found
+
+
+def _raw(raw: Any) -> tuple[Path | None, list[str]]:
+    """The folder of the raw files, where there is one, and what is wrong with it."""
+    if not isinstance(raw, str) or not raw:
+        return None, []
+    unset = [name for name in re.findall(r"\$\{?(\w+)\}?", raw) if name not in os.environ]
+    if unset:
+        return None, [f"raw: the environment variable {unset[0]} is not set; set it to the folder that holds the raw files"]
+    root = Path(os.path.expandvars(raw)).expanduser()
+    if not root.is_dir():
+        return None, [f"raw: there is no folder {root.absolute()}; put the raw files there, or correct the path"]
+    return root, []
+
+
+def _source(name: str, source: dict[str, Any], root: Path | None) -> list[str]:
+    found = []
+    if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,40}", name):
+        found.append(f"sources.{name}: a source's name is lower-case letters, digits and dashes (it names a stage and a file)")
+    path = source.get("path")
+    if problem := origin(path, source.get("download")):
+        found.append(f"sources.{name}: {problem}")
+    if isinstance(path, str) and Path(path).expanduser().is_absolute() and not any(matches(Path(), path)):
+        found.append(f"sources.{name}.path: no file {path}; correct the path or fetch the file")
+    elif root is not None and isinstance(path, str) and path and not any(matches(root, path)):
+        found.append(f"sources.{name}.path: no file {root.absolute() / path}; correct the path or fetch the file")
+    return found
+
+
+def _section(data: dict[str, Any], name: str) -> dict[str, Any]:
+    section = data.get(name)
+    return section if isinstance(section, dict) else {}
+
+
+def _unserved(sources: dict[str, dict[str, Any]], flow: str, data: dict[str, Any]) -> list[str]:
+    """What a flow reads that no source is for."""
+    used = {use for source in sources.values() for use in _uses(source)}
+    if not sources:
+        return []
+    if flow == "corpus":
+        return [] if used & set(MAKES) else [f"sources: none has a use for training; give one of {', '.join(MAKES)} to a source"]
+    base = data.get("base")
+    needs: dict[str, str] = {}
+    if flow == "pipeline" or (isinstance(base, dict) and base.get("pretrain")):
+        needs["text2text" if _preset(data).startswith("t5-") else "pretrain"] = "pretraining reads"
+    if flow == "pipeline" or "extract" not in used:
+        needs["sft"] = "fine-tuning reads"
+    if flow == "pipeline":
+        needs["evaluate"] = "the evaluation asks"
+    problems = [
+        f"sources: none has use: [{use}], which {why}; add it to a source" for use, why in needs.items() if use not in used
+    ]
+    if flow == "finetune" and isinstance(base, dict) and base.get("extend") and not used & set(MAKES):
+        problems.append(
+            f"base.extend: new tokens are learned from texts, and no source has one; give one of {', '.join(MAKES)} to a source"
+        )
+    if flow == "finetune" and isinstance(base, dict) and base.get("start") and "sft" not in used:
+        problems.append(
+            "base.start: only fine-tuning on rows with use: [sft] goes on from an earlier run; give a source that use, or leave it out"
+        )
+    if flow == "pipeline" and not used & {"prompts", "pairs"}:
+        problems.append("sources: none has use: [prompts] or use: [pairs], one of which DPO reads; add it to a source")
+    if problems:
+        problems[-1] += " (the data half alone needs none of this: --flow corpus)"
+    return problems
+
+
+def _engine(data: dict[str, Any]) -> list[str]:
+    """What stands against vLLM, found before the model is trained that it is to run."""
+    if _section(data, "rejected").get("engine") != "vllm":
+        return []
+    preset = _preset(data)
+    if preset.startswith(("t5-", "retnet-")):
+        return [f"rejected.engine: vllm runs Llamas and their experts, not {preset}; set it to transformers"]
+    missing = (
+        "rejected.engine: the package vllm is not installed here; pip install vllm (Linux with a GPU), or set it to transformers"
+    )
+    return [] if find_spec("vllm") else [missing]
+
+
+def _uses(source: dict[str, Any]) -> list[str]:
+    return [use for use in source["use"] if isinstance(use, str)] if isinstance(source.get("use"), list) else []
+
+
+def _preset(data: dict[str, Any]) -> str:
+    preset = _section(data, "pretrain").get("preset")
+    return preset if isinstance(preset, str) else ""
+
+
+def origin(path: object, download: object) -> str | None:
+    """What is wrong with where a source's files come from."""
+    if path and download is not None:
+        return "has both path: and download:; keep one"
+    return None if path or download is not None else "needs path: (files that you have) or download: (files to fetch)"
+
+
+def matches(root: Path, pattern: str) -> list[Path]:
+    """The files that a source's path names, sorted."""
+    path = Path(pattern).expanduser()
+    if path.is_absolute():
+        return sorted(p for p in Path(path.anchor).glob(str(path.relative_to(path.anchor))) if p.is_file())
+    return sorted(p for p in root.glob(pattern) if p.is_file())

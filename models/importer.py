@@ -1,0 +1,121 @@
+"""A model from outside, read, checked and written as our own models are: `python -m models.importer job.json`.
+
+The job file: `files` (a folder), `out`, `tokenizer` (the folder of one that extends the model's own, or null), `chat` (whether the model
+knows turns, and its own chat template is the one to ask it by). The weights keep their
+precision and, without another tokenizer, their bytes.
+"""
+
+from __future__ import annotations
+
+import json
+import shutil
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer, PreTrainedConfig
+from transformers.utils import logging
+
+from models import embeddings, retnet, template  # noqa: F401  retnet: so that AutoModelForCausalLM knows it
+from models.generate import context_of, emit, main
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+TEXT = "白日依山尽，黄河入海流。"  # that a tokenizer for Chinese must be able to say
+
+
+def work(job: dict[str, Any]) -> dict[str, Any]:
+    files, out = Path(job["files"]), Path(job["out"])
+    logging.disable_progress_bar()
+    kind = _kind(files)
+    tokenizer = _tokenizer(files)
+    model, told = kind.from_pretrained(files, dtype="auto", output_loading_info=True, ignore_mismatched_sizes=True)
+    if missing := sorted({*told["missing_keys"], *(name for name, *_ in told["mismatched_keys"])}):
+        raise ValueError(
+            f"{files.name}: {len(missing)} of the weights that its config.json describes are not there or of another shape "
+            f"({', '.join(missing[:3])} …); the files do not belong together: fetch them again"
+        )
+    rows, last = model.get_input_embeddings().num_embeddings, max(tokenizer.get_vocab().values())
+    if last >= rows:
+        raise ValueError(
+            f"the tokenizer has ids up to {last} and the model {rows} rows of embeddings; the files do not belong together"
+        )
+    new = 0
+    if job["tokenizer"]:
+        new = _extended(model, tokenizer, Path(job["tokenizer"]), out)
+        tokenizer = AutoTokenizer.from_pretrained(out)
+    else:
+        out.mkdir(parents=True)
+        for path in sorted(files.iterdir()):
+            if path.suffix == ".safetensors" or path.name in (
+                "config.json",
+                "generation_config.json",
+                "model.safetensors.index.json",
+            ):
+                shutil.copyfile(path, out / path.name)
+    if job["chat"] and tokenizer.chat_template and not tokenizer.init_kwargs.get(template.KEY):
+        template.keep(tokenizer)
+    else:
+        template.use(tokenizer, tokenizer.init_kwargs.get(template.KEY) or template.fitting(tokenizer))
+    tokenizer.save_pretrained(out)
+    for path in out.iterdir():
+        path.chmod(0o644)
+    return {
+        "architecture": type(model).__name__,
+        "parameters": model.num_parameters(),
+        "vocab_size": len(tokenizer),
+        "new_tokens": new,
+        "context": context_of(model),
+        "precision": str(model.dtype).removeprefix("torch."),
+        "template": tokenizer.init_kwargs[template.KEY],
+        "characters_per_token": round(len(TEXT) / len(tokenizer.encode(TEXT, add_special_tokens=False)), 2),
+    }
+
+
+def _kind(files: Path) -> Any:
+    """The class that reads the model. `ValueError` for one that transformers and we do not know, and for one that is made for something else
+    than going on with a text."""
+    try:
+        config: PreTrainedConfig = AutoConfig.from_pretrained(files)
+    except (ValueError, KeyError, OSError) as failure:
+        about = json.loads((files / "config.json").read_text("utf-8"))
+        raise ValueError(
+            f"config.json: model_type {about.get('model_type')!r} is nothing that transformers or Hanlin knows "
+            f"({' '.join(str(failure).split())[:120]}); take a model of another architecture"
+        ) from None
+    named = (config.architectures or [""])[0]
+    for kind in (AutoModelForCausalLM, AutoModelForSeq2SeqLM):
+        known = kind._model_mapping[type(config)].__name__ if type(config) in kind._model_mapping else ""
+        if known and named in (known, "") and config.is_encoder_decoder == (kind is AutoModelForSeq2SeqLM):
+            return kind
+    raise ValueError(
+        f"config.json: {named or config.model_type} is no causal language model (…ForCausalLM), so it cannot learn to answer; take one that is, "
+        "such as a Llama, Qwen or Mistral"
+    )
+
+
+def _tokenizer(files: Path) -> PreTrainedTokenizerBase:
+    tokenizer = AutoTokenizer.from_pretrained(files)
+    if tokenizer.eos_token is None:
+        raise ValueError(
+            "tokenizer_config.json: the tokenizer has no end of text (eos_token), so a model could not learn to stop; name one there"
+        )
+    ids = tokenizer.encode(TEXT, add_special_tokens=False)
+    if not ids or tokenizer.unk_token_id in ids:
+        emit("log", text="the tokenizer has no tokens for some common Chinese characters; base.extend gives it more")
+    return tokenizer
+
+
+def _extended(model: Any, tokenizer: PreTrainedTokenizerBase, extended: Path, out: Path) -> int:
+    """Write the model with the vocabulary of another tokenizer, and the special tokens of its own. Returns how many tokens are new."""
+    from tokenizers import Tokenizer
+
+    new = embeddings.resize(model, tokenizer.backend_tokenizer, Tokenizer.from_file(str(extended / "tokenizer.json")))
+    model.save_pretrained(out)
+    tokenizer.save_pretrained(out)
+    shutil.copyfile(extended / "tokenizer.json", out / "tokenizer.json")
+    return new
+
+
+if __name__ == "__main__":
+    main(work)

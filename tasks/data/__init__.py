@@ -1,0 +1,1 @@
+"""Row contracts, and what several stages do with rows: the funnel, the mixture, tokens, words, uses."""

@@ -1,0 +1,1 @@
+"""Deduplication: the plan of its steps, candidate pairs, MinHash, similarity, clusters."""

@@ -1,0 +1,1 @@
+"""Filter rules: thresholds of the recipe, checks of one row, decontamination."""

@@ -1,0 +1,316 @@
+"""What the filter does to a row by the recipe's rules: small functions that change it, and small functions that object to it."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections import Counter
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import cached_property
+from typing import Any
+
+from tasks.data.rows import Drop
+from tasks.filters.thresholds import Rules
+from tasks.text import privacy, prompts, quality, script
+
+LOOP = 50  # characters from which a text can have a commonest run
+ECHO = 10  # characters from which an answer can repeat its question; 你好 is answered by 你好
+
+
+@dataclass(frozen=True)
+class View:
+    """What checks look at."""
+
+    kind: str
+    row: dict[str, Any]
+    prompts: list[str]  # the questions
+    answers: list[str]  # what a model learns to write: a document's text, the assistant's turns, the chosen answer
+    text: str  # all of it, but not a rejected answer, which may be bad
+
+    @property
+    def prompt(self) -> str:
+        """A dialogue's first question."""
+        return self.prompts[0] if self.prompts else ""
+
+    @cached_property
+    def shares(self) -> dict[str, float]:
+        return script.shares(self.text)
+
+
+def view_of(kind: str, row: dict[str, Any]) -> View:
+    if kind == "documents":
+        return View(kind, row, [], [row["text"]], row["text"])
+    turns = row["messages"]
+    asked = [turn["content"] for turn in turns if turn["role"] == "user"]
+    answers = [turn["content"] for turn in turns if turn["role"] == "assistant"] if kind == "conversations" else [row["chosen"]]
+    text = "\n".join([*(turn["content"] for turn in turns), *(answers if kind == "preferences" else [])])
+    return View(kind, row, asked, answers, text)
+
+
+def strings(kind: str, row: dict[str, Any]) -> list[str]:
+    """All text of a row."""
+    if kind == "documents":
+        return [row["title"], row["text"]]
+    turns = [turn["content"] for turn in row["messages"]]
+    return turns if kind == "conversations" else [*turns, row["chosen"], row["rejected"]]
+
+
+def characters(kind: str, row: dict[str, Any]) -> int:
+    """What a row's length is: its characters without white space, and without a document's title."""
+    texts = [row["text"]] if kind == "documents" else strings(kind, row)
+    return sum(map(quality.characters, texts))
+
+
+def each_text(kind: str, row: dict[str, Any], change: Callable[[str, str], str]) -> dict[str, Any]:
+    """The row with `change(role, text)` of every text, where roles are title, text, system, user, assistant, chosen, rejected."""
+    if kind == "documents":
+        return row | {name: change(name, row[name]) for name in ("title", "text")}
+    row = row | {"messages": [turn | {"content": change(turn["role"], turn["content"])} for turn in row["messages"]]}
+    return row if kind == "conversations" else row | {name: change(name, row[name]) for name in ("chosen", "rejected")}
+
+
+# -- what changes a row -------------------------------------------------------------------------------------------------
+
+
+def masked(kind: str, row: dict[str, Any], rules: Rules) -> tuple[dict[str, Any], Counter[str], Drop | None]:
+    """The row without the personal data that the rules mask, how many pieces of each kind it had, and a drop where they want none."""
+    found = Counter(one.kind for text in strings(kind, row) for one in privacy.find(text))
+    if not found:
+        return row, found, None
+    modes = dict.fromkeys(privacy.KINDS, rules.privacy) | {str(name): mode for name, mode in rules.privacy_kinds.items()}
+    if wrong := [f"{name} {count}" for name, count in sorted(found.items()) if modes[name] == "drop"]:
+        return row, found, Drop("personal data", ", ".join(wrong))
+    hidden = {name for name, mode in modes.items() if mode == "mask"}
+    return each_text(kind, row, lambda role, text: privacy.mask(text, hidden)[0]), found, None
+
+
+_SENTENCE = re.compile(r"(?<=[。！？!?\n])")
+_BLANKS = re.compile(r"\n{3,}")
+
+
+def without_boilerplate(kind: str, row: dict[str, Any], rules: Rules) -> tuple[dict[str, Any], Drop | None]:
+    """The row without the sentences of its answers that advertise, and a drop where these were too much of it."""
+    answers = view_of(kind, row).answers
+    if rules.boilerplate == "keep" or not any(map(quality.has_boilerplate, answers)):
+        return row, None
+    cut: list[str] = []
+
+    def clean(role: str, text: str) -> str:
+        if role not in ("text", "assistant", "chosen"):
+            return text
+        sentences = _SENTENCE.split(text)
+        advertise = [sentence for sentence in sentences if quality.has_boilerplate(sentence)]
+        cut.extend(advertise)
+        return _BLANKS.sub("\n\n", "".join(each for each in sentences if each not in advertise)).strip() if advertise else text
+
+    cleaned = each_text(kind, row, clean)
+    share = sum(map(quality.characters, cut)) / sum(map(quality.characters, answers))
+    if rules.boilerplate == "drop" or share > rules.max_boilerplate:
+        return row, Drop("boilerplate", f"{share:.0%} of the text, such as: {cut[0].strip()[:60]}" if cut else "")
+    return cleaned, None
+
+
+def shortened(kind: str, row: dict[str, Any], rules: Rules) -> dict[str, Any]:
+    """The row with its texts cut where a sentence ends, if the rules want them cut rather than dropped."""
+    longest = dict.fromkeys(("assistant", "chosen", "rejected"), rules.max_answer)
+    longest |= {"text": rules.max_document, "user": rules.max_prompt}
+
+    def cut(role: str, text: str) -> str:
+        limit = longest.get(role)
+        return text if limit is None or quality.characters(text) <= limit else prompts.cut(text, limit)
+
+    return each_text(kind, row, cut) if rules.too_long == "cut" else row
+
+
+# -- what drops it: the first of these that objects ---------------------------------------------------------------------
+
+
+def broken_dialogue(view: View, rules: Rules) -> Drop | None:
+    """A dialogue has a question and ends with an answer; no turn is empty; the two answers of a preference differ."""
+    if view.kind == "documents":
+        return None
+    turns, last = view.row["messages"], "user" if view.kind == "preferences" else "assistant"
+    texts = [turn["content"] for turn in turns]
+    if view.kind == "preferences":
+        texts += [view.row["chosen"], view.row["rejected"]]
+    if not view.prompts:
+        return Drop("broken dialogue", "nobody asks")
+    if turns[-1]["role"] != last:
+        return Drop("broken dialogue", f"the last turn is by {turns[-1]['role']}")
+    if not all(map(str.strip, texts)):
+        return Drop("broken dialogue", "an empty turn")
+    if view.kind == "preferences" and view.row["chosen"].strip() == view.row["rejected"].strip():
+        return Drop("broken dialogue", "the answers are the same")
+    return None
+
+
+def length(view: View, rules: Rules) -> Drop | None:
+    total = quality.characters(view.text)
+    if view.kind == "documents":
+        if total < rules.min_document:
+            return Drop("document too short", f"{total} characters")
+        return Drop("too long", f"{total} characters") if total > rules.max_document else None
+    if (prompt := quality.characters(view.prompt)) < rules.min_prompt:
+        return Drop("prompt too short", f"{prompt} characters")
+    if (answer := quality.characters(view.answers[-1])) < rules.min_answer:
+        return Drop("answer too short", f"{answer} characters")
+    if total > rules.max_dialogue:
+        return Drop("too long", f"{total} characters")
+    answers = [*view.answers, view.row["rejected"]] if view.kind == "preferences" else view.answers
+    for reason, texts, most in (
+        ("prompt too long", view.prompts, rules.max_prompt),
+        ("answer too long", answers, rules.max_answer),
+    ):
+        if total > most and (longest := max(map(quality.characters, texts))) > most:
+            return Drop(reason, f"{longest} characters")
+    exchanges = len(view.answers if view.kind == "conversations" else view.prompts)
+    if exchanges < rules.min_exchanges:
+        return Drop("too few exchanges", f"{exchanges}")
+    return Drop("too many exchanges", f"{exchanges}") if exchanges > rules.max_exchanges else None
+
+
+def language(view: View, rules: Rules) -> Drop | None:
+    """A dialogue is judged by its letters alone, since an answer may be mostly figures.
+
+    Japanese holds enough Han characters to pass, so it is told by its kana: measured, 1.4 for each Han character, and 0.3 in the 1 % of
+    Chinese articles that name most things in Japanese.
+    """
+    share = view.shares
+    of = 1.0 if view.kind == "documents" else 1.0 - share["digit"] - share["other"]
+    han = share["han"] / of if share["han"] else 0.0
+    wrong = ""
+    if han < (rules.min_han_document if view.kind == "documents" else rules.min_han_dialogue):
+        wrong = f"Chinese characters {han:.2f}"
+    for name, most in (("kana", rules.max_kana), ("hangul", rules.max_hangul)):
+        if share[name] > most * share["han"] and not wrong:
+            wrong = f"{name} {share[name]:.2f}, Chinese characters {share['han']:.2f}"
+    if not wrong and "zh" in rules.languages:
+        latin = share["latin"]
+        return Drop("mostly Latin letters", f"Latin letters {latin:.2f}") if latin > rules.max_latin else None
+    told = script.language(view.text) if wrong else "zh"
+    if wrong and told != "zh" and told in rules.languages:
+        return None
+    return Drop("not Chinese", wrong) if rules.languages == ["zh"] else Drop("other language", wrong or told)
+
+
+def task(view: View, rules: Rules) -> Drop | None:
+    """Tasks that a recipe does not want, such as those that a small Chinese model cannot learn."""
+    if view.kind != "documents":
+        if rules.translations == "drop" and quality.is_translation_task(view.prompt, rules.translation_words):
+            return Drop("translation task")
+        if rules.tables == "drop" and (
+            any(word in view.prompt for word in rules.table_words) or any(map(_draws_table, [view.prompt, *view.answers]))
+        ):
+            return Drop("table")
+        if found := next((word for word in rules.blocked_prompts if any(word in prompt for prompt in view.prompts)), ""):
+            return Drop("blocked words", found)
+    found = next((word for word in rules.blocked if word in view.text), "")
+    return Drop("blocked words", found) if found else None
+
+
+def _draws_table(text: str) -> bool:
+    """With bars: a line of dashes alone only parts what is above it from what is below. To speak of a table is not to draw one."""
+    return "|" in text and quality.is_table(text.replace("表格", ""))
+
+
+_VOTES = ("star", "upvotes", "votes", "score")  # where readers put them
+
+
+def votes(view: View, rules: Rules) -> Drop | None:
+    """How readers of the source liked an answer, where the source says it."""
+    if rules.min_votes == 0:
+        return None
+    meta = json.loads(view.row["meta"] or "{}")
+    number = next((meta[name] for name in _VOTES if isinstance(meta.get(name), int | float)), rules.min_votes)
+    return Drop("too few votes", f"{number}") if number < rules.min_votes else None
+
+
+_AS_A_MODEL = re.compile(
+    r"作为(?:一[个名位款种])?(?:大型|大规模)?的?(?:AI|人工智能|自然语言处理|语言)(?:语言)?(?:生成)?(?:模型|助手|助理|机器人|程序)|作为一[个名](?:AI|人工智能)[，,]",
+    re.IGNORECASE,
+)
+
+
+def refusal(view: View, rules: Rules) -> Drop | None:
+    """Other models' excuses and self-portraits. A document may quote them."""
+    if rules.refusals == "keep" or view.kind == "documents":
+        return None
+    found = next((found for text in view.answers if "作为" in text and (found := _AS_A_MODEL.search(text))), None)
+    return Drop("speaks as another model", found.group()) if found else None
+
+
+_CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]+`", re.DOTALL)
+_MARKUP = re.compile(
+    r"</?(?:p|br|hr|div|span|a|img|table|tr|td|th|tbody|ul|ol|li|font|b|strong|em|i|u|h[1-6]|center|script|style|sup|sub|figure|iframe|video)"
+    r"(?:\s[^<>]{0,300})?/?>|&(?:nbsp|lt|gt|amp|quot|[lr][ds]quo|[mn]dash|hellip|middot|#\d{2,6}|#x[0-9a-f]{2,5});",
+    re.IGNORECASE,
+)
+
+
+def markup(view: View, rules: Rules) -> Drop | None:
+    """Tags that a reader left in. A lesson on HTML has them too, but in code, or few."""
+    if "<" not in view.text and "&" not in view.text:
+        return None
+    text = _CODE.sub("", view.text)
+    found = _MARKUP.findall(text)
+    share = sum(map(len, found)) / len(text) if text else 0.0
+    return Drop("residual HTML", f"{share:.2f} of the text, such as {found[0][:40]}") if share > rules.max_markup else None
+
+
+def encoding(view: View, rules: Rules) -> Drop | None:
+    share = quality.mojibake(view.text)
+    return Drop("wrong encoding", f"{share:.2f} of the text") if share > rules.max_mojibake else None
+
+
+def repetition(view: View, rules: Rules) -> Drop | None:
+    """Of each answer by itself: that one quotes its question is no fault, but an answer that is its question is one."""
+    for text in view.answers:
+        if (share := quality.repeated_lines(text)) > rules.max_repeated_lines:
+            return Drop("repeats itself", f"repeated lines {share:.2f}")
+        # each line of a repeated paragraph is a repeated line
+        if (
+            share > rules.max_repeated_paragraphs
+            and (share := quality.repeated_lines(text, "\n\n")) > rules.max_repeated_paragraphs
+        ):
+            return Drop("repeats itself", f"repeated paragraphs {share:.2f}")
+        if (share := quality.repeated_ngrams(text, least=rules.max_repeated_ngrams)) > rules.max_repeated_ngrams:
+            return Drop("repeats itself", f"repeated runs of 10 characters {share:.2f}")
+        if len(text) >= LOOP:
+            share, gram = quality.commonest_ngram(text, least=rules.max_commonest_ngram)
+            if share > rules.max_commonest_ngram:
+                return Drop("repeats itself", f"{gram} is {share:.2f} of the text")
+    if not view.prompts or len(view.answers[-1]) < ECHO:
+        return None
+    if (share := quality.likeness(view.prompts[-1], view.answers[-1], rules.max_echo)) > rules.max_echo:
+        return Drop("answer repeats the question", f"{share:.2f} alike")
+    return None
+
+
+def signs(view: View, rules: Rules) -> Drop | None:
+    """Not in dialogues: an answer may be a formula, a list of items or of numbers."""
+    if view.kind != "documents":
+        return None
+    for reason, share, most in (
+        ("mostly signs", quality.punctuation_share(view.text), rules.max_punctuation),
+        ("mostly digits", view.shares["digit"], rules.max_digits),
+        ("lines break off", quality.ellipsis_lines(view.text), rules.max_ellipsis_lines),
+        ("mostly lists", quality.list_lines(view.text) if rules.max_list_lines < 1 else 0.0, rules.max_list_lines),
+    ):
+        if share > most:
+            return Drop(reason, f"{share:.2f} of the text")
+    return None
+
+
+CHECKS: tuple[Callable[[View, Rules], Drop | None], ...] = (
+    broken_dialogue,
+    length,
+    language,
+    task,
+    votes,
+    refusal,
+    markup,
+    encoding,
+    repetition,
+    signs,
+)

@@ -1,0 +1,1 @@
+"""Statistics of models and answers: intervals, bootstrap, answer similarity, text health."""

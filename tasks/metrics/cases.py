@@ -1,0 +1,63 @@
+"""What two models can be compared by, row for row: `cases.json` of an evaluation.
+
+    rows    {documents: [{id, source, bytes}], questions: [{id, source}], pairs: [{id, source, origin: ready | generated}], prompts: [{id, source}]}
+    models  {name: {documents: [{bits, guess}], questions: [{correct}], pairs: [{preferred}], answers: [{stopped, empty, repetition}]}}
+
+`guess` is what a document costs if all tokens are equally likely, in bits. A row's `id` is a hash of all that the models were given of it.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections.abc import Callable
+from typing import Any
+
+from tasks.artifacts.stage import canonical
+from tasks.metrics.answers import repetition
+
+Row = dict[str, Any]
+
+
+def rows(given: dict[str, list[Row]]) -> dict[str, list[Row]]:
+    """What each row is."""
+    more: dict[str, Callable[[Row], Row]] = {
+        "documents": lambda row: {"bytes": len(row["text"].encode("utf-8"))},
+        "pairs": lambda row: {"origin": _origin(row)},
+    }
+    return {
+        what: [{"id": _id(row), "source": row["source"]} | more.get(what, lambda row: {})(row) for row in found]
+        for what, found in given.items()
+    }
+
+
+def values(raw: dict[str, Any]) -> dict[str, dict[str, list[Row]]]:
+    """Each model's value of each row, from its raw scores."""
+    return {
+        name: {
+            "documents": [
+                {"bits": round(row["bits"], 6), "guess": round(row["tokens"] * math.log2(found["stats"]["vocab_size"]), 6)}
+                for row in found["documents"]
+            ],
+            "questions": [{"correct": right} for right in found["correct"]],
+            "pairs": [{"preferred": pair["chosen"]["sum"] > pair["rejected"]["sum"]} for pair in found["pairs"]],
+            "answers": [
+                {
+                    "stopped": row["end"] == "stop",
+                    "empty": not row["text"].strip(),
+                    "repetition": round(repetition(row["text"]), 6),
+                }
+                for row in found["answers"]
+            ],
+        }
+        for name, found in raw.items()
+    }
+
+
+def _id(row: Row) -> str:
+    return hashlib.sha256(canonical(row).encode()).hexdigest()[:16]
+
+
+def _origin(pair: Row) -> str:
+    return "generated" if json.loads(pair["meta"] or "{}").get("rejected_by") == "model" else "ready"

@@ -1,0 +1,38 @@
+"""How several training processes are started, on this machine and on others: by `accelerate launch`, with a configuration of ours."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable
+from typing import Any
+
+from models.shardable import unfit
+from tasks.artifacts.digests import ROOT
+from tasks.artifacts.stage import Resources
+
+CONFIGS = ROOT / "models" / "launch"
+PORT = "29500"  # torch's own choice, where machines must know it beforehand
+
+
+def settled(resources: Resources, job: dict[str, Any], log: Callable[[str], None]) -> Resources:
+    """The same, in whole models where the job does not train in shards: of one recipe, pretraining may, and DPO does not."""
+    if resources.parallel == "fsdp" and (reason := unfit(job)):
+        log(f"resources.parallel: ddp for this stage instead of fsdp, so each process holds the whole model: {reason}")
+        return resources.model_copy(update={"parallel": "ddp"})
+    return resources
+
+
+def command(resources: Resources, machine: int = 0) -> list[str]:
+    """What starts the processes of a machine, between `python` and a module's name. The first machine, 0, has the process that reports.
+
+    With `--cpu`, `accelerate launch` starts one process, whatever it is told; without it, as many as it is told, and the engine says which
+    device they train on.
+    """
+    found = ["-m", "accelerate.commands.launch", "--config_file", str(CONFIGS / f"{resources.parallel}.yaml")]
+    found += ["--num_processes", str(resources.processes), "--num_machines", str(resources.machines)]
+    port = "0"  # a free one
+    if resources.machines > 1:
+        host, _, port = resources.meet.rpartition(":")
+        host, port = host or os.environ["MASTER_ADDR"], port or os.environ.get("MASTER_PORT", PORT)
+        found += ["--machine_rank", str(machine), "--main_process_ip", host]
+    return [*found, "--main_process_port", port, "--module"]

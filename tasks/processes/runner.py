@@ -1,0 +1,142 @@
+"""Runs one of our modules in a supervised child process and turns its JSON lines into progress, log lines and a result.
+
+The flow process stays small (no torch in it), a crash in a native library takes only the child, and the memory and the device are
+free when the child ends. What the child prints, one JSON object a line:
+
+    {"event": "progress", "done": 3, "total": 10, "unit": "step", "figures": {"loss": 2.1}}
+    {"event": "log", "text": "…"}
+    {"event": "error", "message": "what a person should read"}
+    {"event": "result", …}                                         last; returned by `run`
+
+Any other line is a log line.
+"""
+
+from __future__ import annotations
+
+import collections
+import json
+import os
+import shlex
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+from tasks.artifacts.digests import ROOT
+from tasks.artifacts.stage import Job, Progress
+from tasks.processes import device, launcher
+from tasks.processes.supervisor import GRACE
+
+TAIL = 15  # lines of a failed child's output shown with its error
+
+
+class ChildFailed(RuntimeError):
+    """A child process ended without a result. The message is the child's own, or its last lines."""
+
+
+def run(module: str, job_file: Path, *, job: Job, processes: int = 1) -> dict[str, Any]:
+    """Run `python -m module job_file` (under `accelerate launch` for several processes) and return its result event.
+
+    Raises `ChildFailed` where it ends without one. The child ends with this process, whatever ends this process, and has its
+    device to itself (`tasks/processes/device.py`).
+    """
+    resources, started = job.resources, [module, str(job_file)]
+    command = [sys.executable, "-m", *started]
+    if processes > 1:
+        resources = launcher.settled(resources, json.loads(job_file.read_text("utf-8")), job.log)
+        command = [sys.executable, *launcher.command(resources), *started]
+        for machine in range(1, resources.machines):
+            there = shlex.join(["python", *launcher.command(resources, machine), *started])
+            job.log(f"on machine {machine + 1} of {resources.machines}, start: {there}")
+    with (
+        job.slot(),
+        device.hold(resources, job.log) as held,
+        supervised(command, env=_environment(job) | held.env, grace=resources.stop_seconds, pass_fds=held.locks) as process,
+    ):
+        return _listen(process, module, job)
+
+
+def supervised(command: list[str], *, env: dict[str, str], grace: float = GRACE, **popen: Any) -> subprocess.Popen[str]:
+    """Start a command that ends when this process does: it is asked to, and killed `grace` seconds later. Standard output and error come as
+    one stream of text."""
+    return _Supervised(
+        [sys.executable, "-m", "tasks.processes.supervisor", "--grace", str(grace), *command],
+        stdin=subprocess.PIPE,
+        stdout=popen.pop("stdout", subprocess.PIPE),
+        stderr=subprocess.STDOUT,
+        env=env,
+        text=True,
+        encoding="utf-8",
+        errors="replace",
+        start_new_session=True,  # Ctrl-C in the terminal is ours to handle
+        **popen,
+    )
+
+
+class _Supervised(subprocess.Popen[str]):
+    """Leaving the `with` block closes the pipe first, which ends the child if it still runs."""
+
+    def __exit__(self, *exc: object) -> None:
+        assert self.stdin is not None
+        self.stdin.close()
+        self.wait()
+        if self.stdout is not None:
+            self.stdout.close()
+
+
+def importable(env: dict[str, str]) -> dict[str, str]:
+    """An environment in which a child finds our modules, wherever it runs."""
+    root = str(ROOT)
+    return env | {"PYTHONPATH": os.pathsep.join([root, *filter(None, env.get("PYTHONPATH", "").split(os.pathsep))])}
+
+
+def _environment(job: Job) -> dict[str, str]:
+    here = -(-job.resources.processes // job.resources.machines)
+    cores = str(max(1, job.resources.cores // here))
+    return importable(dict(os.environ)) | {
+        "PYTHONUNBUFFERED": "1",
+        "OMP_NUM_THREADS": cores,
+        "GOMP_SPINCOUNT": "10000",
+        "RAYON_NUM_THREADS": cores,
+        "TOKENIZERS_PARALLELISM": "true",
+        "HF_HUB_OFFLINE": "1",
+        "HF_DATASETS_CACHE": str(job.scratch / "datasets"),
+    }
+
+
+def _listen(process: subprocess.Popen[str], module: str, job: Job) -> dict[str, Any]:
+    result: dict[str, Any] | None = None
+    error = ""
+    tail: collections.deque[str] = collections.deque(maxlen=TAIL)
+    assert process.stdout is not None
+    for line in process.stdout:
+        event = _event(line)
+        kind = event.pop("event", None)
+        if kind == "progress":
+            job.progress(Progress(event["done"], event["total"], event["unit"], event.get("figures", {})))
+        elif kind == "log":
+            job.log(event["text"])
+        elif kind == "error":
+            error = event["message"]
+        elif kind == "result":
+            result = event
+        elif line.strip():
+            tail.append(line.rstrip())
+            job.log(line.rstrip())
+    code = process.wait()
+    if code == 0 and result is not None:
+        return result
+    if error:
+        raise ChildFailed(error)
+    hint = " (killed; out of memory is the usual reason: lower resources.micro_batch)" if code == 128 + 9 else ""
+    raise ChildFailed(f"{module} ended with code {code} and no result{hint}. Its last lines:\n" + "\n".join(tail))
+
+
+def _event(line: str) -> dict[str, Any]:
+    """The line as an event, or empty."""
+    if not line.startswith('{"event"'):
+        return {}
+    try:
+        return json.loads(line)
+    except json.JSONDecodeError:
+        return {}

@@ -1,0 +1,57 @@
+"""A small parent for a child process that must not outlive us: `python -m tasks.processes.supervisor [--grace SECONDS] COMMAND …`.
+
+Its standard input is a pipe whose other end the caller holds. When the caller ends, however it ends (a `kill -9` included), the
+kernel closes the pipe; this process then ends the child and everything the child started: first SIGTERM, so that a trainer
+can save, then SIGKILL. Should this process itself be killed, the kernel tells the child (Linux). Standard output is the child's.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import os
+import signal
+import subprocess
+import sys
+import threading
+
+GRACE = 10.0  # seconds between asking and killing
+
+
+def _end_with_parent() -> None:
+    """In the child, before it becomes the command: ask for SIGTERM when its parent dies."""
+    with contextlib.suppress(OSError, AttributeError):
+        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
+
+
+def main(command: list[str]) -> int:
+    grace = GRACE
+    if command[0] == "--grace":
+        grace, command = float(command[1]), command[2:]
+    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=_end_with_parent)
+
+    def signal_group(number: int) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            os.killpg(child.pid, number)
+
+    def end_child(*_: object) -> None:
+        signal_group(signal.SIGTERM)
+        killer = threading.Timer(grace, signal_group, [signal.SIGKILL])
+        killer.daemon = True
+        killer.start()
+
+    def wait_for_caller() -> None:
+        while os.read(0, 4096):  # empty when the pipe closes; sys.stdin would hold a lock when we exit
+            pass
+        end_child()
+
+    signal.signal(signal.SIGTERM, end_child)
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # Ctrl-C reaches the caller, who decides
+    threading.Thread(target=wait_for_caller, daemon=True).start()
+    code = child.wait()
+    signal_group(signal.SIGKILL)  # grandchildren that the child left behind
+    return code if code >= 0 else 128 - code
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
