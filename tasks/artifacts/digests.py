@@ -85,8 +85,8 @@ def _parsed(text: str, package: str) -> tuple[str, tuple[str, ...]]:
             home = ".".join(filter(None, [package.rsplit(".", node.level - 1)[0] if node.level else "", node.module or ""]))
             names += [home, *(f"{home}.{alias.name}" for alias in node.names)]
         elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-            if package.split(".")[0] == "tasks" and re.fullmatch(r"models(\.\w+)+", node.value):
-                names.append(node.value)  # a module that is run as a child process
+            if re.fullmatch(r"models(\.\w+)+", node.value):
+                names.append(node.value)  # a module that is run as a child process, or imported by its name
             elif _TEMPLATE.fullmatch(node.value):
                 names.append(node.value)
     around = {".".join(name.split(".")[:length]) for name in names for length in range(1, name.count(".") + 1)}
