@@ -35,6 +35,7 @@ import pyarrow.parquet as pq
 from benchmarks.bench import close
 from benchmarks.inputs import BESIDE, Case, case
 from tasks import extract, ingest
+from tasks.data import writing
 from tasks.data.rows import BrokenFile
 from tasks.sources import reader, wiki
 from tasks.sources.opening import LONGEST, decompressed
@@ -61,7 +62,7 @@ def check(one: Case, folder: Path) -> Counter[str]:
         convert = functools.partial(extract._article, extract.Params(source="s", min_characters=1))
     else:
         convert = ingest.conversion(ingest.Params(source="s", format=one.format))  # type: ignore[arg-type]
-    stats = ingest.write_shard("s", kind, convert, rows, folder / "out")
+    stats = writing.write_shard("s", kind, convert, rows, folder / "out")
     lost = stats["in"] - stats["kept"] - sum(stats["dropped"].values())
     written = [pq.read_metadata(folder / "out" / f"{name}.parquet").num_rows for name in (kind, "dropped")]
     assert stats["in"] == len(rows) and not lost, f"{len(rows)} rows were read, {stats} counted"

@@ -95,7 +95,7 @@ PIECE = 1 << 16  # characters encoded at once
 
 def real(made: Path, home: Path) -> None:
     """Every file there and back, by the tokenizer of a folder."""
-    from tasks.pack import encoder
+    from tasks.data.tokens import encoder
 
     tokenizer = encoder(made)
     files, characters, tokens, changed = 0, 0, 0, []

@@ -20,7 +20,7 @@ from flows.execution import Outcome
 from flows.recipe import Recipe
 from flows.server import watched
 from tasks.artifacts.store import Moved, Moves, Record, Store
-from tasks.gate import part
+from tasks.metrics.bootstrap import part
 
 
 @dataclass(frozen=True)

@@ -21,6 +21,7 @@ from flows.base_model import Base
 from flows.triple_extraction import Extraction
 from tasks.artifacts.stage import Resources
 from tasks.data.contract import Contract
+from tasks.data.uses import Use
 from tasks.dedup import Params as DedupParams
 from tasks.dpo import Params as DPOParams
 from tasks.evaluate import Params as EvaluateParams
@@ -35,7 +36,6 @@ from tasks.reward import Params as RewardParams
 from tasks.sample import Params as SampleParams
 from tasks.sft import Params as SFTParams
 from tasks.split import Params as SplitParams
-from tasks.split import Use
 from tasks.tokenizer import Params as TokenizerParams
 
 RECIPES = Path(__file__).parent / "recipes"

@@ -16,7 +16,7 @@ from flows.base_model import problems as base_problems
 from flows.feasibility import problems as fits_problems
 from flows.triple_extraction import problems as extraction_problems
 from tasks.data.mixture import problems as weight_problems
-from tasks.split import MAKES
+from tasks.data.uses import MAKES
 
 
 def problems(data: dict[str, Any], flow: str) -> list[str]:

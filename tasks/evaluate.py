@@ -20,8 +20,6 @@ as uneven is, if neither model is better. A part without rows is null. `question
 
 from __future__ import annotations
 
-import hashlib
-import heapq
 import json
 import math
 from collections.abc import Iterable, Sequence
@@ -32,6 +30,7 @@ from typing import Any
 from pydantic import Field
 
 from tasks.artifacts.stage import Identity, Job, Stats, stage
+from tasks.data.sampling import pick
 from tasks.metrics import cases
 from tasks.metrics.answers import repetition
 from tasks.metrics.health import Bounds, check
@@ -139,7 +138,7 @@ def _given(params: Params, rows: Path, pairs: Path | None, questions: dict[str, 
 def _documents(rows: Path, params: Params) -> list[dict[str, Any]]:
     """Held-out texts to be foretold; of a run that only pretrains text-to-text, the answers to held-out prompts."""
     from tasks.data.rows import read
-    from tasks.pack import text_of
+    from tasks.data.tokens import text_of
 
     path = rows / "pretrain" / "valid.parquet"
     if path.exists():
@@ -156,15 +155,6 @@ def _documents(rows: Path, params: Params) -> list[dict[str, Any]]:
         for row in pairs
         if len(row["messages"]) == 2
     ]
-
-
-def pick(rows: Iterable[dict[str, Any]], limit: int, seed: int) -> list[dict[str, Any]]:
-    """A seeded sample of at most `limit` rows (0: all), in an order that depends on seed and ids alone."""
-
-    def rank(row: dict[str, Any]) -> str:
-        return hashlib.sha256(f"{seed}/{row['id']}".encode()).hexdigest()
-
-    return heapq.nsmallest(limit, rows, key=rank) if limit else sorted(rows, key=rank)
 
 
 def _handed_over(job: Job, given: dict[str, list[dict[str, Any]]]) -> dict[str, str]:

@@ -11,7 +11,7 @@ from pydantic import Field
 
 from tasks.artifacts.stage import Identity, Job, Stats, stage
 from tasks.data.rows import Drop
-from tasks.ingest import summed, write_shard
+from tasks.data.writing import summed, write_shard
 from tasks.processes.reading import Row, by_batch
 from tasks.sources import dump, wiki
 from tasks.text import script

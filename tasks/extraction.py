@@ -22,7 +22,7 @@ from typing import Any
 from pydantic import Field
 
 from tasks.artifacts.stage import Identity, Job, Stats, stage
-from tasks.evaluate import pick
+from tasks.data.sampling import pick
 from tasks.text import relations
 from tasks.text.relations import Score
 
@@ -49,7 +49,7 @@ class Params(Identity):
 )
 def run(job: Job, params: Params, *, models: dict[str, Path], rows: Path) -> Stats:
     """Score the models in their order on `rows/scored/rows.parquet`."""
-    from tasks.triples import asked
+    from tasks.data.triples import asked
 
     given = list(asked(rows / "scored" / "rows.parquet"))
     truth_of = {row["id"]: truth for row, truth in given}

@@ -28,7 +28,7 @@ from typing import Any
 from pydantic import Field
 
 from tasks.artifacts.stage import Identity, Job, Stats, stage
-from tasks.metrics.bootstrap import compare
+from tasks.metrics.bootstrap import compare, part, shown
 from tasks.pages.render import render
 
 
@@ -182,15 +182,6 @@ def _lost(found: dict[str, Any]) -> str:
     worse, least, most = (-100 * part(found, name) for name in ("change", "high", "low"))
     unit = "%" if found["unit"] == "percent" else "points"
     return f"{found['title']}: {found['old']:.3f} → {found['new']:.3f}, worse by {worse:.1f} {unit} ({least:.1f} to {most:.1f})"
-
-
-def shown(value: float | None) -> str:
-    return "no number" if value is None else f"{value:.3f}"
-
-
-def part(found: dict[str, Any], name: str) -> float:
-    """A gain or a bound as a share: of production's value where the unit is percent."""
-    return found[name] / found["old"] if found["unit"] == "percent" else found[name]
 
 
 def _page(params: Params, verdict: dict[str, Any], candidate: Path, prod: Path | None) -> str:

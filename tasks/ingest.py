@@ -3,17 +3,18 @@
 from __future__ import annotations
 
 import functools
-from collections.abc import Callable, Iterable
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from pydantic import Field
 
 from tasks.artifacts.stage import Identity, Job, Stats, stage
-from tasks.data.rows import EXCERPT, Drop, Writer, content, row_id
+from tasks.data.rows import Drop, content
+from tasks.data.writing import summed, write_shard
 from tasks.processes.reading import Row, by_shard, sha256
 from tasks.sources import reader
-from tasks.text import privacy, quality, script
+from tasks.text import quality, script
 from tasks.text.normalise import normalise, storable
 
 TITLED = ("webtext", "medical")  # formats whose questions are a title and what stands below it
@@ -118,47 +119,3 @@ def _triples(clean: Callable[[str], str], row: Row) -> Row:
                     "triples": [{name: storable(part) for name, part in triple.items()} for triple in row["triples"]],
                 }
     return {"text": text, "triples": triples}
-
-
-def write_shard(source: str, kind: str, convert: Callable[[Row], Row | Drop], rows: Iterable[Row | Drop], draft: Path) -> Stats:
-    """Convert rows and write them, with id and source, as `<kind>.parquet` and `dropped.parquet`; returns the counts."""
-    total = kept = characters = 0
-    dropped: dict[str, int] = {}
-    with Writer(draft / f"{kind}.parquet", kind) as good, Writer(draft / "dropped.parquet", "dropped") as bad:
-        for row in rows:
-            total += 1
-            result = row if isinstance(row, Drop) else convert(row)
-            if isinstance(result, Drop):
-                dropped[result.reason] = dropped.get(result.reason, 0) + 1
-                bad.add(_dropped(source, result))
-            else:
-                parts = content(kind, result)
-                kept, characters = kept + 1, characters + sum(map(len, parts))
-                good.add({**result, "id": row_id(*parts), "source": source})
-    return {"in": total, "kept": kept, "dropped": dropped, "characters": characters}
-
-
-def _dropped(source: str, drop: Drop) -> dict[str, Any]:
-    detail, excerpt = (privacy.mask(storable(text)[:500])[0] for text in (drop.detail, drop.excerpt))
-    excerpt = excerpt[:EXCERPT]
-    return {
-        "id": row_id(drop.reason, detail, excerpt),
-        "source": source,
-        "reason": drop.reason,
-        "detail": detail,
-        "excerpt": excerpt,
-    }
-
-
-def summed(source: str, shards: list[Stats]) -> Stats:
-    """The statistics of shards as those of the stage."""
-    dropped: dict[str, int] = {}
-    for shard in shards:
-        for reason, count in shard["dropped"].items():
-            dropped[reason] = dropped.get(reason, 0) + count
-    funnel = {
-        "in": sum(shard["in"] for shard in shards),
-        "kept": sum(shard["kept"] for shard in shards),
-        "dropped": dict(sorted(dropped.items())),
-    }
-    return {"funnel": {source: funnel}, "characters": sum(shard["characters"] for shard in shards), "shards": len(shards)}

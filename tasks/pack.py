@@ -9,8 +9,6 @@ Without weights every document is there once, in the order of the split. With we
 from __future__ import annotations
 
 import hashlib
-import shutil
-from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -18,14 +16,11 @@ from pydantic import Field
 
 from tasks.artifacts.stage import Identity, Job, Stats, canonical, stage
 from tasks.data import mixture
+from tasks.data.tokens import SPLITS, encoder, end_of, gulps, join, texts_of
 from tasks.processes import shards
 
 if TYPE_CHECKING:
-    from tokenizers import Tokenizer
-
-SPLITS = ("train", "valid")
-ROWS = 500  # rows read at a time
-GULP = 1 << 20  # characters tokenised in one call: enough for every core, and some hundred megabytes of tokens with their places
+    pass
 
 
 class Params(Identity):
@@ -38,63 +33,6 @@ class Params(Identity):
         default=4, ge=1, le=100, description="Times a document of a source that is short of its share is read at most, in passes"
     )
     seed: int = Field(default=23333, ge=0, lt=2**63, description="Seed of the order that weights mix the documents in")
-
-
-def text_of(row: dict[str, Any]) -> str:
-    """What a model reads of a document: its title on a line of its own, unless the text opens with it, then its text."""
-    title, text = row["title"] or "", row["text"]
-    return text if not title or text.startswith(title) else f"{title}\n{text}"
-
-
-def texts_of(path: Path, kind: str, groups: list[int] | None = None) -> Iterator[tuple[str, str]]:
-    """(source, text) of a split's file, in its order: documents as `text_of` gives them, conversations turn by turn."""
-    import pyarrow.parquet as pq
-
-    columns = ["source", "title", "text"] if kind == "pretrain" else ["source", "messages"]
-    for batch in pq.ParquetFile(path).iter_batches(ROWS, row_groups=groups, columns=columns):
-        for row in batch.to_pylist():
-            for text in [text_of(row)] if kind == "pretrain" else [turn["content"] for turn in row["messages"]]:
-                yield row["source"], text
-
-
-def gulps(texts: Iterable[tuple[str, str]]) -> Iterator[list[tuple[str, str]]]:
-    """(source, text) pairs in lists of about `GULP` characters, so that long texts take no more memory than short ones."""
-    held: list[tuple[str, str]] = []
-    characters = 0
-    for source, text in texts:
-        held.append((source, text))
-        characters += len(text)
-        if characters >= GULP:
-            yield held
-            held, characters = [], 0
-    if held:
-        yield held
-
-
-def encoder(folder: Path) -> Tokenizer:
-    """The tokenizer of an artifact, for raw text: what looks like a special token in it is text, never the token itself."""
-    from tokenizers import Tokenizer
-
-    path = folder / "tokenizer.json"
-    if not path.is_file():
-        raise ValueError(
-            f"{path} is missing, so this is no tokenizer; run the tokenizer stage first, or name the folder that holds it"
-        )
-    tokenizer = Tokenizer.from_file(str(path))
-    tokenizer.encode_special_tokens = True
-    return tokenizer
-
-
-def end_of(folder: Path) -> int:
-    """The id of the end-of-document token. `ValueError` where a tokenizer has none."""
-    from models.template import END
-
-    found = encoder(folder).token_to_id(END)
-    if found is None:
-        raise ValueError(
-            f"{folder / 'tokenizer.json'} has no token {END}, which ends a document; `tokenizer.method: extend` adds it"
-        )
-    return found
 
 
 @stage("pack", version=2, title="Documents as one memory-mapped run of tokens", params=Params, tools=("tokenizers",))
@@ -171,19 +109,6 @@ def _documents(home: Path) -> Any:
     import numpy as np
 
     return np.load(home / mixture.DOCUMENTS)
-
-
-def join(job: Job, keys: list[str], split: str, lengths_of: Callable[[Path], Any]) -> None:
-    """The pieces' `tokens.bin` as one run, with the places where its parts start, by the lengths that a piece's folder tells."""
-    import numpy as np
-
-    lengths = [np.zeros(1, dtype="<i8")]
-    with (job.out / f"{split}.bin").open("wb") as target:
-        for key in keys:
-            with (job.shard_home(key) / "tokens.bin").open("rb") as source:
-                shutil.copyfileobj(source, target, 1 << 20)
-            lengths.append(lengths_of(job.shard_home(key)))
-    np.save(job.out / f"{split}.offsets.npy", np.cumsum(np.concatenate(lengths)))
 
 
 def _sum(parts: list[Stats]) -> Stats:

@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.artifacts.stage import Identity, Job, Stats, canonical, stage
-from tasks.pack import SPLITS, encoder, join
+from tasks.data.tokens import SPLITS, encoder, join
 from tasks.processes import shards
 
 ROWS = 1000  # tokenised in one call

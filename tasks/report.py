@@ -14,9 +14,8 @@ from typing import Any
 
 from pydantic import Field
 
-from tasks import pack
 from tasks.artifacts.stage import Identity, Job, Stats, stage
-from tasks.data import funnel
+from tasks.data import funnel, tokens
 from tasks.data.funnel import Funnel, Nodes
 from tasks.metrics.intervals import wilson
 from tasks.pages import data_section, diagram, plots, training_section, triples_section
@@ -162,7 +161,7 @@ def _cut(artifacts: dict[str, Path], text: str) -> list[tuple[str, int]]:
     """A text as its tokens: (what is read, how many tokens it takes), where only a character that fell into bytes takes several."""
     if "tokenizer" not in artifacts or not (artifacts["tokenizer"] / "tokenizer.json").is_file():
         return []
-    encoder = pack.encoder(artifacts["tokenizer"])
+    encoder = tokens.encoder(artifacts["tokenizer"])
     pieces, waiting = [], list[int]()
     for token in encoder.encode(text[:CUT], add_special_tokens=False).ids:
         waiting.append(token)

@@ -10,36 +10,19 @@ every dialogue that asks with the same template.
 
 from __future__ import annotations
 
-import hashlib
-import heapq
 from collections import Counter
 from collections.abc import Iterable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from pydantic import Field
 
 from tasks.artifacts.stage import Identity, Job, Progress, Stats, stage
 from tasks.data.rows import EXCERPT, Writer, content, files
-from tasks.text import normalise, privacy, prompts
+from tasks.data.uses import MAKES, SERVES, Draw, Use, as_answer, as_document, prompt_hash
+from tasks.text import privacy
 
-Use = Literal["pretrain", "text2text", "sft", "prompts", "pairs", "extract", "evaluate"]
-
-MAKES = {
-    "pretrain": "documents",
-    "text2text": "conversations",
-    "sft": "conversations",
-    "prompts": "conversations",
-    "pairs": "preferences",
-}  # use → kind written
-SERVES = {
-    "documents": {"pretrain", "text2text"},
-    "conversations": {"pretrain", "text2text", "sft", "prompts"},
-    "preferences": {"pairs"},
-}  # kind read → uses
-FEW = 20  # rows of a use from which at least one is held out, and below which none is
 BATCH = 2_000  # rows in memory at a time
 PROMPTS = {  # columns that say what a row's prompt is
     "documents": ["id", "source", "title"],
@@ -125,89 +108,6 @@ def run(job: Job, params: Params, *, rows: Path) -> Stats:
                 f"use `{use}` has no training row: all rows of {named} are held out for validation; give it more rows"
             )
     return {"funnel": funnel, "uses": amounts}
-
-
-def prompt_hash(seed: int, kind: str, row: dict[str, Any]) -> int:
-    """64 bits that only depend on the prompt: a document's title, a dialogue up to its last user turn. Blind to punctuation, case and width.
-
-    A document without a title is a prompt of its own.
-    """
-    if kind == "documents":
-        parts = [(row["title"] or "").strip() or row["id"]]
-    else:
-        last = max((place for place, turn in enumerate(row["messages"]) if turn["role"] == "user"), default=-1)
-        parts = [turn["content"] for turn in row["messages"][: last + 1]]
-    keys = [normalise.dedup_key(part) or part for part in parts]
-    if kind != "documents" and len(keys) == 1:
-        keys = [_asked(keys[0])]
-    text = "\x1f".join([str(seed), *keys])
-    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
-
-
-_TEMPLATES = sorted(
-    (tuple(normalise.dedup_key(part) for part in template.split("{}")) for template in prompts.TEMPLATES),
-    key=lambda ends: -len("".join(ends)),
-)
-
-
-def _asked(key: str) -> str:
-    """What a prompt asks about, if it is one that a title template makes; else the prompt itself. All are keys of `normalise.dedup_key`."""
-    for before, after in _TEMPLATES:
-        if key.startswith(before) and key.endswith(after) and len(key) > len(before) + len(after):
-            return key[len(before) : len(key) - len(after)]
-    return key
-
-
-@dataclass
-class Draw:
-    """Draws the validation prompts of one use: those with the smallest hashes, a `share` of them, but at most `most` rows.
-
-    Holds the few prompts that may still be drawn, never all.
-    """
-
-    share: float
-    most: int
-    rows: int = 0
-    _low: Counter[int] = field(default_factory=Counter)  # rows by prompt hash, of the smallest hashes
-    _top: float = float("inf")  # hashes from here up are out of reach
-
-    def add(self, hashed: int) -> None:
-        self.rows += 1
-        if hashed < self._top:
-            self._low[hashed] += 1
-            if len(self._low) > 2 * self.most + 2:  # a prompt has a row or more, so no more prompts than rows can be drawn
-                keep = heapq.nsmallest(self.most + 2, self._low)
-                self._low = Counter({prompt: self._low[prompt] for prompt in keep})
-                self._top = keep[-1] + 1
-
-    def held_out(self) -> set[int]:
-        """Below `FEW` rows none; from there on one prompt at least, and never the only one."""
-        prompts = sorted(self._low)
-        if self.rows < FEW or len(prompts) < 2:
-            return set()
-        drawn, rows = {prompts[0]}, self._low[prompts[0]]
-        for prompt in prompts[1:-1]:
-            rows += self._low[prompt]
-            if rows > self.most or prompt >= self.share * 2**64:
-                break
-            drawn.add(prompt)
-        return drawn
-
-
-def as_document(row: dict[str, Any]) -> dict[str, Any]:
-    """A conversation as a text: question and answer on lines of their own, an empty line between rounds. System prompts stay out."""
-    text = ""
-    for turn in row["messages"]:
-        if turn["role"] != "system":
-            text += ("\n\n" if turn["role"] == "user" else "\n") * bool(text) + turn["content"]
-    return {"id": row["id"], "source": row["source"], "title": "", "text": text, "lang": "zh", "meta": row["meta"]}
-
-
-def as_answer(row: dict[str, Any], seed: int, longest: int) -> dict[str, Any]:
-    """An article as the answer to a request for its title, of at most `longest` characters."""
-    said = (("user", prompts.prompt(row["title"], seed)), ("assistant", prompts.cut(row["text"], longest)))
-    messages = [{"role": role, "content": text} for role, text in said]
-    return {"id": row["id"], "source": row["source"], "messages": messages, "meta": row["meta"]}
 
 
 def _made(params: Params, use: str, kind: str, row: dict[str, Any]) -> dict[str, Any]:

@@ -15,9 +15,9 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal, Self
 
 from pydantic import Field, model_validator
 
-from tasks import counts as counting
 from tasks.artifacts.stage import Identity, Job, Stats, stage
-from tasks.pack import encoder, gulps
+from tasks.data import words as counting
+from tasks.data.tokens import encoder, gulps
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -125,20 +125,20 @@ def learn(params: Params, counts: Path, base: Path | None) -> Tokenizer:
     special = specials(params)
     room = params.vocab_size - len(special) - 256
     if params.method == "bpe":
-        words = counting.read(counts, params.max_words)
+        words = counting.read_counts(counts, params.max_words)
         found = bpe.train(words, vocab_size=params.vocab_size, min_frequency=params.min_frequency, special_tokens=special)
         return vocabulary.byte_level(*found, special)
     if params.method == "extend":
         assert base is not None, "extend has a base"
-        words = counting.read(counts, params.max_words)
+        words = counting.read_counts(counts, params.max_words)
         return extend.extend(
             base, words, vocab_size=params.vocab_size, min_frequency=params.min_frequency, special_tokens=special
         )
-    alone = vocabulary.characters(counting.read(counts))
+    alone = vocabulary.characters(counting.read_counts(counts))
     if params.method == "characters":
         entries = vocabulary.frequent([], alone, params.min_frequency, room)
         return vocabulary.of_characters(entries, special)
-    entries = vocabulary.frequent(counting.read(counts), alone, params.word_threshold, room)
+    entries = vocabulary.frequent(counting.read_counts(counts), alone, params.word_threshold, room)
     if not entries:
         raise ValueError(f"no word occurs {params.word_threshold} times; lower tokenizer.word_threshold or give more text")
     return vocabulary.of_splits(entries, special, room) if params.all_splits else vocabulary.of_words(entries, special)
@@ -235,12 +235,12 @@ def held_out(rows: Path) -> Iterator[tuple[str, str]]:
     """(source, text) of the split's validation rows, all uses; of a source that has none, of `SOME` training rows."""
     seen = set[str]()
     for use in counting.COLUMNS:
-        for source, parts in counting.texts(rows / use / "valid.parquet", use):
+        for source, parts in counting.split_texts(rows / use / "valid.parquet", use):
             seen.add(source)
             yield from ((source, text) for text in parts)
     for use in counting.COLUMNS:
         for source in sorted(_sources(rows / use / "train.parquet") - seen):
-            for _, parts in islice(counting.texts(rows / use / "train.parquet", use, source=source), SOME):
+            for _, parts in islice(counting.split_texts(rows / use / "train.parquet", use, source=source), SOME):
                 yield from ((source, text) for text in parts)
 
 

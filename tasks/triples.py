@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 from collections import Counter
-from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
@@ -17,7 +16,7 @@ from pydantic import Field
 
 from tasks.artifacts.stage import Identity, Job, Progress, Stats, stage
 from tasks.data.rows import EXCERPT, Writer, files, read
-from tasks.split import Draw
+from tasks.data.uses import Draw
 from tasks.text import normalise, privacy, relations
 
 Row = dict[str, Any]
@@ -111,11 +110,3 @@ def _conversation(row: Row, triples: list[relations.Triple]) -> Row:
     said = (("user", relations.prompt(row["text"])), ("assistant", relations.answer(triples)))
     messages = [{"role": role, "content": text} for role, text in said]
     return {"id": row["id"], "source": row["source"], "messages": messages, "meta": "{}"}
-
-
-def asked(path: Path) -> Iterator[tuple[Row, list[relations.Triple]]]:
-    """The rows of `scored/rows.parquet`, each with the triples that its answer should say."""
-    for row in read([path]):
-        truth = relations.parse(row["messages"][-1]["content"])
-        assert truth is not None, f"row {row['id']} has an answer that is no list of triples"
-        yield row, truth

@@ -15,6 +15,7 @@ from hypothesis import strategies as st
 from models.pretokenizer import splitter
 from tasks import counts
 from tasks.artifacts.stage import Job, Resources
+from tasks.data import words as counting
 from tests import tiny
 
 
@@ -25,7 +26,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def jieba(cache: Path) -> Any:
-    return counts.by_jieba(cache)
+    return counting.by_jieba(cache)
 
 
 def job(folder: Path, **more: Any) -> Job:
@@ -54,19 +55,19 @@ def pretrain(folder: Path, rows: list[dict[str, Any]]) -> Path:
 
 def by_hand(folder: Path, cache: Path) -> Counter[str]:
     """All texts in one go."""
-    texts = [text for use in counts.USES for _, parts in counts.texts(folder / use / "train.parquet", use) for text in parts]
-    return counts.count_words(texts, cache)
+    texts = [text for use in counts.USES for _, parts in counting.split_texts(folder / use / "train.parquet", use) for text in parts]
+    return counting.count_words(texts, cache)
 
 
 def test_words_keep_to_what_jieba_cuts_and_to_the_pattern(cache):
     text = "我们在北京大学读书，2024年 hello\n\n北京大学"
-    assert counts.count_words([text], cache) == Counter(
+    assert counting.count_words([text], cache) == Counter(
         {"我们": 1, "在": 1, "北京大学": 2, "读书": 1, "，": 1, "2": 2, "0": 1, "4": 1, "年": 1, " hello": 1, "\n\n": 1}
     )
 
 
 def test_what_is_no_chinese_stays_whole(cache):
-    words = counts.count_words(["Müller穿T恤或Müller，ありがとう Москва"], cache)
+    words = counting.count_words(["Müller穿T恤或Müller，ありがとう Москва"], cache)
     assert words == Counter({"Müller": 2, "穿": 1, "T恤": 1, "或": 1, "，ありがとう": 1, " Москва": 1})
 
 
@@ -74,10 +75,10 @@ def test_what_is_no_chinese_stays_whole(cache):
 @given(text=st.text(st.sampled_from("中国人民我们的大学aB é1 。，\n\tこПx'"), max_size=40) | st.text(max_size=30))
 def test_words_are_parts_of_the_patterns_pieces_and_lose_nothing(cache, text):
     """A word that crossed pieces would be learned as merges that encoding never makes."""
-    counted = counts.count_words([text], cache)
+    counted = counting.count_words([text], cache)
     held = Counter()
     for piece, _ in splitter().pre_tokenize_str(text):
-        found = counts.count_words([piece], cache)
+        found = counting.count_words([piece], cache)
         assert sum(len(word) * count for word, count in found.items()) == len(piece)
         assert all(word in piece for word in found)
         held += found
@@ -88,7 +89,7 @@ def test_words_are_parts_of_the_patterns_pieces_and_lose_nothing(cache, text):
 @given(st.text(st.sampled_from("中国人民我们的大学生活在北京研究生命起源和平面积T恤卡拉OK了是"), min_size=1, max_size=40))
 def test_rjieba_cuts_as_jieba_does(jieba, text):
     rjieba = pytest.importorskip("rjieba")
-    for clause in counts._CHINESE.findall(text):
+    for clause in counting._CHINESE.findall(text):
         assert list(rjieba.cut(clause, False)) == list(jieba(clause))
 
 
@@ -99,7 +100,7 @@ def test_without_rjieba_jieba_counts_silently_and_writes_into_its_folder_alone(t
     elsewhere.mkdir()
     monkeypatch.setenv("TMPDIR", str(elsewhere))
     monkeypatch.setattr("tempfile.tempdir", None)
-    monkeypatch.setattr(counts, "find_spec", lambda name: None)
+    monkeypatch.setattr(counting, "find_spec", lambda name: None)
     stats, one = run(tmp_path / "plain", world)
     assert stats == fast
     assert (one.scratch / "jieba" / "jieba.cache").exists()
@@ -108,13 +109,13 @@ def test_without_rjieba_jieba_counts_silently_and_writes_into_its_folder_alone(t
 
 
 def test_counts_of_runs_add_up_to_the_counts_of_the_whole(tmp_path, cache, monkeypatch):
-    monkeypatch.setattr(counts, "RUN", 300)
-    monkeypatch.setattr(counts, "HELD", 5)
+    monkeypatch.setattr(counting, "RUN", 300)
+    monkeypatch.setattr(counting, "HELD", 5)
     world = pretrain(tiny.split(tmp_path / "world"), books(40))
     stats, one = run(tmp_path, world)
     assert stats["runs"] > 5
     expected = by_hand(world, cache)
-    assert list(counts.read(one.out)) == sorted(expected.items(), key=lambda item: (-item[1], item[0]))
+    assert list(counting.read_counts(one.out)) == sorted(expected.items(), key=lambda item: (-item[1], item[0]))
     assert stats["words"] == sum(expected.values()) and stats["distinct_words"] == len(expected)
     assert json.loads((one.out / "counts.json").read_text()) == {key: stats[key] for key in stats if key != "runs"}
 
@@ -129,25 +130,25 @@ def test_a_text_that_occurs_twice_counts_twice(tmp_path, cache):
         tiny.write(world / side / "train.parquet", "conversations", turns)
     thrice, second = run(tmp_path / "thrice", world)
     assert thrice["words"] == 3 * once["words"] and len(second.shards) == 1
-    assert dict(counts.read(second.out)) == {word: 3 * count for word, count in counts.read(first.out)}
+    assert dict(counting.read_counts(second.out)) == {word: 3 * count for word, count in counting.read_counts(first.out)}
 
 
 def counted_anew(monkeypatch: pytest.MonkeyPatch, folder: Path, world: Path, first: Job) -> int:
     """Characters that are counted when the first run's shards can be had."""
-    work, seen = counts.count_words, []
+    work, seen = counting.count_words, []
 
     def spy(texts, cache):
         texts = list(texts)
         seen.append(sum(map(len, texts)))
         return work(texts, cache)
 
-    monkeypatch.setattr(counts, "count_words", spy)
+    monkeypatch.setattr(counting, "count_words", spy)
 
     def lend(key: str):
         return (lambda home: shutil.copytree(first.shard_home(key), home, dirs_exist_ok=True)) if key in first.shards else None
 
     run(folder, world, find_shard=lend)
-    monkeypatch.setattr(counts, "count_words", work)
+    monkeypatch.setattr(counting, "count_words", work)
     return sum(seen)
 
 
@@ -164,7 +165,7 @@ def test_a_new_source_counts_only_itself(tmp_path, monkeypatch):
 
 
 def test_new_rows_within_a_source_count_the_runs_that_they_fall_into(tmp_path, monkeypatch):
-    monkeypatch.setattr(counts, "RUN", 400)
+    monkeypatch.setattr(counting, "RUN", 400)
     rows, world = books(200), tmp_path / "world"
     pretrain(world, rows)
     stats, first = run(tmp_path / "first", world)
@@ -178,29 +179,29 @@ def test_new_rows_within_a_source_count_the_runs_that_they_fall_into(tmp_path, m
 @pytest.mark.parametrize("group", [1, 3, 1000])
 def test_runs_cover_every_row_once_however_the_file_is_laid_out(tmp_path, monkeypatch, group):
     monkeypatch.setattr("tasks.data.rows.ROW_GROUP", group)
-    monkeypatch.setattr(counts, "RUN", 200)
-    monkeypatch.setattr(counts, "BATCH", 2)
+    monkeypatch.setattr(counting, "RUN", 200)
+    monkeypatch.setattr(counting, "BATCH", 2)
     rows = books(25)
     path = pretrain(tmp_path, rows) / "pretrain" / "train.parquet"
     assert pq.read_metadata(path).num_row_groups == -(-25 // group)
-    found = list(counts.runs(path, "pretrain"))
+    found = list(counting.runs(path, "pretrain"))
     assert len(found) > 3
-    texts = [parts for one in found for _, parts in counts.texts(path, "pretrain", one.first, one.stop)]
+    texts = [parts for one in found for _, parts in counting.split_texts(path, "pretrain", one.first, one.stop)]
     assert texts == [[row["text"]] for row in rows]
 
 
 def test_runs_are_cut_alike_whatever_the_row_groups(tmp_path, monkeypatch):
-    monkeypatch.setattr(counts, "RUN", 200)
+    monkeypatch.setattr(counting, "RUN", 200)
     digests = []
     for group in (2, 1000):
         monkeypatch.setattr("tasks.data.rows.ROW_GROUP", group)
         path = pretrain(tmp_path / str(group), books(25)) / "pretrain" / "train.parquet"
-        digests.append([one.digest for one in counts.runs(path, "pretrain")])
+        digests.append([one.digest for one in counting.runs(path, "pretrain")])
     assert digests[0] == digests[1]
 
 
 def test_bytes_are_the_same_with_workers(tmp_path, monkeypatch):
-    monkeypatch.setattr(counts, "RUN", 400)
+    monkeypatch.setattr(counting, "RUN", 400)
     world = pretrain(tmp_path / "world", books(60))
     stats, one = run(tmp_path / "one", world)
     monkeypatch.setattr("tasks.processes.shards.BIG", 1)
@@ -212,8 +213,8 @@ def test_bytes_are_the_same_with_workers(tmp_path, monkeypatch):
 
 def test_a_run_without_end_is_counted_in_parts(cache):
     """A key of a million letters is one piece of the pattern; learning merges in it would take for ever."""
-    words = counts.count_words(["x" * 200_000 + "中" * 200_000 + "é" * 200_000], cache)
-    assert max(map(len, words)) <= counts.LONGEST
+    words = counting.count_words(["x" * 200_000 + "中" * 200_000 + "é" * 200_000], cache)
+    assert max(map(len, words)) <= counting.LONGEST
     assert sum(len(word) * count for word, count in words.items()) == 600_000
 
 
@@ -227,6 +228,6 @@ def test_real_text_is_cut_alike_by_both(jieba, real_data):
     rjieba = pytest.importorskip("rjieba")
     clauses = set()
     for path in ("qa/baike_qa_train_sample_first800.json", "sft/firefly-train-1.1M_sample.jsonl"):
-        clauses |= set(counts._CHINESE.findall((real_data / path).read_text("utf-8")))
+        clauses |= set(counting._CHINESE.findall((real_data / path).read_text("utf-8")))
     assert len(clauses) > 10_000
     assert [clause for clause in sorted(clauses) if list(rjieba.cut(clause, False)) != list(jieba(clause))] == []

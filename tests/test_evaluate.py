@@ -8,6 +8,7 @@ import pytest
 
 from tasks import evaluate
 from tasks.artifacts.stage import Job
+from tasks.data import sampling
 from tasks.data.rows import read
 from tasks.metrics.intervals import mcnemar
 from tests import tiny
@@ -177,7 +178,7 @@ def test_without_a_model_there_is_nothing_to_score(home, tmp_path):
 
 def test_a_sample_depends_on_seed_and_ids_alone():
     rows = [{"id": str(number)} for number in range(50)]
-    first = evaluate.pick(rows, 10, seed=1)
-    assert first == evaluate.pick(rows[::-1], 10, seed=1) != evaluate.pick(rows, 10, seed=2)
-    assert first == evaluate.pick(rows, 0, seed=1)[:10]  # a larger sample holds the smaller one
-    assert len(evaluate.pick(rows, 0, seed=1)) == 50
+    first = sampling.pick(rows, 10, seed=1)
+    assert first == sampling.pick(rows[::-1], 10, seed=1) != sampling.pick(rows, 10, seed=2)
+    assert first == sampling.pick(rows, 0, seed=1)[:10]  # a larger sample holds the smaller one
+    assert len(sampling.pick(rows, 0, seed=1)) == 50

@@ -17,7 +17,7 @@ from models.extend import extend
 from models.pretokenizer import splitter
 from tasks import pack, pretrain, tokenizer
 from tasks.artifacts.stage import Job
-from tasks.pack import encoder
+from tasks.data.tokens import encoder
 from tests import tiny
 
 ENGLISH = ["the river runs beside the town", "people of the town use the water", "他在北京"] * 4

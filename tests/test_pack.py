@@ -15,6 +15,7 @@ from models.template import END_ID, SPECIAL_TOKENS
 from tasks import pack
 from tasks.artifacts.stage import Job, Resources
 from tasks.data import mixture, rows
+from tasks.data import tokens as token_runs
 from tests import tiny
 
 
@@ -39,10 +40,10 @@ def documents(folder: Path, split: str, dtype: str = "<u2") -> list[list[int]]:
 def test_documents_come_back_from_the_run_of_tokens(made, tmp_path):
     world, tokenizer = made
     stats = packed(tmp_path, world, tokenizer)
-    raw = pack.encoder(tokenizer)
+    raw = token_runs.encoder(tokenizer)
     for split in ("train", "valid"):
         found = documents(tmp_path / "out", split)
-        expected = [pack.text_of(row) for row in rows.read([world / "pretrain" / f"{split}.parquet"])]
+        expected = [token_runs.text_of(row) for row in rows.read([world / "pretrain" / f"{split}.parquet"])]
         assert [ids[-1] for ids in found] == [END_ID] * len(expected)
         assert [raw.decode(ids[:-1]) for ids in found] == expected
         counted = stats["splits"][split]
@@ -116,15 +117,15 @@ def test_a_large_vocabulary_takes_four_bytes(made, tmp_path):
     ],
 )
 def test_a_title_stands_before_a_text_that_does_not_open_with_it(title, text, read):
-    assert pack.text_of({"title": title, "text": text}) == read
+    assert token_runs.text_of({"title": title, "text": text}) == read
 
 
 @given(st.lists(st.integers(0, 40), max_size=30))
 def test_gulps_keep_every_text_and_its_order_and_stay_small(sizes):
     texts = [(str(number), "水" * size) for number, size in enumerate(sizes)]
     with pytest.MonkeyPatch.context() as patched:
-        patched.setattr(pack, "GULP", 50)
-        found = list(pack.gulps(texts))
+        patched.setattr(token_runs, "GULP", 50)
+        found = list(token_runs.gulps(texts))
     assert list(chain.from_iterable(found)) == texts
     assert all(sum(len(text) for _, text in gulp[:-1]) < 50 for gulp in found)
 
@@ -165,7 +166,7 @@ def mixed(folder: Path, world: Path, tokenizer: Path, **params) -> tuple[dict, l
     job = Job(folder / "out", folder / "scratch", tiny.ONE, log=said.append)
     stats = pack.run(job, pack.Params(**params), rows=world, tokenizer=tokenizer)
     (folder / "log").write_text("\n".join(said))
-    raw = pack.encoder(tokenizer)
+    raw = token_runs.encoder(tokenizer)
     return stats, [raw.decode(ids[:-1]) for ids in documents(folder / "out", "train")]
 
 
@@ -250,7 +251,7 @@ def test_row_groups_and_buckets_change_no_byte_of_a_mix_and_the_seed_does(made, 
 
 def test_without_weights_every_document_is_there_once_in_the_order_of_the_split(made, sources, tmp_path):
     stats, found = mixed(tmp_path, sources, made[1])
-    assert found == [pack.text_of(row) for row in rows.read([sources / "pretrain" / "train.parquet"])]
+    assert found == [token_runs.text_of(row) for row in rows.read([sources / "pretrain" / "train.parquet"])]
     assert "mix" not in stats
 
 

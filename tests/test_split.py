@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 
 from tasks import split
 from tasks.artifacts.stage import Job, Resources
+from tasks.data import uses
 from tasks.data.rows import Writer, files, read, row_id
 from tasks.text import normalise, prompts
 
@@ -89,7 +90,7 @@ def _number(kind: str, row: dict[str, Any]) -> str:
 
 def test_the_prompt_of_a_dialogue_goes_to_its_last_question() -> None:
     def hashed(*turns: str, system: str = "") -> int:
-        return split.prompt_hash(1, *dialogue(*turns, system=system))
+        return uses.prompt_hash(1, *dialogue(*turns, system=system))
 
     assert (
         hashed("你好", "您好", "天气？", "晴")
@@ -100,9 +101,9 @@ def test_the_prompt_of_a_dialogue_goes_to_its_last_question() -> None:
         len({hashed("你好"), hashed("你好", "您好", "天气？"), hashed("你好", "嗨", "天气？"), hashed("你好", system="诗人")})
         == 4
     )
-    assert split.prompt_hash(1, *ranking("你好", "a", "b")) == hashed("你好", "您好")
-    assert split.prompt_hash(2, *dialogue("你好")) != hashed("你好")
-    assert split.prompt_hash(1, *article("", "一")) != split.prompt_hash(1, *article("", "二")), (
+    assert uses.prompt_hash(1, *ranking("你好", "a", "b")) == hashed("你好", "您好")
+    assert uses.prompt_hash(2, *dialogue("你好")) != hashed("你好")
+    assert uses.prompt_hash(1, *article("", "一")) != uses.prompt_hash(1, *article("", "二")), (
         "documents without a title are not one prompt"
     )
     assert hashed("？") != hashed("！"), "prompts of signs alone are what they are"
@@ -136,13 +137,13 @@ def test_new_rows_never_move_an_old_one_into_validation(tmp_path: Path) -> None:
 @given(st.lists(st.integers(0, 30), min_size=1, max_size=60), st.floats(0.01, 0.5), st.integers(1, 20))
 def test_a_draw_takes_the_smallest_hashes_up_to_its_share_and_rows(prompts: list[int], share: float, most: int) -> None:
     hashes = [prompt * 2**59 for prompt in prompts]
-    draw = split.Draw(share, most)
+    draw = uses.Draw(share, most)
     for hashed in hashes:
         draw.add(hashed)
     drawn = draw.held_out()
     distinct = sorted(set(hashes))
     assert sorted(drawn) == distinct[: len(drawn)]
-    if len(hashes) < split.FEW or len(distinct) < 2:
+    if len(hashes) < uses.FEW or len(distinct) < 2:
         assert not drawn
         return
     assert 1 <= len(drawn) < len(distinct)
@@ -237,8 +238,8 @@ def test_an_article_that_could_only_answer_its_title_and_has_none_is_dropped(tmp
 def test_a_title_and_every_request_for_it_are_one_prompt(title: str, seed: int) -> None:
     if not normalise.dedup_key(title):
         return  # a title of signs alone is what it is
-    said = split.prompt_hash(5, *dialogue(prompts.prompt(title, seed)))
-    assert split.prompt_hash(5, *article(title, "文")) == said
+    said = uses.prompt_hash(5, *dialogue(prompts.prompt(title, seed)))
+    assert uses.prompt_hash(5, *article(title, "文")) == said
 
 
 def test_a_test_side_is_apart_from_training_and_validation(tmp_path: Path) -> None:

@@ -17,9 +17,10 @@ from transformers import AutoTokenizer
 
 from models import template, vocabulary
 from models.pretokenizer import PATTERN, splitter
-from tasks import counts, tokenizer
+from tasks import tokenizer
 from tasks.artifacts.stage import Job, Resources
-from tasks.pack import encoder
+from tasks.data import words as counting
+from tasks.data.tokens import encoder
 from tests import tiny
 
 METHODS: dict[str, dict[str, Any]] = {
@@ -61,7 +62,7 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def texts(world: Path) -> list[str]:
     """The validation texts, all uses."""
-    return [text for use in counts.COLUMNS for _, parts in counts.texts(world / use / "valid.parquet", use) for text in parts]
+    return [text for use in counting.COLUMNS for _, parts in counting.split_texts(world / use / "valid.parquet", use) for text in parts]
 
 
 # -- what every method makes ----------------------------------------------------------------------------------------------
@@ -241,7 +242,7 @@ def test_the_threshold_keeps_words_and_characters_that_reach_it(world, counted, 
     stats = tokenizer.run(
         job(tmp_path), tokenizer.Params(method="words", word_threshold=6, vocab_size=1000), counts=counted, rows=world
     )
-    table = dict(counts.read(counted))
+    table = dict(counting.read_counts(counted))
     alone = vocabulary.characters(table.items())
     expected = {word for word, count in table.items() if len(word) > 1 and count >= 6} | {c for c, n in alone.items() if n >= 6}
     learned = encoder(tmp_path / "out").get_vocab()

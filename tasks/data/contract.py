@@ -181,7 +181,7 @@ def _broken(node: str, stats: Stats, folder: Path) -> Iterator[str]:
 def _files(folder: Path) -> Iterator[tuple[Path, str]]:
     """The files of rows in an artifact, with their kind. Folders that are named by no kind and no use hold something else."""
     from tasks.data.rows import SCHEMAS
-    from tasks.split import MAKES
+    from tasks.data.uses import MAKES
 
     kinds = {**{kind: kind for kind in SCHEMAS}, **MAKES}
     for home in sorted(path for path in folder.iterdir() if path.is_dir() and path.name in kinds):

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Any
 
 CHUNK = 1 << 22  # draws held in memory at a time
 
@@ -69,3 +70,12 @@ def compare(
     total = weight.sum()
     found = (before.sum() / total, after.sum() / total, gain.sum() / total, low, high, p)
     return Paired(n, *(round(float(value), 6) for value in found))
+
+
+def shown(value: float | None) -> str:
+    return "no number" if value is None else f"{value:.3f}"
+
+
+def part(found: dict[str, Any], name: str) -> float:
+    """A gain or a bound as a share: of production's value where the unit is percent."""
+    return found[name] / found["old"] if found["unit"] == "percent" else found[name]

@@ -6,10 +6,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
-from tasks import gate
 from tasks.artifacts.stage import Stats
 from tasks.data import funnel
 from tasks.data.funnel import Nodes
+from tasks.metrics import bootstrap
 
 Table = list[dict[str, Any]]
 READ = 2  # rows to read for each reason and source
@@ -69,7 +69,7 @@ def _measures(stats: Stats) -> Table:
     rows = []
     for found in stats["measures"]:
         unit = "%" if found["unit"] == "percent" else "points"
-        gain, low, high = (f"{100 * gate.part(found, name):+.1f}" for name in ("change", "low", "high"))
+        gain, low, high = (f"{100 * bootstrap.part(found, name):+.1f}" for name in ("change", "low", "high"))
         rows.append(
             {
                 "measure": found["title"],
@@ -87,7 +87,7 @@ def _fitness(stats: Stats) -> Table:
     return [
         {
             "measure": check["title"],
-            "candidate": gate.shown(check["value"]),
+            "candidate": bootstrap.shown(check["value"]),
             "wanted": check["limit"],
             "verdict": "ok" if check["ok"] else "sick",
         }
