@@ -29,14 +29,14 @@ from typing import TYPE_CHECKING, Any, Literal, Self
 from pydantic import Field, model_validator
 
 from tasks.artifacts.stage import Identity, Job, Stats, stage
-from tasks.data.rows import EXCERPT, ROW_GROUP, Writer, batches, files
+from tasks.data.excerpts import excerpt
+from tasks.data.rows import ROW_GROUP, Writer, batches, files
 from tasks.duplicates import candidates, clusters, minhash
 from tasks.duplicates import similarity as near
 from tasks.duplicates.plan import Steps, Unit
 from tasks.duplicates.similarity import judged
 from tasks.processes import shards, workers
 from tasks.processes.shards import Piece
-from tasks.text import privacy
 
 if TYPE_CHECKING:
     import pyarrow as pa
@@ -191,11 +191,7 @@ class _Groups:
 def _briefly(unit: Unit, rows: pa.RecordBatch) -> list[dict[str, str]]:
     """Id, source and excerpt of rows, for pages that people read: without personal data."""
     texts = zip(rows.column("id").to_pylist(), judged(unit.kind, rows), strict=True)
-    return [{"id": id, "source": unit.source, "excerpt": _excerpt(text)} for id, text in texts]
-
-
-def _excerpt(text: str) -> str:
-    return privacy.mask(text[: 4 * EXCERPT].replace(minhash.PART, "\n"))[0][:EXCERPT]
+    return [{"id": id, "source": unit.source, "excerpt": excerpt(text.replace(minhash.PART, "\n"))} for id, text in texts]
 
 
 def _funnel(steps: list[Steps]) -> dict[str, dict[str, Any]]:

@@ -18,12 +18,12 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from tasks.artifacts.stage import Job, Stats, stage
-from tasks.data.rows import EXCERPT, Drop, Writer, batches, files, read
+from tasks.data.excerpts import excerpt
+from tasks.data.rows import Drop, Writer, batches, files, read
 from tasks.filters.checks import CHECKS, View, characters, masked, shortened, strings, view_of, without_boilerplate
 from tasks.filters.decontamination import Leaks
 from tasks.filters.thresholds import Rules
 from tasks.processes import shards, workers
-from tasks.text import privacy
 
 KINDS = ("documents", "conversations", "preferences")
 SAMPLES = 5  # dropped rows of each reason shown to a person
@@ -135,11 +135,6 @@ def contamination(total: Tally, leaks: Leaks) -> Stats:
     }
 
 
-def excerpt(text: str) -> str:
-    """The beginning of a text, without personal data whatever the rules say."""
-    return privacy.mask(text[: 4 * EXCERPT])[0][:EXCERPT]
-
-
 @dataclass
 class Found:
     """What of an evaluation set was found: questions by their place in `Leaks.asked`, rows, and a few rows to read."""
@@ -178,7 +173,7 @@ def verdicts(kind: str, rows: list[dict[str, Any]], params: Params, leaks: Leaks
         around = excerpt("\n".join(parts)[leak.start :])
         for place in leak.questions:
             id, of, question = leaks.asked[place]
-            example = {"id": id, "question": question[:EXCERPT], "row": verdict.row["id"], "source": verdict.row["source"]}
+            example = {"id": id, "question": excerpt(question), "row": verdict.row["id"], "source": verdict.row["source"]}
             found = verdict.leaks.setdefault(of, Found())
             found.add(Found({place}, 1 - found.rows, [example | {"share": round(leak.share, 3), "excerpt": around}]))
         if rules.decontaminate == "drop":

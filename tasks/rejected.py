@@ -195,9 +195,9 @@ def _count(funnel: dict[str, dict[str, Any]], source: str, reason: str) -> None:
 
 
 def _dropped(row: dict[str, Any], reason: str, detail: str) -> dict[str, Any]:
-    from tasks.data.rows import EXCERPT
+    from tasks.data.excerpts import excerpt
 
-    return {"id": row["id"], "source": row["source"], "reason": reason, "detail": detail, "excerpt": row["rejected"][:EXCERPT]}
+    return {"id": row["id"], "source": row["source"], "reason": reason, "detail": detail, "excerpt": excerpt(row["rejected"])}
 
 
 class _Lengths:

@@ -19,9 +19,9 @@ from typing import Any
 from pydantic import Field
 
 from tasks.artifacts.stage import Identity, Job, Progress, Stats, stage
-from tasks.data.rows import EXCERPT, Writer, content, files
+from tasks.data.excerpts import excerpt
+from tasks.data.rows import Writer, content, files
 from tasks.data.uses import MAKES, SERVES, Draw, Use, as_answer, as_document, prompt_hash
-from tasks.text import privacy
 
 BATCH = 2_000  # rows in memory at a time
 PROMPTS = {  # columns that say what a row's prompt is
@@ -89,8 +89,8 @@ def run(job: Job, params: Params, *, rows: Path) -> Stats:
             if not uses:
                 reason = _useless(params, kind, row)
                 count["dropped"][reason] = count["dropped"].get(reason, 0) + 1
-                excerpt = privacy.mask("\n".join(content(kind, row))[: 4 * EXCERPT])[0][:EXCERPT]
-                dropped.add({"id": row["id"], "source": row["source"], "reason": reason, "detail": "", "excerpt": excerpt})
+                text = excerpt("\n".join(content(kind, row)))
+                dropped.add({"id": row["id"], "source": row["source"], "reason": reason, "detail": "", "excerpt": text})
                 continue
             count["kept"] += 1
             hashed = prompt_hash(params.seed, kind, row)

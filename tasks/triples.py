@@ -15,9 +15,10 @@ from typing import Any
 from pydantic import Field
 
 from tasks.artifacts.stage import Identity, Job, Progress, Stats, stage
-from tasks.data.rows import EXCERPT, Writer, files, read
+from tasks.data.excerpts import excerpt
+from tasks.data.rows import Writer, files, read
 from tasks.data.uses import Draw
-from tasks.text import normalise, privacy, relations
+from tasks.text import normalise, relations
 
 Row = dict[str, Any]
 
@@ -65,8 +66,8 @@ def run(job: Job, params: Params, *, sources: dict[str, Path]) -> Stats:
                 hashed = _hash(params.seed, row["text"])
                 if reason := _useless(params, row, kept, hashed in seen):
                     count["dropped"][reason] = count["dropped"].get(reason, 0) + 1
-                    excerpt = privacy.mask(row["text"][: 4 * EXCERPT])[0][:EXCERPT]
-                    dropped.add({"id": row["id"], "source": source, "reason": reason, "detail": "", "excerpt": excerpt})
+                    text = excerpt(row["text"])
+                    dropped.add({"id": row["id"], "source": source, "reason": reason, "detail": "", "excerpt": text})
                     continue
                 seen.add(hashed)
                 count["kept"] += 1

@@ -147,6 +147,17 @@ def test_a_recipe_may_have_prompts_alone_or_ready_pairs_alone(home, tmp_path, us
     assert row["in"] == {"prompts": len(tiny.PLACES), "pairs": 3}[use] and stats["pairs"] > 0
 
 
+def test_what_is_shown_of_a_dropped_pair_holds_no_personal_data(tmp_path):
+    said = "我的电话是13812345678，邮箱是li.wei@example.com。" + "请尽快联系我。" * 60
+    same = {"messages": [{"role": "user", "content": "怎么联系你？"}], "chosen": said, "rejected": said, "meta": "{}"}
+    world = tiny.split(tmp_path / "world", pairs={"train": [*READY["train"], same], "valid": READY["valid"]})
+    shutil.rmtree(world / "prompts")
+    rejected.run(job(tmp_path), rejected.Params(), model=tmp_path / "nowhere", rows=world)
+    texts = [row["excerpt"] for row in read([tmp_path / "out" / "dropped" / "00000.parquet"])]
+    [text] = [text for text in texts if text.startswith("我的电话是")]
+    assert "13812345678" not in text and "li.wei" not in text and len(text) <= 120
+
+
 def test_each_reason_to_drop_an_answer():
     chosen = "石桥镇在柳河旁边，那里的人靠柳河的水种田。"
     found = answered(

@@ -63,8 +63,7 @@ SCHEMAS: dict[str, pa.Schema] = {
     "dropped": pa.schema([(name, pa.string()) for name in ("id", "source", "reason", "detail", "excerpt")]),
 }
 
-EXCERPT = 120  # characters of a dropped row kept for a person to read
-_LONGEST = 500  # characters of a Drop's detail and excerpt
+LONGEST = 500  # characters of a Drop's detail and excerpt
 ROW_GROUP = 20_000  # rows: large enough for DuckDB to scan well, small enough to hold in memory
 GROUP_CHARACTERS = 4_000_000  # of text in a row group at most, as long as a row has fewer
 BATCH_ROWS, BATCH_BYTES = 2_000, 3_000_000  # of a batch that is read: the second is about, by the average of its row group
@@ -80,8 +79,8 @@ class Drop:
 
     def __post_init__(self) -> None:
         """What is kept of a long row is short, since many Drops are in memory at a time."""
-        object.__setattr__(self, "detail", self.detail[:_LONGEST])
-        object.__setattr__(self, "excerpt", self.excerpt[:_LONGEST])
+        object.__setattr__(self, "detail", self.detail[:LONGEST])
+        object.__setattr__(self, "excerpt", self.excerpt[:LONGEST])
 
 
 class BrokenFile(ValueError):

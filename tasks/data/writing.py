@@ -7,7 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from tasks.artifacts.stage import Stats
-from tasks.data.rows import EXCERPT, Drop, Writer, content, row_id
+from tasks.data.excerpts import excerpt
+from tasks.data.rows import LONGEST, Drop, Writer, content, row_id
 from tasks.processes.reading import Row
 from tasks.text import privacy
 from tasks.text.normalise import storable
@@ -32,15 +33,9 @@ def write_shard(source: str, kind: str, convert: Callable[[Row], Row | Drop], ro
 
 
 def _dropped(source: str, drop: Drop) -> dict[str, Any]:
-    detail, excerpt = (privacy.mask(storable(text)[:500])[0] for text in (drop.detail, drop.excerpt))
-    excerpt = excerpt[:EXCERPT]
-    return {
-        "id": row_id(drop.reason, detail, excerpt),
-        "source": source,
-        "reason": drop.reason,
-        "detail": detail,
-        "excerpt": excerpt,
-    }
+    detail = privacy.mask(storable(drop.detail)[:LONGEST])[0]
+    text = excerpt(storable(drop.excerpt), LONGEST)
+    return {"id": row_id(drop.reason, detail, text), "source": source, "reason": drop.reason, "detail": detail, "excerpt": text}
 
 
 def summed(source: str, shards: list[Stats]) -> Stats:
