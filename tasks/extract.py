@@ -10,9 +10,9 @@ from typing import Literal
 from pydantic import Field
 
 from tasks.artifacts.stage import Identity, Job, Stats, stage
-from tasks.data.rows import Drop
+from tasks.data.rows import Drop, Row
 from tasks.data.writing import summed, write_shard
-from tasks.processes.reading import Row, by_batch
+from tasks.processes.reading import by_batch
 from tasks.sources import dump, wiki
 from tasks.text import script
 from tasks.text.normalise import normalise

@@ -10,9 +10,9 @@ from typing import Literal
 from pydantic import Field
 
 from tasks.artifacts.stage import Identity, Job, Stats, stage
-from tasks.data.rows import Drop, content
+from tasks.data.rows import Drop, Row, content
 from tasks.data.writing import summed, write_shard
-from tasks.processes.reading import Row, by_shard, sha256
+from tasks.processes.reading import by_shard, sha256
 from tasks.sources import reader
 from tasks.text import quality, script
 from tasks.text.normalise import normalise, storable

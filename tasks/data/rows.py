@@ -63,6 +63,7 @@ SCHEMAS: dict[str, pa.Schema] = {
     "dropped": pa.schema([(name, pa.string()) for name in ("id", "source", "reason", "detail", "excerpt")]),
 }
 
+Row = dict[str, Any]  # column → value
 LONGEST = 500  # characters of a Drop's detail and excerpt
 ROW_GROUP = 20_000  # rows: large enough for DuckDB to scan well, small enough to hold in memory
 GROUP_CHARACTERS = 4_000_000  # of text in a row group at most, as long as a row has fewer

@@ -8,8 +8,7 @@ from typing import Any
 
 from tasks.artifacts.stage import Stats
 from tasks.data.excerpts import excerpt
-from tasks.data.rows import LONGEST, Drop, Writer, content, row_id
-from tasks.processes.reading import Row
+from tasks.data.rows import LONGEST, Drop, Row, Writer, content, row_id
 from tasks.text import privacy
 from tasks.text.normalise import storable
 

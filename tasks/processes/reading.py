@@ -19,10 +19,9 @@ from pathlib import Path
 from typing import Any
 
 from tasks.artifacts.stage import Job, Progress, Stats, fresh
-from tasks.data.rows import BrokenFile, Drop, content
+from tasks.data.rows import BrokenFile, Drop, Row, content
 from tasks.processes.workers import died, end_with_parent
 
-Row = dict[str, Any]
 Read = Callable[[Path], Iterator[Row | Drop]]
 Work = Callable[
     [Iterable[Row | Drop], Path], Stats
