@@ -17,7 +17,8 @@ import torch
 from transformers import AutoConfig, AutoTokenizer
 
 from models import template
-from models.generate import Answer, context_of, has_bf16, home_of
+from models.decoding import Answer
+from models.loading import context_of, has_bf16, home_of
 from models.sampling import Sampling
 
 
@@ -48,7 +49,7 @@ class Engine:
         self._model = vllm.LLM(model=str(home), dtype=dtype, seed=seed % (1 << 32), generation_config="vllm")
 
     def answer(self, prompts: Sequence[Sequence[int]], sampling: Sampling, seed: int) -> list[Answer]:
-        """As `models.generate.answer`. Each prompt has a seed of its own, so that its answer does not hang on what else is in the queue."""
+        """As `models.decoding.answer`. Each prompt has a seed of its own, so that its answer does not depend on what else is in the queue."""
         answers = [Answer("", 0, "too_long")] * len(prompts)
         fitting = [number for number, ids in enumerate(prompts) if len(ids) <= self.context - sampling.max_new_tokens]
         if not fitting:
