@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Protocol
 
 import torch
 from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel, PreTrainedTokenizerBase
@@ -21,17 +21,31 @@ SHARED = 1e9  # arithmetic of one step (operations) from which several threads a
 
 @dataclass(frozen=True)
 class Answer:
+    """An answer as text, without its stop token."""
+
     text: str
     tokens: int  # with the stop token
     end: str  # stop, length or too_long
 
     @classmethod
     def of(cls, tokenizer: PreTrainedTokenizerBase, tokens: list[int], stops: Sequence[int]) -> Answer:
-        """What was written up to the first stop token."""
+        """The answer in written tokens: those before the first stop token."""
         length = next((place for place, token in enumerate(tokens) if token in stops), None)
         said = tokens if length is None else tokens[:length]
         text = tokenizer.decode(said, skip_special_tokens=True)
         return cls(text, len(said) + (length is not None), "length" if length is None else "stop")
+
+
+class Engine(Protocol):
+    """An inference engine: a loaded model that answers batches of prompts."""
+
+    tokenizer: PreTrainedTokenizerBase
+    context: int  # tokens of a prompt and its answer together
+    name: str  # with its version
+
+    def answer(self, prompts: Sequence[Sequence[int]], sampling: Sampling, seed: int) -> list[Answer]:
+        """An answer to each prompt (token ids), in their order; the same again for the same batch and seed."""
+        ...
 
 
 def greedy_config(tokenizer: PreTrainedTokenizerBase, sampling: Sampling) -> GenerationConfig:

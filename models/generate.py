@@ -15,6 +15,7 @@ the context.
 from __future__ import annotations
 
 import hashlib
+import importlib
 import json
 import time
 from collections.abc import Iterator, Sequence
@@ -25,14 +26,14 @@ import torch
 import transformers
 
 from models import template
-from models.decoding import Answer, answer, batches
+from models.decoding import Answer, Engine, answer, batches
 from models.events import emit, main
 from models.loading import context_of, device_of, has_bf16, load
 from models.sampling import Sampling
 
 
-class Engine:
-    """A model in transformers, in bfloat16 where that is fast."""
+class TransformersEngine:
+    """The engine of transformers, for every architecture; in bfloat16 where that is fast."""
 
     def __init__(self, folder: Path, device: torch.device):
         model, self.tokenizer = load(folder, device)
@@ -44,16 +45,13 @@ class Engine:
         return answer(self.model, self.tokenizer, prompts, sampling, seed)
 
 
-def engine_of(job: dict[str, Any]) -> Any:
-    if job.get("engine", "transformers") == "transformers":
-        return Engine(Path(job["model"]), device_of(job["device"]))
-    from models import vllm_engine
-
-    if job["device"] != "auto":
-        emit(
-            "log", text=f"resources.device is {job['device']}, which vLLM does not ask for: it takes the device it was built for"
-        )
-    return vllm_engine.Engine(Path(job["model"]), job["seed"])
+def engine_of(job: dict[str, Any]) -> Engine:
+    """The engine that a job names: transformers', or `engine(job)` of the module `models/<name>_engine.py`, which no other module imports,
+    so that its code counts for what it generates and for nothing else."""
+    name = job.get("engine", "transformers")
+    if name == "transformers":
+        return TransformersEngine(Path(job["model"]), device_of(job["device"]))
+    return importlib.import_module(f"models.{name}_engine").engine(job)
 
 
 def work(job: dict[str, Any]) -> dict[str, Any]:

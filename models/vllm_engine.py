@@ -18,11 +18,12 @@ from transformers import AutoConfig, AutoTokenizer
 
 from models import template
 from models.decoding import Answer
+from models.events import emit
 from models.loading import context_of, has_bf16, home_of
 from models.sampling import Sampling
 
 
-class Engine:
+class VLLMEngine:
     """A model in vLLM. `ValueError` where the package is missing, or has no such architecture."""
 
     def __init__(self, folder: Path, seed: int):
@@ -70,3 +71,12 @@ class Engine:
         for number, made in zip(fitting, self._model.generate(asked, wanted, use_tqdm=False), strict=True):
             answers[number] = Answer.of(self.tokenizer, list(made.outputs[0].token_ids), stops)
         return answers
+
+
+def engine(job: dict[str, Any]) -> VLLMEngine:
+    """The engine for a job of `models/generate.py`."""
+    if job["device"] != "auto":
+        emit(
+            "log", text=f"resources.device is {job['device']}, which vLLM does not ask for: it takes the device it was built for"
+        )
+    return VLLMEngine(Path(job["model"]), job["seed"])
