@@ -22,7 +22,7 @@ import torch
 from benchmarks.bench import close, playground, stages
 from models import dataset as data
 from models import preference, train
-from models.generate import load
+from models.loading import load
 from tasks import dpo
 from tasks.artifacts.stage import Resources
 from tasks.metrics.health import Bounds

@@ -20,7 +20,7 @@ from benchmarks.bench import close, playground
 from benchmarks.retnet import pace, training
 from benchmarks.throughput import BARE, WARM, Setting, take_turns
 from models import presets
-from models.generate import device_of, has_bf16
+from models.loading import device_of, has_bf16
 
 # operations a second, dense bfloat16; the first name found in the device's counts
 PEAKS = {

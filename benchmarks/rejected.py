@@ -26,7 +26,8 @@ import torch
 
 from benchmarks.bench import close, playground, stages
 from models import generate, template
-from models.generate import Answer, context_of, decoding, device_of, has_bf16, load, threads
+from models.decoding import Answer, greedy_config, threads
+from models.loading import context_of, device_of, has_bf16, load
 from models.sampling import Sampling
 from tasks.data.rows import read
 from tasks.rejected import Params
@@ -97,7 +98,7 @@ def speed(
     wall, busy = dict.fromkeys(WAYS, math.inf), dict.fromkeys(WAYS, math.inf)
 
     def one_by_one() -> list[str]:
-        config = decoding(tokenizer, sampling)
+        config = greedy_config(tokenizer, sampling)
         config.update(do_sample=True, temperature=sampling.temperature, top_p=sampling.top_p, top_k=0)
         ends = []
         for seed, one in enumerate(some):

@@ -20,7 +20,7 @@ from transformers import AutoModelForCausalLM
 
 from benchmarks.bench import close
 from models import losses, presets
-from models.generate import device_of
+from models.loading import device_of
 from models.retnet import RetNetConfig, RetNetForCausalLM, RetNetModel, retention
 from models.retnet.configuration import FORMS
 

@@ -21,7 +21,7 @@ import numpy as np
 import torch
 
 from benchmarks.bench import close, playground
-from models.generate import device_of, has_bf16
+from models.loading import device_of, has_bf16
 
 BARE, TRAINER = 0.95, 1.0  # the bars: our speed as a multiple of theirs
 WARM = 2  # steps that are not counted

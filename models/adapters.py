@@ -31,7 +31,7 @@ def quantised(bits: int, device: torch.device) -> dict[str, Any]:
         ) from None
     from transformers import BitsAndBytesConfig
 
-    from models.generate import has_bf16
+    from models.loading import has_bf16
 
     logging.getLogger("bitsandbytes").setLevel(logging.ERROR)  # a warning a matrix product
     if bits == 8:

@@ -13,7 +13,8 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 from transformers.generation import BaseStreamer
 
 from models import template
-from models.generate import context_of, decoding, device_of, has_bf16, load, threads
+from models.decoding import greedy_config, threads
+from models.loading import context_of, device_of, has_bf16, load
 from models.sampling import Sampling
 
 EXIT, CLEAR = ("exit", "quit"), "clear"
@@ -94,7 +95,7 @@ class Talk:
 
     def _generate(self, ids: list[int], spoken: Spoken) -> None:
         prompt = torch.tensor([ids], device=self.model.device)
-        config = decoding(self.tokenizer, self.sampling)
+        config = greedy_config(self.tokenizer, self.sampling)
         with torch.inference_mode(), threads(self.model, 1):
             self.model.generate(
                 prompt,

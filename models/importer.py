@@ -16,7 +16,8 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 from transformers.utils import logging
 
 from models import embeddings, retnet, template  # noqa: F401  retnet: so that AutoModelForCausalLM knows it
-from models.generate import context_of, emit, main
+from models.events import emit, main
+from models.loading import context_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase

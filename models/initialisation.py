@@ -18,7 +18,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
 from models import adapters, embeddings, presets, template, training_state
-from models.generate import context_of, device_of, load
+from models.loading import context_of, device_of, load
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase

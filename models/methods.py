@@ -16,7 +16,7 @@ import numpy as np
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, Trainer, TrainingArguments
 
 from models import dataset, embeddings, initialisation, losses, optim, preference, presets, sharding, training_state
-from models.generate import device_of, has_bf16
+from models.loading import device_of, has_bf16
 from models.reward import Rewarder, stack
 from models.trainer import Exact, Run
 

@@ -20,7 +20,7 @@ from torch.utils.data import DataLoader
 from transformers import Trainer
 
 from models.dataset import Order, lengths
-from models.generate import load
+from models.loading import load
 from models.losses import IGNORE
 from models.trainer import REWARDS, Exact
 

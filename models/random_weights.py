@@ -11,7 +11,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM
 from transformers.utils import logging
 
 from models import retnet  # noqa: F401  so that AutoModelForCausalLM knows it
-from models.generate import main
+from models.events import main
 
 
 def work(job: dict[str, Any]) -> dict[str, Any]:

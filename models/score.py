@@ -29,7 +29,9 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from models import template
 from models.continuation import following, lead
-from models.generate import answer, batches, context_of, device_of, emit, has_bf16, load, main
+from models.decoding import answer, batches
+from models.events import emit, main
+from models.loading import context_of, device_of, has_bf16, load
 from models.sampling import Sampling
 
 LOGITS = 1 << 26  # float32 logits in memory at a time (256 MiB)

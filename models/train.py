@@ -159,7 +159,7 @@ def _adapted(job: dict[str, Any], model: Any, folder: Path) -> Any:
     import torch
 
     from models import adapters, initialisation
-    from models.generate import load
+    from models.loading import load
 
     adapters.save(model, folder)
     initialisation.describe(job, folder)

@@ -17,11 +17,13 @@ import torch
 from transformers import AutoConfig, AutoTokenizer
 
 from models import template
-from models.generate import Answer, context_of, has_bf16, home_of
+from models.decoding import Answer
+from models.events import emit
+from models.loading import context_of, has_bf16, home_of
 from models.sampling import Sampling
 
 
-class Engine:
+class VLLMEngine:
     """A model in vLLM. `ValueError` where the package is missing, or has no such architecture."""
 
     def __init__(self, folder: Path, seed: int):
@@ -48,7 +50,7 @@ class Engine:
         self._model = vllm.LLM(model=str(home), dtype=dtype, seed=seed % (1 << 32), generation_config="vllm")
 
     def answer(self, prompts: Sequence[Sequence[int]], sampling: Sampling, seed: int) -> list[Answer]:
-        """As `models.generate.answer`. Each prompt has a seed of its own, so that its answer does not hang on what else is in the queue."""
+        """As `models.decoding.answer`. Each prompt has a seed of its own, so that its answer does not depend on what else is in the queue."""
         answers = [Answer("", 0, "too_long")] * len(prompts)
         fitting = [number for number, ids in enumerate(prompts) if len(ids) <= self.context - sampling.max_new_tokens]
         if not fitting:
@@ -69,3 +71,12 @@ class Engine:
         for number, made in zip(fitting, self._model.generate(asked, wanted, use_tqdm=False), strict=True):
             answers[number] = Answer.of(self.tokenizer, list(made.outputs[0].token_ids), stops)
         return answers
+
+
+def engine(job: dict[str, Any]) -> VLLMEngine:
+    """The engine for a job of `models/generate.py`."""
+    if job["device"] != "auto":
+        emit(
+            "log", text=f"resources.device is {job['device']}, which vLLM does not ask for: it takes the device it was built for"
+        )
+    return VLLMEngine(Path(job["model"]), job["seed"])

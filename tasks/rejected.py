@@ -10,14 +10,15 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, get_args
 
 from pydantic import Field, field_validator
 
-from tasks.artifacts.stage import Identity, Job, Stats, stage
+from tasks.artifacts.stage import Choice, Identity, Job, Stats, stage
 from tasks.metrics.answers import likeness, repetition
 
 SPLITS = ("train", "valid")
+Engine = Literal["transformers", "vllm"]
 
 
 class Params(Identity):
@@ -34,7 +35,7 @@ class Params(Identity):
     batch: int = Field(
         default=64, ge=1, le=65_536, description="Prompts answered at a time; part of the result, since they share a seed"
     )
-    engine: Literal["transformers", "vllm"] = Field(
+    engine: Engine = Field(
         default="transformers",
         description="What answers: transformers, for every model; or vllm where it is installed, for Llamas and their experts, with a "
         "batch of some thousand. Part of the result: another sampler gives other answers",
@@ -56,6 +57,12 @@ class Params(Identity):
         return temperatures
 
 
+def _engines() -> dict[str, str]:
+    """Inference engine → its module, where that is not the child's own (`models/generate.py`). Composed here, since a module's name that
+    stands as text would count as code of every engine."""
+    return {name: "" if name == "transformers" else f"models.{name}_engine" for name in get_args(Engine)}
+
+
 @stage(
     "rejected",
     version=3,
@@ -63,6 +70,7 @@ class Params(Identity):
     params=Params,
     tools=("torch", "transformers"),
     reproducibility="seeded",
+    choice=Choice("engine", _engines),
 )
 def run(job: Job, params: Params, *, model: Path, rows: Path) -> Stats:
     """Write `preferences/{train,valid}.parquet` and `dropped/00000.parquet`. A prompt's pairs stay on the prompt's side.

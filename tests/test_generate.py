@@ -8,9 +8,9 @@ import pytest
 import torch
 import transformers
 
-from models import generate, template
+from models import decoding, events, generate, loading, template
 from models.chat import Spoken, chat
-from models.generate import Answer, answer
+from models.decoding import Answer, answer
 from models.sampling import Sampling
 from tests import tiny
 
@@ -28,7 +28,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture(scope="module")
 def knows(home):
-    return generate.load(home / "knows", CPU)
+    return loading.load(home / "knows", CPU)
 
 
 def prompt(tokenizer, place: str) -> list[int]:
@@ -62,7 +62,7 @@ def test_a_prompt_that_leaves_no_room_is_not_read(knows):
 
 def test_padding_changes_no_answer(home, knows):
     """Of a random model too, whose tokens are nearly tied."""
-    for model, tokenizer in (knows, generate.load(home / "random", CPU)):
+    for model, tokenizer in (knows, loading.load(home / "random", CPU)):
         prompts = [template.prompt(tokenizer, [{"role": "user", "content": "水" * size}]) for size in (1, 7, 30)]
         together = answer(model, tokenizer, prompts, Sampling(24))
         assert together == [answer(model, tokenizer, [one], Sampling(24))[0] for one in prompts]
@@ -75,13 +75,13 @@ def test_answers_that_have_ended_leave_the_batch_and_change_no_other(knows, monk
     alone = [answer(model, tokenizer, [one], Sampling(48))[0] for one in prompts]
     rows, plain = [], model.generate
     monkeypatch.setattr(model, "generate", lambda **inputs: rows.append(len(inputs["input_ids"])) or plain(**inputs))
-    monkeypatch.setattr(generate, "COMPACT", compact)
+    monkeypatch.setattr(decoding, "COMPACT", compact)
     assert answer(model, tokenizer, prompts, Sampling(48)) == alone
     assert rows[0] == len(prompts) and len(set(rows)) > 2 and rows == sorted(rows, reverse=True)
 
 
 def test_sampling_follows_its_seed(home):
-    model, tokenizer = generate.load(home / "random", CPU)
+    model, tokenizer = loading.load(home / "random", CPU)
     ask = [prompt(tokenizer, "石桥镇")]
     first, same, other = (answer(model, tokenizer, ask, Sampling(20, 1.0, 0.9), seed) for seed in (1, 1, 2))
     assert first == same != other
@@ -137,7 +137,7 @@ def test_a_mistake_is_told_in_one_line(home, tmp_path, monkeypatch, capsys, chan
     path.write_text(json.dumps(job(home, tmp_path / "answers", **change)))
     monkeypatch.setattr("sys.argv", ["models.generate", str(path)])
     with pytest.raises(SystemExit):
-        generate.main(generate.work)
+        events.main(generate.work)
     (event,) = map(json.loads, capsys.readouterr().out.splitlines())
     assert event["event"] == "error" and message in event["message"]
 

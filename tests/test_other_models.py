@@ -9,7 +9,7 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
-from models import generate, presets, score, template
+from models import decoding, loading, presets, score, template
 from models.sampling import Sampling
 from tests import tiny
 
@@ -50,7 +50,7 @@ def naive(scorer: score.Scorer, ids: list[int], start: int) -> float:
 
 @pytest.mark.parametrize("name", NAMES)
 def test_scores_are_those_of_single_sequences(homes: dict[str, Path], name: str) -> None:
-    scorer = score.scorer_of(*generate.load(homes[name], CPU))
+    scorer = score.scorer_of(*loading.load(homes[name], CPU))
     scorer.fast = contextlib.nullcontext()
     encoded = scorer.encode(["柳河", "水", "青江的水种田", "沙湖旁边，那里的人", "石", "云台县在玉溪旁边"])
     questions = [([1, *encoded[0]], encoded[1:4]), ([1, *encoded[3], *encoded[0]], encoded[:2]), ([1], [encoded[5], encoded[1]])]
@@ -70,22 +70,22 @@ def test_a_batch_answers_as_each_prompt_alone(
     homes: dict[str, Path], name: str, compact: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """However often answers that have ended leave the batch, and generation goes on with the others' caches."""
-    monkeypatch.setattr(generate, "COMPACT", compact)
-    model, tokenizer = generate.load(homes[name], CPU)
+    monkeypatch.setattr(decoding, "COMPACT", compact)
+    model, tokenizer = loading.load(homes[name], CPU)
     prompts = [template.prompt(tokenizer, tiny.turns(place)[:1]) for place in ("石桥镇", "白鹭城")] + [[1, 5], [1, 9, 30, 7, 12]]
     sampling = Sampling(12)
-    together = generate.answer(model, tokenizer, prompts, sampling)
+    together = decoding.answer(model, tokenizer, prompts, sampling)
     for prompt, answer in zip(prompts, together, strict=True):
-        assert generate.answer(model, tokenizer, [prompt], sampling) == [answer]
+        assert decoding.answer(model, tokenizer, [prompt], sampling) == [answer]
         ids = torch.tensor([prompt])
-        config = generate.decoding(tokenizer, sampling)
+        config = decoding.greedy_config(tokenizer, sampling)
         made = model.generate(ids, attention_mask=torch.ones_like(ids), generation_config=config)[0].tolist()
         said = made[1:] if model.config.is_encoder_decoder else made[len(prompt) :]
         assert len(said) == answer.tokens
 
 
 def test_a_document_with_a_prompt_is_its_answer(homes: dict[str, Path]) -> None:
-    scorer = score.scorer_of(*generate.load(homes["t5-tiny"], CPU))
+    scorer = score.scorer_of(*loading.load(homes["t5-tiny"], CPU))
     scorer.fast = contextlib.nullcontext()
     (found,) = score.score_documents(scorer, [{"prompt": "石桥镇？", "text": "在柳河旁边。"}])
     prompt = template.prompt(scorer.tokenizer, [{"role": "user", "content": "石桥镇？"}])

@@ -11,7 +11,7 @@ import torch
 from tokenizers import Tokenizer, processors
 from transformers import AutoTokenizer, GenerationConfig, PreTrainedTokenizerBase, PreTrainedTokenizerFast
 
-from models import continuation, dataset, generate, importer, initialisation, score, template
+from models import continuation, dataset, decoding, importer, initialisation, loading, score, template
 from models.sampling import Sampling
 from tasks import sft
 from tests import corpus, test_extend, tiny
@@ -134,12 +134,12 @@ def test_pairs_of_a_marking_tokenizer_are_the_conversation(llama: PreTrainedToke
 
 def test_greedy_is_greedy_whatever_a_models_files_say(tmp_path: Path) -> None:
     home = others.base(tmp_path / "base")
-    model, tokenizer = generate.load(home, torch.device("cpu"))
+    model, tokenizer = loading.load(home, torch.device("cpu"))
     asked = [template.prompt(tokenizer, TURNS[:1])]
-    plain = generate.answer(model, tokenizer, asked, Sampling(24))
+    plain = decoding.answer(model, tokenizer, asked, Sampling(24))
     GenerationConfig(repetition_penalty=1.9, do_sample=True, eos_token_id=2, bos_token_id=1).save_pretrained(home)
-    model, _ = generate.load(home, torch.device("cpu"))
-    assert generate.answer(model, tokenizer, asked, Sampling(24)) == plain
+    model, _ = loading.load(home, torch.device("cpu"))
+    assert decoding.answer(model, tokenizer, asked, Sampling(24)) == plain
 
 
 @pytest.mark.slow

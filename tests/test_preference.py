@@ -14,7 +14,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoModelForSequenceClassification, AutoTokenizer
 
 from benchmarks import dpo as bench
-from models import dataset, generate, preference, presets, score
+from models import dataset, loading, preference, presets, score
 from tasks import dpo, reward, sft
 from tasks.processes.training import Lora
 from tests import corpus
@@ -175,7 +175,7 @@ def test_a_mixture_of_experts_goes_through_dpo_and_still_answers_and_scores(fold
     AutoModelForCausalLM.from_config(presets.build("tiny-moe", len(tokenizer), 128)).save_pretrained(home)
     tokenizer.save_pretrained(home)
     tuned("dpo", folders | {"model": home}, tmp_path / "dpo", dpo.Params(**QUICK | {"epochs": 0.2}))
-    scorer = score.scorer_of(*generate.load(tmp_path / "dpo" / "out", torch.device("cpu")))
+    scorer = score.scorer_of(*loading.load(tmp_path / "dpo" / "out", torch.device("cpu")))
     question, *choices = scorer.encode(["金草生长在哪里?", "青山", "它生长在白水。"])
     (found,) = scorer.choose([([1, *question], choices)])
     assert len(found) == 2 and all(map(math.isfinite, found))

@@ -17,7 +17,8 @@ from torch import Tensor
 from transformers import AutoModel, AutoModelForCausalLM, DynamicCache
 
 from models import losses, presets
-from models.generate import answer, load
+from models.decoding import answer
+from models.loading import load
 from models.retnet import RetNetConfig, RetNetForCausalLM, RetNetModel
 from models.retnet.configuration import FORMS
 from models.sampling import Sampling

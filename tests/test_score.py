@@ -10,7 +10,7 @@ import torch
 from hypothesis import given
 from hypothesis import strategies as st
 
-from models import generate, score, template
+from models import loading, score, template
 from tests import tiny
 
 CPU = torch.device("cpu")
@@ -28,7 +28,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def scorer(home):
     """In float32, so that a sum that is wrong cannot hide in rounding."""
-    made = score.Scorer(*generate.load(home / "knows", CPU))
+    made = score.Scorer(*loading.load(home / "knows", CPU))
     made.fast = contextlib.nullcontext()
     return made
 
@@ -73,12 +73,12 @@ def test_a_question_without_room_loses_its_beginning(scorer):
 
 
 def test_bfloat16_is_near_float32(home, scorer):
-    if not generate.has_bf16(CPU):
+    if not loading.has_bf16(CPU):
         pytest.skip("this CPU has no bfloat16, so nothing is computed in it")
     rows = [
         ([1, *ids], 1) for ids in scorer.encode([tiny.ANSWER.format(place, water, water) for place, water in tiny.PLACES.items()])
     ]
-    fast = score.Scorer(*generate.load(home / "knows", CPU))
+    fast = score.Scorer(*loading.load(home / "knows", CPU))
     exact, rounded = (sum(one.sums(rows, "text")) for one in (scorer, fast))
     assert exact != rounded
     assert rounded == pytest.approx(exact, rel=0.02)
@@ -119,7 +119,7 @@ def test_a_model_that_knows_picks_the_right_choices(home, scorer, tmp_path):
     questions = list(read([tiny.questions(tmp_path) / "questions" / "00000.parquet"]))
     right = [question["answer"] for question in questions]
     assert [row["picked"] for row in score.score_questions(scorer, questions, "chat")] == right
-    random = score.Scorer(*generate.load(home / "random", CPU))
+    random = score.Scorer(*loading.load(home / "random", CPU))
     assert [row["picked"] for row in score.score_questions(random, questions, "base")] != right
 
 

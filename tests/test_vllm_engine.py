@@ -18,8 +18,10 @@ from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokeni
 
 from flows.recipe import BadRecipe, load
 from models import generate, presets, vllm_engine
+from tasks.artifacts.digests import sources
 from tests import tiny
 from tests.test_generate import job
+from tests.test_versions import stages
 
 HERE = pytest.mark.skipif(vllm_engine.find_spec("vllm") is not None, reason="vllm is installed")
 
@@ -142,3 +144,13 @@ def test_a_recipe_is_refused_before_anything_is_trained(recipe: str, told: str) 
     with pytest.raises(BadRecipe) as refused:
         load(recipe, ["rejected.engine=vllm"])
     assert [told in problem for problem in refused.value.problems] == [True]
+
+
+def test_the_adapter_is_code_of_what_it_generates_and_of_nothing_else() -> None:
+    reached = {
+        variant: vllm_engine.__name__ in sources(stage.modules(value))
+        for stage in stages().values()
+        for variant, value in stage.variants().items()
+    }
+    assert [variant for variant, there in reached.items() if there] == ["rejected[vllm]"]
+    assert {"rejected[transformers]", "pretrain", "evaluate"} <= reached.keys()

@@ -1,0 +1,148 @@
+"""Decoding in batches with transformers: prompts of token ids in, answers out, the same whatever else is in the batch."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import torch
+from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel, PreTrainedTokenizerBase
+from transformers.modeling_outputs import BaseModelOutput
+
+from models import template
+from models.loading import context_of
+from models.sampling import Sampling
+
+COMPACT = 2  # tokens after which answers that have ended leave the batch: going on costs less than a step of a few rows
+SHARED = 1e9  # arithmetic of one step (operations) from which several threads are worth it
+
+
+@dataclass(frozen=True)
+class Answer:
+    """An answer as text, without its stop token."""
+
+    text: str
+    tokens: int  # with the stop token
+    end: str  # stop, length or too_long
+
+    @classmethod
+    def of(cls, tokenizer: PreTrainedTokenizerBase, tokens: list[int], stops: Sequence[int]) -> Answer:
+        """The answer in written tokens: those before the first stop token."""
+        length = next((place for place, token in enumerate(tokens) if token in stops), None)
+        said = tokens if length is None else tokens[:length]
+        text = tokenizer.decode(said, skip_special_tokens=True)
+        return cls(text, len(said) + (length is not None), "length" if length is None else "stop")
+
+
+class Engine(Protocol):
+    """An inference engine: a loaded model that answers batches of prompts."""
+
+    tokenizer: PreTrainedTokenizerBase
+    context: int  # tokens of a prompt and its answer together
+    name: str  # with its version
+
+    def answer(self, prompts: Sequence[Sequence[int]], sampling: Sampling, seed: int) -> list[Answer]:
+        """An answer to each prompt (token ids), in their order; the same again for the same batch and seed."""
+        ...
+
+
+def greedy_config(tokenizer: PreTrainedTokenizerBase, sampling: Sampling) -> GenerationConfig:
+    """The settings of greedy decoding; `sampling.processors()` draw another token than the likeliest where they are asked to."""
+    stops = template.stops(tokenizer)
+    return GenerationConfig(
+        max_new_tokens=sampling.max_new_tokens,
+        do_sample=False,
+        use_cache=True,  # a model fresh from training says no
+        eos_token_id=stops,
+        pad_token_id=stops[0] if tokenizer.pad_token_id is None else tokenizer.pad_token_id,
+        decoder_start_token_id=tokenizer.pad_token_id,  # read by encoder-decoders only
+    )
+
+
+def answer(
+    model: PreTrainedModel,
+    tokenizer: PreTrainedTokenizerBase,
+    prompts: Sequence[Sequence[int]],
+    sampling: Sampling,
+    seed: int = 0,
+) -> list[Answer]:
+    """Answer a batch of prompts (token ids). An answer ends at the end of a turn or of a document.
+
+    The prompts are padded on the left, so that every answer starts in the same column.
+    """
+    room = context_of(model) - sampling.max_new_tokens
+    fitting = [number for number, ids in enumerate(prompts) if len(ids) <= room]
+    answers = [Answer("", 0, "too_long")] * len(prompts)
+    if not fitting:
+        return answers
+    config = greedy_config(tokenizer, sampling)
+    width = max(len(prompts[number]) for number in fitting)
+    ids = torch.full((len(fitting), width), config.pad_token_id, device=model.device)
+    mask = torch.zeros_like(ids)
+    for row, number in enumerate(fitting):
+        ids[row, width - len(prompts[number]) :] = torch.tensor(prompts[number])
+        mask[row, width - len(prompts[number]) :] = 1
+    torch.manual_seed(seed)
+    with torch.inference_mode(), threads(model, len(fitting)):
+        made = _written(model, ids, mask, config, sampling.processors())
+    for number, tokens in zip(fitting, made, strict=True):
+        answers[number] = Answer.of(tokenizer, tokens, config.eos_token_id)
+    return answers
+
+
+def _written(
+    model: PreTrainedModel, ids: torch.Tensor, mask: torch.Tensor, config: GenerationConfig, processors: LogitsProcessorList
+) -> list[list[int]]:
+    """The tokens after each prompt, to its stop token (and padding) or to the limit; ids and mask (rows, width).
+
+    Every few tokens the answers that have ended leave the batch, with their part of the cache: otherwise all wait for the longest.
+    """
+    inputs: dict[str, Any] = {"attention_mask": mask}
+    name = "input_ids"
+    if model.config.is_encoder_decoder:
+        name, inputs["encoder_outputs"] = "decoder_input_ids", model.get_encoder()(input_ids=ids, attention_mask=mask)
+        ids = ids.new_full((len(ids), 1), config.decoder_start_token_id)
+    config.return_dict_in_generate = True  # for its cache
+    stops = ids.new_tensor(config.eos_token_id)
+    written: list[list[int]] = [[] for _ in ids]
+    rows, left = torch.arange(len(ids), device=ids.device), config.max_new_tokens
+    while left and len(rows):
+        config.max_new_tokens = min(COMPACT, left) if len(rows) > 1 else left
+        made = model.generate(**{name: ids}, **inputs, generation_config=config, logits_processor=processors)
+        new = made.sequences[:, ids.size(1) :]
+        for row, tokens in zip(rows.tolist(), new.tolist(), strict=True):
+            written[row] += tokens
+        left -= new.size(1)
+        going = (~torch.isin(new, stops).any(1)).nonzero()[:, 0]
+        rows, ids = rows[going], made.sequences[going]
+        inputs["past_key_values"] = made.past_key_values
+        made.past_key_values.batch_select_indices(going)
+        inputs["attention_mask"] = inputs["attention_mask"][going]
+        if "encoder_outputs" in inputs:
+            inputs["encoder_outputs"] = BaseModelOutput(inputs["encoder_outputs"].last_hidden_state[going])
+            # without a mask as long as the tokens, transformers takes all of them for new ones and reads them once more
+            inputs["decoder_attention_mask"] = torch.ones_like(ids)
+        else:
+            inputs["attention_mask"] = torch.cat([inputs["attention_mask"], torch.ones_like(new[going])], 1)
+    return written
+
+
+@contextlib.contextmanager
+def threads(model: PreTrainedModel, rows: int) -> Iterator[None]:
+    """One thread where a step is too small to share: its threads would wait for one another longer than they compute, and, where another
+    program wants a core, ten times longer (measured on two cores: 4 M parameters, 32 rows, 1,250 tokens/s on one thread, 190 on two)."""
+    before = torch.get_num_threads()
+    if model.device.type == "cpu" and 2 * rows * model.num_parameters() < SHARED:
+        torch.set_num_threads(1)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
+
+
+def batches(lengths: Sequence[int], size: int) -> list[list[int]]:
+    """Row numbers in batches of rows of about the same length, the longest first: what does not fit in memory fails at once."""
+    order = sorted(range(len(lengths)), key=lambda row: (-lengths[row], row))
+    return [order[start : start + size] for start in range(0, len(order), size)]

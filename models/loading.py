@@ -1,0 +1,72 @@
+"""Loading of a saved model for reading: its files, its device and its context."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import torch
+from transformers import (
+    AutoConfig,
+    AutoModelForCausalLM,
+    AutoModelForSeq2SeqLM,
+    AutoTokenizer,
+    GenerationConfig,
+    PreTrainedConfig,
+    PreTrainedModel,
+    PreTrainedTokenizerBase,
+)
+from transformers.utils import logging
+
+from models import retnet  # noqa: F401  its classes must be known when a model is loaded
+
+
+def device_of(name: str) -> torch.device:
+    """`auto` is a GPU where there is one. `ValueError` for a GPU that is not there."""
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    if (name == "cuda" and not torch.cuda.is_available()) or (name == "mps" and not torch.backends.mps.is_available()):
+        raise ValueError(f"resources.device is {name}, and torch sees no such device here; set it to auto or cpu")
+    return torch.device(name)
+
+
+def has_bf16(device: torch.device) -> bool:
+    """Whether bfloat16 is fast there. A CPU without the instructions for it emulates them, slower than float32."""
+    if device.type == "cpu":
+        return torch.cpu._is_avx512_bf16_supported()
+    return device.type == "cuda"
+
+
+def load(folder: Path, device: torch.device, kind: Any = None, **options: Any) -> tuple[PreTrainedModel, PreTrainedTokenizerBase]:
+    """A model in float32, for reading only, and its tokenizer. `options` are `from_pretrained`'s, `kind` is a class of models, else one that
+    writes text. `ValueError` where the folder holds none, or none of that kind."""
+    home = home_of(folder)
+    logging.disable_progress_bar()
+    config = AutoConfig.from_pretrained(home)
+    kind = kind or (AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM)
+    if type(config) not in kind._model_mapping:
+        raise ValueError(
+            f"{home} is a {config.model_type}, of which there is no {kind.__name__}; name a model of another architecture"
+        )
+    model = kind.from_pretrained(home, **{"dtype": torch.float32} | options)
+    if hasattr(model.config, "output_router_logits"):
+        model.config.output_router_logits = False  # some trainers leave it on, and with a cache they have no meaning
+    if model.can_generate():
+        model.generation_config = GenerationConfig()  # how to decode is ours to say: a model from outside may punish repetitions
+    return (model if "quantization_config" in options else model.to(device)).eval(), AutoTokenizer.from_pretrained(home)
+
+
+def home_of(folder: Path) -> Path:
+    """Where the model's files are: an artifact of a training stage has them in a folder of their own. `ValueError` where there are none."""
+    home = folder / "model" if (folder / "model" / "config.json").exists() else folder
+    if not (home / "config.json").exists():
+        raise ValueError(
+            f"{folder} holds no model (no config.json); name the artifact of a training stage, or a folder with a model's files"
+        )
+    return home
+
+
+def context_of(model: PreTrainedModel | PreTrainedConfig) -> int:
+    """Tokens that the model can read and write at once. Endless for one without positions."""
+    config = getattr(model, "config", model)
+    return getattr(config, "max_position_embeddings", None) or 1 << 30
