@@ -55,7 +55,9 @@ def pretrain(folder: Path, rows: list[dict[str, Any]]) -> Path:
 
 def by_hand(folder: Path, cache: Path) -> Counter[str]:
     """All texts in one go."""
-    texts = [text for use in counts.USES for _, parts in counting.split_texts(folder / use / "train.parquet", use) for text in parts]
+    texts = [
+        text for use in counts.USES for _, parts in counting.split_texts(folder / use / "train.parquet", use) for text in parts
+    ]
     return counting.count_words(texts, cache)
 
 

@@ -62,7 +62,12 @@ def contents(folder: Path) -> dict[str, bytes]:
 
 def texts(world: Path) -> list[str]:
     """The validation texts, all uses."""
-    return [text for use in counting.COLUMNS for _, parts in counting.split_texts(world / use / "valid.parquet", use) for text in parts]
+    return [
+        text
+        for use in counting.COLUMNS
+        for _, parts in counting.split_texts(world / use / "valid.parquet", use)
+        for text in parts
+    ]
 
 
 # -- what every method makes ----------------------------------------------------------------------------------------------

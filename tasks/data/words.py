@@ -66,7 +66,9 @@ def strings(use: str, row: dict[str, Any]) -> list[str]:
     return [turn["content"] for turn in row["messages"]] + [row[side] for side in COLUMNS[use][1:]]
 
 
-def split_texts(path: Path, use: str, first: int = 0, stop: int | None = None, source: str = "") -> Iterator[tuple[str, list[str]]]:
+def split_texts(
+    path: Path, use: str, first: int = 0, stop: int | None = None, source: str = ""
+) -> Iterator[tuple[str, list[str]]]:
     """(source, texts) of the rows `first` to `stop` of a split's file, or of one source; none where the split has no such file."""
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
