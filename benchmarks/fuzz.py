@@ -37,9 +37,9 @@ from benchmarks.inputs import BESIDE, Case, case
 from tasks import extract, ingest
 from tasks.data import writing
 from tasks.data.rows import BrokenFile
+from tasks.files.opening import LONGEST, decompressed
+from tasks.formats.sniff import sniff
 from tasks.sources import reader, wiki
-from tasks.sources.opening import LONGEST, decompressed
-from tasks.sources.sniff import sniff
 
 ALARM = 20  # seconds of processor time that a case may take, a bomb's 25 MB included
 MEMORY = 6 << 30  # bytes of address space of a child

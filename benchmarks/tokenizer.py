@@ -117,8 +117,8 @@ def real(made: Path, home: Path) -> None:
 
 def pieces(path: Path) -> Iterator[str]:
     """A file's text as it is; of a table in Parquet, its cells."""
-    from tasks.sources.charset import charset
-    from tasks.sources.opening import decompressed, head_of
+    from tasks.files.charset import charset
+    from tasks.files.opening import decompressed, head_of
 
     if head_of(path).startswith(b"PAR1"):
         import pyarrow.parquet as pq

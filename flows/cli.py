@@ -220,7 +220,7 @@ def recipes() -> None:
 @app.command()
 def sniff(files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Raw files, compressed or not")]) -> None:
     """Say what raw files are, by their first rows, and which `format` of a source reads them."""
-    from tasks.sources.sniff import sniff as look
+    from tasks.formats.sniff import sniff as look
 
     found = {path: look(path) for path in files}
     table([{"file": path.name, "holds": one.what, "format": ", ".join(one.formats) or "none"} for path, one in found.items()])

@@ -12,8 +12,9 @@ from pydantic import Field
 from tasks.artifacts.stage import Identity, Job, Stats, stage
 from tasks.data.rows import Drop, Row
 from tasks.data.writing import summed, write_shard
+from tasks.files import dump
 from tasks.processes.reading import by_batch
-from tasks.sources import dump, wiki
+from tasks.sources import wiki
 from tasks.text import script
 from tasks.text.normalise import normalise
 from tasks.text.quality import characters

@@ -18,12 +18,12 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.data.rows import BrokenFile, Drop
-from tasks.sources import charset as charsets
-from tasks.sources import jsons, tables
-from tasks.sources.charset import charset, lines
-from tasks.sources.jsons import json_rows
-from tasks.sources.opening import decompressed, inside
-from tasks.sources.tables import container, csv_rows, parquet_rows, table_rows
+from tasks.files import charset as charsets
+from tasks.files import jsons, tables
+from tasks.files.charset import charset, lines
+from tasks.files.jsons import json_rows
+from tasks.files.opening import decompressed, inside
+from tasks.files.tables import container, csv_rows, parquet_rows, table_rows
 
 
 def zstd(data: bytes) -> bytes:

@@ -22,8 +22,8 @@ import pytest
 from tasks import extract
 from tasks.artifacts.stage import Job, Resources
 from tasks.data.rows import SCHEMAS, files, read, row_id
+from tasks.files import dump as sources
 from tasks.processes import reading
-from tasks.sources import dump as sources
 from tasks.sources import wiki
 
 PAGE = "<page><title>{title}</title><ns>{ns}</ns><id>{id}</id><revision><id>1</id><text>{text}</text></revision></page>\n"

@@ -14,7 +14,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from tasks.data.rows import Drop
-from tasks.sources import packed, reader
+from tasks.formats import packed
+from tasks.sources import reader
 
 
 def said(*contents: str) -> list[dict[str, str]]:

@@ -12,8 +12,8 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks.data.rows import BrokenFile, Drop
+from tasks.formats.sniff import BY_ROW, sniff
 from tasks.sources import FORMATS, reader
-from tasks.sources.sniff import BY_ROW, sniff
 
 XML = "<mediawiki xmlns='x'><page><title>题</title><ns>0</ns><revision><text>文</text></revision></page></mediawiki>"
 SPO = [{"subject": "甲", "predicate": "作者", "object": "乙"}]

@@ -318,7 +318,7 @@ def test_wiki_dump(tmp_path: Path, pack: Any) -> None:
 
 @pytest.mark.parametrize("chunk", [30, 1 << 20])
 def test_only_the_newest_revision_of_a_page_is_read(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, chunk: int) -> None:
-    monkeypatch.setattr("tasks.sources.dump.CHUNK", chunk)
+    monkeypatch.setattr("tasks.files.dump.CHUNK", chunk)
     old, new = page(text="旧", rev=1, time="2019-01-01T00:00:00Z"), page(text="新", rev=3, time="2021-01-01T00:00:00Z")
     middle = page(text="中", rev=2, time="2020-01-01T00:00:00Z")
     merged = (

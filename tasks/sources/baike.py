@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 from tasks.data.rows import Drop, Kind
+from tasks.formats.sniff import read as rows_of
+from tasks.formats.turns import text_of, unknown
 from tasks.sources import TABLES
-from tasks.sources.sniff import read as rows_of
-from tasks.sources.turns import text_of, unknown
 
 KIND: Kind = "documents"
 NAMED = False

@@ -7,8 +7,8 @@ from pathlib import Path
 from typing import Any
 
 from tasks.data.rows import Drop, Kind
-from tasks.sources.sniff import read as rows_of
-from tasks.sources.turns import unknown
+from tasks.formats.sniff import read as rows_of
+from tasks.formats.turns import unknown
 
 KIND: Kind = "questions"
 NAMED = True  # the subject is the file's name

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 from tasks.data.rows import Drop, Kind
-from tasks.sources.sniff import read as rows_of
-from tasks.sources.turns import checked, meta_of, text_of, unknown
+from tasks.formats.sniff import read as rows_of
+from tasks.formats.turns import checked, meta_of, text_of, unknown
 from tasks.sources.webtext import question
 
 KIND: Kind = "conversations"

@@ -9,13 +9,13 @@ from pathlib import Path
 from typing import Any
 
 from tasks.data.rows import Drop, Kind
+from tasks.files.charset import charset, lines, not_decoded, too_long, undecoded
+from tasks.files.opening import LONGEST, head_of, inside, what_is
+from tasks.files.tables import suffix
+from tasks.formats.sniff import misfit, sniff
+from tasks.formats.sniff import read as rows_of
+from tasks.formats.turns import first_of, meta_of, text_of, unknown
 from tasks.sources import TABLES
-from tasks.sources.charset import charset, lines, not_decoded, too_long, undecoded
-from tasks.sources.opening import LONGEST, head_of, inside, what_is
-from tasks.sources.sniff import misfit, sniff
-from tasks.sources.sniff import read as rows_of
-from tasks.sources.tables import suffix
-from tasks.sources.turns import first_of, meta_of, text_of, unknown
 
 KIND: Kind = "documents"
 NAMED = True  # a text file's title is its name

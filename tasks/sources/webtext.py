@@ -8,8 +8,9 @@ from pathlib import Path
 from typing import Any
 
 from tasks.data.rows import Drop, Kind
-from tasks.sources import TABLES, turns
-from tasks.sources.sniff import read as rows_of
+from tasks.formats import turns
+from tasks.formats.sniff import read as rows_of
+from tasks.sources import TABLES
 
 KIND: Kind = "conversations"
 NAMED = False

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.data.rows import Drop, Kind
-from tasks.sources import dump
+from tasks.files import dump
 
 KIND: Kind = "documents"
 NAMED = False

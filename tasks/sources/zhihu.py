@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 from tasks.data.rows import Drop, Kind
-from tasks.sources.sniff import read as rows_of
-from tasks.sources.turns import checked, text_of, unknown
+from tasks.formats.sniff import read as rows_of
+from tasks.formats.turns import checked, text_of, unknown
 
 KIND: Kind = "conversations"
 NAMED = False

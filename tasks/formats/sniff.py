@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Any, cast
 
 from tasks.data.rows import BrokenFile, Drop
+from tasks.files.charset import Charset
+from tasks.files.opening import cut_is_broken, decompressed, head_of, inside, what_is
+from tasks.files.tables import container, csv_rows, suffix, table_rows
 from tasks.sources import RowReader, reader
-from tasks.sources.charset import Charset
-from tasks.sources.opening import cut_is_broken, decompressed, head_of, inside, what_is
-from tasks.sources.tables import container, csv_rows, suffix, table_rows
 
 # the formats that make a row of a record, those with the rarest fields first
 BY_ROW = ("zhihu", "triples", "preference", "exam", "medical", "cmedqa", "baike", "webtext", "belle", "alpaca", "text")

@@ -9,8 +9,8 @@ from collections.abc import Iterable
 from typing import Any
 
 from tasks.data.rows import Drop
-from tasks.sources import packed
-from tasks.sources.charset import undecoded
+from tasks.files.charset import undecoded
+from tasks.formats import packed
 
 Turn = dict[str, str]  # role (system, user or assistant), content
 

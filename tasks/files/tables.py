@@ -10,9 +10,9 @@ from pathlib import Path
 from typing import Any
 
 from tasks.data.rows import BrokenFile, Drop
-from tasks.sources.charset import Charset, charset, lines, not_decoded, too_long, undecoded
-from tasks.sources.jsons import json_rows
-from tasks.sources.opening import LONGEST, head_of, inside, what_is
+from tasks.files.charset import Charset, charset, lines, not_decoded, too_long, undecoded
+from tasks.files.jsons import json_rows
+from tasks.files.opening import LONGEST, head_of, inside, what_is
 
 _PACKED = (".gz", ".bz2", ".xz", ".zst")
 _OPEN = 100_000  # lines of a quoted cell, after which its quote is taken for a stray one

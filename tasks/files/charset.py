@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tasks.data.rows import BrokenFile, Drop
-from tasks.sources.opening import CHUNK, LONGEST, cut_is_broken, decompressed, head_of, inside, what_is
+from tasks.files.opening import CHUNK, LONGEST, cut_is_broken, decompressed, head_of, inside, what_is
 
 _SURE = 2  # characters of three bytes in UTF-8: text in GBK has more of them by chance, before a bad byte, once in some thousand lines
 _LOOK = 4096  # bytes or characters of a line that are looked at

@@ -14,8 +14,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tasks.data.rows import BrokenFile, Drop
-from tasks.sources.opening import CHUNK, CUT, decompressed, head_of, what_is
-from tasks.sources.sniff import misfit
+from tasks.files.opening import CHUNK, CUT, decompressed, head_of, what_is
+from tasks.formats.sniff import misfit
 
 LONGEST = 16 << 20  # bytes of XML; MediaWiki saves no page above 2 MiB of text, which escaping makes six times as long at worst
 STRETCH = 4 << 20  # bytes of a bz2 file, 16 to 30 MB of XML: some two seconds of work

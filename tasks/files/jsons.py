@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from tasks.data.rows import BrokenFile, Drop
-from tasks.sources.charset import not_decoded, undecoded
-from tasks.sources.opening import CHUNK, LONGEST, cut_is_broken, decompressed, what_is
+from tasks.files.charset import not_decoded, undecoded
+from tasks.files.opening import CHUNK, LONGEST, cut_is_broken, decompressed, what_is
 
 _PEEK = 1 << 16  # bytes that tell the three layouts apart
 _JSON = json.JSONDecoder(strict=False)  # line breaks and tabs inside strings are let through

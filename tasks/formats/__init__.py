@@ -1,0 +1,1 @@
+"""What readers share: formats and their readers, the sniffer, and rows out of records."""
