@@ -16,7 +16,7 @@ from prefect.client.schemas.objects import State
 from pydantic import Field
 
 from flows.execution import plainly, run_name, walk
-from flows.form import RecipeForm, RecipeName, chosen, parsed
+from flows.form import RecipeForm, RecipeName, chosen, documented, parsed
 from flows.graph import Node, graph
 from flows.origins import origins
 from flows.production import production
@@ -28,9 +28,12 @@ from tasks.artifacts.store import Store, store_folder
 Share = Annotated[float, Field(ge=0, le=1)]
 Hours = Annotated[float, Field(gt=0, le=8760)]
 
+SUMMARY = "From new raw files to a model that takes over, if it is no worse than the one in production; nothing new ends the run at once."
+
 
 @flow(name="retrain", flow_run_name=run_name, persist_result=False, validate_parameters=False)
 @plainly
+@documented(SUMMARY)
 def retrain(
     recipe: RecipeForm,
     share: Share = 0.25,
@@ -42,24 +45,12 @@ def retrain(
     accept: tuple[str, ...] = (),
     wait_hours: Hours = 168.0,
 ) -> State[Any]:
-    """From new raw files to a model that takes over, if it is no worse than the one in production; nothing new ends the run at once.
-
-    Args:
-        recipe: What to make, and with which resources.
-        share: Of the pretraining's tokens, trained again from the stable phase of the model in production; 0: train from nothing.
-        approve: Ask an operator before the model takes over. The run is suspended meanwhile, and holds no process.
-        tag: The tag that names the model in production.
-        force: Go on even if no source is new.
-        refresh: Stages to build again even if their artifact is there.
-        drift: What to do where an artifact was made by other code of the same stage version: warn, rebuild or fail.
-        accept: Data stages whose result may break their contract this time.
-        wait_hours: How long an operator's answer is waited for, in hours.
-    """
     return _run(parsed(recipe, "pipeline"), share, approve, tag, force, refresh, drift, accept, wait_hours)
 
 
 @flow(name="retrain", flow_run_name=run_name, persist_result=False, validate_parameters=False)
 @plainly
+@documented(SUMMARY)
 def named(
     recipe: RecipeName = "sample",
     changes: tuple[str, ...] = (),
@@ -73,21 +64,6 @@ def named(
     accept: tuple[str, ...] = (),
     wait_hours: Hours = 168.0,
 ) -> State[Any]:
-    """From new raw files to a model that takes over, if it is no worse than the one in production; nothing new ends the run at once.
-
-    Args:
-        recipe: A recipe that ships with Hanlin.
-        changes: Fields to change, each as field=value, such as pretrain.tokens=2000000 or resources.device=cuda.
-        file: In place of a recipe that ships: the path of a .yaml file, on the machine that runs it.
-        share: Of the pretraining's tokens, trained again from the stable phase of the model in production; 0: train from nothing.
-        approve: Ask an operator before the model takes over. The run is suspended meanwhile, and holds no process.
-        tag: The tag that names the model in production.
-        force: Go on even if no source is new.
-        refresh: Stages to build again even if their artifact is there.
-        drift: What to do where an artifact was made by other code of the same stage version: warn, rebuild or fail.
-        accept: Data stages whose result may break their contract this time.
-        wait_hours: How long an operator's answer is waited for, in hours.
-    """
     return _run(chosen(recipe, changes, file, "pipeline"), share, approve, tag, force, refresh, drift, accept, wait_hours)
 
 

@@ -103,7 +103,9 @@ def test_every_deployment_can_be_loaded_and_has_its_place(deployment):
     from prefect import Flow
     from prefect.flows import load_flow_from_entrypoint
 
-    assert isinstance(load_flow_from_entrypoint(deployment["entrypoint"]), Flow)
+    flow = load_flow_from_entrypoint(deployment["entrypoint"])
+    assert isinstance(flow, Flow)
+    assert f"{flow.fn.__module__}:{flow.fn.__qualname__}" == deployment["entrypoint"]  # a run recorded as its own finds it again
     pools = {pool["name"]: [queue["name"] for queue in pool["queues"]] for pool in deployments.declared()["work_pools"]}
     assert deployment["work_pool"]["work_queue_name"] in pools[deployment["work_pool"]["name"]]
     assert deployment["pull"] == [] and deployment["tags"] == [profile.TAG] and deployment["description"]
