@@ -43,13 +43,13 @@ def run(job: Job, params: Params, *, files: list[Path], tokenizer: Path | None =
     if wrong := problems(home):
         raise ValueError("; ".join(wrong))
     job_file = job.scratch / "outside.json"
-    asked = {
+    settings = {
         "files": str(home),
         "out": str(job.out / "model"),
         "tokenizer": str(tokenizer) if tokenizer else None,
         "chat": params.chat,
     }
-    job_file.write_text(json.dumps(asked), "utf-8")
+    job_file.write_text(json.dumps(settings), "utf-8")
     return runner.run("models.importer", job_file, job=job)
 
 
@@ -61,22 +61,22 @@ def chosen(folder: Path) -> list[Path]:
 
 
 def problems(folder: Path) -> list[str]:
-    """Why a folder cannot be fine-tuned, a line each with what to do; empty where its JSON holds nothing against it."""
+    """The reasons against fine-tuning the model in a folder, a line each with what to do; empty where nothing in its JSON speaks against it."""
     if not folder.is_dir():
         return [f"there is no folder {folder}; correct the path, or name a model of the hub as base.hub"]
     names = {path.name for path in folder.iterdir() if path.is_file()}
-    found = [f"{folder} has no {name}: {why}" for name, why in NEEDS.items() if name not in names]
+    lines = [f"{folder} has no {name}: {why}" for name, why in NEEDS.items() if name not in names]
     if not any(name.endswith(".safetensors") for name in ({"model.safetensors"} & names or set(_shards(names)))):
         pickled = sorted(name for name in names if name.endswith(PICKLED))
-        found.append(
+        lines.append(
             f"{folder} has no model.safetensors"
             + (f", only {', '.join(pickled[:3])}, which Hanlin does not read: a pickle runs whatever is in it" if pickled else "")
             + "; write one with transformers' save_pretrained"
         )
-    found += [
+    lines += [
         problem for name in ("config.json", "tokenizer_config.json") if name in names for problem in _described(folder / name)
     ]
-    return found
+    return lines
 
 
 def _shards(names: Iterable[str]) -> Iterable[str]:
@@ -84,24 +84,24 @@ def _shards(names: Iterable[str]) -> Iterable[str]:
 
 
 def _described(path: Path) -> list[str]:
-    """What a JSON file of the model says against it."""
+    """The reasons against it in one JSON file of the model, a line each."""
     try:
         about: Any = json.loads(path.read_text("utf-8"))
     except (OSError, ValueError) as failure:
         return [f"{path} is no JSON ({' '.join(str(failure).split())}); fetch it again"]
     if not isinstance(about, dict):
         return [f"{path} holds a JSON {type(about).__name__}, not an object; fetch it again"]
-    found = []
+    lines = []
     if about.get("auto_map"):
-        found.append(
+        lines.append(
             f"{path} asks for code of its own (auto_map), which Hanlin never runs; take a model whose class transformers has, or, where it "
             "has this one's, take auto_map out of the file"
         )
     if path.name == "config.json" and not about.get("model_type"):
-        found.append(f"{path} names no model_type, so nobody knows which model this is; take the config.json that belongs to it")
+        lines.append(f"{path} names no model_type, so nobody knows which model this is; take the config.json that belongs to it")
     if about.get("quantization_config"):
-        found.append(
+        lines.append(
             f"{path} says that the weights are rounded already (quantization_config); take the model in full precision: sft.lora.bits "
             "rounds it for training"
         )
-    return found
+    return lines

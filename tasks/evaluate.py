@@ -74,30 +74,35 @@ def run(
 
     if not models:
         raise ValueError("evaluate has no model to score; switch on a training stage in the recipe")
-    given = _given(params, rows, pairs, questions or {})
+    rows_of = _scored_rows(params, rows, pairs, questions or {})
     homes = {
         name: job.shard_home(job.shard_key("score", name, params.model_dump(mode="json", exclude={"health"}))) for name in models
     }
     styles = {name: "base" if name in params.base else "chat" for name in models}
-    asked = [
+    model_jobs = [
         {"name": name, "folder": str(folder), "style": styles[name], "home": str(homes[name])} for name, folder in models.items()
     ]
-    settings = {"models": asked, "max_new_tokens": params.max_new_tokens, "batch": params.batch, "device": job.resources.device}
+    settings = {
+        "models": model_jobs,
+        "max_new_tokens": params.max_new_tokens,
+        "batch": params.batch,
+        "device": job.resources.device,
+    }
     job_file = job.scratch / "score.json"
-    job_file.write_text(json.dumps(settings | _handed_over(job, given)), "utf-8")
+    job_file.write_text(json.dumps(settings | _job_files(job, rows_of)), "utf-8")
     runner.run("models.score", job_file, job=job)
     raw = {name: _read(home) for name, home in homes.items()}
-    for name, found in raw.items():
-        found["correct"] = [
-            row["picked"] == question["answer"] for row, question in zip(found["questions"], given["questions"], strict=True)
+    for name, result in raw.items():
+        result["correct"] = [
+            row["picked"] == question["answer"] for row, question in zip(result["questions"], rows_of["questions"], strict=True)
         ]
-        found["style"] = styles[name]
+        result["style"] = styles[name]
 
     names = list(models)
     scores: dict[str, Any] = {
-        "protocol": _protocol(params, given),
-        "reference": _reference(given, raw[names[0]]),
-        "models": {name: _summary(given, found) for name, found in raw.items()},
+        "protocol": _protocol(params, rows_of),
+        "reference": _reference(rows_of, raw[names[0]]),
+        "models": {name: _summary(rows_of, result) for name, result in raw.items()},
         "comparisons": [compare(before, after, raw[before], raw[after]) for before, after in pairwise(names)],
         "health": [
             {"before": before, "after": after, **health}
@@ -108,13 +113,13 @@ def run(
     for one in scores["health"]:
         job.log(f"answers of {one['after']} against {one['before']}: {'; '.join([one['verdict'], *one['problems']])}")
     _write_json(job.out / "scores.json", scores)
-    _write_json(job.out / "answers.json", _side_by_side(given["prompts"][: params.samples], raw))
-    _write_questions(job.out / "questions.parquet", given["questions"], raw)
-    _write_json(job.out / "cases.json", {"rows": cases.rows(given), "models": cases.values(raw)})
+    _write_json(job.out / "answers.json", _side_by_side(rows_of["prompts"][: params.samples], raw))
+    _write_questions(job.out / "questions.parquet", rows_of["questions"], raw)
+    _write_json(job.out / "cases.json", {"rows": cases.rows(rows_of), "models": cases.values(raw)})
     return {what: scores[what] for what in ("models", "comparisons", "health")}
 
 
-def _given(params: Params, rows: Path, pairs: Path | None, questions: dict[str, Path]) -> dict[str, list[dict[str, Any]]]:
+def _scored_rows(params: Params, rows: Path, pairs: Path | None, questions: dict[str, Path]) -> dict[str, list[dict[str, Any]]]:
     """The rows that every model is scored on."""
     from tasks.data.rows import files, read
 
@@ -136,7 +141,7 @@ def _given(params: Params, rows: Path, pairs: Path | None, questions: dict[str, 
 
 
 def _documents(rows: Path, params: Params) -> list[dict[str, Any]]:
-    """Held-out texts to be foretold; of a run that only pretrains text-to-text, the answers to held-out prompts."""
+    """Held-out texts to predict; of a run that only pretrains text-to-text, the answers to held-out prompts."""
     from tasks.data.rows import read
     from tasks.data.tokens import text_of
 
@@ -157,12 +162,12 @@ def _documents(rows: Path, params: Params) -> list[dict[str, Any]]:
     ]
 
 
-def _handed_over(job: Job, given: dict[str, list[dict[str, Any]]]) -> dict[str, str]:
+def _job_files(job: Job, rows_of: dict[str, list[dict[str, Any]]]) -> dict[str, str]:
     """The rows as JSON lines for the child."""
-    paths = {what: job.scratch / f"{what}.jsonl" for what in given}
-    for what, found in given.items():
+    paths = {what: job.scratch / f"{what}.jsonl" for what in rows_of}
+    for what, lines in rows_of.items():
         with paths[what].open("w", encoding="utf-8") as target:
-            for row in found:
+            for row in lines:
                 target.write(json.dumps(row, ensure_ascii=False) + "\n")
     return {what: str(path) for what, path in paths.items()}
 
@@ -171,7 +176,7 @@ def _read(home: Path) -> dict[str, Any]:
     return {path.stem: json.loads(path.read_text("utf-8")) for path in sorted(home.glob("*.json"))}
 
 
-def _protocol(params: Params, given: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
+def _protocol(params: Params, rows_of: dict[str, list[dict[str, Any]]]) -> dict[str, Any]:
     return {
         "bits_per_byte": f"minus log2 of the probability of the first {params.document_characters} characters of held-out documents, over their "
         "bytes in UTF-8; each after the end-of-document token, in windows that move on by half a context",
@@ -180,28 +185,28 @@ def _protocol(params: Params, given: dict[str, list[dict[str, Any]]]) -> dict[st
         "preference": "log-probability of the chosen minus that of the rejected answer (nats), each with its end of turn; accuracy: share above 0",
         "generation": f"greedy, at most {params.max_new_tokens} tokens; a base model continues the last question and a line break",
         "seed": params.seed,
-        "rows": {what: len(found) for what, found in given.items()},
+        "rows": {what: len(lines) for what, lines in rows_of.items()},
     }
 
 
-def _reference(given: dict[str, list[dict[str, Any]]], first: dict[str, Any]) -> dict[str, Any]:
-    """What guessing gives. Of bits per byte: what the first model's tokens cost if all in its vocabulary are equally likely."""
+def _reference(rows_of: dict[str, list[dict[str, Any]]], first: dict[str, Any]) -> dict[str, Any]:
+    """The scores of guessing. Of bits per byte: what the first model's tokens cost if all in its vocabulary are equally likely."""
     size, tokens = (sum(row[what] for row in first["documents"]) for what in ("bytes", "tokens"))
     return {
-        "accuracy": _tally(given["questions"], [False] * len(given["questions"]))["chance"] if given["questions"] else None,
+        "accuracy": _tally(rows_of["questions"], [False] * len(rows_of["questions"]))["chance"] if rows_of["questions"] else None,
         "bits_per_byte": _round(tokens * math.log2(first["stats"]["vocab_size"]) / size) if size else None,
-        "preference": 0.5 if given["pairs"] else None,
+        "preference": 0.5 if rows_of["pairs"] else None,
     }
 
 
-def _summary(given: dict[str, list[dict[str, Any]]], found: dict[str, Any]) -> dict[str, Any]:
+def _summary(rows_of: dict[str, list[dict[str, Any]]], result: dict[str, Any]) -> dict[str, Any]:
     return {
-        "style": found["style"],
-        **found["stats"],
-        "bits_per_byte": _bits(given["documents"], found["documents"]),
-        "questions": _questions(given["questions"], found["correct"]),
-        "preference": _preference(found["pairs"]),
-        "generation": _generation(found["answers"]),
+        "style": result["style"],
+        **result["stats"],
+        "bits_per_byte": _bits(rows_of["documents"], result["documents"]),
+        "questions": _questions(rows_of["questions"], result["correct"]),
+        "preference": _preference(result["pairs"]),
+        "generation": _generation(result["answers"]),
     }
 
 
@@ -242,8 +247,8 @@ def _tally(questions: Sequence[dict[str, Any]], correct: Sequence[bool]) -> dict
     n, right = len(questions), sum(correct)
     low, high = wilson(right, n)
     chance = sum(1 / len(question["choices"]) for question in questions) / n
-    found = {"accuracy": right / n, "low": low, "high": high, "chance": chance}
-    return {"n": n, "correct": right} | {name: _round(value) for name, value in found.items()}
+    shares = {"accuracy": right / n, "low": low, "high": high, "chance": chance}
+    return {"n": n, "correct": right} | {name: _round(value) for name, value in shares.items()}
 
 
 def _preference(pairs: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
@@ -275,7 +280,7 @@ def _generation(answers: Sequence[dict[str, Any]]) -> dict[str, Any] | None:
 
 def compare(before: str, after: str, old: dict[str, Any], new: dict[str, Any]) -> dict[str, Any]:
     """One model against the one before it, on the same rows."""
-    found: dict[str, Any] = {
+    comparison: dict[str, Any] = {
         "before": before,
         "after": after,
         "questions": None,
@@ -286,7 +291,7 @@ def compare(before: str, after: str, old: dict[str, Any], new: dict[str, Any]) -
         won = sum(now and not then for then, now in zip(old["correct"], new["correct"], strict=True))
         lost = sum(then and not now for then, now in zip(old["correct"], new["correct"], strict=True))
         n = len(new["correct"])
-        found["questions"] = {
+        comparison["questions"] = {
             "n": n,
             "won": won,
             "lost": lost,
@@ -295,13 +300,13 @@ def compare(before: str, after: str, old: dict[str, Any], new: dict[str, Any]) -
         }
     if size := sum(row["bytes"] for row in new["documents"]):
         bits = [sum(row["bits"] for row in rows) for rows in (old["documents"], new["documents"])]
-        found["bits_per_byte_change"] = _round((bits[1] - bits[0]) / size)
+        comparison["bits_per_byte_change"] = _round((bits[1] - bits[0]) / size)
     if old["pairs"] and new["pairs"]:
         changes = [now - then for then, now in zip(_margins(old["pairs"]), _margins(new["pairs"]), strict=True)]
         right = [[margin > 0 for margin in _margins(one["pairs"])] for one in (old, new)]
         won = sum(now and not then for then, now in zip(*right, strict=True))
         lost = sum(then and not now for then, now in zip(*right, strict=True))
-        found["preference"] = {
+        comparison["preference"] = {
             "n": len(changes),
             "grew": _share(change > 0 for change in changes),
             "margin_change": _mean(changes),
@@ -309,7 +314,7 @@ def compare(before: str, after: str, old: dict[str, Any], new: dict[str, Any]) -
             "lost": lost,
             "p": _round(mcnemar(won, lost)),
         }
-    return found
+    return comparison
 
 
 def _margins(pairs: Sequence[dict[str, Any]]) -> list[float]:
@@ -344,7 +349,7 @@ def _side_by_side(prompts: Sequence[dict[str, Any]], raw: dict[str, Any]) -> lis
         {
             **prompt,
             "prompt": prompt["messages"][-1]["content"],
-            "answers": {name: found["answers"][number]["text"] for name, found in raw.items()},
+            "answers": {name: result["answers"][number]["text"] for name, result in raw.items()},
         }
         for number, prompt in enumerate(prompts)
     ]
@@ -367,8 +372,8 @@ def _write_questions(path: Path, questions: Sequence[dict[str, Any]], raw: dict[
     schema = pa.schema([*columns, ("log_probabilities", pa.list_(pa.float64()))])
     rows = [
         {**{name: question[name] for name in ("id", "source", "subject", "answer")}, "model": model, "correct": right, **row}
-        for model, found in raw.items()
-        for question, row, right in zip(questions, found["questions"], found["correct"], strict=True)
+        for model, result in raw.items()
+        for question, row, right in zip(questions, result["questions"], result["correct"], strict=True)
     ]
     pq.write_table(pa.Table.from_pylist(rows, schema=schema), path, compression="zstd")
 

@@ -22,7 +22,7 @@ from tasks.text.wikitext import Options, Page
 
 
 class Params(Identity):
-    """What defines the result, besides the files."""
+    """The parameters that define the articles, besides the files."""
 
     source: str = Field(min_length=1, max_length=64, pattern=r"^[\w.-]+$", description="Name of the source, kept in every row")
     simplify: bool = Field(
@@ -43,7 +43,7 @@ class Params(Identity):
 
     @property
     def options(self) -> Options:
-        """What of a page becomes text."""
+        """The parts of a page that become text."""
         return Options(self.tables, self.infoboxes)
 
 

@@ -1,4 +1,4 @@
-"""How well models extract triples: each answers the held-out texts, greedily, and what it says is counted against what they state.
+"""Scores of triple extraction: each model answers the held-out texts, greedily, and its triples are counted against those the texts state.
 
 `scores.json`:
 
@@ -51,23 +51,26 @@ def run(job: Job, params: Params, *, models: dict[str, Path], rows: Path) -> Sta
     """Score the models in their order on `rows/scored/rows.parquet`."""
     from tasks.data.triples import asked
 
-    given = list(asked(rows / "scored" / "rows.parquet"))
-    truth_of = {row["id"]: truth for row, truth in given}
-    texts = pick((row for row, _ in given), params.max_rows, params.seed)
+    held_out = list(asked(rows / "scored" / "rows.parquet"))
+    truth_of = {row["id"]: truth for row, truth in held_out}
+    texts = pick((row for row, _ in held_out), params.max_rows, params.seed)
     truth = [truth_of[row["id"]] for row in texts]
-    said = {name: _answers(job, params, name, folder, texts) for name, folder in models.items()}
-    scores = scored(params, said, truth)
+    answers = {name: _answers(job, params, name, folder, texts) for name, folder in models.items()}
+    scores = scored(params, answers, truth)
     _write(job.out / "scores.json", scores)
     _write(
-        job.out / "answers.json", [_to_read(row, truth[place], said, place) for place, row in enumerate(texts[: params.samples])]
+        job.out / "answers.json",
+        [_to_read(row, truth[place], answers, place) for place, row in enumerate(texts[: params.samples])],
     )
-    shown = {name: {key: value for key, value in found.items() if key != "relations"} for name, found in scores["models"].items()}
-    return {"models": shown, "comparisons": scores["comparisons"]}
+    summary = {
+        name: {key: value for key, value in score.items() if key != "relations"} for name, score in scores["models"].items()
+    }
+    return {"models": summary, "comparisons": scores["comparisons"]}
 
 
-def scored(params: Params, said: dict[str, list[str]], truth: Sequence[list[relations.Triple]]) -> dict[str, Any]:
+def scored(params: Params, answers: dict[str, list[str]], truth: Sequence[list[relations.Triple]]) -> dict[str, Any]:
     """`scores.json`: what each model wrote (in the order of the texts) against what the texts state."""
-    counted = {name: relations.count(answers, truth) for name, answers in said.items()}
+    counted = {name: relations.count(texts, truth) for name, texts in answers.items()}
     return {
         "protocol": {
             "answers": f"greedy, at most {params.max_new_tokens} tokens",
@@ -78,13 +81,13 @@ def scored(params: Params, said: dict[str, list[str]], truth: Sequence[list[rela
         "models": {
             name: _figures(relations.total(counts))
             | dict(zip(("low", "high"), interval(counts, seed=params.seed), strict=True))
-            | {"relations": {p: _figures(one) for p, one in relations.by_relation(said[name], truth).items()}}
+            | {"relations": {p: _figures(one) for p, one in relations.by_relation(answers[name], truth).items()}}
             for name, counts in counted.items()
         },
         "comparisons": [
             {"before": before, "after": after, "f1_change": _round(_f1(counted[after]) - _f1(counted[before]))}
             | dict(zip(("low", "high"), interval(counted[after], counted[before], seed=params.seed), strict=True))
-            for before, after in pairwise(said)
+            for before, after in pairwise(answers)
         ],
     }
 
@@ -134,15 +137,15 @@ def interval(counts: Sequence[Score], less: Sequence[Score] | None = None, *, se
     return _round(float(low)), _round(float(high))
 
 
-def _figures(found: Score) -> dict[str, Any]:
-    shares = {name: _round(getattr(found, name)) for name in ("precision", "recall", "f1")}
-    return {name: getattr(found, name) for name in ("texts", "malformed", "right", "said", "true")} | shares
+def _figures(score: Score) -> dict[str, Any]:
+    shares = {name: _round(getattr(score, name)) for name in ("precision", "recall", "f1")}
+    return {name: getattr(score, name) for name in ("texts", "malformed", "right", "said", "true")} | shares
 
 
-def _to_read(row: dict[str, Any], truth: list[relations.Triple], said: dict[str, list[str]], place: int) -> dict[str, Any]:
+def _to_read(row: dict[str, Any], truth: list[relations.Triple], answers: dict[str, list[str]], place: int) -> dict[str, Any]:
     prompt = relations.prompt("\x00")
     text = row["messages"][0]["content"].removeprefix(prompt.partition("\x00")[0])
-    answers = {name: {"text": found[place], "triples": relations.parse(found[place])} for name, found in said.items()}
+    answers = {name: {"text": found[place], "triples": relations.parse(found[place])} for name, found in answers.items()}
     return {"source": row["source"], "text": text, "reference": truth, "answers": answers}
 
 

@@ -1,4 +1,4 @@
-"""A model that knows nothing, in the shape of one that does: what the same fine-tuning makes of it says what pretraining is worth."""
+"""A randomly initialised model in the shape of a pretrained one: fine-tuned alike, it shows what pretraining is worth."""
 
 from __future__ import annotations
 

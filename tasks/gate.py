@@ -83,15 +83,15 @@ def run(job: Job, params: Params, *, candidate: Path, prod: Path | None = None) 
         assert production["rows"] == cases["rows"], "production is scored on the candidate's rows"
     measures = judge(params, list(_measures(cases["rows"], old, new)) if old else [])
     health = _health(params, cases["rows"], new)
-    refused = [_lost(found) for found in measures if found["verdict"] == "worse"]
-    refused += [f"{found['title']}: {shown(found['value'])}, {found['limit']}" for found in health if not found["ok"]]
+    refused = [_lost(measure) for measure in measures if measure["verdict"] == "worse"]
+    refused += [f"{measure['title']}: {shown(measure['value'])}, {measure['limit']}" for measure in health if not measure["ok"]]
     verdict = {
         "promote": not refused,
         "refused": refused,
         "measures": measures,
         "health": health,
         "level": round(_level(params, len(measures)), 6),
-        "rows": {what: len(found) for what, found in cases["rows"].items()},
+        "rows": {what: len(rows) for what, rows in cases["rows"].items()},
     }
     (job.out / "verdict.json").write_text(json.dumps(verdict, ensure_ascii=False, indent=1) + "\n", "utf-8")
     (job.out / "report.html").write_text(_page(params, verdict, candidate, prod), "utf-8")
@@ -108,12 +108,12 @@ def judge(params: Params, measures: Sequence[Measure]) -> list[dict[str, Any]]:
         base = sum(one.old) / (sum(one.weights) if one.weights else len(one.old))
         tolerance = params.bits_percent / 100 * base if one.unit == "percent" else params.share_points / 100
         how = {"level": level, "resamples": params.resamples, "seed": params.seed + number}
-        found = compare(one.old, one.new, one.weights, less_is_better=one.less_is_better, tolerance=tolerance, **how)  # type: ignore[arg-type]
-        worse = found.high < -tolerance and found.p <= 1 - level
-        verdict = "worse" if worse else "better" if found.low > 0 else "same"
+        paired = compare(one.old, one.new, one.weights, less_is_better=one.less_is_better, tolerance=tolerance, **how)  # type: ignore[arg-type]
+        worse = paired.high < -tolerance and paired.p <= 1 - level
+        verdict = "worse" if worse else "better" if paired.low > 0 else "same"
         judged.append(
             {"name": one.name, "title": one.title, "unit": one.unit}
-            | asdict(found)
+            | asdict(paired)
             | {"tolerance": round(tolerance, 6), "verdict": verdict}
         )
     return judged
@@ -150,17 +150,17 @@ def _measures(rows: dict[str, list[dict[str, Any]]], old: dict[str, Any], new: d
             yield Measure(f"preference-{origin}", titles[origin], "points", *of("pairs", "preferred", keep))
     if everything := list(range(len(rows["prompts"]))):
         yield Measure("stop", "finished answers", "points", *of("answers", "stopped", everything))
-        said = of("answers", "repetition", everything)
-        yield Measure("repetition", "repeated 4-grams", "points", *said, less_is_better=True)
+        repetitions = of("answers", "repetition", everything)
+        yield Measure("repetition", "repeated 4-grams", "points", *repetitions, less_is_better=True)
 
 
 def _health(params: Params, rows: dict[str, list[dict[str, Any]]], new: dict[str, Any]) -> list[dict[str, Any]]:
-    """What a model must be able to do whatever the one before it could."""
-    found = []
+    """The checks of the candidate alone: it must pass them, whatever the model before it could do."""
+    checks = []
 
     def check(name: str, title: str, value: float, ok: bool, limit: str) -> None:
         finite = round(value, 6) if math.isfinite(value) else None
-        found.append({"name": name, "title": title, "value": finite, "limit": limit, "ok": bool(ok)})
+        checks.append({"name": name, "title": title, "value": finite, "limit": limit, "ok": bool(ok)})
 
     if size := sum(row["bytes"] for row in rows["documents"]):
         bits = sum(row["bits"] for row in new["documents"]) / size
@@ -172,16 +172,16 @@ def _health(params: Params, rows: dict[str, list[dict[str, Any]]], new: dict[str
         least, empty, repeated = params.min_stop_rate, params.max_empty, params.max_repetition
         check("stop", "finished answers", shares["stopped"], shares["stopped"] >= least, f"at least {least:g} wanted")
         check("empty", "answers without text", shares["empty"], shares["empty"] <= empty, f"at most {empty:g} wanted")
-        said = shares["repetition"]
-        check("repetition", "repeated 4-grams", said, said <= repeated, f"at most {repeated:g} wanted")
-    return found
+        repetition = shares["repetition"]
+        check("repetition", "repeated 4-grams", repetition, repetition <= repeated, f"at most {repeated:g} wanted")
+    return checks
 
 
-def _lost(found: dict[str, Any]) -> str:
+def _lost(measure: dict[str, Any]) -> str:
     """`bits per byte, zhwiki: 2.310 → 2.945, worse by 27.5 % (25.1 to 30.2)`"""
-    worse, least, most = (-100 * part(found, name) for name in ("change", "high", "low"))
-    unit = "%" if found["unit"] == "percent" else "points"
-    return f"{found['title']}: {found['old']:.3f} → {found['new']:.3f}, worse by {worse:.1f} {unit} ({least:.1f} to {most:.1f})"
+    worse, least, most = (-100 * part(measure, name) for name in ("change", "high", "low"))
+    unit = "%" if measure["unit"] == "percent" else "points"
+    return f"{measure['title']}: {measure['old']:.3f} → {measure['new']:.3f}, worse by {worse:.1f} {unit} ({least:.1f} to {most:.1f})"
 
 
 def _page(params: Params, verdict: dict[str, Any], candidate: Path, prod: Path | None) -> str:

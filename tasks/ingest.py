@@ -21,7 +21,7 @@ TITLED = ("webtext", "medical")  # formats whose questions are a title and what 
 
 
 class Params(Identity):
-    """What defines the result, besides the files."""
+    """The parameters that define the rows, besides the files."""
 
     source: str = Field(min_length=1, max_length=64, pattern=r"^[\w.-]+$", description="Name of the source, kept in every row")
     format: Literal[
@@ -55,7 +55,7 @@ def run(job: Job, params: Params, *, files: list[Path]) -> Stats:
 
 
 def conversion(params: Params) -> Callable[[Row], Row | Drop]:
-    """What is done to each row of a source."""
+    """The function that converts each row of a source: to the row that is kept, or to a `Drop`."""
     clean = functools.partial(clean_text, normalised=params.normalise, simplified=params.simplify)
     same_title = params.same_title if params.format in TITLED else 2.0
     return functools.partial(_row, reader(params.format).KIND, clean, same_title=same_title)

@@ -54,11 +54,11 @@ def run(job: Job, params: Params, *, rows: Path, tokenizer: Path) -> Stats:
     if not sum(piece.size for piece in pieces["train"]):
         raise ValueError(f"{rows / 'pretrain' / 'train.parquet'} has no document; give a source the use `pretrain` in the recipe")
     # pieces of no bytes are done in this process: the tokenizer uses every core by itself
-    found = iter(shards.do(job, _pack, [piece for split in SPLITS for piece in pieces[split]], "documents"))
+    statistics = iter(shards.do(job, _pack, [piece for split in SPLITS for piece in pieces[split]], "documents"))
     described: Stats = {"dtype": dtype, "vocab_size": vocab_size, "end_id": end, "splits": {}}
     for split in SPLITS:
         keys = [piece.key for piece in pieces[split]]
-        parts = [next(found) for _ in keys]
+        parts = [next(statistics) for _ in keys]
         if split == "train" and params.weights:
             homes = [mixture.Piece(job.shard_home(key), sorted(part["sources"])) for key, part in zip(keys, parts, strict=True)]
             itemsize = 2 if dtype == "uint16" else 4
@@ -85,7 +85,7 @@ def _pack(draft: Path, path: Path, group: int, tokenizer: Path, dtype: str) -> S
     encode, end = encoder(tokenizer).encode_batch_fast, end_of(tokenizer)
     row_ids = pq.ParquetFile(path).read_row_group(group, columns=["id"])["id"].to_pylist()
     hashes = [int.from_bytes(hashlib.blake2b(id.encode(), digest_size=8).digest(), "little") for id in row_ids]
-    found: list[tuple[int, int, int, int]] = []
+    documents_found: list[tuple[int, int, int, int]] = []
     names: list[str] = []
     sources: dict[str, int] = {}
     with (draft / "tokens.bin").open("wb") as target:
@@ -93,12 +93,12 @@ def _pack(draft: Path, path: Path, group: int, tokenizer: Path, dtype: str) -> S
             for (source, text), encoded in zip(batch, encode([text for _, text in batch], add_special_tokens=False), strict=True):
                 ids = np.array([*encoded.ids, end], dtype=np.dtype(dtype).newbyteorder("<"))
                 target.write(ids.tobytes())
-                found.append((len(ids), hashes[len(found)], len(text), len(text.encode("utf-8"))))
+                documents_found.append((len(ids), hashes[len(documents_found)], len(text), len(text.encode("utf-8"))))
                 names.append(source)
                 sources[source] = sources.get(source, 0) + len(ids)
-    assert len(found) == len(hashes), "a document is a text"
+    assert len(documents_found) == len(hashes), "a document is a text"
     number = {source: place for place, source in enumerate(sorted(sources))}
-    rows = [(tokens, number[name], *rest) for name, (tokens, *rest) in zip(names, found, strict=True)]
+    rows = [(tokens, number[name], *rest) for name, (tokens, *rest) in zip(names, documents_found, strict=True)]
     documents = np.array(rows, mixture.FIELDS)
     np.save(draft / mixture.DOCUMENTS, documents)
     totals = {name: int(documents[name].sum()) for name in ("tokens", "characters")}

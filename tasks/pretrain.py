@@ -59,13 +59,13 @@ class Params(Training):
     )
     keep_stable: bool = Field(
         default=True,
-        description="wsd and constant: publish weights and moments of the last step before the decay as stable/, from which a later "
+        description="wsd and constant: publish weights and optimizer state of the last step before the decay as stable/, from which a later "
         "pretraining goes on (its input `start`): 2 (muon) to 3 (adamw) times the model's size",
     )
 
     @property
     def text2text(self) -> bool:
-        """Whether the model reads a prompt and writes a response, instead of going on with a text."""
+        """True for a model that reads a prompt and writes a response, instead of going on with a text."""
         return presets.architecture(self.preset) == "t5"
 
     @model_validator(mode="after")
@@ -101,7 +101,7 @@ class Params(Training):
 def run(job: Job, params: Params, *, packed: Path, tokenizer: Path, start: Path | None = None) -> Stats:
     """Write `model/` (transformers' layout, with its tokenizer), `stable/` (`models/training_state.py`) and `log.jsonl`.
 
-    `start` is an earlier artifact of this stage, whose `stable/` the run goes on from: on its weights and moments, with the data order of
+    `start` is an earlier artifact of this stage, whose `stable/` the run goes on from: its weights and optimizer state, with the data order of
     its own seed, through a plateau and a decay of its own. The tokenizer is that run's, or extends it.
     """
     return train("pretrain", job, params, packed=packed, tokenizer=tokenizer, start=start)

@@ -1,4 +1,7 @@
-"""What the model that DPO begins with gives each answer of the pairs: computed once for these pairs, however often DPO is tried on them."""
+"""Reference log-probabilities: those that the model before DPO gives both answers of each pair.
+
+They are computed once for these pairs, however often DPO is tried on them.
+"""
 
 from __future__ import annotations
 

@@ -79,31 +79,31 @@ def run(job: Job, params: Params, *, model: Path, rows: Path) -> Stats:
     """
     from tasks.data.rows import Writer, read
 
-    asked = {split: list(_prompts(rows, split, params.max_prompts)) for split in SPLITS}
-    answers, engine = _answers(job, params, model, [prompt for split in SPLITS for prompt in asked[split]])
-    said = iter(answers)
+    prompts = {split: list(_prompts(rows, split, params.max_prompts)) for split in SPLITS}
+    answers, engine = _answers(job, params, model, [prompt for split in SPLITS for prompt in prompts[split]])
+    answers_of_prompts = iter(answers)
     funnel: dict[str, dict[str, Any]] = {}
-    lengths = {"generated": _Lengths(), "ready": _Lengths()}
+    lengths = {"generated": _LengthBias(), "ready": _LengthBias()}
     pairs = 0
     with Writer(job.out / "dropped" / "00000.parquet", "dropped") as dropped:
         for split in SPLITS:
-            with Writer(job.out / "preferences" / f"{split}.parquet", "preferences") as kept:
-                for row, reason, detail in _made(asked[split], said, params):
+            with Writer(job.out / "preferences" / f"{split}.parquet", "preferences") as pairs_file:
+                for row, reason, detail in _judged_answers(prompts[split], answers_of_prompts, params):
                     _count(funnel, row["source"], reason)
                     if reason:
                         dropped.add(_dropped(row, reason, detail))
                     else:
-                        kept.add(row)
+                        pairs_file.add(row)
                         lengths["generated"].add(row)
-                for row in read(_given(rows, "pairs", split)):
-                    reason, detail = _useless(row["chosen"], row["rejected"], params)
+                for row in read(_files_of(rows, "pairs", split)):
+                    reason, detail = _objection(row["chosen"], row["rejected"], params)
                     _count(funnel, row["source"], reason)
                     if reason:
                         dropped.add(_dropped(row, reason, detail))
                     else:
-                        kept.add(row)
+                        pairs_file.add(row)
                         lengths["ready"].add(row)
-                pairs += kept.rows if split == "train" else 0
+                pairs += pairs_file.rows if split == "train" else 0
     if not pairs:
         raise ValueError(
             f"no pair is left for DPO (what became of the answers: {json.dumps(funnel, ensure_ascii=False)}). Give a source the use `prompts` or "
@@ -113,11 +113,11 @@ def run(job: Job, params: Params, *, model: Path, rows: Path) -> Stats:
         "funnel": funnel,
         "pairs": pairs,
         "engine": engine,
-        "lengths": {name: found.summary() for name, found in lengths.items() if found.pairs},
+        "lengths": {name: group.summary() for name, group in lengths.items() if group.pairs},
     }
 
 
-def _given(rows: Path, use: str, split: str) -> list[Path]:
+def _files_of(rows: Path, use: str, split: str) -> list[Path]:
     """The rows of a use, where the recipe has a source for it: prompts to answer, ready-made pairs, or both."""
     path = rows / use / f"{split}.parquet"
     return [path] if path.exists() else []
@@ -129,7 +129,7 @@ def _prompts(rows: Path, split: str, limit: int) -> Iterator[dict[str, Any]]:
 
     from tasks.data.rows import read
 
-    for row in islice(read(_given(rows, "prompts", split)), limit or None):
+    for row in islice(read(_files_of(rows, "prompts", split)), limit or None):
         *prompt, last = row["messages"]
         assert last["role"] == "assistant" and prompt, f"row {row['id']} of prompts/{split}.parquet does not end with an answer"
         yield {"id": row["id"], "source": row["source"], "messages": prompt, "chosen": last["content"]}
@@ -141,12 +141,12 @@ def _answers(job: Job, params: Params, model: Path, prompts: list[dict[str, Any]
 
     if not prompts:
         return [], "none"
-    asked, shards, job_file = job.scratch / "prompts.jsonl", job.scratch / "answers", job.scratch / "generate.json"
-    with asked.open("w", encoding="utf-8") as target:
+    prompt_file, shards, job_file = job.scratch / "prompts.jsonl", job.scratch / "answers", job.scratch / "generate.json"
+    with prompt_file.open("w", encoding="utf-8") as target:
         for prompt in prompts:
             target.write(json.dumps({"messages": prompt["messages"]}, ensure_ascii=False) + "\n")
     settings = params.model_dump(mode="json", include={"temperatures", "top_p", "max_new_tokens", "batch", "engine", "seed"})
-    places = {"model": str(model), "prompts": str(asked), "out": str(shards), "device": job.resources.device}
+    places = {"model": str(model), "prompts": str(prompt_file), "out": str(shards), "device": job.resources.device}
     job_file.write_text(json.dumps(settings | places), "utf-8")
     engine = runner.run("models.generate", job_file, job=job)["engine"]
     answers: list[dict[float, dict[str, Any]]] = [{} for _ in prompts]
@@ -154,18 +154,18 @@ def _answers(job: Job, params: Params, model: Path, prompts: list[dict[str, Any]
         with path.open(encoding="utf-8") as lines:  # `splitlines` would also cut at line breaks inside an answer (U+2028)
             for answer in map(json.loads, lines):
                 answers[answer["prompt"]][answer["temperature"]] = answer
-    return [[found[temperature] for temperature in params.temperatures] for found in answers], engine
+    return [[texts[temperature] for temperature in params.temperatures] for texts in answers], engine
 
 
-def _made(
-    prompts: list[dict[str, Any]], said: Iterator[list[dict[str, Any]]], params: Params
+def _judged_answers(
+    prompts: list[dict[str, Any]], answers: Iterator[list[dict[str, Any]]], params: Params
 ) -> Iterator[tuple[dict[str, Any], str, str]]:
     """Every answer as a row of preferences, with the reason and the detail if it is to be dropped."""
     from tasks.data.rows import content, row_id
 
     for prompt in prompts:
         before: set[str] = set()
-        for answer in next(said):
+        for answer in next(answers):
             text = answer["text"].strip()
             meta = {"rejected_by": "model", "temperature": answer["temperature"], "prompt": prompt["id"]}
             row = {name: prompt[name] for name in ("source", "messages", "chosen")} | {"rejected": text}
@@ -175,15 +175,15 @@ def _made(
             elif answer["end"] == "length":
                 reason, detail = "truncated", f"no end within {answer['tokens']} tokens"
             else:
-                reason, detail = _useless(prompt["chosen"], text, params)
+                reason, detail = _objection(prompt["chosen"], text, params)
             if not reason and text in before:
                 reason, detail = "repeated", "another temperature gave the same answer"
             before.add(text)
             yield row, reason, f"temperature {answer['temperature']}: {detail}"
 
 
-def _useless(chosen: str, rejected: str, params: Params) -> tuple[str, str]:
-    """Why nothing is to be learned from a pair: (reason, detail), both empty for a good one."""
+def _objection(chosen: str, rejected: str, params: Params) -> tuple[str, str]:
+    """The reason against learning from a pair, as (reason, detail); both empty for a good one."""
     if not rejected.strip():
         return "empty", "no text"
     if (alike := likeness(chosen, rejected)) >= params.near_equal:
@@ -208,7 +208,7 @@ def _dropped(row: dict[str, Any], reason: str, detail: str) -> dict[str, Any]:
     return {"id": row["id"], "source": row["source"], "reason": reason, "detail": detail, "excerpt": excerpt(row["rejected"])}
 
 
-class _Lengths:
+class _LengthBias:
     """Length bias: where chosen answers are longer, DPO may learn to write long ones."""
 
     def __init__(self) -> None:

@@ -1,4 +1,4 @@
-"""What each source is used for, and which rows are held out for validation.
+"""The split of the filtered rows: by what each source is used for, and into training and validation.
 
 A row's side is decided by its prompt, through a hash: all rows with one prompt are on one side, in every source and for every use. So no
 model is trained, at any stage, on a question that it is validated with at another. The smallest hashes are held out, so rows that come later
@@ -65,7 +65,7 @@ def run(job: Job, params: Params, *, rows: Path) -> Stats:
     _check(params, sources)
     total = sum(sum(counts.values()) for counts in sources.values())
     draws: dict[str, Draw] = {}
-    for kind, row in _told(job, rows, 0, 2 * total, PROMPTS):
+    for kind, row in _rows_of(job, rows, 0, 2 * total, PROMPTS):
         if uses := _uses(params, kind, row):
             hashed = prompt_hash(params.seed, kind, row)
             for use in uses:
@@ -82,12 +82,12 @@ def run(job: Job, params: Params, *, rows: Path) -> Stats:
             for side in sides
         }
         dropped = stack.enter_context(Writer(job.out / "dropped" / "00000.parquet", "dropped"))
-        for kind, row in _told(job, rows, total, 2 * total):
+        for kind, row in _rows_of(job, rows, total, 2 * total):
             count = funnel[row["source"]]
             count["in"] += 1
             uses = _uses(params, kind, row)
             if not uses:
-                reason = _useless(params, kind, row)
+                reason = _objection(params, kind, row)
                 count["dropped"][reason] = count["dropped"].get(reason, 0) + 1
                 text = excerpt("\n".join(content(kind, row)))
                 dropped.add({"id": row["id"], "source": row["source"], "reason": reason, "detail": "", "excerpt": text})
@@ -96,11 +96,11 @@ def run(job: Job, params: Params, *, rows: Path) -> Stats:
             hashed = prompt_hash(params.seed, kind, row)
             side = "valid" if hashed in valid else "test" if hashed >= (1 - params.test_share) * 2**64 else "train"
             for use in uses:
-                made = _made(params, use, kind, row)
-                out[use, side].add(made)
+                converted = _converted(params, use, kind, row)
+                out[use, side].add(converted)
                 amount = amounts[use][side].setdefault(row["source"], {"rows": 0, "characters": 0})
                 amount["rows"] += 1
-                amount["characters"] += _characters(MAKES[use], made)
+                amount["characters"] += _characters(MAKES[use], converted)
     for use, written in amounts.items():
         if not written["train"]:
             named = ", ".join(source for source, uses in params.use.items() if use in uses)
@@ -110,7 +110,7 @@ def run(job: Job, params: Params, *, rows: Path) -> Stats:
     return {"funnel": funnel, "uses": amounts}
 
 
-def _made(params: Params, use: str, kind: str, row: dict[str, Any]) -> dict[str, Any]:
+def _converted(params: Params, use: str, kind: str, row: dict[str, Any]) -> dict[str, Any]:
     """A row as its use takes it."""
     if kind == "documents":
         return as_answer(row, params.seed, params.answer_characters) if use == "text2text" else row
@@ -123,7 +123,7 @@ def _characters(kind: str, row: dict[str, Any]) -> int:
     return sum(len(turn["content"]) for turn in row["messages"]) + len(row.get("chosen", "")) + len(row.get("rejected", ""))
 
 
-def _told(
+def _rows_of(
     job: Job, folder: Path, done: int, total: int, columns: dict[str, list[str]] | None = None
 ) -> Iterator[tuple[str, dict[str, Any]]]:
     """Every row with its kind; progress is told from `done` on."""
@@ -155,13 +155,13 @@ def _trains(params: Params, source: str) -> list[str]:
 
 
 def _uses(params: Params, kind: str, row: dict[str, Any]) -> list[str]:
-    """What a row is written for. A title asks for an article, so one without a title answers nothing."""
+    """The uses that a row is written for. A title asks for an article, so one without a title answers nothing."""
     uses = [use for use in _trains(params, row["source"]) if use in SERVES[kind]]
     return [use for use in uses if use != "text2text" or kind != "documents" or (row["title"] or "").strip()]
 
 
-def _useless(params: Params, kind: str, row: dict[str, Any]) -> str:
-    """Why a row is written for nothing."""
+def _objection(params: Params, kind: str, row: dict[str, Any]) -> str:
+    """The reason for which a row without a use is dropped."""
     uses = _trains(params, row["source"])
     if any(use in SERVES[kind] for use in uses):
         return UNTITLED

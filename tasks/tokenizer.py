@@ -145,7 +145,7 @@ def learn(params: Params, counts: Path, base: Path | None) -> Tokenizer:
 
 
 def _describe(folder: Path, params: Params) -> None:
-    """What `AutoTokenizer` reads beside `tokenizer.json`."""
+    """Write the files that `AutoTokenizer` reads beside `tokenizer.json`."""
     from tokenizers import Tokenizer
 
     from models import continuation, template
@@ -181,7 +181,7 @@ def _pattern(tokenizer: Tokenizer) -> str:
 
 
 def report_on(tokenizer: Tokenizer, rows: Path, *, first: int, strict: bool) -> Stats:
-    """How the tokenizer does on held-out texts, by source, and what it learned: the tokens from id `first` on."""
+    """The report on held-out texts, by source, and on the tokens learned: the tokens from id `first` on."""
     from models import vocabulary
 
     spelled = vocabulary.spellings(tokenizer)

@@ -1,7 +1,7 @@
 """Triple extraction as something to learn: texts with their triples become prompts with answers, and some are kept to be scored on.
 
 A text is asked for once: of equal ones (blind to width, case and punctuation) the first stays, and those that are scored come first, so that
-nothing is learned that is scored. Which rows are held out hangs on the text alone, through a hash.
+nothing is learned that is scored. Whether a row is held out depends on its text alone, through a hash.
 """
 
 from __future__ import annotations
@@ -61,22 +61,22 @@ def run(job: Job, params: Params, *, sources: dict[str, Path]) -> Stats:
             count = funnel[source] = {"in": 0, "kept": 0, "dropped": {}}
             for row in read(files(sources[source], kind="triples")):
                 count["in"] += 1
-                given = [(one["subject"], one["predicate"], one["object"]) for one in row["triples"]]
-                kept = relations.stated(row["text"], given) if params.stated else given
+                stated_triples = [(one["subject"], one["predicate"], one["object"]) for one in row["triples"]]
+                triples = relations.stated(row["text"], stated_triples) if params.stated else stated_triples
                 hashed = _hash(params.seed, row["text"])
-                if reason := _useless(params, row, kept, hashed in seen):
+                if reason := _objection(params, row, triples, hashed in seen):
                     count["dropped"][reason] = count["dropped"].get(reason, 0) + 1
                     text = excerpt(row["text"])
                     dropped.add({"id": row["id"], "source": source, "reason": reason, "detail": "", "excerpt": text})
                     continue
                 seen.add(hashed)
                 count["kept"] += 1
-                unstated += len(given) - len(kept)
-                made = _conversation(row, kept)
+                unstated += len(stated_triples) - len(triples)
+                conversation = _conversation(row, triples)
                 side = "scored" if source in scored else "valid" if hashed in valid else "train"
                 for to in (side, "scored") if side == "valid" and not scored else (side,):
-                    out[to].add(made)
-                    predicates[to].update(predicate for _, predicate, _ in kept)
+                    out[to].add(conversation)
+                    predicates[to].update(predicate for _, predicate, _ in triples)
                 done += 1
                 job.progress(Progress(done, 0, "text"))
         rows = {side: writer.rows for side, writer in out.items()}
@@ -89,7 +89,7 @@ def run(job: Job, params: Params, *, sources: dict[str, Path]) -> Stats:
         "funnel": funnel,
         "rows": rows,
         "unstated_triples": unstated,
-        "relations": {side: dict(sorted(found.items())) for side, found in predicates.items()},
+        "relations": {side: dict(sorted(counts.items())) for side, counts in predicates.items()},
     }
 
 
@@ -98,16 +98,16 @@ def _hash(seed: int, text: str) -> int:
     return int.from_bytes(hashlib.blake2b(f"{seed}\x1f{key}".encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
 
 
-def _useless(params: Params, row: Row, kept: list[relations.Triple], again: bool) -> str:
-    """Why a row is left out; empty where it is not."""
+def _objection(params: Params, row: Row, triples: list[relations.Triple], again: bool) -> str:
+    """The reason for which a row is dropped; empty where it is kept."""
     if again:
         return "exact duplicate"
     if len(row["text"]) > params.max_characters:
         return "too long"
-    return "" if kept else "no triple that the text states"
+    return "" if triples else "no triple that the text states"
 
 
 def _conversation(row: Row, triples: list[relations.Triple]) -> Row:
-    said = (("user", relations.prompt(row["text"])), ("assistant", relations.answer(triples)))
-    messages = [{"role": role, "content": text} for role, text in said]
+    turns = (("user", relations.prompt(row["text"])), ("assistant", relations.answer(triples)))
+    messages = [{"role": role, "content": text} for role, text in turns]
     return {"id": row["id"], "source": row["source"], "messages": messages, "meta": "{}"}

@@ -134,7 +134,7 @@ def answered(chosen: str, *answers: tuple[str, str]) -> list[str]:
     """The reason given to each (text, end), one a temperature."""
     prompt = {"id": "1", "source": "s", "messages": [{"role": "user", "content": "问"}], "chosen": chosen}
     said = [{"text": text, "end": end, "tokens": 9, "temperature": number / 10} for number, (text, end) in enumerate(answers)]
-    return [reason for _, reason, _ in rejected._made([prompt], iter([said]), rejected.Params())]
+    return [reason for _, reason, _ in rejected._judged_answers([prompt], iter([said]), rejected.Params())]
 
 
 @pytest.mark.parametrize("use", ["prompts", "pairs"])

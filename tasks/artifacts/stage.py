@@ -217,7 +217,7 @@ def canonical(value: object) -> str:
 
 @dataclass(frozen=True)
 class Choice:
-    """A parameter that chooses a module, such as a format its reader: the code of a stage hangs on it."""
+    """A parameter that chooses a module, such as a format its reader: the code of a stage depends on it."""
 
     field: str  # of the stage's parameters
     modules: Callable[[], Mapping[str, str]]  # its values → module; empty: none beside the stage's own

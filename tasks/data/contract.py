@@ -92,7 +92,7 @@ class Change:
 
 @dataclass(frozen=True)
 class Verdict:
-    """What became of one stage's contract."""
+    """The outcome of one stage's contract."""
 
     node: str
     against: str | None  # key of the artifact that it was compared with
@@ -109,7 +109,7 @@ class Verdict:
 
 
 def applies(node: str) -> bool:
-    """Whether a node is a data stage."""
+    """True for a data stage, which alone has a contract."""
     return family(node) in STEPS
 
 
@@ -121,7 +121,7 @@ def judge(node: str, stats: Stats, folder: Path, rules: Contract, last: Record |
 
 
 def last_run(store: Store, notes: Sequence[Mapping[str, Any]], recipe: str, now: Record) -> tuple[Record | None, bool]:
-    """What to compare an artifact with: the newest artifact of other content that a run of the recipe accepted at this node, if there is
+    """The artifact to compare with: the newest artifact of other content that a run of the recipe accepted at this node, if there is
     one; and whether the last run already accepted the same content. `notes` are the store's, newest first.
     """
     accepted = [

@@ -93,7 +93,7 @@ def family(node: str) -> str:
 
 
 def kinds(folder: Path | None) -> list[str]:
-    """What rows an artifact holds: the names of its folders, without those of dropped rows."""
+    """The kinds of rows that an artifact holds: the names of its folders, without those of dropped rows."""
     return (
         sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name != "dropped")
         if folder and folder.is_dir()
@@ -165,7 +165,7 @@ class Group:
 
 @dataclass(frozen=True)
 class Reason:
-    """Why rows were dropped at one stage, the source that lost the most first."""
+    """One reason for which a stage dropped rows, with its count by source, the source that lost the most first."""
 
     name: str
     count: int
@@ -183,7 +183,7 @@ class Drops:
 
 def drops(nodes: Nodes, artifacts: dict[str, Path], examples: int) -> list[Drops]:
     """Every stage that dropped rows, its reasons from the most common to the rarest, each with so many examples of every source."""
-    found = []
+    steps = []
     for node, entry in nodes.items():
         counts = entry["stats"].get("funnel", {})
         by_reason: dict[str, dict[str, int]] = {}
@@ -205,8 +205,8 @@ def drops(nodes: Nodes, artifacts: dict[str, Path], examples: int) -> list[Drops
             total = sum(sources.values())
             reasons.append(Reason(name, total, total / max(1, taken), groups))
         reasons.sort(key=lambda reason: (-reason.count, reason.name))
-        found.append(Drops(node, taken, sum(reason.count for reason in reasons), reasons))
-    return found
+        steps.append(Drops(node, taken, sum(reason.count for reason in reasons), reasons))
+    return steps
 
 
 SCANNED = 200_000  # dropped rows looked at for examples: a rare reason of a huge stage may go without one, a page never waits
@@ -217,10 +217,10 @@ def _examples(paths: list[Path], wanted: dict[str, dict[str, int]], each: int) -
     import pyarrow.compute as pc
     import pyarrow.parquet as pq
 
-    found: dict[tuple[str, str], list[dict[str, str]]] = {
+    excerpts: dict[tuple[str, str], list[dict[str, str]]] = {
         (reason, source): [] for reason, sources in wanted.items() for source in sources
     }
-    short = {(reason, source): min(each, wanted[reason][source]) for reason, source in found}
+    short = {(reason, source): min(each, wanted[reason][source]) for reason, source in excerpts}
     seen = 0
     for batch in (
         batch for path in paths for batch in pq.ParquetFile(path).iter_batches(columns=["source", "reason", "detail", "excerpt"])
@@ -231,10 +231,10 @@ def _examples(paths: list[Path], wanted: dict[str, dict[str, int]], each: int) -
                 .slice(0, still)
                 .to_pylist()
             )
-            found[reason, source] += [{name: privacy.mask(text or "")[0] for name, text in row.items()} for row in these]
+            excerpts[reason, source] += [{name: privacy.mask(text or "")[0] for name, text in row.items()} for row in these]
             short[reason, source] -= len(these)
         short = {pair: still for pair, still in short.items() if still}
         seen += len(batch)
         if not short or seen >= SCANNED:
             break
-    return found
+    return excerpts

@@ -33,26 +33,26 @@ def groups(weights: Mapping[str, float]) -> dict[str, list[str]]:
 
 
 def problems(weights: Mapping[str, float], sources: Sequence[str]) -> list[str]:
-    """What is wrong with the weights for these sources, a line each: one that is unknown, named twice, or left without a weight."""
+    """The mistakes in the weights for these sources, a line each: one that is unknown, named twice, or left without a weight."""
     named = [source for members in groups(weights).values() for source in members]
-    found = [
+    lines = [
         f"{source!r} has a weight, but no source of that name has documents to pretrain on (there are: {', '.join(sources)})"
         for source in dict.fromkeys(named)
         if source not in sources
     ]
-    found += [
+    lines += [
         f"{source!r} is named {named.count(source)} times; give it one weight"
         for source in dict.fromkeys(named)
         if named.count(source) > 1
     ]
-    return found + [
+    return lines + [
         f"{source!r} has no weight; give it one, or take `pretrain` out of its `use`" for source in sources if source not in named
     ]
 
 
 @dataclass(frozen=True)
 class Portion:
-    """How much of one group is taken: all of it `passes` times, and once more the documents whose hash falls below `cut`."""
+    """The part of one group that is taken: all of it `passes` times, and once more the documents whose hash falls below `cut`."""
 
     name: str
     weight: float

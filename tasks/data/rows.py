@@ -79,7 +79,7 @@ class Drop:
     excerpt: str = ""
 
     def __post_init__(self) -> None:
-        """What is kept of a long row is short, since many Drops are in memory at a time."""
+        """A long detail or excerpt is cut, since many Drops are in memory at a time."""
         object.__setattr__(self, "detail", self.detail[:LONGEST])
         object.__setattr__(self, "excerpt", self.excerpt[:LONGEST])
 

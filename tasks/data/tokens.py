@@ -19,7 +19,7 @@ GULP = 1 << 20  # characters tokenised in one call: enough for every core, and s
 
 
 def text_of(row: dict[str, Any]) -> str:
-    """What a model reads of a document: its title on a line of its own, unless the text opens with it, then its text."""
+    """A document as a model reads it: its title on a line of its own, unless the text opens with it, then its text."""
     title, text = row["title"] or "", row["text"]
     return text if not title or text.startswith(title) else f"{title}\n{text}"
 

@@ -50,7 +50,7 @@ _TEMPLATES = sorted(
 
 
 def _asked(key: str) -> str:
-    """What a prompt asks about, if it is one that a title template makes; else the prompt itself. All are keys of `normalise.dedup_key`."""
+    """The subject of a prompt that a title template makes; of any other the prompt itself. All are keys of `normalise.dedup_key`."""
     for before, after in _TEMPLATES:
         if key.startswith(before) and key.endswith(after) and len(key) > len(before) + len(after):
             return key[len(before) : len(key) - len(after)]

@@ -131,7 +131,7 @@ def count(draft: Path, path: Path, use: str, first: int, stop: int, cache: Path)
 
 
 def count_words(texts: Iterable[str], cache: Path) -> Counter[str]:
-    """How often each word occurs. `cache` is a folder for jieba's compiled dictionary."""
+    """The count of each word. `cache` is a folder for jieba's compiled dictionary."""
     cut, segment = splitter().pre_tokenize_str, segmenter(cache)
     pieces: Counter[str] = Counter()
     words: Counter[str] = Counter()
@@ -186,7 +186,7 @@ def by_jieba(cache: Path) -> Callable[[str], Iterable[str]]:
         warnings.simplefilter("ignore")  # of jieba's age
         import jieba
     jieba.setLogLevel(logging.CRITICAL)  # a dictionary that it cannot cache is no trouble of ours
-    made = jieba.Tokenizer()
-    made.tmp_dir = str(cache)
-    made.initialize()
-    return lambda text: made.cut(text, HMM=False)
+    tokenizer = jieba.Tokenizer()
+    tokenizer.tmp_dir = str(cache)
+    tokenizer.initialize()
+    return lambda text: tokenizer.cut(text, HMM=False)
