@@ -145,8 +145,8 @@ def _figures(score: Score) -> dict[str, Any]:
 def _to_read(row: dict[str, Any], truth: list[relations.Triple], answers: dict[str, list[str]], place: int) -> dict[str, Any]:
     prompt = relations.prompt("\x00")
     text = row["messages"][0]["content"].removeprefix(prompt.partition("\x00")[0])
-    answers = {name: {"text": found[place], "triples": relations.parse(found[place])} for name, found in answers.items()}
-    return {"source": row["source"], "text": text, "reference": truth, "answers": answers}
+    parsed = {name: {"text": texts[place], "triples": relations.parse(texts[place])} for name, texts in answers.items()}
+    return {"source": row["source"], "text": text, "reference": truth, "answers": parsed}
 
 
 def _round(value: float) -> float:
