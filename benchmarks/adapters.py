@@ -61,7 +61,7 @@ def case(home: Path, preset: str, lora: dict[str, Any]) -> tuple[float, float, f
     from tests import corpus
 
     made = corpus.build(home / "corpus")
-    kind = AutoModelForSeq2SeqLM if presets.architecture(preset) == "t5" else AutoModelForCausalLM
+    kind = AutoModelForSeq2SeqLM if presets.find(preset).text2text else AutoModelForCausalLM
     tokenizer = AutoTokenizer.from_pretrained(made["tokenizer"])
     torch.manual_seed(0)
     kind.from_config(presets.build(preset, len(tokenizer), 128)).save_pretrained(home / "base")

@@ -30,7 +30,7 @@ import numpy as np
 
 from benchmarks.bench import close, playground
 from benchmarks.lives import cpu, live, result
-from models import presets
+from models import presets, scaling
 
 VOCABULARY, CONTEXT = 8192, 256
 TINY_LLM = {"optimizer": "adamw", "learning_rate": 3e-4, "schedule": "cosine", "warmup": 0.05, "weight_decay": 0.01}
@@ -100,7 +100,7 @@ def compare(seed: int, runs: dict[str, dict[str, float]]) -> dict[str, float]:
 
 def scale(runs: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
     """How long each run is: its steps, and its tokens a parameter that works on them (20 are the best for a compute budget)."""
-    body = presets.PRESETS["tiny"].body()
+    body = presets.find("tiny").body()
     return {
         "steps": {name: run["steps"] for name, run in runs.items()},
         "tokens_per_parameter": {name: round(run["tokens"] / body, 3) for name, run in runs.items()},
@@ -109,7 +109,7 @@ def scale(runs: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
 
 def _batch(tokens: int) -> int:
     """Sequences a step that ours would take for as many tokens."""
-    return presets.batch_sequences(presets.compute(presets.PRESETS["tiny"].body(), tokens), CONTEXT)
+    return scaling.batch_sequences(presets.find("tiny").flops(tokens), CONTEXT)
 
 
 def needed(target: float, half: float, quarter: float) -> float:

@@ -69,7 +69,7 @@ def main() -> None:
             times = min(pace(work, device) for _ in range(2))
             speeds[f"{preset} at {length}"] = round(length / times[int(device.type == "cpu")])
             print(
-                f"{preset} ({presets.PRESETS[preset].body() / 1e6:,.0f}M), {length} tokens: {speeds[f'{preset} at {length}']:,} tokens/s",
+                f"{preset} ({presets.find(preset).body() / 1e6:,.0f}M), {length} tokens: {speeds[f'{preset} at {length}']:,} tokens/s",
                 flush=True,
             )
     close(
@@ -88,7 +88,7 @@ def main() -> None:
 
 def operations(preset: str, vocabulary: int, context: int) -> float:
     """Floating-point operations of a training step for each token."""
-    size = presets.PRESETS[preset]
+    size = presets.find(preset)
     return 6 * (size.body() + vocabulary * size.hidden) + 12 * size.layers * size.hidden * context
 
 

@@ -20,9 +20,10 @@ from transformers import AutoModelForCausalLM
 
 from benchmarks.bench import close
 from models import losses, presets
+from models.architectures.retnet import retention
+from models.architectures.retnet.configuration import FORMS, RetNetConfig
+from models.architectures.retnet.modelling import RetNetForCausalLM, RetNetModel
 from models.loading import device_of
-from models.retnet import RetNetConfig, RetNetForCausalLM, RetNetModel, retention
-from models.retnet.configuration import FORMS
 
 CLOSE, FASTER = 1e-5, 4.0  # the bars
 

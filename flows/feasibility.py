@@ -68,17 +68,18 @@ def _tuned(data: dict[str, Any], used: set[str]) -> tuple[dict[str, Tuning], int
 
 def _of_model(pretrain: PretrainParams, tuned: dict[str, Tuning], longest: dict[str, int]) -> list[str]:
     """What the model that is pretrained first cannot do. `longest`: tokens of an answer, by the field that says so."""
-    preset, kind = pretrain.preset, presets.architecture(pretrain.preset)
+    preset, architecture = pretrain.preset, presets.find(pretrain.preset)
     found = []
-    if "reward" in tuned and kind in ("t5", "retnet"):
-        found.append(f"reward: {preset} has no head that scores a text, which Llamas and their experts have; set reward: null")
-    if kind == "t5":
+    if "reward" in tuned and not architecture.reward_head:
+        those = " and ".join(other.name for other in presets.architectures() if other.reward_head)
+        found.append(f"reward: {preset} has no head that scores a text, which {those} have; set reward: null")
+    if architecture.text2text:
         return found + [
             f"{path}.packing: {preset} reads a prompt and writes an answer, so rows cannot be packed; leave it out"
             for path, params in tuned.items()
             if getattr(params, "packing", False)
         ]
-    context = pretrain.context or presets.PRESETS[preset].context
+    context = pretrain.context or architecture.context
     whence = "pretrain.context" if pretrain.context else f"that of {preset}; pretrain.context sets another"
     for path, params in tuned.items():
         if params.max_length and params.max_length > context:

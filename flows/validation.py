@@ -15,6 +15,8 @@ from typing import Any
 from flows.base_model import problems as base_problems
 from flows.feasibility import problems as fits_problems
 from flows.triple_extraction import problems as extraction_problems
+from models import presets
+from models.architectures import Architecture
 from tasks.data.mixture import problems as weight_problems
 from tasks.data.uses import MAKES
 
@@ -88,7 +90,8 @@ def _unserved(sources: dict[str, dict[str, Any]], flow: str, data: dict[str, Any
     base = data.get("base")
     needs: dict[str, str] = {}
     if flow == "pipeline" or (isinstance(base, dict) and base.get("pretrain")):
-        needs["text2text" if _preset(data).startswith("t5-") else "pretrain"] = "pretraining reads"
+        architecture = _architecture(data)
+        needs["text2text" if architecture and architecture.text2text else "pretrain"] = "pretraining reads"
     if flow == "pipeline" or "extract" not in used:
         needs["sft"] = "fine-tuning reads"
     if flow == "pipeline":
@@ -115,9 +118,11 @@ def _engine(data: dict[str, Any]) -> list[str]:
     """What stands against vLLM, found before the model is trained that it is to run."""
     if _section(data, "rejected").get("engine") != "vllm":
         return []
-    preset = _preset(data)
-    if preset.startswith(("t5-", "retnet-")):
-        return [f"rejected.engine: vllm runs Llamas and their experts, not {preset}; set it to transformers"]
+    architecture = _architecture(data)
+    if architecture and not architecture.vllm:
+        those = " and ".join(other.name for other in presets.architectures() if other.vllm)
+        preset = _section(data, "pretrain")["preset"]
+        return [f"rejected.engine: vllm runs {those}, not {preset}; set it to transformers"]
     missing = (
         "rejected.engine: the package vllm is not installed here; pip install vllm (Linux with a GPU), or set it to transformers"
     )
@@ -128,9 +133,13 @@ def _uses(source: dict[str, Any]) -> list[str]:
     return [use for use in source["use"] if isinstance(use, str)] if isinstance(source.get("use"), list) else []
 
 
-def _preset(data: dict[str, Any]) -> str:
+def _architecture(data: dict[str, Any]) -> Architecture | None:
+    """The preset that a recipe names; None where it names none, or one that is not there, which its field tells."""
     preset = _section(data, "pretrain").get("preset")
-    return preset if isinstance(preset, str) else ""
+    try:
+        return presets.find(preset) if isinstance(preset, str) else None
+    except ValueError:
+        return None
 
 
 def origin(path: object, download: object) -> str | None:

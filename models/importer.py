@@ -12,12 +12,12 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer, PreTrainedConfig
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 from transformers.utils import logging
 
-from models import embeddings, retnet, template  # noqa: F401  retnet: so that AutoModelForCausalLM knows it
+from models import embeddings, template
 from models.events import emit, main
-from models.loading import context_of
+from models.loading import config_of, context_of
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -77,7 +77,7 @@ def _kind(files: Path) -> Any:
     """The class that reads the model. `ValueError` for one that transformers and we do not know, and for one that is made for something else
     than going on with a text."""
     try:
-        config: PreTrainedConfig = AutoConfig.from_pretrained(files)
+        config = config_of(files)
     except (ValueError, KeyError, OSError) as failure:
         about = json.loads((files / "config.json").read_text("utf-8"))
         raise ValueError(

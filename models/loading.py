@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +19,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from models import retnet  # noqa: F401  its classes must be known when a model is loaded
+from models import presets
 
 
 def device_of(name: str) -> torch.device:
@@ -42,7 +43,7 @@ def load(folder: Path, device: torch.device, kind: Any = None, **options: Any) -
     writes text. `ValueError` where the folder holds none, or none of that kind."""
     home = home_of(folder)
     logging.disable_progress_bar()
-    config = AutoConfig.from_pretrained(home)
+    config = config_of(home)
     kind = kind or (AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM)
     if type(config) not in kind._model_mapping:
         raise ValueError(
@@ -54,6 +55,14 @@ def load(folder: Path, device: torch.device, kind: Any = None, **options: Any) -
     if model.can_generate():
         model.generation_config = GenerationConfig()  # how to decode is ours to say: a model from outside may punish repetitions
     return (model if "quantization_config" in options else model.to(device)).eval(), AutoTokenizer.from_pretrained(home)
+
+
+def config_of(home: Path) -> PreTrainedConfig:
+    """The configuration of the model in a folder; from then on transformers knows the classes of its architecture too."""
+    described = json.loads((home / "config.json").read_text("utf-8"))
+    if architecture := presets.architecture_of(described.get("model_type", "")):
+        architecture.register()
+    return AutoConfig.from_pretrained(home)
 
 
 def home_of(folder: Path) -> Path:

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from transformers import AutoModelForSequenceClassification, AutoTokenizer, Trainer, TrainingArguments
 
-from models import dataset, embeddings, initialisation, losses, optim, preference, presets, sharding, training_state
+from models import dataset, embeddings, initialisation, losses, optim, preference, presets, scaling, sharding, training_state
 from models.loading import device_of, has_bf16
 from models.reward import Rewarder, stack
 from models.trainer import Exact, Run
@@ -36,9 +36,9 @@ class Plain(Exact, Trainer):
 def pretrain(job: Job, emit: Emit, stopping: Callable[[], bool]) -> tuple[Plain, dict[str, Any]]:
     """A new model. What `params` leaves empty follows from the preset; the formulas are logged."""
     params, packed, home = job["params"], Path(job["inputs"]["packed"]), Path(job["inputs"]["tokenizer"])
-    size = presets.PRESETS[params["preset"]]
+    size = presets.find(params["preset"])
     context = params["context"] or size.context
-    text2text = presets.architecture(params["preset"]) == "t5"
+    text2text = size.text2text
     if not (home / "tokenizer.json").is_file():
         raise ValueError(f"{home} has no tokenizer.json; run the tokenizer stage first, or name the folder that holds it")
     tokenizer = AutoTokenizer.from_pretrained(home)
@@ -55,20 +55,20 @@ def pretrain(job: Job, emit: Emit, stopping: Callable[[], bool]) -> tuple[Plain,
     corpus = len(train.tokens) if sizes is None else int(sizes.sum())
     row = float(context) if sizes is None else max(1.0, corpus / max(1, len(sizes)))  # tokens of one, on average
     options = presets.chosen(params["preset"], **{name: params[name] for name in presets.OPTIONS})
-    body = size.body(**options)
-    wanted = params["tokens"] or (round(params["epochs"] * corpus) if params["epochs"] else presets.horizon(body, corpus))
-    flops = presets.compute(body, wanted)
-    batch = max(1, int(params["batch_tokens"] / row)) if params["batch_tokens"] else presets.batch_sequences(flops, int(row))
+    body = size.body(options)
+    wanted = params["tokens"] or (round(params["epochs"] * corpus) if params["epochs"] else scaling.horizon(body, corpus))
+    flops = size.flops(wanted, options)
+    batch = max(1, int(params["batch_tokens"] / row)) if params["batch_tokens"] else scaling.batch_sequences(flops, int(row))
     if text2text:
         batch = _divisible(batch)
-    rate, whence = _rate(params, earlier, presets.learning_rate(flops), "0.3118·C^-0.125")
+    rate, whence = _rate(params, earlier, scaling.learning_rate(flops), "0.3118·C^-0.125")
     filled = row if params["packing"] == "windows" else corpus / max(1, len(train))
     steps = max(1, round(wanted / (batch * filled)))
     why = "as asked" if params["tokens"] or params["epochs"] else f"min(20·N, 4 · {corpus:,} in the corpus)"
     rows = f"{batch} · {context} tokens" if sizes is None else f"{batch} pairs of {row:.0f} tokens"
     emit(
         "log",
-        text=f"{params['preset']}: N = {body:,} parameters and {size.parameters(train.vocab_size, **options) - body:,} in embeddings; "
+        text=f"{params['preset']}: N = {body:,} parameters and {size.parameters(train.vocab_size, options) - body:,} in embeddings; "
         f"D = {wanted:,} tokens ({why}); C = 6·N·D = {flops:.2g}; "
         f"batch {rows}{'' if params['batch_tokens'] else ' (0.2920·C^0.3271)'}, {steps} steps; "
         f"learning rate {rate:g}{whence}",
@@ -259,7 +259,7 @@ def _tuning(
     rows = {id(table.weight) for table in embeddings.tables(model)}
     tables = sum(p.numel() for p in model.parameters() if id(p) in rows)
     body = model.num_parameters() - tables  # which knows that a number in 4 bits is one number
-    derived = float(f"{presets.learning_rate(presets.compute(body, 20 * body)) / gentler:.1e}")
+    derived = float(f"{scaling.learning_rate(scaling.compute(body, 20 * body)) / gentler:.1e}")
     rate, whence = _rate(params, earlier, derived, f"0.3118·C^-0.125 / {gentler}, C = 120·N², N = {body:,}")
     emit("log", text=f"batch {batch}, {steps} steps; learning rate {rate:g}{whence}")
     alike = isinstance(train, dataset.Packed)  # all rows of one length

@@ -7,17 +7,17 @@ import shutil
 from pathlib import Path
 from typing import Any
 
-from transformers import AutoConfig, AutoModelForCausalLM, AutoModelForSeq2SeqLM, set_seed
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, set_seed
 from transformers.utils import logging
 
-from models import retnet  # noqa: F401  so that AutoModelForCausalLM knows it
 from models.events import main
+from models.loading import config_of
 
 
 def work(job: dict[str, Any]) -> dict[str, Any]:
     source, out = Path(job["model"]), Path(job["out"])
     logging.disable_progress_bar()
-    config = AutoConfig.from_pretrained(source)
+    config = config_of(source)
     set_seed(job["seed"])
     model = (AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM).from_config(config).float()
     model.save_pretrained(out)

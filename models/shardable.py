@@ -1,5 +1,7 @@
-"""What does not train in shards (FSDP2), and so is trained by processes that each have the whole model (DDP). Without torch: whoever starts
-the processes asks first."""
+"""The limits of training in shards (FSDP2): jobs beyond them are trained by processes that each have the whole model (DDP).
+
+Without torch: whoever starts the processes asks first.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +15,7 @@ WHOLE = ("dpo", "reward", "reference")  # TRL's trainers and their extra forward
 
 
 def unfit(job: dict[str, Any]) -> str:
-    """Why a job (`models/methods.py`) does not train in shards, in a sentence; empty where it does."""
+    """The reason why a training job does not go in shards, as a sentence without its full stop; empty where it does."""
     params, stage = job["params"], job["stage"]
     if stage in WHOLE:
         return f"{stage} does not train in shards (pretrain and sft do)"
@@ -21,14 +23,18 @@ def unfit(job: dict[str, Any]) -> str:
         return "fsdp shards muon and adamw, not adafactor"
     if (bits := (params.get("lora") or {"bits": 32})["bits"]) != 32:
         return f"fsdp shards full-precision bases only, not one in {bits} bits"
-    if _text2text(job):
-        return "a T5 does not train in shards: its encoder, its decoder and its head share one embedding"
-    return ""
+    if preset := params.get("preset"):
+        return presets.find(preset).unsharded
+    return _unsharded(Path(job.get("inputs", {}).get("model", "")) / "config.json")
 
 
-def _text2text(job: dict[str, Any]) -> bool:
-    """Of a preset, or of the model that the job goes on from."""
-    if preset := job["params"].get("preset"):
-        return presets.architecture(preset) == "t5"
-    config = Path(job.get("inputs", {}).get("model", "")) / "config.json"
-    return config.is_file() and bool(json.loads(config.read_text("utf-8")).get("is_encoder_decoder"))
+def _unsharded(config: Path) -> str:
+    """Why the model of a config.json does not train in shards; empty where it does, or where there is none yet."""
+    described = json.loads(config.read_text("utf-8")) if config.is_file() else {}
+    if architecture := presets.architecture_of(described.get("model_type", "")):
+        return architecture.unsharded
+    return (
+        "an encoder-decoder does not train in shards: its parts share one embedding"
+        if described.get("is_encoder_decoder")
+        else ""
+    )

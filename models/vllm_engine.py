@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoConfig, AutoTokenizer
+from transformers import AutoTokenizer
 
-from models import template
+from models import presets, template
 from models.decoding import Answer
 from models.events import emit
-from models.loading import context_of, has_bf16, home_of
+from models.loading import config_of, context_of, has_bf16, home_of
 from models.sampling import Sampling
 
 
@@ -28,8 +28,9 @@ class VLLMEngine:
 
     def __init__(self, folder: Path, seed: int):
         home = home_of(folder)
-        config = AutoConfig.from_pretrained(home)
-        if config.is_encoder_decoder or config.model_type == "retnet":
+        config = config_of(home)
+        architecture = presets.architecture_of(config.model_type)
+        if not architecture.vllm if architecture else config.is_encoder_decoder:
             raise ValueError(
                 f"rejected.engine is vllm, which cannot run {config.model_type} ({home}); set rejected.engine to transformers"
             )

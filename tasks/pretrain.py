@@ -1,35 +1,28 @@
-"""A new model, trained on packed documents."""
+"""Stage `pretrain`: a new model, trained on packed documents or, text to text, on packed pairs."""
 
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
-from pydantic import Field, model_validator
+from pydantic import Field, field_validator, model_validator
 
 from models import presets
 from tasks.artifacts.stage import Job, Stats, stage
 from tasks.processes.training import TOOLS, Training, train
 
 
+def _offer_presets(schema: dict[str, Any]) -> None:
+    """Give the field of a form its choices, which depend on the packages that are installed."""
+    schema["enum"] = presets.names()
+
+
 class Params(Training):
-    preset: Literal[
-        "tiny",
-        "16m",
-        "42m",
-        "92m",
-        "210m",
-        "440m",
-        "1.5b",
-        "tiny-moe",
-        "92m-moe",
-        "t5-tiny",
-        "t5-0.2b",
-        "retnet-tiny",
-        "retnet-300m",
-        "retnet-1.3b",
-        "retnet-2.7b",
-    ] = Field(default="tiny", description="Architecture and size of the model (models/presets.py)")
+    preset: str = Field(
+        default="tiny",
+        description="Architecture and size of the model (models/architectures, and installed packages)",
+        json_schema_extra=_offer_presets,
+    )
     kv_heads: int | None = Field(
         default=None,
         ge=1,
@@ -65,8 +58,14 @@ class Params(Training):
 
     @property
     def text2text(self) -> bool:
-        """True for a model that reads a prompt and writes a response, instead of going on with a text."""
-        return presets.architecture(self.preset) == "t5"
+        """True of a model that reads a prompt and writes a response, instead of going on with a text."""
+        return presets.find(self.preset).text2text
+
+    @field_validator("preset")
+    @classmethod
+    def _known_preset(cls, preset: str) -> str:
+        presets.find(preset)
+        return preset
 
     @model_validator(mode="after")
     def _one_horizon(self) -> Self:
@@ -76,8 +75,8 @@ class Params(Training):
 
     @model_validator(mode="after")
     def _a_sequence_a_step(self) -> Self:
-        # a T5's pairs are mostly far shorter than the preset's context
-        context = self.context or (0 if self.text2text else presets.PRESETS[self.preset].context)
+        # pairs are mostly far shorter than the preset's context
+        context = self.context or (0 if self.text2text else presets.find(self.preset).context)
         if self.batch_tokens and self.batch_tokens < context:
             whose = "" if self.context else f", that of preset {self.preset}"
             raise ValueError(f"batch_tokens ({self.batch_tokens}) is less than one sequence of context ({context}{whose})")

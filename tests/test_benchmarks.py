@@ -37,7 +37,7 @@ def test_throughput_on_an_idle_machine_needs_both_times() -> None:
 
 
 def test_runs_of_the_compute_benchmark_say_how_long_they_are() -> None:
-    body = presets.PRESETS["tiny"].body()
+    body = presets.find("tiny").body()
     found = compute.scale({"theirs": {"steps": 90, "tokens": 20 * body}, "ours": {"steps": 45, "tokens": body}})
     assert found == {"steps": {"theirs": 90, "ours": 45}, "tokens_per_parameter": {"theirs": 20, "ours": 1}}
 

@@ -1,13 +1,15 @@
 from __future__ import annotations
 
 import math
-from typing import Any, get_args
+from typing import Any
 
 import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, PreTrainedConfig, PreTrainedModel
 
-from models import presets, template
+from models import presets, scaling, template
+from models.architectures import Options
+from models.architectures.llama import Llama
 from tasks.pretrain import Params
 
 VOCABULARY = 64_798  # Tiny LLM zh's
@@ -38,7 +40,7 @@ def test_a_preset_has_the_parameters_that_its_name_promises(name: str) -> None:
     vocabulary, count = AT[name]
     with torch.device("meta"):
         model = model_of(presets.build(name, vocabulary))
-    assert sum(p.numel() for p in model.parameters()) == count == presets.PRESETS[name].parameters(vocabulary)
+    assert sum(p.numel() for p in model.parameters()) == count == presets.find(name).parameters(vocabulary)
 
 
 def test_with_biases_it_is_tiny_llms_92_million() -> None:
@@ -47,26 +49,28 @@ def test_with_biases_it_is_tiny_llms_92_million() -> None:
     assert sum(p.numel() for p in model.parameters()) == 92_064_256 == PARAMETERS["92m"] + 8 * 3 * 512
 
 
-@pytest.mark.parametrize("name", [name for name, size in presets.PRESETS.items() if type(size) is presets.Llama])
+@pytest.mark.parametrize("name", [name for name in presets.names() if type(presets.find(name)) is Llama])
 @pytest.mark.parametrize("options", [{}, {"qk_norm": True}, {"qkv_bias": True}])
 @pytest.mark.parametrize("shared", [False, True])
 def test_options_of_the_attention_are_counted(name: str, options: dict[str, Any], shared: bool) -> None:
     """Horizon, rate and batch follow from the count."""
-    size = presets.PRESETS[name]
+    size = presets.find(name)
+    assert isinstance(size, Llama)
     options = options | ({"kv_heads": max(1, size.heads // 4) if size.heads % 4 == 0 else 1} if shared else {})
     with torch.device("meta"):
         model = model_of(presets.build(name, 3000, **options))
     count = sum(p.numel() for p in model.parameters())
-    assert (size.parameters(3000, **options), size.body(**options)) == (count, count - 2 * 3000 * size.hidden)
+    asked = Options(**options)
+    assert (size.parameters(3000, asked), size.body(asked)) == (count, count - 2 * 3000 * size.hidden)
 
 
 def test_experts_do_the_arithmetic_of_the_dense_model() -> None:
-    assert presets.PRESETS["tiny-moe"].body() == pytest.approx(presets.PRESETS["tiny"].body(), rel=0.01)  # of what a token meets
-    assert presets.PRESETS["92m-moe"].body() == pytest.approx(presets.PRESETS["92m"].body(), rel=0.01)
+    assert presets.find("tiny-moe").body() == pytest.approx(presets.find("tiny").body(), rel=0.01)  # of what a token meets
+    assert presets.find("92m-moe").body() == pytest.approx(presets.find("92m").body(), rel=0.01)
 
 
 def test_the_stage_offers_every_preset() -> None:
-    assert get_args(Params.model_fields["preset"].annotation) == tuple(presets.PRESETS)
+    assert Params.model_json_schema()["properties"]["preset"]["enum"] == presets.names()
 
 
 @pytest.mark.parametrize(
@@ -83,7 +87,7 @@ def test_a_new_model_knows_nothing(name: str, options: dict[str, Any]) -> None:
 
 
 def test_special_ids_are_explicit_and_nothing_is_cached() -> None:
-    for name in presets.PRESETS:
+    for name in presets.names():
         config = presets.build(name, 400, 64)
         assert (config.pad_token_id, config.eos_token_id) == (template.PAD_ID, template.END_ID)
         assert config.use_cache is False
@@ -111,9 +115,9 @@ def test_an_unknown_preset_names_those_there_are() -> None:
 
 def test_the_dial_follows_its_formulas() -> None:
     # DeepSeek LLM (arXiv 2401.02954), equation 1, at 1e17: 0.3118 · 10^(−17/8) and 0.2920 · 10^(17 · 0.3271)
-    assert presets.learning_rate(1e17) == 2.3e-3
-    assert presets.batch_sequences(1e17, 1024) == 64  # 105,000 tokens, the power of two below
-    assert presets.batch_sequences(1e9, 1024) == 4
-    assert presets.horizon(body=1000, corpus_tokens=10_000) == 20_000
-    assert presets.horizon(body=1000, corpus_tokens=1_000) == 4_000
-    assert presets.compute(10, 100) == 6000
+    assert scaling.learning_rate(1e17) == 2.3e-3
+    assert scaling.batch_sequences(1e17, 1024) == 64  # 105,000 tokens, the power of two below
+    assert scaling.batch_sequences(1e9, 1024) == 4
+    assert scaling.horizon(body=1000, corpus_tokens=10_000) == 20_000
+    assert scaling.horizon(body=1000, corpus_tokens=1_000) == 4_000
+    assert scaling.compute(10, 100) == 6000

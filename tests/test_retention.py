@@ -11,7 +11,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_leaves
 
-from models.retnet import retention
+from models.architectures.retnet import retention
 from tests.test_retnet import CLOSE, apart
 
 

@@ -17,10 +17,11 @@ from torch import Tensor
 from transformers import AutoModel, AutoModelForCausalLM, DynamicCache
 
 from models import losses, presets
+from models.architectures.retnet import RetNet
+from models.architectures.retnet.configuration import FORMS, RetNetConfig
+from models.architectures.retnet.modelling import RetNetForCausalLM, RetNetModel
 from models.decoding import answer
 from models.loading import load
-from models.retnet import RetNetConfig, RetNetForCausalLM, RetNetModel
-from models.retnet.configuration import FORMS
 from models.sampling import Sampling
 from models.score import Scorer
 from tests import corpus
@@ -33,6 +34,7 @@ CLOSE = 1e-5  # in float32
 @pytest.fixture(autouse=True, scope="module")
 def one_thread() -> Iterator[None]:
     """Steps this small only wait for one another on two."""
+    RetNet.register()
     before = torch.get_num_threads()
     torch.set_num_threads(1)
     yield
@@ -278,8 +280,10 @@ def test_a_saved_model_loads_where_only_transformers_and_this_package_are(tmp_pa
     net.save_pretrained(tmp_path)
     assert {path.name for path in tmp_path.iterdir()} == {"config.json", "generation_config.json", "model.safetensors"}
     script = """
-import sys, models.retnet, torch
+import sys, torch
 from transformers import AutoConfig, AutoModel, AutoModelForCausalLM
+from models.architectures.retnet import RetNet
+RetNet.register()
 net = AutoModelForCausalLM.from_pretrained(sys.argv[1])
 assert type(AutoConfig.from_pretrained(sys.argv[1])).__name__ == "RetNetConfig"
 ids = torch.tensor([[int(token) for token in sys.argv[2].split()]])
@@ -322,8 +326,8 @@ def test_presets_keep_the_promise_of_their_names_with_one_embedding_for_both_end
 
 
 def test_the_tiny_preset_is_as_large_as_the_tiny_llama() -> None:
-    assert presets.PRESETS["retnet-tiny"].parameters(3000) == presets.PRESETS["tiny"].parameters(3000)
-    assert presets.architecture("retnet-tiny") == "retnet"
+    assert presets.find("retnet-tiny").parameters(3000) == presets.find("tiny").parameters(3000)
+    assert isinstance(presets.find("retnet-tiny"), RetNet)
 
 
 def test_the_engine_trains_one_that_answers_and_is_scored(tmp_path: Path) -> None:

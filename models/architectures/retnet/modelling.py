@@ -26,9 +26,9 @@ from transformers.utils import can_return_tuple
 from transformers.utils.generic import merge_with_config_defaults
 from transformers.utils.output_capturing import capture_outputs
 
-from models.retnet import retention
-from models.retnet.cache import RetentionState, RetNetCache
-from models.retnet.configuration import RetNetConfig
+from models.architectures.retnet import retention
+from models.architectures.retnet.cache import RetentionState, RetNetCache
+from models.architectures.retnet.configuration import RetNetConfig
 
 Rotation = tuple[Tensor, Tensor]  # cosines and sines, (B|1, 1, T, d / 2)
 
