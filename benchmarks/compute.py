@@ -183,7 +183,7 @@ def prepare(home: Path, tokens: int) -> dict[str, Path]:
 def documents(home: Path) -> Iterator[dict[str, Any]]:
     from tasks import sample
     from tasks.data.rows import Drop
-    from tasks.sources import reader
+    from tasks.formats.registry import reader
 
     raw, files = os.environ.get("HANLIN_REAL_DATA"), FILES
     if not raw:

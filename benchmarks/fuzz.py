@@ -38,8 +38,9 @@ from tasks import extract, ingest
 from tasks.data import writing
 from tasks.data.rows import BrokenFile
 from tasks.files.opening import LONGEST, decompressed
+from tasks.formats.registry import reader
 from tasks.formats.sniff import sniff
-from tasks.sources import reader, wiki
+from tasks.sources import wiki
 
 ALARM = 20  # seconds of processor time that a case may take, a bomb's 25 MB included
 MEMORY = 6 << 30  # bytes of address space of a child
@@ -55,13 +56,13 @@ def check(one: Case, folder: Path) -> Counter[str]:
     if one.format in BESIDE:
         name, text = BESIDE[one.format]
         (folder / name).write_text(text, "utf-8")
-    kind = reader(one.format).KIND
+    kind = reader(one.format).kind
     assert str(sniff(path))
     rows, broken = _read(one.format, path)
     if one.format == "wiki":
         convert = functools.partial(extract._article, extract.Params(source="s", min_characters=1))
     else:
-        convert = ingest.conversion(ingest.Params(source="s", format=one.format))  # type: ignore[arg-type]
+        convert = ingest.conversion(ingest.Params(source="s", format=one.format))
     stats = writing.write_shard("s", kind, convert, rows, folder / "out")
     lost = stats["in"] - stats["kept"] - sum(stats["dropped"].values())
     written = [pq.read_metadata(folder / "out" / f"{name}.parquet").num_rows for name in (kind, "dropped")]

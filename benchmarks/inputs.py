@@ -17,8 +17,8 @@ from typing import Any
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.sources import FORMATS
-
+# in this order, so that a number stands for the same input from one version to the next
+FORMATS = ("wiki", "belle", "zhihu", "webtext", "medical", "cmedqa", "alpaca", "preference", "exam", "triples", "baike", "text")
 SAID = [
     "高血压能吃党参吗？",
     "你好，世界。",
@@ -127,7 +127,7 @@ class Case:
 def case(seed: int, number: int) -> Case:
     """The input of that number."""
     rng = random.Random(f"{seed}/{number}")
-    name = rng.choice(list(FORMATS))
+    name = rng.choice(FORMATS)
     suffix, data = made(rng, name)
     if rng.random() < 0.9 and not (suffix == ".parquet" and rng.random() < 0.6):  # most flips make no Parquet file at all
         for _ in range(rng.choice((1, 1, 2, 3, 4))):
@@ -140,7 +140,7 @@ def case(seed: int, number: int) -> Case:
     if rng.random() < 0.05:
         suffix = rng.choice((".json", ".csv", ".tsv", ".txt", "", ".parquet", ".xml.bz2", ".jsonl.gz"))
     if rng.random() < 0.07:
-        name = rng.choice(list(FORMATS))
+        name = rng.choice(FORMATS)
     return Case(name, f"题_{rng.randrange(100)}{suffix}", data)
 
 
@@ -278,7 +278,7 @@ def _twice(rng: random.Random, data: bytes) -> bytes:
 
 
 def _spliced(rng: random.Random, data: bytes) -> bytes:
-    other = made(rng, rng.choice(list(FORMATS)))[1]
+    other = made(rng, rng.choice(FORMATS))[1]
     start, end = sorted(rng.randrange(len(other) + 1) for _ in range(2))
     place = rng.randrange(len(data) + 1)
     return data[:place] + other[start:end] + data[place:]

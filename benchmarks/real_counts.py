@@ -13,7 +13,8 @@ from benchmarks.bench import close
 from tasks import dedup, ingest
 from tasks.artifacts.stage import Job
 from tasks.data.rows import BrokenFile, Drop
-from tasks.sources import reader, wiki
+from tasks.formats.registry import reader
+from tasks.sources import wiki
 
 MEDICAL = "medical/样例_内科5000-6000.csv"
 

@@ -37,6 +37,7 @@ from tasks import (
 )
 from tasks import filter as filters
 from tasks.artifacts.stage import Identity, Stage
+from tasks.formats.registry import reader
 
 
 @dataclass(frozen=True)
@@ -93,8 +94,8 @@ def graph(recipe: Recipe, flow: Flow | None = None, *, gated: bool = False, prod
             params = ingest.Params(source=name, format=source.format, simplify=source.simplify, same_title=source.same_title)
             rows[name] = add(f"ingest-{name}", ingest.run, params, files=files)
 
-    exams = {name: node for name, node in rows.items() if recipe.sources[name].format == "exam"}
-    facts = {name: node for name, node in rows.items() if recipe.sources[name].format == "triples"}
+    exams = {name: node for name, node in rows.items() if reader(recipe.sources[name].format).kind == "questions"}
+    facts = {name: node for name, node in rows.items() if reader(recipe.sources[name].format).kind == "triples"}
     texts = {name: node for name, node in rows.items() if name not in exams | facts}
     uses = {name: list(recipe.sources[name].use) for name in texts}
     questions = {name: node for name, node in exams.items() if "evaluate" in recipe.sources[name].use}

@@ -26,6 +26,7 @@ from tasks.dedup import Params as DedupParams
 from tasks.dpo import Params as DPOParams
 from tasks.evaluate import Params as EvaluateParams
 from tasks.filter import Params as FilterParams
+from tasks.formats.registry import Format
 from tasks.gate import Params as GateParams
 from tasks.pack import Params as PackParams
 from tasks.pretrain import Params as PretrainParams
@@ -40,9 +41,6 @@ from tasks.tokenizer import Params as TokenizerParams
 
 RECIPES = Path(__file__).parent / "recipes"
 
-Format = Literal[
-    "wiki", "belle", "zhihu", "webtext", "baike", "medical", "alpaca", "preference", "exam", "triples", "text", "cmedqa"
-]
 Flow = Literal["pipeline", "corpus", "finetune"]
 
 
@@ -63,7 +61,7 @@ Download = Annotated[
 class Source(Section):
     """Files of one format, and what their rows are for."""
 
-    format: Format = Field(description="Which reader: the files' true format, not their suffix")
+    format: Format = Field(description="The files' true format, not their suffix; `hanlin sniff FILE` tells it")
     path: str = Field(default="", description="Files below `raw`, with * and ** as wildcards, or an absolute path")
     download: Download | None = Field(
         default=None, description="In place of `path`: a Wikimedia dump, a dataset of the hub, or URLs; kept in the store"

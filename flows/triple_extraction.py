@@ -8,6 +8,7 @@ from pydantic import Field, model_validator
 
 from tasks.artifacts.stage import Identity
 from tasks.extraction import Params as ScoreParams
+from tasks.formats.registry import reader
 from tasks.sft import Params as SFTParams
 from tasks.triples import Params as RowsParams
 
@@ -44,7 +45,7 @@ def problems(sources: dict[str, dict[str, Any]], section: Any) -> list[str]:
     given = {name: list(source["use"]) if isinstance(source.get("use"), list) else [] for name, source in sources.items()}
     for name, source in sources.items():
         uses = given[name]
-        if source.get("format") == "triples":
+        if _kind(source.get("format")) == "triples":
             wrong = [use for use in uses if use not in TAKES]
             if wrong:
                 found.append(
@@ -64,3 +65,11 @@ def problems(sources: dict[str, dict[str, Any]], section: Any) -> list[str]:
     if isinstance(section, dict) and isinstance(section.get("rows"), dict) and section["rows"].get("scored"):
         found.append("extraction.rows.scored: decided by sources.<name>.use (evaluate); remove it here")
     return found
+
+
+def _kind(name: object) -> str:
+    """The kind of row of a format; empty where there is no such format, which its own field says."""
+    try:
+        return reader(name).kind if isinstance(name, str) else ""
+    except ValueError:
+        return ""

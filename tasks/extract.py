@@ -51,7 +51,7 @@ class Params(Identity):
 def run(job: Job, params: Params, *, files: list[Path]) -> Stats:
     """`files`, MediaWiki XML exports in the given order → `documents/*.parquet`, `dropped/*.parquet`."""
     batches = functools.partial(wiki.batches, tolerate_truncation=params.tolerate_truncation)
-    work = functools.partial(write_shard, params.source, wiki.KIND, functools.partial(_article, params))
+    work = functools.partial(write_shard, params.source, wiki.READER.kind, functools.partial(_article, params))
     sizes = [wiki.BATCH, dump.STRETCH, dump.PLAIN_STRETCH]
     shards = by_batch(job, files, batches, work, [run.identity(params, {}), sizes])
     return summed(params.source, shards)

@@ -5,28 +5,36 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Literal
+from typing import Annotated
 
-from pydantic import Field
+from pydantic import AfterValidator, Field
 
-from tasks.artifacts.stage import Identity, Job, Stats, stage
+from tasks.artifacts.stage import Choice, Identity, Job, Stats, stage
 from tasks.data.rows import Drop, Row, content
 from tasks.data.writing import summed, write_shard
+from tasks.formats import registry
+from tasks.formats.registry import Format
 from tasks.processes.reading import by_shard, sha256
-from tasks.sources import reader
 from tasks.text import quality, script
 from tasks.text.normalise import normalise, storable
 
-TITLED = ("webtext", "medical")  # formats whose questions are a title and what stands below it
+
+def readers() -> dict[str, str]:
+    """Format → module of its reader, for all but wiki dumps, which the stage `extract` reads."""
+    return {name: module for name, module in registry.modules().items() if name != "wiki"}
+
+
+def _checked(name: str) -> str:
+    if name == "wiki":
+        raise ValueError("wiki dumps are read by the stage extract, which makes text of their markup")
+    return name
 
 
 class Params(Identity):
     """The parameters that define the rows, besides the files."""
 
     source: str = Field(min_length=1, max_length=64, pattern=r"^[\w.-]+$", description="Name of the source, kept in every row")
-    format: Literal[
-        "belle", "zhihu", "webtext", "medical", "alpaca", "preference", "exam", "triples", "baike", "text", "cmedqa"
-    ] = Field(description="Layout of the files; see tasks/sources")
+    format: Annotated[Format, AfterValidator(_checked)] = Field(description="Layout of the files; `hanlin sniff` lists all")
     normalise: bool = Field(
         default=True, description="One spelling of white space, width and punctuation; nothing else of the text changes"
     )
@@ -41,24 +49,31 @@ class Params(Identity):
     )
 
 
-@stage("ingest", version=3, title="Read, check and normalise rows", params=Params, tools=("opencc",))
+@stage(
+    "ingest",
+    version=3,
+    title="Read, check and normalise rows",
+    params=Params,
+    tools=("opencc",),
+    choice=Choice("format", readers),
+)
 def run(job: Job, params: Params, *, files: list[Path]) -> Stats:
     """`files` in the given order → `<kind>/*.parquet`, `dropped/*.parquet`."""
-    source = reader(params.format)
-    work = functools.partial(write_shard, params.source, source.KIND, conversion(params))
-    read, identity = source.read, run.identity(params, {})
-    if getattr(source, "JOINED", False):  # then a shard is defined by all of them
-        read = functools.partial(source.read, beside=files)  # type: ignore[call-arg]
+    reader = registry.reader(params.format)
+    work = functools.partial(write_shard, params.source, reader.kind, conversion(params))
+    read, identity = reader.read, run.identity(params, {})
+    if reader.joined:  # then a shard is defined by all of them
+        read = functools.partial(read, beside=files)
         identity |= {"files": [sha256(path) for path in files]}
-    shards = by_shard(job, files, source.KIND, read, work, identity, source.NAMED)
+    shards = by_shard(job, files, reader.kind, read, work, identity, reader.named)
     return summed(params.source, shards)
 
 
 def conversion(params: Params) -> Callable[[Row], Row | Drop]:
     """The function that converts each row of a source: to the row that is kept, or to a `Drop`."""
     clean = functools.partial(clean_text, normalised=params.normalise, simplified=params.simplify)
-    same_title = params.same_title if params.format in TITLED else 2.0
-    return functools.partial(_row, reader(params.format).KIND, clean, same_title=same_title)
+    reader = registry.reader(params.format)
+    return functools.partial(_row, reader.kind, clean, same_title=params.same_title if reader.titled else 2.0)
 
 
 def clean_text(text: str, *, normalised: bool = True, simplified: bool = True) -> str:

@@ -279,7 +279,8 @@ KILLED = """
 import sys
 from pathlib import Path
 from tasks import extract; from tasks.processes import reading
-from tasks.sources import dump, wiki
+from tasks.files import dump
+from tasks.sources import wiki
 from tasks.artifacts.stage import Job, Resources
 
 if __name__ == "__main__":

@@ -4,15 +4,17 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from benchmarks import fuzz
-from benchmarks.inputs import Case, case
+from benchmarks.inputs import FORMATS, Case, case
 from tasks.data.rows import Drop
-from tasks.sources import FORMATS, belle
+from tasks.formats import records, registry
+from tasks.sources import belle
 
 SEED = 20
 
@@ -31,6 +33,10 @@ def test_no_crash_no_hang_every_row_counted(batch: int) -> None:
     assert counts["kept"] > 100 and 5 < counts["broken"] < 35 and counts["counted"] > 5
 
 
+def test_every_format_of_ours_is_spoilt() -> None:
+    assert sorted(FORMATS) == registry.names()
+
+
 def test_a_case_is_made_of_its_number_alone() -> None:
     assert [case(1, number) for number in range(20)] == [case(1, number) for number in range(20)]
     assert case(1, 3) != case(2, 3) != case(2, 4)
@@ -40,7 +46,7 @@ LINES = Case("belle", "a.json", b'{"instruction": "a", "output": "b"}\n' * 3)
 
 
 def _lost(path: Path) -> Iterator[Any]:
-    yield from list(belle.rows_of(path, "belle", ""))[1:]
+    yield from list(records.rows(path, belle.READER))[1:]
 
 
 def _crashed(path: Path) -> Iterator[Any]:
@@ -60,5 +66,5 @@ def _hung(path: Path) -> Iterator[Any]:
 def test_what_the_checks_are_for_they_notice(monkeypatch: pytest.MonkeyPatch, read: Any, what: str) -> None:
     assert fuzz.attempt(LINES)[1] == ""
     monkeypatch.setattr(fuzz, "ALARM", 1)
-    monkeypatch.setattr(belle, "read", read)
+    monkeypatch.setattr(belle, "READER", replace(belle.READER, read=read))
     assert what in fuzz.attempt(LINES)[1]

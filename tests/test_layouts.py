@@ -15,7 +15,7 @@ from hypothesis import strategies as st
 
 from tasks.data.rows import Drop
 from tasks.formats import packed
-from tasks.sources import reader
+from tasks.formats.registry import reader
 
 
 def said(*contents: str) -> list[dict[str, str]]:

@@ -15,7 +15,6 @@ from pathlib import Path
 
 from tasks.data.rows import BrokenFile, Drop
 from tasks.files.opening import CHUNK, CUT, decompressed, head_of, what_is
-from tasks.formats.sniff import misfit
 
 LONGEST = 16 << 20  # bytes of XML; MediaWiki saves no page above 2 MiB of text, which escaping makes six times as long at worst
 STRETCH = 4 << 20  # bytes of a bz2 file, 16 to 30 MB of XML: some two seconds of work
@@ -27,6 +26,10 @@ _TAG = re.compile(rb"</?(?:page|revision)>")
 _REVISION = re.compile(rb"<id>([0-9]{1,18})</id>.*?<timestamp>([^<]*)</timestamp>", re.DOTALL)
 
 Page = tuple[bytes, bytes | None, int]  # what stands before the revisions, the newest revision or None, its size
+
+
+class NoExport(BrokenFile):
+    """A file that is no MediaWiki export."""
 
 
 def starts(path: Path) -> list[int]:
@@ -139,7 +142,7 @@ class _Scan:
         if self.first:
             self.more()
             if b"<mediawiki" not in self.buffer[:4096] and b"<page>" not in self.buffer:
-                raise misfit(self.path, "a MediaWiki export", "wiki")
+                raise NoExport(self.path, f"a MediaWiki export was expected, but it is {what_is(self.buffer)}")
         while self.seek():
             page = self.page()
             if page is None:

@@ -1,77 +1,88 @@
-"""What a file is, by its first rows, and which format reads it: what every reader says of a file that is not its own."""
+"""The sniffer: a file's container and fields by its first rows, and the formats that read it; readers name them in the error for a wrong file."""
 
 from __future__ import annotations
 
 import codecs
 import itertools
+import warnings
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any, cast
 
 from tasks.data.rows import BrokenFile, Drop
 from tasks.files.charset import Charset
-from tasks.files.opening import cut_is_broken, decompressed, head_of, inside, what_is
+from tasks.files.opening import head_of, inside, what_is
 from tasks.files.tables import container, csv_rows, suffix, table_rows
-from tasks.sources import RowReader, reader
+from tasks.formats import registry
+from tasks.formats.registry import Reader, Record
 
-# the formats that make a row of a record, those with the rarest fields first
-BY_ROW = ("zhihu", "triples", "preference", "exam", "medical", "cmedqa", "baike", "webtext", "belle", "alpaca", "text")
-_ROWS = 20  # looked at
-_ENOUGH = 1000  # rows of which none is kept: then the file is looked at before it is read to its end
+_RECORDS = 20  # looked at
 _NAMES = 12  # fields that a message names
 
 
 @dataclass(frozen=True)
-class Found:
-    """`what` in words, such as "JSON Lines with instruction, input, output"; `formats` that read it, the most fitting first."""
+class Sniffed:
+    """A file as it seems to be: `what` in words, such as "JSON Lines with instruction, input, output"; `formats` that read it, the most fitting
+    first; `records`, whether it holds any."""
 
     what: str
     formats: tuple[str, ...] = ()
+    records: bool = False
 
     def __str__(self) -> str:
         return f"{self.what}; give the source `format: {self.formats[0]}`" if self.formats else self.what
 
 
-def sniff(path: Path) -> Found:
+def sniff(path: Path) -> Sniffed:
     """Look at a file's beginning. BrokenFile only where it cannot be opened."""
     head, start = head_of(path), inside(path)
     packed = f" in {what_is(head)}" if start and not head.startswith(start[: len(head)]) else ""
     kind = container(path)
     if kind:
-        found = _rows(path, kind, start)
-        if found:
-            return Found(found.what + packed, found.formats)
+        sniffed = _records(path, kind, start)
+        if sniffed:
+            return replace(sniffed, what=sniffed.what + packed)
     what = what_is(start or head)
     if not start and what.endswith(("gzip file", "bzip2 file", "xz file", "Zstandard file")):
         what += " with nothing in it that can be read"
     if what == "an XML file" and b"<mediawiki" in start:
         what = "a MediaWiki export"
-    formats = {"a MediaWiki export": ("wiki",), "a text file": ("text",)}.get(what, ())
-    return Found(("plain text" if what == "a text file" else what) + packed, formats)
+    formats = tuple(name for name, reader in _by_rarity() if what in reader.containers)
+    return Sniffed(("plain text" if what == "a text file" else what) + packed, formats)
 
 
-def _rows(path: Path, kind: str, start: bytes) -> Found | None:
-    """Of a file that seems to hold rows; None for text with commas in it."""
-    rows: list[dict[str, Any]] = []
+def _by_rarity() -> list[tuple[str, Reader]]:
+    """The readers that can be used, those with the rarest fields first."""
+    usable = []
+    for name in registry.names():
+        try:
+            usable.append((name, registry.reader(name)))
+        except registry.BadReader as error:
+            warnings.warn(str(error), stacklevel=2)
+    return sorted(usable, key=lambda item: (-item[1].rarity, item[0]))
+
+
+def _records(path: Path, kind: str, start: bytes) -> Sniffed | None:
+    """A file that seems to hold records; None for text with commas in it."""
+    records: list[Record] = []
     try:
-        for row in itertools.islice(_read(path, kind, start), _ROWS):
-            if isinstance(row, dict):
-                rows.append(row)
+        for record in itertools.islice(_read(path, kind, start), _RECORDS):
+            if isinstance(record, dict):
+                records.append(record)
     except BrokenFile as error:
-        if not rows:
-            return None if kind in ("csv", "tsv") else Found(str(error).removeprefix(f"{path}: "))
-    if not rows:
+        if not records:
+            return None if kind in ("csv", "tsv") else Sniffed(str(error).removeprefix(f"{path}: "))
+    if not records:
         return None
-    if kind in ("csv", "tsv") and suffix(path) not in (".csv", ".tsv") and not _header(rows):
+    if kind in ("csv", "tsv") and suffix(path) not in (".csv", ".tsv") and not _header(records):
         return None
-    names = list(dict.fromkeys(str(name) for row in rows for name in row))
+    names = list(dict.fromkeys(str(name) for record in records for name in record))
     with_ = f"{', '.join(names[:_NAMES]) or 'no fields'}{' …' if len(names) > _NAMES else ''}"
     what = {"parquet": "Parquet", "csv": "a table (CSV)", "tsv": "a table (TSV)", "json": _layout(start)}[kind]
-    return Found(f"{what} with {with_}", tuple(_fitting(kind, rows)))
+    return Sniffed(f"{what} with {with_}", tuple(_fitting(kind, records)), records=True)
 
 
-def _read(path: Path, kind: str, start: bytes) -> Iterator[dict[str, Any] | Drop]:
+def _read(path: Path, kind: str, start: bytes) -> Iterator[Record | Drop]:
     if kind in ("parquet", "json"):
         return table_rows(path, kind)
     try:
@@ -94,62 +105,34 @@ def _layout(start: bytes) -> str:
     )
 
 
-def _header(rows: list[dict[str, Any]]) -> bool:
+def _header(records: list[Record]) -> bool:
     """Whether the names look like a table's header and not like a sentence."""
-    names = list(rows[0])
-    return len(names) > 1 and len(rows) > 1 and all(len(name) <= 30 and not name.endswith(("。", ".")) for name in names)
+    names = list(records[0])
+    return len(names) > 1 and len(records) > 1 and all(len(name) <= 30 and not name.endswith(("。", ".")) for name in names)
 
 
-def _fitting(kind: str, rows: list[dict[str, Any]]) -> Iterator[str]:
-    """The formats that keep at least one of the rows, or at least know their layout."""
+def _fitting(kind: str, records: list[Record]) -> Iterator[str]:
+    """The formats that keep at least one of the records, then those that know their layout at least."""
     known = []
-    for name in BY_ROW:
-        of = cast(RowReader, reader(name))
-        if kind not in of.CONTAINERS:
+    for name, reader in _by_rarity():
+        if kind not in reader.containers or reader.row is None:
             continue
-        results = [of.row(row) for row in rows]
-        if any(not isinstance(result, Drop) for result in results):
+        rows = [reader.row(record) for record in records]
+        if any(not isinstance(row, Drop) for row in rows):
             yield name
-        elif any(result.reason != "unknown schema" for result in results if isinstance(result, Drop)):
+        elif any(row.reason != "unknown schema" for row in rows if isinstance(row, Drop)):
             known.append(name)
     yield from known
 
 
-def misfit(path: Path, expected: str, name: str) -> BrokenFile:
-    """The error of the reader of the format `name` for a file that is not what it expects."""
-    found = sniff(path)
-    others = [other for other in found.formats if other != name]
-    then = f"give the source `format: {others[0]}`" if others else "give the source another format, or replace the file"
-    return BrokenFile(path, f"{expected} was expected, but it is {found.what}", then)
+def others(sniffed: Sniffed, reader: Reader) -> list[str]:
+    """The formats that read a sniffed file, without that of `reader`."""
+    return [name for name in sniffed.formats if registry.reader(name) is not reader]
 
 
-def read(path: Path, name: str, expected: str) -> Iterator[dict[str, Any] | Drop]:
-    """The rows of a file of records, by the reader of the format `name`. BrokenFile, which says what was found, where the file is in no container
-    that the format comes in, or as soon as it is plain that it is of another format: not one row is kept, and their layout is unknown or that
-    of another reader. `expected` names the container and the fields."""
-    of = cast(RowReader, reader(name))
-    kind = container(path)
-    if not kind:
-        with cut_is_broken(path), decompressed(path) as file:
-            file.read(1)  # where nothing can be read, this says why
-    if kind not in of.CONTAINERS:
-        raise misfit(path, expected, name)
-    kept = total = unknown = 0
-    for record in table_rows(path, kind):
-        row = record if isinstance(record, Drop) else of.row(record)
-        total += 1
-        kept += not isinstance(row, Drop)
-        unknown += isinstance(row, Drop) and row.reason == "unknown schema"
-        yield row
-        if total == _ENOUGH and not kept:
-            _check(path, unknown, expected, name)
-    if total and not kept:
-        _check(path, unknown, expected, name)
-    if not total and kind in ("csv", "tsv"):
-        raise BrokenFile(path, f"{expected} was expected, but it has one line and no rows")
-
-
-def _check(path: Path, unknown: int, expected: str, name: str) -> None:
-    formats = sniff(path).formats
-    if unknown or (formats and name not in formats):
-        raise misfit(path, expected, name)
+def misfit(path: Path, reader: Reader, expected: str = "") -> BrokenFile:
+    """The error of a reader for a file that is not what it expects (`expected`: other words than those of the reader)."""
+    sniffed = sniff(path)
+    rivals = others(sniffed, reader)
+    then = f"give the source `format: {rivals[0]}`" if rivals else "give the source another format, or replace the file"
+    return BrokenFile(path, f"{expected or reader.expects} was expected, but it is {sniffed.what}", then)

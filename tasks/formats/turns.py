@@ -2,15 +2,12 @@
 
 from __future__ import annotations
 
-import json
-import math
 import re
-from collections.abc import Iterable
 from typing import Any
 
 from tasks.data.rows import Drop
-from tasks.files.charset import undecoded
 from tasks.formats import packed
+from tasks.formats.fields import first_of, meta_of, text_of, unknown
 
 Turn = dict[str, str]  # role (system, user or assistant), content
 
@@ -23,8 +20,6 @@ _TOOLS = ("function_call", "observation", "tool", "tool_call", "tool_response", 
 _QUESTION = ("instruction", "prompt", "question", "query")
 _ANSWER = ("output", "response", "answer", "target", "std_answer")
 _LISTS = ("conversations", "messages", "conversation")
-_META = ("id", "category", "kind", "class", "dataset", "lang", "name", "department")
-_META_LENGTH = 200  # characters: what is longer describes nothing
 
 # rows that belong to another reader, although they have a question and perhaps an answer
 _PAIRED = ("chosen", "rejected", "reject", "response_chosen", "response_rejected", "pos_resp", "neg_resp", "spo_list")
@@ -32,26 +27,6 @@ _NOTHING = re.compile(
     r"[<（(\[【]?\s*(?:无输入|没有输入|无需输入|无需输入内容|不需要输入|没有提供输入|不适用|无|空|no\s*input|none|n/?a|nan|null)\s*[>）)\]】]?\s*[。.]?",
     re.IGNORECASE,
 )
-
-
-def text_of(value: Any) -> str:
-    """A cell as text: null and NaN are empty, numbers are written out, anything nested is no text and counts as empty."""
-    if isinstance(value, str):
-        return value
-    if isinstance(value, bytes):
-        return "" if undecoded(text := value.decode("utf-8", "surrogateescape")) else text
-    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
-        return ""
-    return str(value)
-
-
-def first_of(record: dict[str, Any], names: Iterable[str]) -> Any:
-    """The first of these fields that is there, else None."""
-    return next((record[name] for name in names if record.get(name) is not None), None)
-
-
-def unknown(record: dict[str, Any]) -> Drop:
-    return Drop("unknown schema", f"it has the fields {', '.join(map(str, record))}")
 
 
 def without_placeholder(record: dict[str, Any]) -> dict[str, Any]:
@@ -196,16 +171,3 @@ def conversation(record: dict[str, Any]) -> dict[str, Any] | Drop:
     else:
         good = checked(turns)
     return good if isinstance(good, Drop) else {"messages": good, "meta": meta_of(record)}
-
-
-def meta_of(
-    record: dict[str, Any], more: dict[str, Any] | None = None, names: Iterable[str] = _META, length: int = _META_LENGTH
-) -> str:
-    """What else is worth keeping of a record, as JSON: these fields, where they are numbers or not too long."""
-    kept = {name: text_of(record.get(name)) for name in names}
-    values = {
-        name: text if isinstance(record[name], str | bytes) else record[name]
-        for name, text in kept.items()
-        if 0 < len(text) <= length
-    }
-    return json.dumps({**values, **(more or {})}, ensure_ascii=False)

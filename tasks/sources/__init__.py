@@ -1,54 +1,48 @@
-"""Readers of raw data: one module a format.
+'''Readers of raw data: one module a format, and nothing else in this folder.
 
-A reader has `KIND`, the kind of row it yields (see `tasks.data.rows`), and `read(path)`, which yields rows without `id` and `source`, in file order,
-holding a few rows in memory at a time. A row that is no good is a `Drop` with its reason; a file that is no good raises `BrokenFile`.
-`NAMED` says that rows depend on the file's name, not only on its bytes. A reader with `JOINED` makes a row of several files: its `read` is told
-which others the source has.
+A reader is one file. Its name is the format's, it is found by being here, and it declares all there is to know of it:
 
-All but the reader of wiki dumps make one row of one record: `row(record)`, out of the `CONTAINERS` that they read.
-"""
+    """Weibo posts: text and user in JSON Lines."""
 
-from __future__ import annotations
+    def read(path: Path) -> Iterator[Row | Drop]:
+        """Documents, one a post."""
+        yield from rows(path, READER)
 
-import importlib
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any, Protocol, cast
+    def row(record: Record) -> Row | Drop:
+        if "weibo_text" not in record:
+            return unknown(record)
+        return {"title": "", "text": text_of(record["weibo_text"]), "lang": "", "meta": meta_of(record)}
 
-from tasks.data.rows import Drop, Kind
+    READER = Reader(
+        description="Weibo posts: weibo_text, user",
+        kind="documents",
+        expects="a file with weibo_text",
+        rarity=70,
+        row=row,
+        read=read,
+    )
 
-FORMATS = {
-    "wiki": "a MediaWiki XML export (.xml, .bz2, .gz, .xz, .zst)",
-    "belle": "instructions and dialogues, laid out as in BELLE, Firefly, ShareGPT, MOSS, guanaco, TigerBot, Chinese-Vicuna or Huatuo",
-    "zhihu": "Zhihu-KOL Parquet: INSTRUCTION, RESPONSE, METADATA",
-    "webtext": "webtext2019zh and baike_qa questions with answers: title/desc/content or title/desc/answer",
-    "medical": "Chinese medical dialogue, CSV in GB18030 or UTF-8: department, title, ask, answer; or title, prompt, reply, is_best",
-    "cmedqa": "cMedQA2, two CSV tables: question_id, content; ans_id, question_id, content",
-    "alpaca": "Alpaca and its translations: instruction/input/output",
-    "preference": "better and worse answers: prompt/chosen/rejected and their kin, or ranked answers",
-    "exam": "multiple choice, one CSV a subject, as in CMMLU and C-Eval: question, A, B, C, D, answer",
-    "triples": "DuIE: text, spo_list",
-    "baike": "Baidu Baike articles: title, summary, sections",
-    "text": "plain text, or rows with a text column, as in wiki2019zh: text, content or completion",
-}
-TABLES = ("json", "parquet", "csv", "tsv")  # JSON is an array, JSON Lines or objects over several lines
+`READER` is a `tasks.formats.registry.Reader`, field by field:
 
+`description`  for people: whose files these are, and the fields by which to know them. `hanlin sniff` lists it.
+`kind`         kind of the rows that it yields (`tasks.data.rows.SCHEMAS`): documents, conversations, preferences, questions or triples.
+`expects`      container and fields in words, for the error "… was expected, but it is JSON Lines with …".
+`rarity`       from 0 (any text) to 100 (fields that no other format has). A file that several formats can read is said to be of the rarest.
+`read`         `read(path)` yields rows without `id` and `source`, in file order, holding a few rows in memory at a time. A row that is no good
+               is a `Drop` with its reason; a file that is no good raises `BrokenFile`. A reader of records leaves it to `formats.records.rows`,
+               which opens the container, calls `row`, and says what the file is if it is of another format.
+`row`          one record → one row, or a `Drop`; `formats.fields.unknown(record)` where the fields are not those of this format. The sniffer tries
+               it on the first records of a file. None: the file holds no records.
+`containers`   what its files come in: some of `TABLES` (the default is all of them), and what `tasks.files.opening.what_is` calls files without
+               records, such as "a text file". Compression is undone for every reader.
+`named`        True: rows depend on the file's name, not only on its bytes.
+`joined`       True: a row is made of several files; then it is `read(path, beside)`, with all files of the source.
+`titled`       True: a question is a title and what stands below it, of which `ingest` keeps the longer where both say the same.
 
-class Reader(Protocol):
-    KIND: Kind
-    NAMED: bool
+Another package offers its readers as entry points of the group `hanlin.readers`, name = format, value = module:
 
-    def read(self, path: Path) -> Iterator[dict[str, Any] | Drop]: ...
+    [project.entry-points."hanlin.readers"]
+    weibo = "weibo_reader.posts"
 
-
-class RowReader(Reader, Protocol):
-    CONTAINERS: tuple[str, ...]
-
-    def row(self, record: dict[str, Any]) -> dict[str, Any] | Drop: ...
-
-
-def reader(name: str) -> Reader:
-    """The reader of a format. ValueError, with the names there are, for an unknown one."""
-    if name not in FORMATS:
-        raise ValueError(f"no such format: {name!r}; known are {', '.join(FORMATS)}")
-    return cast(Reader, importlib.import_module(f"tasks.sources.{name}"))
+What several readers share stands in `tasks/formats` (registry, sniffer, rows out of records, dialogues) and `tasks/files` (containers).
+'''

@@ -8,16 +8,12 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from tasks.data.rows import Drop, Kind
+from tasks.data.rows import Drop, Row
 from tasks.formats import turns
-from tasks.formats.sniff import read as rows_of
-from tasks.sources import TABLES
-
-KIND: Kind = "conversations"
-NAMED = False
-CONTAINERS = TABLES
+from tasks.formats.fields import text_of
+from tasks.formats.records import rows
+from tasks.formats.registry import Reader, Record
 
 _NO_OUTPUT = re.compile(r"[<（(\[【]?\s*(?:无输出|没有输出|no\s*output)\s*[>）)\]】]?\s*[。.]?", re.IGNORECASE)
 _RAW = re.compile(r"[<>\"]|&(?!(?:lt|gt|quot|amp|#39);)")
@@ -25,14 +21,14 @@ _ENTITY = {"&lt;": "<", "&gt;": ">", "&quot;": '"', "&#39;": "'", "&amp;": "&"}
 _ENTITIES = re.compile("|".join(_ENTITY))
 
 
-def read(path: Path) -> Iterator[dict[str, Any] | Drop]:
+def read(path: Path) -> Iterator[Row | Drop]:
     """Dialogues of one turn. A placeholder in place of an answer is no answer."""
-    yield from rows_of(path, "alpaca", "a file with instruction and output")
+    yield from rows(path, READER)
 
 
-def row(record: dict[str, Any]) -> dict[str, Any] | Drop:
+def row(record: Record) -> Row | Drop:
     record = {name: unescape(value) if isinstance(value, str) else value for name, value in record.items()}
-    if _NO_OUTPUT.fullmatch(turns.text_of(record.get("output")).strip()):
+    if _NO_OUTPUT.fullmatch(text_of(record.get("output")).strip()):
         record["output"] = ""
     return turns.conversation(turns.without_placeholder(record))
 
@@ -40,3 +36,13 @@ def row(record: dict[str, Any]) -> dict[str, Any] | Drop:
 def unescape(text: str) -> str:
     """Undo HTML escaping, but only where all of the text was escaped: one raw < or " means that an &lt; in it is meant as written."""
     return text if "&" not in text or _RAW.search(text) else _ENTITIES.sub(lambda entity: _ENTITY[entity.group()], text)
+
+
+READER = Reader(
+    description="Alpaca and its translations: instruction/input/output",
+    kind="conversations",
+    expects="a file with instruction and output",
+    rarity=40,
+    row=row,
+    read=read,
+)

@@ -6,26 +6,21 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from tasks.data.rows import Drop, Kind
-from tasks.formats.sniff import read as rows_of
-from tasks.formats.turns import text_of, unknown
-from tasks.sources import TABLES
-
-KIND: Kind = "documents"
-NAMED = False
-CONTAINERS = TABLES
+from tasks.data.rows import Drop, Row
+from tasks.formats.fields import text_of, unknown
+from tasks.formats.records import rows
+from tasks.formats.registry import Reader, Record
 
 _NOTE = re.compile(r"\[\d+(?:[-,，]\d+)*\]")  # [1], [2-3]: marks of notes that are not in the data
 
 
-def read(path: Path) -> Iterator[dict[str, Any] | Drop]:
+def read(path: Path) -> Iterator[Row | Drop]:
     """Documents: the summary, then each section under its heading, without note marks; meta: tags."""
-    yield from rows_of(path, "baike", "a file with title, and summary or sections")
+    yield from rows(path, READER)
 
 
-def row(record: dict[str, Any]) -> dict[str, Any] | Drop:
+def row(record: Record) -> Row | Drop:
     sections = record.get("sections")
     if "title" not in record or ("summary" not in record and not isinstance(sections, list)):
         return unknown(record)
@@ -39,3 +34,13 @@ def row(record: dict[str, Any]) -> dict[str, Any] | Drop:
     tags = record.get("tags")
     meta = {"tags": [tag for tag in tags if isinstance(tag, str)]} if isinstance(tags, list) else {}
     return {"title": title, "text": text, "lang": "", "meta": json.dumps(meta, ensure_ascii=False)}
+
+
+READER = Reader(
+    description="Baidu Baike articles: title, summary, sections",
+    kind="documents",
+    expects="a file with title, and summary or sections",
+    rarity=65,
+    row=row,
+    read=read,
+)

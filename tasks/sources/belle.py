@@ -10,22 +10,27 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from tasks.data.rows import Drop, Kind
+from tasks.data.rows import Drop, Row
 from tasks.formats import turns
-from tasks.formats.sniff import read as rows_of
-from tasks.sources import TABLES
-
-KIND: Kind = "conversations"
-NAMED = False
-CONTAINERS = TABLES
+from tasks.formats.records import rows
+from tasks.formats.registry import Reader, Record
 
 
-def read(path: Path) -> Iterator[dict[str, Any] | Drop]:
+def read(path: Path) -> Iterator[Row | Drop]:
     """Dialogues. A question of the evaluation set that has no reference answer is a row of one turn."""
-    yield from rows_of(path, "belle", "a file with instruction and output, input and target, or conversations")
+    yield from rows(path, READER)
 
 
-def row(record: dict[str, Any]) -> dict[str, Any] | Drop:
+def row(record: Record) -> Row | Drop:
     return turns.conversation(turns.without_placeholder(record))
+
+
+READER = Reader(
+    description="instructions and dialogues, laid out as in BELLE, Firefly, ShareGPT, MOSS, guanaco, TigerBot, Chinese-Vicuna or Huatuo",
+    kind="conversations",
+    expects="a file with instruction and output, input and target, or conversations",
+    rarity=50,
+    row=row,
+    read=read,
+)

@@ -7,27 +7,22 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
 
-from tasks.data.rows import BrokenFile, Drop, Kind
-from tasks.formats.sniff import read as rows_of
-from tasks.formats.turns import checked, first_of, meta_of, text_of, unknown
-
-KIND: Kind = "conversations"
-NAMED = False
-JOINED = True  # a row is made of several files
-CONTAINERS = ("csv", "tsv")
+from tasks.data.rows import BrokenFile, Drop, Row
+from tasks.formats.fields import first_of, meta_of, text_of, unknown
+from tasks.formats.records import rows
+from tasks.formats.registry import Reader, Record
+from tasks.formats.turns import checked
 
 _QUESTION = ("question_id", "q_id", "que_id")
 _ANSWER = ("ans_id", "answer_id")
 _TEXT = ("content", "text")
-_EXPECTED = "a table (CSV) with question_id and content, or ans_id, question_id and content"
 
 
-def read(path: Path, beside: Sequence[Path] = ()) -> Iterator[dict[str, Any] | Drop]:
+def read(path: Path, beside: Sequence[Path] = ()) -> Iterator[Row | Drop]:
     """Dialogues of one turn out of a table of answers, and nothing out of one of questions. The questions are in the files `beside` it, else in
     its folder; they and the answers are held in memory (100 MB of the whole set)."""
-    halves = rows_of(path, "cmedqa", _EXPECTED)
+    halves = rows(path, READER)
     first = next((half for half in halves if not isinstance(half, Drop)), None)
     if first is None or "answers" not in first:
         return
@@ -42,7 +37,7 @@ def read(path: Path, beside: Sequence[Path] = ()) -> Iterator[dict[str, Any] | D
             "put question.csv into its folder and the source",
         )
     said: dict[str, list[str]] = {}
-    for half in rows_of(path, "cmedqa", _EXPECTED):
+    for half in rows(path, READER):
         if isinstance(half, Drop):
             yield half
         elif half["answers"] not in questions:
@@ -59,7 +54,7 @@ def read(path: Path, beside: Sequence[Path] = ()) -> Iterator[dict[str, Any] | D
 def _questions(path: Path) -> dict[str, str]:
     """The questions of a table by their number; empty for a table of answers."""
     found = {}
-    for half in rows_of(path, "cmedqa", _EXPECTED):
+    for half in rows(path, READER):
         if not isinstance(half, Drop):
             if "answers" in half:
                 return {}
@@ -67,7 +62,7 @@ def _questions(path: Path) -> dict[str, str]:
     return found
 
 
-def row(record: dict[str, Any]) -> dict[str, Any] | Drop:
+def row(record: Record) -> Row | Drop:
     """Half of a row: a question with its number, or an answer with the number of what it answers."""
     number, text = first_of(record, _QUESTION), first_of(record, _TEXT)
     answers = first_of(record, _ANSWER) is not None
@@ -78,3 +73,15 @@ def row(record: dict[str, Any]) -> dict[str, Any] | Drop:
     if not text_of(text).strip():
         return Drop("no answer" if answers else "no question")
     return {"answers" if answers else "question": text_of(number).strip(), "text": text_of(text)}
+
+
+READER = Reader(
+    description="cMedQA2, two CSV tables: question_id, content; ans_id, question_id, content",
+    kind="conversations",
+    expects="a table (CSV) with question_id and content, or ans_id, question_id and content",
+    rarity=70,
+    row=row,
+    read=read,
+    containers=("csv", "tsv"),
+    joined=True,  # a question and its answers
+)

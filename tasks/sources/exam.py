@@ -4,30 +4,26 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from tasks.data.rows import Drop, Kind
-from tasks.formats.sniff import read as rows_of
-from tasks.formats.turns import unknown
-
-KIND: Kind = "questions"
-NAMED = True  # the subject is the file's name
-CONTAINERS = ("csv", "tsv")
+from tasks.data.rows import Drop, Row
+from tasks.formats.fields import unknown
+from tasks.formats.records import rows
+from tasks.formats.registry import Reader, Record
 
 _LETTERS = "abcdefgh"
 _SPLITS = ("_val", "_dev", "_test", "_train")
 
 
-def read(path: Path) -> Iterator[dict[str, Any] | Drop]:
+def read(path: Path) -> Iterator[Row | Drop]:
     """Questions; the subject is the file's name without `_val`, `_dev` or `_test`, the answer an index into the choices."""
     subject = path.name.split(".")[0]
     for split in _SPLITS:
         subject = subject.removesuffix(split)
-    for one in rows_of(path, "exam", "a table (CSV) with question, A, B and answer"):
+    for one in rows(path, READER):
         yield one if isinstance(one, Drop) else {**one, "subject": subject}
 
 
-def row(record: dict[str, Any]) -> dict[str, Any] | Drop:
+def row(record: Record) -> Row | Drop:
     if not {"question", "a", "b", "answer"} <= set(record):
         return unknown(record)
     question = record["question"].strip()
@@ -44,3 +40,15 @@ def row(record: dict[str, Any]) -> dict[str, Any] | Drop:
     if len(answer) != 1 or answer not in _LETTERS[: len(choices)]:
         return Drop("answer is no choice", record["answer"].strip(), question)
     return {"subject": "", "question": question, "choices": choices, "answer": _LETTERS.index(answer)}
+
+
+READER = Reader(
+    description="multiple choice, one CSV a subject, as in CMMLU and C-Eval: question, A, B, C, D, answer",
+    kind="questions",
+    expects="a table (CSV) with question, A, B and answer",
+    rarity=80,
+    row=row,
+    read=read,
+    containers=("csv", "tsv"),
+    named=True,  # the subject is the file's name
+)

@@ -5,26 +5,23 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
 
-from tasks.data.rows import Drop, Kind
-from tasks.formats.sniff import read as rows_of
-from tasks.formats.turns import checked, meta_of, text_of, unknown
-from tasks.sources.webtext import question
-
-KIND: Kind = "conversations"
-NAMED = False
-CONTAINERS = ("csv", "tsv")
+from tasks.data.rows import Drop, Row
+from tasks.formats.fields import meta_of, text_of, unknown
+from tasks.formats.records import rows
+from tasks.formats.registry import Reader, Record
+from tasks.formats.titles import question
+from tasks.formats.turns import checked
 
 _NAMES = (("ask", "answer"), ("prompt", "reply"))
 
 
-def read(path: Path) -> Iterator[dict[str, Any] | Drop]:
+def read(path: Path) -> Iterator[Row | Drop]:
     """Dialogues of one turn: title and question (once, where one holds the other), then the answer; meta: department, is_best."""
-    yield from rows_of(path, "medical", "a table (CSV) with ask and answer, or prompt and reply")
+    yield from rows(path, READER)
 
 
-def row(record: dict[str, Any]) -> dict[str, Any] | Drop:
+def row(record: Record) -> Row | Drop:
     found = next(((ask, answer) for ask, answer in _NAMES if ask in record and answer in record), None)
     if found is None:
         return unknown(record)
@@ -34,3 +31,15 @@ def row(record: dict[str, Any]) -> dict[str, Any] | Drop:
         return turns
     best = text_of(record.get("is_best")).strip()
     return {"messages": turns, "meta": meta_of(record, {"is_best": best == "1"} if best in ("0", "1") else {})}
+
+
+READER = Reader(
+    description="Chinese medical dialogue, CSV in GB18030 or UTF-8: department, title, ask, answer; or title, prompt, reply, is_best",
+    kind="conversations",
+    expects="a table (CSV) with ask and answer, or prompt and reply",
+    rarity=75,
+    row=row,
+    read=read,
+    containers=("csv", "tsv"),
+    titled=True,
+)

@@ -6,33 +6,28 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tasks.data.rows import Drop, Kind
+from tasks.data.rows import Drop, Row
 from tasks.formats import packed, turns
-from tasks.formats.sniff import read as rows_of
-from tasks.sources import TABLES
-
-KIND: Kind = "preferences"
-NAMED = False
-CONTAINERS = TABLES
+from tasks.formats.fields import first_of, meta_of, text_of, unknown
+from tasks.formats.records import rows
+from tasks.formats.registry import Reader, Record
 
 _CHOSEN = ("chosen", "response_chosen", "pos_resp", "accepted")
 _REJECTED = ("rejected", "reject", "response_rejected", "neg_resp")
 _PROMPT = ("conversations", "messages", "conversation", "instruction", "prompt", "question", "query", "input")
 
 
-def read(path: Path) -> Iterator[dict[str, Any] | Drop]:
+def read(path: Path) -> Iterator[Row | Drop]:
     """Pairs. Of ranked answers (`output`, best first) the first is taken, and the last that differs from it."""
-    yield from rows_of(
-        path, "preference", "a file with a prompt, chosen and rejected, or with output as a list of ranked answers"
-    )
+    yield from rows(path, READER)
 
 
-def row(record: dict[str, Any]) -> dict[str, Any] | Drop:
-    chosen, rejected = turns.first_of(record, _CHOSEN), turns.first_of(record, _REJECTED)
+def row(record: Record) -> Row | Drop:
+    chosen, rejected = first_of(record, _CHOSEN), first_of(record, _REJECTED)
     if chosen is None and rejected is None and not any(name in record for name in (*_CHOSEN, *_REJECTED)):
         ranked = record.get("output")
         if not isinstance(ranked, list) or isinstance(record.get("input"), list):
-            return turns.unknown(record)
+            return unknown(record)
         answers = [answer for answer in map(_answer, ranked) if answer]
         if len(answers) < 2:
             return Drop("no rejected", f"{len(answers)} ranked answers")
@@ -49,12 +44,12 @@ def row(record: dict[str, Any]) -> dict[str, Any] | Drop:
         return Drop("no rejected", "", good[-2]["content"])
     if better == worse:
         return Drop("chosen equals rejected", "", good[-2]["content"])
-    return {"messages": good[:-1], "chosen": better, "rejected": worse, "meta": turns.meta_of(record)}
+    return {"messages": good[:-1], "chosen": better, "rejected": worse, "meta": meta_of(record)}
 
 
 def _prompt(record: dict[str, Any], chosen: Any) -> list[turns.Turn] | Drop:
     """The prompt that the record has, or, where the better answer is written with all of the dialogue before it, that."""
-    given = turns.first_of(record, _PROMPT)
+    given = first_of(record, _PROMPT)
     if isinstance(chosen, list) and len(chosen) > 1 and not isinstance(given, list):
         return turns.listed(chosen[:-1])
     if given is None and isinstance(chosen, str) and packed.is_packed(chosen):
@@ -67,6 +62,16 @@ def _answer(value: Any) -> str:
     if isinstance(value, list):
         value = value[-1] if value else None
     if isinstance(value, dict):
-        value = turns.first_of(value, ("value", "content", "text"))
-    text = turns.text_of(value).strip()
+        value = first_of(value, ("value", "content", "text"))
+    text = text_of(value).strip()
     return packed.unpack(text)[-1]["content"] if packed.is_packed(text) else text
+
+
+READER = Reader(
+    description="better and worse answers: prompt/chosen/rejected and their kin, or ranked answers",
+    kind="preferences",
+    expects="a file with a prompt, chosen and rejected, or with output as a list of ranked answers",
+    rarity=85,
+    row=row,
+    read=read,
+)

@@ -8,18 +8,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tasks.data.rows import Drop, Kind
+from tasks.data.rows import Drop, Row
 from tasks.files.charset import charset, lines, not_decoded, too_long, undecoded
 from tasks.files.opening import LONGEST, head_of, inside, what_is
 from tasks.files.tables import suffix
-from tasks.formats.sniff import misfit, sniff
-from tasks.formats.sniff import read as rows_of
-from tasks.formats.turns import first_of, meta_of, text_of, unknown
-from tasks.sources import TABLES
-
-KIND: Kind = "documents"
-NAMED = True  # a text file's title is its name
-CONTAINERS = TABLES
+from tasks.formats.fields import first_of, meta_of, text_of, unknown
+from tasks.formats.records import rows
+from tasks.formats.registry import TABLES, Reader, Record
+from tasks.formats.sniff import misfit, others, sniff
 
 _TEXT = ("text", "content", "completion", "raw_content", "paragraphs")
 _TITLE = ("title", "rhythmic", "chapter")
@@ -29,18 +25,18 @@ _JSON = re.compile(rb'\s*(?:\[\s*)?\{\s*"')
 _WHOLE = 1 << 20  # characters of one document; a longer file is cut where a paragraph ends
 
 
-def read(path: Path) -> Iterator[dict[str, Any] | Drop]:
+def read(path: Path) -> Iterator[Row | Drop]:
     """Documents, from files that may be compressed. Rows are known by their content, or by the file's name (.json, .csv and the like)."""
     start = inside(path)
     if head_of(path).startswith(b"PAR1") or _JSON.match(start.removeprefix(b"\xef\xbb\xbf")) or (start and suffix(path) in _ROWS):
-        yield from rows_of(path, "text", "a file with text, content or completion")
+        yield from rows(path, READER)
         return
-    if what_is(start or head_of(path)) != "a text file" or sniff(path).formats not in ((), ("text",)):
-        raise misfit(path, "plain text", "text")
+    if what_is(start or head_of(path)) != "a text file" or ((sniffed := sniff(path)).records and others(sniffed, READER)):
+        raise misfit(path, READER, "plain text")
     yield from _file(path)
 
 
-def row(record: dict[str, Any]) -> dict[str, Any] | Drop:
+def row(record: Record) -> Row | Drop:
     text = first_of(record, _TEXT)
     if text is None:
         return Drop("no text") if any(name in record for name in _TEXT) else unknown(record)
@@ -54,7 +50,7 @@ def row(record: dict[str, Any]) -> dict[str, Any] | Drop:
     return {"title": title, "text": body, "lang": "", "meta": meta_of(record, names=_META, length=1000)}
 
 
-def _file(path: Path) -> Iterator[dict[str, Any] | Drop]:
+def _file(path: Path) -> Iterator[Row | Drop]:
     found, title = charset(path), path.name.split(".")[0]
     kept: list[str] = []
     size = part = 0
@@ -81,3 +77,15 @@ def _document(title: str, text: str, encoding: str, part: int) -> dict[str, Any]
     if undecoded(text):
         return not_decoded(f"part {part or 1} is not in {encoding.upper()}", text)
     return {"title": title, "text": text, "lang": "", "meta": json.dumps({"part": part} if part else {})}
+
+
+READER = Reader(
+    description="plain text, or rows with a text column, as in wiki2019zh: text, content or completion",
+    kind="documents",
+    expects="a file with text, content or completion",
+    rarity=10,
+    row=row,
+    read=read,
+    containers=(*TABLES, "a text file"),
+    named=True,  # a text file's title is its name
+)

@@ -6,22 +6,18 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tasks.data.rows import Drop, Kind
-from tasks.formats.sniff import read as rows_of
-from tasks.formats.turns import first_of, text_of, unknown
-from tasks.sources import TABLES
-
-KIND: Kind = "triples"
-NAMED = False
-CONTAINERS = TABLES
+from tasks.data.rows import Drop, Row
+from tasks.formats.fields import first_of, text_of, unknown
+from tasks.formats.records import rows
+from tasks.formats.registry import Reader, Record
 
 
-def read(path: Path) -> Iterator[dict[str, Any] | Drop]:
+def read(path: Path) -> Iterator[Row | Drop]:
     """Texts with at least one triple. Of an object with several slots (DuIE 2.0: @value, inWork, onDate …) the value is taken."""
-    yield from rows_of(path, "triples", "a file with text and spo_list")
+    yield from rows(path, READER)
 
 
-def row(record: dict[str, Any]) -> dict[str, Any] | Drop:
+def row(record: Record) -> Row | Drop:
     text, given = record.get("text"), first_of(record, ("spo_list", "triples"))
     if text is None or not isinstance(given, list):
         return unknown(record)
@@ -45,3 +41,13 @@ def _triple(given: Any) -> dict[str, str]:
         "predicate": text_of(given.get("predicate")).strip(),
         "object": text_of(value).strip(),
     }
+
+
+READER = Reader(
+    description="DuIE: text, spo_list",
+    kind="triples",
+    expects="a file with text and spo_list",
+    rarity=90,
+    row=row,
+    read=read,
+)

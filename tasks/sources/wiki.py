@@ -12,13 +12,11 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from tasks.data.rows import Drop, Kind
+from tasks.data.rows import Drop, Row
 from tasks.files import dump
-
-KIND: Kind = "documents"
-NAMED = False
+from tasks.formats.registry import Reader
+from tasks.formats.sniff import misfit
 
 BATCH = 16 << 20  # bytes of XML that are handed over at once where a file can only be read from its beginning
 
@@ -32,13 +30,13 @@ _TARGET = re.compile(r'<redirect title="([^"]*)"')
 _NUMBER = re.compile(r"&#(x[0-9a-fA-F]{1,8}|[0-9]{1,8});")
 
 
-def read(path: Path, tolerate_truncation: bool = False) -> Iterator[dict[str, Any] | Drop]:
+def read(path: Path, tolerate_truncation: bool = False) -> Iterator[Row | Drop]:
     """Articles: title, text (wikitext), lang "", meta {page, revision, timestamp}.
 
     A file that ends in mid-page or mid-stream raises BrokenFile; with `tolerate_truncation` the whole pages before the cut are kept and a
     Drop with the reason "file cut" stands for the rest.
     """
-    yield from map(_row, dump.pages(path, tolerate_truncation=tolerate_truncation))
+    yield from map(_row, _pages(path, tolerate_truncation=tolerate_truncation))
 
 
 @dataclass(frozen=True)
@@ -50,8 +48,8 @@ class Stretch:
     end: int | None
     tolerate_truncation: bool
 
-    def __iter__(self) -> Iterator[dict[str, Any] | Drop]:
-        return map(_row, dump.pages(self.path, self.start, self.end, self.tolerate_truncation))
+    def __iter__(self) -> Iterator[Row | Drop]:
+        return map(_row, _pages(self.path, self.start, self.end, self.tolerate_truncation))
 
 
 @dataclass(frozen=True)
@@ -60,7 +58,7 @@ class Held:
 
     pages: list[dump.Page | Drop]
 
-    def __iter__(self) -> Iterator[dict[str, Any] | Drop]:
+    def __iter__(self) -> Iterator[Row | Drop]:
         return map(_row, self.pages)
 
 
@@ -74,7 +72,7 @@ def batches(path: Path, tolerate_truncation: bool = False) -> Iterator[tuple[Str
         return
     held: list[dump.Page | Drop] = []
     size = 0
-    for page in dump.pages(path, tolerate_truncation=tolerate_truncation):
+    for page in _pages(path, tolerate_truncation=tolerate_truncation):
         if size >= BATCH:
             yield Held(held), False
             held, size = [], 0
@@ -83,7 +81,15 @@ def batches(path: Path, tolerate_truncation: bool = False) -> Iterator[tuple[Str
     yield Held(held), True
 
 
-def _row(page: dump.Page | Drop) -> dict[str, Any] | Drop:
+def _pages(path: Path, start: int = 0, end: int | None = None, tolerate_truncation: bool = False) -> Iterator[dump.Page | Drop]:
+    """`dump.pages`, with an error that says which format reads a file that is no export."""
+    try:
+        yield from dump.pages(path, start, end, tolerate_truncation)
+    except dump.NoExport:
+        raise misfit(path, READER) from None
+
+
+def _row(page: dump.Page | Drop) -> Row | Drop:
     """A page as a row, or why it is none. What can be told from the bytes is, before anything is decoded."""
     if isinstance(page, Drop):
         return page
@@ -147,3 +153,13 @@ def _character(match: re.Match[str]) -> str:
     digits = match.group(1)
     number = int(digits[1:], 16) if digits[0] == "x" else int(digits)
     return chr(number) if 0 < number < 0x110000 and not 0xD800 <= number < 0xE000 else ""
+
+
+READER = Reader(
+    description="a MediaWiki XML export (.xml, .bz2, .gz, .xz, .zst)",
+    kind="documents",
+    expects="a MediaWiki export",
+    containers=("a MediaWiki export",),
+    rarity=100,
+    read=read,
+)

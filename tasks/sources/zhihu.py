@@ -8,24 +8,22 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tasks.data.rows import Drop, Kind
-from tasks.formats.sniff import read as rows_of
-from tasks.formats.turns import checked, text_of, unknown
-
-KIND: Kind = "conversations"
-NAMED = False
-CONTAINERS = ("parquet",)
+from tasks.data.rows import Drop, Row
+from tasks.formats.fields import text_of, unknown
+from tasks.formats.records import rows
+from tasks.formats.registry import Reader, Record
+from tasks.formats.turns import checked
 
 _UPVOTES = re.compile(r"([0-9][0-9,]{0,11}(?:\.[0-9]{1,6})?)\s*(万|[Kk])?")
 _ID = re.compile(r"[0-9]{1,18}")
 
 
-def read(path: Path) -> Iterator[dict[str, Any] | Drop]:
+def read(path: Path) -> Iterator[Row | Drop]:
     """Dialogues of one turn; meta: question, answer (numbers on zhihu.com), upvotes."""
-    yield from rows_of(path, "zhihu", "Parquet with INSTRUCTION and RESPONSE")
+    yield from rows(path, READER)
 
 
-def row(record: dict[str, Any]) -> dict[str, Any] | Drop:
+def row(record: Record) -> Row | Drop:
     if "INSTRUCTION" not in record or "RESPONSE" not in record:
         return unknown(record)
     turns = checked([
@@ -55,3 +53,14 @@ def _meta(text: Any) -> dict[str, int]:
         unit = {"万": 10_000, "K": 1000, "k": 1000}.get(votes.group(2) or "", 1)
         found["upvotes"] = round(float(votes.group(1).replace(",", "")) * unit)
     return found
+
+
+READER = Reader(
+    description="Zhihu-KOL Parquet: INSTRUCTION, RESPONSE, METADATA",
+    kind="conversations",
+    expects="Parquet with INSTRUCTION and RESPONSE",
+    rarity=95,
+    row=row,
+    read=read,
+    containers=("parquet",),
+)

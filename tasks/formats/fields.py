@@ -1,0 +1,47 @@
+"""The fields of a record: cells as text, the first of several names, and what is left over as `meta`."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Iterable
+from typing import Any
+
+from tasks.data.rows import Drop
+from tasks.files.charset import undecoded
+
+_META = ("id", "category", "kind", "class", "dataset", "lang", "name", "department")
+_META_LENGTH = 200  # characters: what is longer describes nothing
+
+
+def text_of(value: Any) -> str:
+    """A cell as text: null and NaN are empty, numbers are written out, anything nested is no text and counts as empty."""
+    if isinstance(value, str):
+        return value
+    if isinstance(value, bytes):
+        return "" if undecoded(text := value.decode("utf-8", "surrogateescape")) else text
+    if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+        return ""
+    return str(value)
+
+
+def first_of(record: dict[str, Any], names: Iterable[str]) -> Any:
+    """The first of these fields that is there, else None."""
+    return next((record[name] for name in names if record.get(name) is not None), None)
+
+
+def unknown(record: dict[str, Any]) -> Drop:
+    return Drop("unknown schema", f"it has the fields {', '.join(map(str, record))}")
+
+
+def meta_of(
+    record: dict[str, Any], more: dict[str, Any] | None = None, names: Iterable[str] = _META, length: int = _META_LENGTH
+) -> str:
+    """What else is worth keeping of a record, as JSON: these fields, where they are numbers or not too long."""
+    kept = {name: text_of(record.get(name)) for name in names}
+    values = {
+        name: text if isinstance(record[name], str | bytes) else record[name]
+        for name, text in kept.items()
+        if 0 < len(text) <= length
+    }
+    return json.dumps({**values, **(more or {})}, ensure_ascii=False)
