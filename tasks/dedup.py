@@ -20,30 +20,29 @@ done anywhere, is done once, and survives a kill:
 
 from __future__ import annotations
 
-import hashlib
 from collections import Counter
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Self
+from typing import TYPE_CHECKING, Any, Literal, Self, TypeVarTuple
 
 from pydantic import Field, model_validator
 
 from tasks.artifacts.stage import Identity, Job, Stats, stage
 from tasks.data.excerpts import excerpt
-from tasks.data.rows import ROW_GROUP, Writer, batches, files
-from tasks.duplicates import candidates, clusters, minhash
-from tasks.duplicates import similarity as near
-from tasks.duplicates.plan import Steps, Unit
+from tasks.data.rows import ROW_GROUP, Writer, batches
+from tasks.duplicates import candidates, clusters, minhash, similarity
+from tasks.duplicates.plan import DedupPlan
 from tasks.duplicates.similarity import judged
+from tasks.duplicates.units import KINDS, Keep, Signing, Unit, units
 from tasks.processes import shards, workers
 from tasks.processes.shards import Piece
 
 if TYPE_CHECKING:
     import pyarrow as pa
 
-KINDS = ("documents", "conversations", "preferences")
-UNIT = 16_000_000  # bytes of row groups, uncompressed, that are one piece of work
 GROUP_BYTES = 12_000_000  # of a row group that is written, at most about
+
+Ts = TypeVarTuple("Ts")
 
 
 class Params(Identity):
@@ -61,7 +60,7 @@ class Params(Identity):
         description="connected: one row stays of all that a chain of near duplicates connects; similar: a row goes only if it is a near duplicate of "
         "one that stays",
     )
-    keep: candidates.Keep = Field(
+    keep: Keep = Field(
         "longest",
         description="Which row of a cluster stays; longest, and among these of the first source; or first, whatever its length",
     )
@@ -79,97 +78,65 @@ def run(job: Job, params: Params, *, sources: dict[str, Path]) -> Stats:
 
     Kinds that only the evaluation reads (questions, triples) are left out. Raises `ValueError` where no source holds any other.
     """
-    units = _units(job, params, sources)
+    signing = Signing(params.ngram, params.permutations, params.bands)
+    every = units(job, run.version, signing, sources)
     workers.enough(job)
-    steps = [Steps(job, run.version, params, kind, [unit for unit in units if unit.kind == kind]) for kind in KINDS]
-    steps = [each for each in steps if each.units]
+    of_kind = {kind: [unit for unit in every if unit.kind == kind] for kind in KINDS}
+    plans = [DedupPlan(job, run.version, params, signing, some) for some in of_kind.values() if some]
 
     with shards.Pool(job) as pool:
 
-        def do(work: Callable[..., Stats], step: Callable[[Steps], list[Piece]], unit: str = "part") -> None:
-            pool.do(work, [piece for each in steps for piece in step(each)], unit)
+        def do(work: Callable[[Path, *Ts], Stats], step: Callable[[DedupPlan], list[Piece[*Ts]]], unit: str = "part") -> None:
+            pool.do(work, [piece for plan in plans for piece in step(plan)], unit)
 
-        do(near.sign, Steps.sign, "row")
-        do(candidates.exact, Steps.exact)
-        do(candidates.pairs, Steps.pairs)
-        do(candidates.members, Steps.members)
-        for each in steps:
-            job.log(f"{each.kind}: {each.found:,} pairs of rows may be near duplicates and are compared")
-        do(near.texts, Steps.texts, "row")
-        do(near.compare, Steps.compare)
-        do(clusters.connected if params.clusters == "connected" else clusters.similar, Steps.cluster)
-        do(near.compare, Steps.unseen)
-        do(candidates.verdict, Steps.verdict)
-        do(write, Steps.write, "row")
-    job.collect([unit.key for unit in units])
-    job.collect([piece.key for each in steps for piece in each.write()])
-    return {"funnel": _funnel(steps), "clusters": {"sizes": _sizes(steps), "examples": {e.kind: _examples(e) for e in steps}}}
-
-
-def _units(job: Job, params: Params, sources: dict[str, Path]) -> list[Unit]:
-    import pyarrow.parquet as pq
-
-    found: list[Unit] = []
-    signing = params.model_dump(mode="json", include={"ngram", "permutations", "bands"})
-    for kind in KINDS:
-        first = 0
-        for source, folder in sources.items():
-            for path in files(folder, kind=kind):
-                with path.open("rb") as raw:
-                    digest = hashlib.file_digest(raw, "sha256").hexdigest()
-                about = pq.read_metadata(path)
-                for groups in _spans([about.row_group(group).total_byte_size for group in range(about.num_row_groups)]):
-                    parts = [about.row_group(group) for group in groups]
-                    rows, size = sum(part.num_rows for part in parts), sum(part.total_byte_size for part in parts)
-                    key = job.shard_key("signatures", run.version, kind, digest, [groups.start, groups.stop], signing)
-                    found.append(Unit(path, kind, source, groups, first, rows, size, key))
-                    first += rows
-    if not found:
-        raise ValueError(
-            f"no source ({', '.join(sources)}) holds {' or '.join(KINDS)}: nothing to deduplicate; add a source to train on"
-        )
-    return found
+        do(similarity.sign, lambda plan: plan.signatures, "row")
+        do(candidates.exact_duplicates, lambda plan: plan.exact_duplicates)
+        do(candidates.candidate_pairs, lambda plan: plan.candidate_pairs)
+        do(candidates.candidate_rows, lambda plan: plan.candidate_rows)
+        for plan in plans:
+            job.log(f"{plan.kind}: {plan.pair_count:,} pairs of rows may be near duplicates and are compared")
+        do(similarity.extract_texts, lambda plan: plan.texts, "row")
+        do(similarity.similar_pairs, lambda plan: plan.similar_pairs)
+        do(clusters.connected if params.clusters == "connected" else clusters.similar, lambda plan: plan.clusters)
+        do(similarity.all_pairs, lambda plan: plan.cluster_similarities)
+        do(candidates.verdict, lambda plan: plan.verdict)
+        do(split_rows, lambda plan: plan.results, "row")
+    job.collect([unit.key for unit in every])
+    job.collect([piece.key for plan in plans for piece in plan.results])
+    return {
+        "funnel": _funnel(plans),
+        "clusters": {"sizes": _sizes(plans), "examples": {plan.kind: _examples(plan) for plan in plans}},
+    }
 
 
-def _spans(sizes: Sequence[int]) -> Iterable[range]:
-    """Row groups in runs of at most `UNIT` bytes, or of one; a file without any is one run of none."""
-    start = size = 0
-    for group, more in enumerate(sizes):
-        if size and size + more > UNIT:
-            yield range(start, group)
-            start, size = group, 0
-        size += more
-    yield range(start, len(sizes))
-
-
-def write(draft: Path, unit: Unit, verdict: Path, show: Sequence[int]) -> Stats:
-    """`<kind>.parquet`: the rows that stay; `dropped.parquet`: the others. Returns the counts, and the rows with numbers in `show` for people."""
+def split_rows(draft: Path, unit: Unit, number: int, verdict: Path, examples: frozenset[int]) -> Stats:
+    """`<kind>.parquet`: the rows that stay; `dropped.parquet`: the others. Returns the counts, and for people the rows numbered in `examples`."""
     import numpy as np
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     going = pq.read_table(verdict, filters=[("number", ">=", unit.first), ("number", "<", unit.first + unit.rows)])
     numbers, at = going.column("number").to_numpy(), unit.first
-    shown: dict[str, dict[str, str]] = {}
-    stay = _Groups(draft / f"{unit.kind}.parquet", unit.kind)
+    rows: dict[str, dict[str, str]] = {}
+    stay = _RowGroups(draft / f"{unit.kind}.parquet", unit.kind)
     with stay.writer, Writer(draft / "dropped.parquet", "dropped") as dropped:
         for batch in batches(unit.path, groups=unit.groups):
             here = slice(*np.searchsorted(numbers, [at, at + len(batch)]))
             stays = np.ones(len(batch), bool)
             stays[numbers[here] - at] = False
             stay.add(batch.filter(pa.array(stays)))
-            gone = _briefly(unit, batch.filter(pa.array(~stays)))
+            gone = _summaries(unit, batch.filter(pa.array(~stays)))
             for row, why in zip(gone, going.slice(here.start, len(gone)).to_pylist(), strict=True):
                 like = "" if why["similarity"] is None else f", similarity {why['similarity']:.3f}"
                 dropped.add({**row, "reason": why["reason"], "detail": f"kept {why['id']} of {why['source']}{like}"})
-            for number in (number for number in show if at <= number < at + len(batch)):
-                [shown[str(number)]] = _briefly(unit, batch.slice(number - at, 1))
+            for row_number in (row_number for row_number in examples if at <= row_number < at + len(batch)):
+                [rows[str(row_number)]] = _summaries(unit, batch.slice(row_number - at, 1))
             at += len(batch)
         stay.flush()
-    return {"dropped": dict(Counter(going.column("reason").to_pylist())), "shown": shown}
+    return {"dropped": dict(Counter(going.column("reason").to_pylist())), "shown": rows}
 
 
-class _Groups:
+class _RowGroups:
     """Writes batches of one kind in row groups of a good size."""
 
     def __init__(self, path: Path, kind: str):
@@ -188,16 +155,16 @@ class _Groups:
             self.waiting.clear()
 
 
-def _briefly(unit: Unit, rows: pa.RecordBatch) -> list[dict[str, str]]:
+def _summaries(unit: Unit, rows: pa.RecordBatch) -> list[dict[str, str]]:
     """Id, source and excerpt of rows, for pages that people read: without personal data."""
     texts = zip(rows.column("id").to_pylist(), judged(unit.kind, rows), strict=True)
     return [{"id": id, "source": unit.source, "excerpt": excerpt(text.replace(minhash.PART, "\n"))} for id, text in texts]
 
 
-def _funnel(steps: list[Steps]) -> dict[str, dict[str, Any]]:
+def _funnel(plans: list[DedupPlan]) -> dict[str, dict[str, Any]]:
     funnel: dict[str, dict[str, Any]] = {}
-    for each in steps:
-        for unit, dropped in zip(each.units, each.stats(each.write(), "dropped"), strict=True):
+    for plan in plans:
+        for unit, dropped in zip(plan.units, plan.figures(plan.results, "dropped"), strict=True):
             counts = funnel.setdefault(unit.source, {"in": 0, "kept": 0, "dropped": {}})
             counts["in"] += unit.rows
             counts["kept"] += unit.rows - sum(dropped.values())
@@ -206,19 +173,19 @@ def _funnel(steps: list[Steps]) -> dict[str, dict[str, Any]]:
     return funnel
 
 
-def _sizes(steps: list[Steps]) -> dict[str, int]:
-    """How many clusters have 2, 3–4, 5–8 … rows."""
+def _sizes(plans: list[DedupPlan]) -> dict[str, int]:
+    """The number of clusters of 2, 3–4, 5–8 … rows."""
     sizes: Counter[str] = Counter()
-    for each in steps:
-        sizes.update(*each.stats(each.verdict(), "sizes"))
+    for plan in plans:
+        sizes.update(*plan.figures(plan.verdict, "sizes"))
     return dict(sorted(sizes.items(), key=lambda size: int(size[0].partition("–")[0])))
 
 
-def _examples(steps: Steps) -> list[dict[str, Any]]:
+def _examples(plan: DedupPlan) -> list[dict[str, Any]]:
     """Clusters of near duplicates to read, each with its unlike-most rows."""
-    shown = {int(number): row for found in steps.stats(steps.write(), "shown") for number, row in found.items()}
+    rows = {int(number): row for shown in plan.figures(plan.results, "shown") for number, row in shown.items()}
     examples: dict[int, dict[str, Any]] = {}
-    for keeper, size, worse, similarity in steps.chosen():
-        example = examples.setdefault(keeper, {"size": size, "kept": shown[keeper], "dropped": []})
-        example["dropped"].append({**shown[worse], "similarity": round(similarity, 3)})
+    for keeper, size, worse, likeness in plan.examples:
+        example = examples.setdefault(keeper, {"size": size, "kept": rows[keeper], "dropped": []})
+        example["dropped"].append({**rows[worse], "similarity": round(likeness, 3)})
     return list(examples.values())

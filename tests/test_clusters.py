@@ -15,11 +15,11 @@ from hypothesis import strategies as st
 
 from benchmarks import texts
 from tasks.duplicates import clusters
-from tasks.duplicates.candidates import Partition
+from tasks.duplicates.units import Budget, Partition
 from tasks.processes.workers import LEAST
 from tests.test_dedup import artifacts, build, document, dropped, similarity
 
-ALONE = Partition(0, 1, LEAST, 1)
+WHOLE, ALONE = Partition(0, 1), Budget(LEAST, 1)
 Pairs = list[tuple[int, int]]
 
 
@@ -27,7 +27,7 @@ def connected(home: Path, pairs: Pairs) -> tuple[dict[int, int], int]:
     """Row → the row that stays for it, and the rounds it took."""
     worse, better = ([side for side, _ in pairs], [side for _, side in pairs])
     pq.write_table(pa.table({"worse": worse, "better": better, "similarity": [0.9] * len(pairs)}), home / "alike.parquet")
-    stats = clusters.connected(home, [home / "alike.parquet"], 0, ALONE)
+    stats = clusters.connected(home, [home / "alike.parquet"], [], WHOLE, ALONE)
     found: dict[int, int] = {}
     for name in ("near", "far"):
         table = pq.read_table(home / f"{name}.parquet")

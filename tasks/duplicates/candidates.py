@@ -9,17 +9,16 @@ from __future__ import annotations
 
 import glob
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING
 
 from tasks.artifacts.stage import Stats
+from tasks.duplicates.units import BandPartition, Budget, Keep, Partition, Settings, SignatureFile
 from tasks.processes.database import connected
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
-Keep = Literal["longest", "first"]
 NUMBER_BITS = 40  # of a rank, the lower ones: the row's number
 LONGEST = 1 << 22  # characters from which rows count as equally long
 NUMBER = f"& {(1 << NUMBER_BITS) - 1}"  # SQL: a rank's row number
@@ -30,30 +29,13 @@ EXAMPLES = 10  # clusters shown to a person
 SHOWN = 5  # rows of such a cluster
 
 
-@dataclass(frozen=True)
-class Signed:
-    """A file of signatures, its source, and the number of its first row among all rows of its kind."""
-
-    path: Path
-    source: str
-    first: int
-
-
-@dataclass(frozen=True)
-class Partition:
-    """What one call is to do (`part` of `parts`), and with what."""
-
-    part: int
-    parts: int
-    memory: int  # bytes
-    threads: int
-
-
-def exact(draft: Path, signed: Sequence[Signed], keep: Keep, of: Partition) -> Stats:
+def exact_duplicates(
+    draft: Path, signatures: Sequence[SignatureFile], settings: Settings, share: Partition, budget: Budget
+) -> Stats:
     """`exact.parquet`: rank and keeper of every row whose 128-bit hash a better row has. Partitioned by hash."""
-    with connected(draft / "duckdb", of.memory, of.threads) as db:
-        _rows(db, signed, keep)
-        mine = f"high % {of.parts} = {of.part}"
+    with connected(draft / "duckdb", budget.memory, budget.threads) as db:
+        _rows(db, signatures, settings.keep)
+        mine = f"high % {share.parts} = {share.part}"
         return write(
             db,
             draft / "exact.parquet",
@@ -65,7 +47,14 @@ def exact(draft: Path, signed: Sequence[Signed], keep: Keep, of: Partition) -> S
         )
 
 
-def pairs(draft: Path, signed: Sequence[Signed], keep: Keep, same: Sequence[Path], some: range, of: Partition) -> Stats:
+def candidate_pairs(
+    draft: Path,
+    signatures: Sequence[SignatureFile],
+    settings: Settings,
+    repeats: Sequence[Path],
+    share: BandPartition,
+    budget: Budget,
+) -> Stats:
     """`pairs.parquet`: ranks worse and better of rows that share a bucket in one of `some` of the bands. Partitioned by the bucket's hash.
 
     A row meets the best of its bucket and its nearest better ones: all of them in a bucket of up to `NEIGHBOURS` + 1. Larger buckets are mostly
@@ -73,15 +62,15 @@ def pairs(draft: Path, signed: Sequence[Signed], keep: Keep, same: Sequence[Path
     `exact`, whose rows are left out.
     """
     nearest = ", ".join(f"lag(rank, {step}) OVER mates" for step in range(1, NEIGHBOURS + 1))
-    with connected(draft / "duckdb", of.memory, of.threads) as db:
-        _rows(db, signed, keep)
-        db.execute(f"CREATE TABLE gone AS SELECT rank FROM {files_sql(same)}")
-        needed = ", ".join(f"band_{band}" for band in some)
+    with connected(draft / "duckdb", budget.memory, budget.threads) as db:
+        _rows(db, signatures, settings.keep)
+        db.execute(f"CREATE TABLE gone AS SELECT rank FROM {files_sql(repeats)}")
+        needed = ", ".join(f"band_{band}" for band in share.bands)
         db.execute(
             f"""
             CREATE TABLE mine AS SELECT rank, band, hashes[band] AS bucket
             FROM (SELECT rank, [{needed}] AS hashes FROM rows ANTI JOIN gone USING (rank) WHERE band_0 IS NOT NULL)
-            CROSS JOIN (SELECT unnest(range(1, {len(some) + 1})) AS band) WHERE hashes[band] % {of.parts} = {of.part}
+            CROSS JOIN (SELECT unnest(range(1, {len(share.bands) + 1})) AS band) WHERE hashes[band] % {share.parts} = {share.part}
             """
         )
         return write(
@@ -97,15 +86,21 @@ def pairs(draft: Path, signed: Sequence[Signed], keep: Keep, same: Sequence[Path
         )
 
 
-def members(draft: Path, found: Sequence[Path], of: Partition) -> Stats:
+def candidate_rows(draft: Path, pairs: Sequence[Path], share: Partition, budget: Budget) -> Stats:
     """`members.parquet`: the numbers of all rows in some pair, sorted."""
-    with connected(draft / "duckdb", of.memory, of.threads) as db:
-        query = f"SELECT DISTINCT unnest([worse, better]) {NUMBER} AS number FROM {files_sql(found)} ORDER BY number"
+    with connected(draft / "duckdb", budget.memory, budget.threads) as db:
+        query = f"SELECT DISTINCT unnest([worse, better]) {NUMBER} AS number FROM {files_sql(pairs)} ORDER BY number"
         return write(db, draft / "members.parquet", query)
 
 
 def verdict(
-    draft: Path, signed: Sequence[Signed], keep: Keep, same: Sequence[Path], alike: Sequence[Path], of: Partition
+    draft: Path,
+    signatures: Sequence[SignatureFile],
+    settings: Settings,
+    repeats: Sequence[Path],
+    near: Sequence[Path],
+    share: Partition,
+    budget: Budget,
 ) -> Stats:
     """`verdict.parquet`: number, reason, similarity, and id and source of the row that stays instead, of every row that goes, by number.
 
@@ -113,16 +108,16 @@ def verdict(
     have 2, 3–4, 5–8 … rows, and of some clusters of near duplicates, in the order of their keepers' ids (hashes, so as good as drawn), the
     rows least like the one that stays.
     """
-    with connected(draft / "duckdb", of.memory, of.threads) as db:
-        _rows(db, signed, keep)
+    with connected(draft / "duckdb", budget.memory, budget.threads) as db:
+        _rows(db, signatures, settings.keep)
         db.execute("CREATE TABLE near (rank BIGINT, keeper BIGINT, similarity DOUBLE)")
-        if alike:
-            db.execute(f"INSERT INTO near SELECT worse, better, similarity FROM {files_sql(alike)}")
+        if near:
+            db.execute(f"INSERT INTO near SELECT worse, better, similarity FROM {files_sql(near)}")
         db.execute(
             f"""
             CREATE TABLE verdict AS
             SELECT e.rank, 'exact duplicate' AS reason, coalesce(n.keeper, e.keeper) AS keeper, NULL::DOUBLE AS similarity
-            FROM {files_sql(same)} e LEFT JOIN near n ON n.rank = e.keeper
+            FROM {files_sql(repeats)} e LEFT JOIN near n ON n.rank = e.keeper
             UNION ALL SELECT rank, 'near duplicate', keeper, similarity FROM near
             """
         )
@@ -162,16 +157,16 @@ def _examples(db: DuckDBPyConnection) -> list[list[float]]:
     return [list(row) for row in found]
 
 
-def _rows(db: DuckDBPyConnection, signed: Sequence[Signed], keep: Keep) -> None:
+def _rows(db: DuckDBPyConnection, signatures: Sequence[SignatureFile], keep: Keep) -> None:
     """View `rows`: rank, source and all columns of the signatures."""
     length = "characters" if keep == "longest" else "0::BIGINT"
-    values = ", ".join(f"({_quoted(str(one.path))}, {_quoted(one.source)}, {one.first}::BIGINT)" for one in signed)
+    values = ", ".join(f"({_quoted(str(one.path))}, {_quoted(one.source)}, {one.first}::BIGINT)" for one in signatures)
     db.execute(f"CREATE TABLE files AS FROM (VALUES {values}) files(filename, source, first)")
     db.execute(
         f"""
         CREATE VIEW rows AS
         SELECT (({LONGEST} - least({length}, {LONGEST})) << {NUMBER_BITS}) + first + file_row_number AS rank, s.*, source
-        FROM {files_sql([one.path for one in signed], ", filename = true, file_row_number = true")} s JOIN files USING (filename)
+        FROM {files_sql([one.path for one in signatures], ", filename = true, file_row_number = true")} s JOIN files USING (filename)
         """
     )
 

@@ -7,20 +7,23 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks.artifacts.stage import Stats
-from tasks.duplicates.candidates import NUMBER_BITS, Partition, files_sql, write
+from tasks.duplicates.candidates import NUMBER_BITS, files_sql, write
+from tasks.duplicates.units import Budget, Partition, SignatureFile
 from tasks.processes import database
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 
-def connected(draft: Path, alike: Sequence[Path], rows: int, of: Partition) -> Stats:
+def connected(
+    draft: Path, similar: Sequence[Path], signatures: Sequence[SignatureFile], share: Partition, budget: Budget
+) -> Stats:
     """Rows that a chain of similar pairs connects are one cluster, of which the best stays.
 
     `near.parquet`: worse, better, similarity, where worse goes for better and the two were compared; `far.parquet`: worse, better of the others.
     """
-    with database.connected(draft / "duckdb", of.memory, of.threads) as db:
-        db.execute(f"CREATE TABLE alike AS SELECT * FROM {files_sql(alike)}")
+    with database.connected(draft / "duckdb", budget.memory, budget.threads) as db:
+        db.execute(f"CREATE TABLE alike AS SELECT * FROM {files_sql(similar)}")
         rounds = _components(db)
         db.execute("CREATE TABLE best AS SELECT label, min(node) AS better FROM labels GROUP BY label")
         db.execute(
@@ -68,24 +71,24 @@ def _components(db: DuckDBPyConnection) -> int:
     return rounds
 
 
-def similar(draft: Path, alike: Sequence[Path], rows: int, of: Partition) -> Stats:
+def similar(draft: Path, similar: Sequence[Path], signatures: Sequence[SignatureFile], share: Partition, budget: Budget) -> Stats:
     """Rows are taken from best to worst, and one goes only if it is similar to one that stays: `near.parquet`, as above.
 
-    Holds one byte for each of `rows`.
+    Holds one byte for each row of the kind.
     """
     import numpy as np
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    gone = np.zeros(rows, bool)
+    gone = np.zeros(sum(file.rows for file in signatures), bool)
     numbers = (1 << NUMBER_BITS) - 1
     schema = pa.schema([("worse", pa.int64()), ("better", pa.int64()), ("similarity", pa.float64())])
     near = 0
     with (
-        database.connected(draft / "duckdb", of.memory, of.threads) as db,
+        database.connected(draft / "duckdb", budget.memory, budget.threads) as db,
         pq.ParquetWriter(draft / "near.parquet", schema) as out,
     ):
-        ordered = db.sql(f"SELECT worse, better, similarity FROM {files_sql(alike)} ORDER BY worse, better")
+        ordered = db.sql(f"SELECT worse, better, similarity FROM {files_sql(similar)} ORDER BY worse, better")
         for batch in ordered.to_arrow_reader(50_000):
             found = []
             for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):

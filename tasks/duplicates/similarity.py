@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Any
 from tasks.artifacts.stage import Stats
 from tasks.data.rows import batches
 from tasks.duplicates import minhash
-from tasks.duplicates.candidates import NUMBER, Partition, files_sql
+from tasks.duplicates.candidates import NUMBER, files_sql
 from tasks.duplicates.minhash import Texts
+from tasks.duplicates.units import Budget, Partition, Settings, Signing, Unit
 from tasks.processes.database import connected
 
 if TYPE_CHECKING:
@@ -46,36 +47,36 @@ def judged(kind: str, rows: pa.RecordBatch) -> list[str]:
     return [minhash.PART.join(turns) for turns in dialogues]
 
 
-def sign(draft: Path, path: Path, kind: str, groups: range, ngram: int, permutations: int, bands: int) -> Stats:
+def sign(draft: Path, unit: Unit, signing: Signing) -> Stats:
     """`signatures.parquet`: id, characters, 128-bit hash and band hashes (null where it is too short for an n-gram) of every row."""
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    named = [(f"band_{band}", pa.uint32()) for band in range(bands)]
+    named = [(f"band_{band}", pa.uint32()) for band in range(signing.bands)]
     schema = pa.schema([("id", pa.string()), ("characters", pa.int64()), ("high", pa.uint64()), ("low", pa.uint64()), *named])
     rows = 0
     with pq.ParquetWriter(draft / "signatures.parquet", schema, compression="zstd", use_dictionary=False) as out:
-        for batch in batches(path, ["id", *JUDGED[kind]], groups):
-            texts = judged(kind, batch)
+        for batch in batches(unit.path, ["id", *JUDGED[unit.kind]], unit.groups):
+            texts = judged(unit.kind, batch)
             folded = minhash.folded(texts)
-            long, banded = _banded(minhash.written(folded), ngram, permutations, bands)
+            long, banded = _banded(minhash.written(folded), signing)
             exact = _exact(minhash.letters(folded), texts)
             columns = [batch.column("id"), pa.array(map(len, texts), pa.int64()), *map(pa.array, exact.T)]
-            columns += [pa.array(banded[:, band], mask=~long) for band in range(bands)]
+            columns += [pa.array(banded[:, band], mask=~long) for band in range(signing.bands)]
             out.write_table(pa.table(columns, schema))
             rows += len(texts)
     return {"rows": rows}
 
 
-def _banded(texts: Texts, ngram: int, permutations: int, bands: int) -> tuple[NDArray[np.bool_], NDArray[np.uint32]]:
+def _banded(texts: Texts, signing: Signing) -> tuple[NDArray[np.bool_], NDArray[np.uint32]]:
     """Which texts hold an n-gram, and their band hashes (of the others 0). Shapes (rows), (rows, bands)."""
     import numpy as np
 
-    hashed = minhash.ngrams(texts, ngram)
+    hashed = minhash.ngrams(texts, signing.ngram)
     long = hashed.lengths > 0
-    banded = np.zeros((len(texts), bands), np.uint32)
+    banded = np.zeros((len(texts), signing.bands), np.uint32)
     whole = Texts(hashed.values, np.concatenate(([0], hashed.bounds[1:][long])))
-    banded[long] = minhash.band_hashes(minhash.signatures(whole, permutations), bands)
+    banded[long] = minhash.band_hashes(minhash.signatures(whole, signing.permutations), signing.bands)
     return long, banded
 
 
@@ -93,25 +94,26 @@ def _exact(keys: Texts, texts: list[str]) -> NDArray[np.uint64]:
     return np.frombuffer(b"".join(digests), "<u8").reshape(-1, 2)
 
 
-def texts(draft: Path, path: Path, kind: str, groups: range, first: int, rows: int, number: int, members: Path) -> Stats:
+def extract_texts(draft: Path, unit: Unit, number: int, members: Path) -> Stats:
     """`texts.bin`: the code points that count of the rows that are `members`; `places.parquet`: row number, file number, start, length of each.
 
-    `first` is the number of the first of `rows` rows, `number` that of the file.
+    `number` is that of the unit, and so of the file.
     """
     import numpy as np
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    wanted = pq.read_table(members, filters=[("number", ">=", first), ("number", "<", first + rows)]).column("number").to_numpy()
+    first, end = unit.first, unit.first + unit.rows
+    wanted = pq.read_table(members, filters=[("number", ">=", first), ("number", "<", end)]).column("number").to_numpy()
     schema = pa.schema([("number", pa.int64()), ("file", pa.int64()), ("start", pa.int64()), ("length", pa.int64())])
     written = 0
     with (
         pq.ParquetWriter(draft / "places.parquet", schema, compression="zstd") as places,
         (draft / "texts.bin").open("wb") as out,
     ):
-        for batch in batches(path, JUDGED[kind], groups):
+        for batch in batches(unit.path, JUDGED[unit.kind], unit.groups):
             here = wanted[np.searchsorted(wanted, first) : np.searchsorted(wanted, first + len(batch))]
-            found = minhash.written(minhash.folded(judged(kind, batch.take(pa.array(here - first)))))
+            found = minhash.written(minhash.folded(judged(unit.kind, batch.take(pa.array(here - first)))))
             out.write(found.values.tobytes())
             places.write_table(pa.table([here, np.full(len(here), number), written + found.bounds[:-1], found.lengths], schema))
             written += len(found.values)
@@ -119,27 +121,59 @@ def texts(draft: Path, path: Path, kind: str, groups: range, first: int, rows: i
     return {"characters": written}
 
 
-def compare(
-    draft: Path, pairs: Sequence[Path], places: Sequence[Path], texts: Sequence[Path], ngram: int, least: float, of: Partition
+def similar_pairs(
+    draft: Path,
+    pairs: Sequence[Path],
+    places: Sequence[Path],
+    texts: Sequence[Path],
+    settings: Settings,
+    share: Partition,
+    budget: Budget,
 ) -> Stats:
-    """`alike.parquet`: worse, better and their similarity, of the pairs whose similarity is `least` or more. Partitioned by the better one.
+    """`alike.parquet`: worse, better and similarity of the pairs at or above the threshold. Partitioned by the better row.
 
     Similarity is the Jaccard similarity of the sets of n-grams, with white space as one space a run.
     """
+    return _compare(draft, pairs, places, texts, settings.ngram, settings.threshold, share, budget)
+
+
+def all_pairs(
+    draft: Path,
+    pairs: Sequence[Path],
+    places: Sequence[Path],
+    texts: Sequence[Path],
+    settings: Settings,
+    share: Partition,
+    budget: Budget,
+) -> Stats:
+    """`alike.parquet`: worse, better and similarity of every pair. Partitioned by the better row."""
+    return _compare(draft, pairs, places, texts, settings.ngram, 0.0, share, budget)
+
+
+def _compare(
+    draft: Path,
+    pairs: Sequence[Path],
+    places: Sequence[Path],
+    texts: Sequence[Path],
+    ngram: int,
+    least: float,
+    share: Partition,
+    budget: Budget,
+) -> Stats:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
     schema = pa.schema([("worse", pa.int64()), ("better", pa.int64()), ("similarity", pa.float64())])
     compared = 0
     with (
-        connected(draft / "duckdb", of.memory, of.threads) as db,
+        connected(draft / "duckdb", budget.memory, budget.threads) as db,
         pq.ParquetWriter(draft / "alike.parquet", schema, compression="zstd") as out,
         _reader(texts) as read,
     ):
         located = db.sql(
             f"""
             SELECT worse, better, w.file AS worse_file, w.start AS worse_start, w.length AS worse_length, b.file, b.start, b.length
-            FROM (SELECT DISTINCT worse, better FROM {files_sql(pairs)} WHERE better % {of.parts} = {of.part})
+            FROM (SELECT DISTINCT worse, better FROM {files_sql(pairs)} WHERE better % {share.parts} = {share.part})
             JOIN {files_sql(places)} w ON w.number = worse {NUMBER} JOIN {files_sql(places)} b ON b.number = better {NUMBER}
             ORDER BY better, worse
             """

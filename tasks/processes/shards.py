@@ -12,7 +12,7 @@ from concurrent.futures import Executor, ProcessPoolExecutor, as_completed
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Generic, TypeVarTuple
 
 from tasks.artifacts.stage import Job, Progress, Stats, canonical, fresh
 from tasks.processes.workers import crew, died, end_with_parent, release
@@ -20,17 +20,23 @@ from tasks.processes.workers import crew, died, end_with_parent, release
 BIG = 6 << 20  # bytes of input from which worker processes are worth their second of starting up
 
 
+Ts = TypeVarTuple("Ts")
+
+
 @dataclass(frozen=True)
-class Piece:
-    """`size` is the piece's share of the work in `unit`s, `bytes` the size of what it reads."""
+class Piece(Generic[*Ts]):
+    """One call of a work function: the key of its result, and its arguments, whose types are those of the function.
+
+    `size` is the piece's share of the work in `unit`s, `bytes` the size of what it reads.
+    """
 
     key: str
-    arguments: tuple[Any, ...]
+    arguments: tuple[*Ts]
     size: int
     bytes: int
 
 
-def do(job: Job, work: Callable[..., Stats], pieces: Sequence[Piece], unit: str) -> list[Stats]:
+def do(job: Job, work: Callable[[Path, *Ts], Stats], pieces: Sequence[Piece[*Ts]], unit: str) -> list[Stats]:
     """Do the pieces that are not finished. Returns every piece's statistics, in order."""
     with Pool(job) as pool:
         return pool.do(work, pieces, unit)
@@ -51,14 +57,14 @@ class Pool:
         if self.executor:
             self.executor.shutdown(cancel_futures=True)
 
-    def do(self, work: Callable[..., Stats], pieces: Sequence[Piece], unit: str) -> list[Stats]:
+    def do(self, work: Callable[[Path, *Ts], Stats], pieces: Sequence[Piece[*Ts]], unit: str) -> list[Stats]:
         """Do the pieces that are not finished, on as many processes as `workers.crew` allows. Returns every piece's statistics, in order.
 
         `work` must be a module's function and its arguments picklable. Its first error is raised, once the pieces under way have ended.
         """
         job = self.job
-        found = {piece.key: job.finished(piece.key) for piece in pieces}
-        todo = [piece for piece in {piece.key: piece for piece in pieces}.values() if found[piece.key] is None]
+        finished = {piece.key: job.finished(piece.key) for piece in pieces}
+        todo = [piece for piece in {piece.key: piece for piece in pieces}.values() if finished[piece.key] is None]
         total = sum(piece.size for piece in pieces)
         done = total - sum(piece.size for piece in todo)
         job.progress(Progress(done, total, unit))
@@ -70,7 +76,7 @@ class Pool:
         assert all(result is not None for result in results), "a piece that was done is finished"
         return [result for result in results if result is not None]
 
-    def _start(self, todo: Sequence[Piece]) -> None:
+    def _start(self, todo: Sequence[Piece[*tuple[Any, ...]]]) -> None:
         if self.executor or self.job.resources.workers == 1 or sum(piece.bytes for piece in todo) < BIG:
             return
         if self.job.cluster:
@@ -81,7 +87,7 @@ class Pool:
         context = multiprocessing.get_context("spawn")
         self.executor = ProcessPoolExecutor(crew(self.job).processes, mp_context=context, initializer=end_with_parent)
 
-    def _by_workers(self, work: Callable[..., Stats], todo: Sequence[Piece]) -> Iterator[Piece]:
+    def _by_workers(self, work: Callable[[Path, *Ts], Stats], todo: Sequence[Piece[*Ts]]) -> Iterator[Piece[*Ts]]:
         assert self.executor, "they have started"
         largest_first = sorted(todo, key=lambda piece: -piece.bytes)
         waiting = {}
@@ -98,13 +104,13 @@ class Pool:
                 future.cancel()
 
 
-def _in_turn(job: Job, work: Callable[..., Stats], todo: Sequence[Piece]) -> Iterator[Piece]:
+def _in_turn(job: Job, work: Callable[[Path, *Ts], Stats], todo: Sequence[Piece[*Ts]]) -> Iterator[Piece[*Ts]]:
     for piece in todo:
         _do_one(job.shard_home(piece.key), work, piece.arguments)
         yield piece
 
 
-def _do_one(home: Path, work: Callable[..., Stats], arguments: tuple[Any, ...]) -> None:
+def _do_one(home: Path, work: Callable[[Path, *Ts], Stats], arguments: tuple[*Ts]) -> None:
     with fresh(home) as draft:
         stats = work(draft, *arguments)
         (draft / "stats.json").write_text(canonical(stats), "utf-8")

@@ -1,7 +1,10 @@
-"""How deduplication works: by pieces that survive a kill, on any partition and any number of cores, with signatures kept, in bounded memory."""
+"""The pieces of deduplication: derived once, with all that defines them in their keys; they survive a kill, on any partition and any number of
+cores, with signatures kept, in bounded memory."""
 
 from __future__ import annotations
 
+import dataclasses
+import hashlib
 import json
 import os
 import random
@@ -21,7 +24,9 @@ from tasks.artifacts.digests import ROOT
 from tasks.artifacts.stage import Job, Progress, Resources
 from tasks.artifacts.store import Store
 from tasks.data.rows import SCHEMAS, Writer, files, read
-from tasks.duplicates import plan, similarity
+from tasks.duplicates import plan, similarity, units
+from tasks.duplicates.plan import DedupPlan
+from tasks.duplicates.units import BandPartition, Signing
 from tasks.processes import shards, workers
 from tests.test_dedup import changed, digests, document, sentence
 
@@ -85,13 +90,13 @@ def test_the_same_bytes_on_any_partition(
 def test_a_large_file_is_many_pieces(
     mixed: dict[str, Path], straight: tuple[dict[str, str], dict[str, Any]], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(dedup, "UNIT", 30_000)
+    monkeypatch.setattr(units, "UNIT_BYTES", 30_000)
     signed: list[tuple[str, range]] = []
     sign = similarity.sign
     monkeypatch.setattr(
         similarity,
         "sign",
-        lambda draft, path, kind, groups, *rest: signed.append((path.name, groups)) or sign(draft, path, kind, groups, *rest),
+        lambda draft, unit, signing: signed.append((unit.path.name, unit.groups)) or sign(draft, unit, signing),
     )
     job, stats = deduplicated(tmp_path, mixed)
     assert len(signed) > 8
@@ -133,7 +138,7 @@ def test_rows_of_an_earlier_build_are_not_signed_again(
     """A source more costs its own signatures; its rows are still compared with those of the others."""
     signed: list[Path] = []
     sign = similarity.sign
-    monkeypatch.setattr(similarity, "sign", lambda draft, path, *rest: signed.append(path) or sign(draft, path, *rest))
+    monkeypatch.setattr(similarity, "sign", lambda draft, unit, signing: signed.append(unit.path) or sign(draft, unit, signing))
     store, resources = Store(tmp_path / "store"), Resources(workers=1)
 
     def made(*names: str, **params: Any) -> dict[str, Any]:
@@ -162,6 +167,90 @@ def test_rows_pass_unchanged_with_their_schema(mixed: dict[str, Path], tmp_path:
     assert all(row == before[row["id"]] for row in read(files(job.out, kind="documents")))
     for path in files(job.out, kind="documents"):
         assert pq.read_schema(path).equals(SCHEMAS["documents"])
+
+
+# -- keys ---------------------------------------------------------------------------------------------------------------
+
+
+def planned(home: Path, sources: dict[str, Path]) -> DedupPlan:
+    """The plan of the documents of these sources, of which no step is done."""
+    params = dedup.Params()
+    job = Job(home / "out", home / "scratch", Resources(workers=1, threads=1))
+    signing = Signing(params.ngram, params.permutations, params.bands)
+    return DedupPlan(job, dedup.run.version, params, signing, units.units(job, dedup.run.version, signing, sources))
+
+
+def test_every_key_is_hashed_once(mixed: dict[str, Path], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    hashed: list[str] = []
+    shard_key = Job.shard_key
+    monkeypatch.setattr(Job, "shard_key", lambda job, *identity: hashed.append(shard_key(job, *identity)) or hashed[-1])
+    job, _ = deduplicated(tmp_path, mixed)
+    pieces = {home.name for home in (job.scratch / "shards").iterdir()}
+    assert len(pieces) == 25, "of 6 files: 6 to sign, 6 texts and 6 results, and 7 more steps of one piece"
+    assert len(hashed) == len(set(hashed)) == len(pieces) + 1, "and the identity of the one plan"
+    assert pieces < set(hashed)
+
+
+def test_keys_are_what_they_always_were(mixed: dict[str, Path], tmp_path: Path) -> None:
+    """Canonical JSON of the step's name, the plan's identity and the partition or unit: records and half-finished work hold such keys."""
+    job, _ = deduplicated(tmp_path, mixed)
+    params = dedup.Params().model_dump(mode="json")
+
+    def key(*identity: Any) -> str:
+        text = json.dumps(list(identity), sort_keys=True, ensure_ascii=False, separators=(",", ":"))
+        return hashlib.sha256(text.encode()).hexdigest()[:32]
+
+    paths = [(source, path) for source, folder in mixed.items() for path in files(folder, kind="documents")]
+    signing = {"bands": 20, "ngram": 5, "permutations": 120}
+    signed = [
+        key("signatures", 2, "documents", hashlib.sha256(path.read_bytes()).hexdigest(), [0, groups], signing)
+        for _, path in paths
+        for groups in [pq.read_metadata(path).num_row_groups]
+    ]
+    identity = key(2, params, [[one, source] for one, (source, _) in zip(signed, paths, strict=True)])
+    steps = [key(step, identity, 0, 1) for step in ("exact", "members", "compare", "cluster", "unseen", "verdict")]
+    steps += [key("pairs", identity, "range(0, 20)", 0, 1)]
+    steps += [key(step, identity, number) for step in ("texts", "rows") for number in range(6)]
+    assert {home.name for home in (job.scratch / "shards").iterdir()} == {*signed, *steps}
+
+
+@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(BandPartition)])
+def test_every_field_of_a_partition_is_in_the_key(field: str) -> None:
+    share = BandPartition(1, 3, range(4))
+    other = {"bands": range(5)}.get(field, 2)
+    assert dataclasses.replace(share, **{field: other}).key != share.key
+
+
+@pytest.mark.parametrize("field", [field.name for field in dataclasses.fields(Signing)])
+def test_every_parameter_of_a_signature_is_in_its_key(field: str, mixed: dict[str, Path], tmp_path: Path) -> None:
+    job, signing = Job(tmp_path / "out", tmp_path / "scratch"), Signing(5, 120, 20)
+    keys = [
+        {unit.key for unit in units.units(job, 2, some, mixed)} for some in (signing, dataclasses.replace(signing, **{field: 24}))
+    ]
+    assert not keys[0] & keys[1]
+
+
+@pytest.mark.parametrize("argument", [5, 0.8, "longest", range(3), dedup.Params(threshold=0.9)])
+def test_an_argument_that_would_not_be_in_the_key_is_refused(argument: Any, mixed: dict[str, Path], tmp_path: Path) -> None:
+    """Other parameters than the plan's are such an argument, too."""
+    steps = planned(tmp_path, mixed)
+    share = BandPartition(0, 1, range(3))
+    assert steps._by_partition("some", [share], steps.signature_files, steps.settings)[0].arguments[-2] == share
+    with pytest.raises(AssertionError, match=r"step some: .* would not be in the key; make it a field of its partition"):
+        steps._by_partition("some", [share], steps.signature_files, argument)
+    with pytest.raises(AssertionError, match=r"step some: .* would not be in the key"):
+        steps._by_unit("some", 0, steps.units[0], argument)
+
+
+def test_a_step_that_depends_on_results_is_derived_once_they_are_there(mixed: dict[str, Path], tmp_path: Path) -> None:
+    steps = planned(tmp_path, mixed)
+    for name in ("pair_count", "texts", "similar_pairs", "cluster_similarities", "results"):
+        with pytest.raises(AssertionError, match="the step is done"):
+            getattr(steps, name)
+    deduplicated(tmp_path, mixed)
+    assert [len(pieces) for pieces in (steps.texts, steps.similar_pairs, steps.results)] == [6, 1, 6]
+    assert steps.pair_count > 50
+    assert steps.texts is steps.texts
 
 
 # -- memory -------------------------------------------------------------------------------------------------------------
