@@ -9,11 +9,12 @@ import importlib
 import json
 import pkgutil
 import sys
+from pathlib import Path
 
 import pytest
 
 import tasks
-from tasks.artifacts.digests import ACCEPTED, ROOT, source_digest
+from tasks.artifacts.digests import ACCEPTED, ROOT, Sources, source_digest
 from tasks.artifacts.stage import Stage
 
 
@@ -22,9 +23,9 @@ def stages() -> dict[str, Stage]:
     return {found.name: found for module in modules for found in vars(module).values() if isinstance(found, Stage)}
 
 
-def digests(stage: Stage, root=ROOT) -> dict[str, str]:
+def digests(stage: Stage, root: Path = ROOT, read: Sources | None = None) -> dict[str, str]:
     """Variant → digest of the code that builds it."""
-    return {name: source_digest(stage.modules(value), root) for name, value in stage.variants().items()}
+    return {name: source_digest(stage.modules(value), root, read) for name, value in stage.variants().items()}
 
 
 @pytest.mark.parametrize("name", sorted(stages()))

@@ -33,28 +33,45 @@ INFRASTRUCTURE = (
 _TEMPLATE = re.compile(r"[\w-]+\.html\.j2")
 
 
-def source_digest(modules: Iterable[str], root: Path = ROOT) -> str:
+Sources = dict[str, tuple[str, tuple[str, ...]]]  # module or template → digest of its source, and the names in it
+
+
+def source_digest(modules: Iterable[str], root: Path = ROOT, read: Sources | None = None) -> str:
     """The hash of `modules`, of all modules of ours that they reach, and of their templates; `root` holds `tasks/` and `models/`."""
-    return hashlib.sha256(json.dumps(sources(modules, root), sort_keys=True).encode()).hexdigest()
+    return hashlib.sha256(json.dumps(sources(modules, root, read), sort_keys=True).encode()).hexdigest()
 
 
-def sources(modules: Iterable[str], root: Path = ROOT) -> dict[str, str]:
-    """Module or template → digest of its source, for `modules` and all that they reach. A module of another package reaches its own package."""
-    found: dict[str, str] = {}
+def sources(modules: Iterable[str], root: Path = ROOT, read: Sources | None = None) -> dict[str, str]:
+    """Module or template → digest of its source, for `modules` and all that they reach. A module of another package reaches its own package.
+
+    `read` keeps what was read, for whoever asks about many stages at one time.
+    """
+    read = {} if read is None else read
+    digests: dict[str, str] = {}
     waiting = list(modules)
     roots = {*OURS, *(name.split(".")[0] for name in waiting)}
     while waiting:
         name = waiting.pop()
-        path = _file_of(name, root)
-        if path is None or name in found or _infrastructure(name):
+        if name in digests or _infrastructure(name):
             continue
-        text = path.read_text("utf-8")
-        if path.suffix == ".j2":
-            found[name], names = hashlib.sha256(text.encode()).hexdigest(), tuple(_TEMPLATE.findall(text))
-        else:
-            found[name], names = _parsed(text, name if path.name == "__init__.py" else name.rpartition(".")[0])
-        waiting += [each for each in names if each.endswith(".j2") or each.split(".")[0] in roots]
-    return found
+        if name not in read:
+            read[name] = _source(name, root)
+        digest, names = read[name]
+        if digest:
+            digests[name] = digest
+            waiting += [each for each in names if each.endswith(".j2") or each.split(".")[0] in roots]
+    return digests
+
+
+def _source(name: str, root: Path) -> tuple[str, tuple[str, ...]]:
+    """The digest of a module or template, and the names in it; both empty for a name that is neither."""
+    path = _file_of(name, root)
+    if path is None:
+        return "", ()
+    text = path.read_text("utf-8")
+    if path.suffix == ".j2":
+        return hashlib.sha256(text.encode()).hexdigest(), tuple(_TEMPLATE.findall(text))
+    return _parsed(text, name if path.name == "__init__.py" else name.rpartition(".")[0])
 
 
 def same_meaning(stage: str, version: int, digest: str) -> str:
