@@ -109,7 +109,7 @@ def scale(runs: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
 
 def _batch(tokens: int) -> int:
     """Sequences a step that ours would take for as many tokens."""
-    return scaling.batch_sequences(presets.find("tiny").flops(tokens), CONTEXT)
+    return scaling.batch_sequences(scaling.compute(presets.find("tiny").body(), tokens), CONTEXT)
 
 
 def needed(target: float, half: float, quarter: float) -> float:

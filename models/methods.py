@@ -57,7 +57,7 @@ def pretrain(job: Job, emit: Emit, stopping: Callable[[], bool]) -> tuple[Plain,
     options = presets.chosen(params["preset"], **{name: params[name] for name in presets.OPTIONS})
     body = size.body(options)
     wanted = params["tokens"] or (round(params["epochs"] * corpus) if params["epochs"] else scaling.horizon(body, corpus))
-    flops = size.flops(wanted, options)
+    flops = scaling.compute(body, wanted)
     batch = max(1, int(params["batch_tokens"] / row)) if params["batch_tokens"] else scaling.batch_sequences(flops, int(row))
     if text2text:
         batch = _divisible(batch)

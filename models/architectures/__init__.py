@@ -23,7 +23,6 @@ from abc import ABC, abstractmethod
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from models import scaling
 from models.template import END_ID, PAD_ID
 
 if TYPE_CHECKING:
@@ -69,15 +68,12 @@ class Architecture(ABC):
 
     @abstractmethod
     def body(self, options: Options = PLAIN) -> int:
-        """Parameters that work on one token: all but the embeddings, which take no part in a layer's arithmetic, and idle experts."""
+        """Parameters that work on one token, from which the floating-point operations of training follow (`models.scaling.compute`): all but
+        the embeddings, which take no part in a layer's arithmetic, and idle experts."""
 
     @abstractmethod
     def parameters(self, vocab_size: int, options: Options = PLAIN) -> int:
         """All parameters of a model."""
-
-    def flops(self, tokens: float, options: Options = PLAIN) -> float:
-        """Floating-point operations of training on so many tokens."""
-        return scaling.compute(self.body(options), tokens)
 
     def problems(self, options: Options) -> list[str]:
         """Why these options do not fit this size or each other, a phrase each."""
