@@ -218,12 +218,32 @@ def recipes() -> None:
 
 
 @app.command()
-def sniff(files: Annotated[list[Path], typer.Argument(metavar="FILE…", help="Raw files, compressed or not")]) -> None:
-    """Say what raw files are, by their first rows, and which `format` of a source reads them."""
+def sniff(
+    files: Annotated[
+        list[Path] | None, typer.Argument(metavar="FILE…", help="Raw files, compressed or not; none: list the formats there are")
+    ] = None,
+) -> None:
+    """Say what raw files are, by their first rows, and which `format` of a source reads them; without a file, list the formats."""
+    from tasks.formats import registry
     from tasks.formats.sniff import sniff as look
 
-    found = {path: look(path) for path in files}
-    table([{"file": path.name, "holds": one.what, "format": ", ".join(one.formats) or "none"} for path, one in found.items()])
+    if not files:
+        offers = [registry.offers()[name][0] for name in registry.names()]
+        table([{"format": o.format, **_described(o.format), "of": o.package} for o in offers])
+        return
+    sniffed = {path: look(path) for path in files}
+    table([{"file": path.name, "holds": one.what, "format": ", ".join(one.formats) or "none"} for path, one in sniffed.items()])
+
+
+def _described(format: str) -> dict[str, str]:
+    """What rows a format makes of what files; of one that cannot be used, why."""
+    from tasks.formats import registry
+
+    try:
+        reader = registry.reader(format)
+    except registry.BadReader as error:
+        return {"rows": "none", "files": str(error)}
+    return {"rows": reader.kind, "files": reader.description}
 
 
 @app.command()

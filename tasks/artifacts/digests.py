@@ -11,9 +11,9 @@ from __future__ import annotations
 
 import ast
 import hashlib
+import importlib.util
 import json
 import re
-import sys
 from collections.abc import Iterable
 from functools import cache
 from pathlib import Path
@@ -116,11 +116,22 @@ def _file_of(name: str, root: Path) -> Path | None:
     if name.endswith(".j2"):
         return root / "tasks" / "pages" / name
     below = Path(*name.split("."))
-    for home in [root] if name.split(".")[0] in OURS else map(Path, sys.path):
+    for home in [root] if below.parts[0] in OURS else _homes(below.parts[0]):
         for path in (home / below.with_suffix(".py"), home / below / "__init__.py"):
             if path.is_file():
                 return path
     return None  # what is imported from a module is usually no module itself
+
+
+def _homes(package: str) -> list[Path]:
+    """The folders that hold a package of somebody else, installed as it may be: also one whose source stands in its author's work tree."""
+    try:
+        spec = importlib.util.find_spec(package)  # of a package that is in no other one: nothing is imported
+    except ValueError:  # __main__
+        return []
+    if spec is None:
+        return []
+    return [Path(folder).parent for folder in spec.submodule_search_locations or () if folder] or [Path(spec.origin or "").parent]
 
 
 def _without_docstrings(tree: ast.AST) -> ast.AST:

@@ -2,24 +2,33 @@
 
 A reader is one file. Its name is the format's, it is found by being here, and it declares all there is to know of it:
 
-    """Weibo posts: text and user in JSON Lines."""
+    """Weibo posts in JSON Lines: weibo_text, user."""
+
+    from collections.abc import Iterator
+    from pathlib import Path
+
+    from tasks.data.rows import Drop, Row
+    from tasks.formats.fields import meta_of, text_of, unknown
+    from tasks.formats.records import rows
+    from tasks.formats.registry import Reader, Record
 
     def read(path: Path) -> Iterator[Row | Drop]:
-        """Documents, one a post."""
+        """Documents, one a post; meta: user."""
         yield from rows(path, READER)
 
     def row(record: Record) -> Row | Drop:
         if "weibo_text" not in record:
             return unknown(record)
-        return {"title": "", "text": text_of(record["weibo_text"]), "lang": "", "meta": meta_of(record)}
+        text = text_of(record["weibo_text"]).strip()
+        return {"title": "", "text": text, "lang": "", "meta": meta_of(record, names=["user"])} if text else Drop("no text")
 
     READER = Reader(
         description="Weibo posts: weibo_text, user",
         kind="documents",
         expects="a file with weibo_text",
         rarity=70,
-        row=row,
         read=read,
+        row=row,
     )
 
 `READER` is a `tasks.formats.registry.Reader`, field by field:
@@ -32,7 +41,7 @@ A reader is one file. Its name is the format's, it is found by being here, and i
                is a `Drop` with its reason; a file that is no good raises `BrokenFile`. A reader of records leaves it to `formats.records.rows`,
                which opens the container, calls `row`, and says what the file is if it is of another format.
 `row`          one record → one row, or a `Drop`; `formats.fields.unknown(record)` where the fields are not those of this format. The sniffer tries
-               it on the first records of a file. None: the file holds no records.
+               it on the first records of any file, so it must not fail on fields that it does not know. None: there are no records.
 `containers`   what its files come in: some of `TABLES` (the default is all of them), and what `tasks.files.opening.what_is` calls files without
                records, such as "a text file". Compression is undone for every reader.
 `named`        True: rows depend on the file's name, not only on its bytes.
