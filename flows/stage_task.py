@@ -26,7 +26,7 @@ from flows.cluster import cluster
 from flows.graph import Node
 from flows.live import Reporter
 from flows.plan import duration
-from tasks.artifacts.build import Built, Drift, Input, StageFailed, build
+from tasks.artifacts.build import BuildOptions, BuildRequest, Built, Drift, Input, StageFailed, build
 from tasks.artifacts.lease import LeaseLost
 from tasks.artifacts.stage import Resources
 from tasks.artifacts.store import Record, Store
@@ -64,13 +64,8 @@ def stage_task(
     def run() -> State[Any]:
         try:
             with Reporter(node.name) as reporter:
-                built = build(
-                    store,
-                    node.stage,
-                    node.params,
-                    inputs,
+                options = BuildOptions(
                     resources,
-                    name=node.name,
                     refresh=refresh,
                     drift=drift,
                     progress=reporter,
@@ -78,6 +73,7 @@ def stage_task(
                     slot=lambda: _slot(node.name, resources),
                     run=by,
                 )
+                built = build(store, BuildRequest(node.name, node.stage, node.params, inputs), options)
         except StageFailed as failure:
             return Failed(message=str(failure), data=failure)
         return _state(built)

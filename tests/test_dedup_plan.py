@@ -19,7 +19,7 @@ import pytest
 
 from benchmarks.watch import family, pss
 from tasks import dedup
-from tasks.artifacts.build import Input, build
+from tasks.artifacts.build import BuildOptions, BuildRequest, Input, build
 from tasks.artifacts.digests import ROOT
 from tasks.artifacts.stage import Job, Progress, Resources
 from tasks.artifacts.store import Store
@@ -139,12 +139,13 @@ def test_rows_of_an_earlier_build_are_not_signed_again(
     signed: list[Path] = []
     sign = similarity.sign
     monkeypatch.setattr(similarity, "sign", lambda draft, unit, signing: signed.append(unit.path) or sign(draft, unit, signing))
-    store, resources = Store(tmp_path / "store"), Resources(workers=1)
+    store = Store(tmp_path / "store")
 
     def made(*names: str, **params: Any) -> dict[str, Any]:
         sources = {name: mixed[name] for name in names}
         given = Input(sources, [[name, name] for name in names])
-        return build(store, dedup.run, dedup.Params(**params), {"sources": given}, resources, name="dedup").record.stats
+        request = BuildRequest("dedup", dedup.run, dedup.Params(**params), {"sources": given})
+        return build(store, request, BuildOptions(Resources(workers=1))).record.stats
 
     made("one", "two")
     assert len(signed) == 4

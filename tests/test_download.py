@@ -16,7 +16,7 @@ from pathlib import Path
 import pytest
 
 from tasks import download
-from tasks.artifacts.build import Built, Input, StageFailed, build
+from tasks.artifacts.build import BuildOptions, BuildRequest, Built, Input, StageFailed, build
 from tasks.artifacts.stage import Progress, Resources
 from tasks.artifacts.store import Store
 from tasks.remote.asked import Asked, Dump, Hub, Pin, Urls
@@ -62,7 +62,7 @@ def fetch(
     inputs = {"upstream": Input(store.note(at), [[what, at[what]] for what in sorted(at)])}
     heard = told if told is not None else []
     params = download.Params(asked=asked.moving())
-    return build(store, download.run, params, inputs, resources, name="download-x", progress=heard.append)
+    return build(store, BuildRequest("download-x", download.run, params, inputs), BuildOptions(resources, progress=heard.append))
 
 
 def contents(store: Store, built: Built) -> dict[str, bytes]:

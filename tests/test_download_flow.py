@@ -22,7 +22,7 @@ from flows.pins import Pins
 from flows.plan import plan
 from flows.recipe import BadRecipe, Recipe
 from tasks import extract
-from tasks.artifacts.build import Built, build
+from tasks.artifacts.build import BuildOptions, BuildRequest, Built, build
 from tasks.artifacts.store import Store
 from tasks.remote.asked import KINDS, Dump
 from tasks.remote.transfer import Rules
@@ -80,7 +80,7 @@ def run(asked: Recipe, store: Store, until: str = "ingest-exam") -> dict[str, Bu
     for node in graph(asked):
         made = {name: built.record for name, built in done.items()}
         inputs = {role: given.resolve(store, made) for role, given in node.roles.items()}
-        done[node.name] = build(store, node.stage, node.params, inputs, asked.resources, name=node.name)
+        done[node.name] = build(store, BuildRequest(node.name, node.stage, node.params, inputs), BuildOptions(asked.resources))
         if node.name == until:
             break
     return done

@@ -26,9 +26,9 @@ from flows.production import Production, production
 from flows.recipe import Recipe
 from flows.retrain import retrain
 from tasks import gate
-from tasks.artifacts.build import build, files_input
+from tasks.artifacts.build import BuildRequest, build, files_input
 from tasks.artifacts.garbage import collect
-from tasks.artifacts.stage import Identity, Job, Resources, Stats, stage
+from tasks.artifacts.stage import Identity, Job, Stats, stage
 from tasks.artifacts.store import Store
 from tasks.artifacts.tags import history, roll_back
 from tasks.pretrain import Params as PretrainParams
@@ -304,9 +304,9 @@ def family(tmp_path: Path) -> Callable[..., Store]:
             inputs = {"tokenizer": Input(store.object(tokens.key), tokens.digest, (tokens.key,))}
             if before:
                 inputs["start"] = Input(store.object(before.key), before.digest, (before.key,))
-            before = build(store, begin, PretrainParams(**asked), inputs, Resources(), name="pretrain").record
+            before = build(store, BuildRequest("pretrain", begin, PretrainParams(**asked), inputs)).record
         roles = {"rows": files_input({"model": (store.object(before.key), before.digest)}, (before.key,))}
-        model = build(store, train, ModelParams(), roles, Resources(), name="dpo").record
+        model = build(store, BuildRequest("dpo", train, ModelParams(), roles)).record
         store.put(model.model_copy(update={"lineage": {"model": before.key}}))
         store.tag("prod", model, "")
         return store

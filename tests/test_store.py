@@ -166,16 +166,17 @@ def test_a_lost_lease_publishes_nothing(store):
 
 @pytest.mark.parametrize(("drift", "reused"), [("warn", True), ("rebuild", False)])
 def test_code_drift_is_a_policy(store, caplog, drift, reused):
-    from tasks.artifacts.build import build
+    from tasks.artifacts.build import BuildOptions, BuildRequest, build
 
     built = make_count(store)
     store.put(built.record.model_copy(update={"made": {**built.record.made, "source": "other"}}))
-    again = build(store, count, CountParams(), {}, Resources(), name="count", drift=drift)
+    request = BuildRequest("count", count, CountParams(), {})
+    again = build(store, request, BuildOptions(drift=drift))
     assert again.reused is reused
     assert "made by other code" in caplog.text
     if drift == "warn":
         with pytest.raises(StageFailed, match="bump the stage's version"):
-            build(store, count, CountParams(), {}, Resources(), name="count", drift="fail")
+            build(store, request, BuildOptions(drift="fail"))
 
 
 def test_comments_and_docstrings_are_not_code(tmp_path, monkeypatch):

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from pydantic import Field
 
-from tasks.artifacts.build import Built, Input, build
+from tasks.artifacts.build import BuildOptions, BuildRequest, Built, Input, build
 from tasks.artifacts.stage import Identity, Job, Progress, Resources, Stats, fresh, stage
 from tasks.artifacts.store import Store
 
@@ -46,10 +46,10 @@ def double(job: Job, params: DoubleParams, *, numbers: Path) -> Stats:
 
 
 def make_count(store: Store, stage=count, resources: Resources | None = None, **params: object) -> Built:
-    return build(store, stage, CountParams(**params), {}, resources or Resources(), name="count")
+    return build(store, BuildRequest("count", stage, CountParams(**params), {}), BuildOptions(resources or Resources()))
 
 
 def make_double(store: Store, numbers: Built, stage=double, **params: object) -> Built:
     record = numbers.record
     inputs = {"numbers": Input(store.object(record.key), record.digest, (record.key,))}
-    return build(store, stage, DoubleParams(**params), inputs, Resources(), name="double")
+    return build(store, BuildRequest("double", stage, DoubleParams(**params), inputs))

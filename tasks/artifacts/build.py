@@ -19,12 +19,13 @@ import time
 from collections.abc import Callable
 from concurrent.futures import Executor
 from contextlib import AbstractContextManager, nullcontext
-from dataclasses import dataclass
-from functools import cache
+from dataclasses import dataclass, field
+from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Literal
 
 from tasks.artifacts.digests import ROOT, same_meaning
+from tasks.artifacts.lease import Lease
 from tasks.artifacts.stage import Digest, Identity, Job, Progress, Resources, Stage, canonical
 from tasks.artifacts.store import Record, Store, discard, recipe_key
 
@@ -41,7 +42,53 @@ class Input:
 
 
 @dataclass(frozen=True)
+class BuildRequest:
+    """One use of a stage: the name people call it by, and all that defines the artifact."""
+
+    name: str
+    stage: Stage
+    params: Identity
+    inputs: dict[str, Input]
+
+    @cached_property
+    def identity(self) -> dict[str, Any]:
+        return self.stage.identity(self.params, digests(self.inputs))
+
+    @cached_property
+    def key(self) -> str:
+        return recipe_key(self.identity)
+
+    @property
+    def lineage(self) -> dict[str, str]:
+        """The keys of the artifacts that the inputs come from, by role; further ones of a role are numbered."""
+        return {
+            f"{role}.{number}" if number else role: key
+            for role, source in self.inputs.items()
+            for number, key in enumerate(source.keys)
+        }
+
+
+@dataclass(frozen=True)
+class BuildOptions:
+    """The circumstances of a build, of which nothing is in the key.
+
+    `refresh` builds an artifact even if it is there; `drift` says what to do with one that other code made; `slot` is entered while a child
+    computes on a device; `run` says who asked, for the record.
+    """
+
+    resources: Resources = field(default_factory=Resources)
+    refresh: bool = False
+    drift: Drift = "warn"
+    progress: Callable[[Progress], None] = lambda progress: None
+    cluster: Callable[[int], Executor] | None = None
+    slot: Callable[[], AbstractContextManager[None]] = nullcontext
+    run: dict[str, str] = field(default_factory=dict)
+
+
+@dataclass(frozen=True)
 class Built:
+    """The record of an artifact, and whether it was there before."""
+
     record: Record
     reused: bool
 
@@ -50,86 +97,78 @@ class StageFailed(RuntimeError):
     """A stage could not finish. The message names the stage, what happened, what is kept, and what to do."""
 
 
-def build(
-    store: Store,
-    stage: Stage,
-    params: Identity,
-    inputs: dict[str, Input],
-    resources: Resources,
-    *,
-    name: str,
-    refresh: bool = False,
-    drift: Drift = "warn",
-    progress: Callable[[Progress], None] = lambda progress: None,
-    cluster: Callable[[int], Executor] | None = None,
-    slot: Callable[[], AbstractContextManager[None]] = nullcontext,
-    run: dict[str, str] | None = None,
-) -> Built:
-    """The artifact of `stage` for these parameters and inputs.
+def build(store: Store, request: BuildRequest, options: BuildOptions | None = None) -> Built:
+    """The artifact of a request: the one in the store, or a new one. Raises `StageFailed`, with the stage's own error as its cause."""
+    options, key = options or BuildOptions(), request.key
+    log = logging.getLogger(f"hanlin.{request.name}")
 
-    `name` is what people call this use of the stage; `refresh` builds it even if it is there; `slot` is entered
-    while a child computes on a device; `run` says who asked (for the record).
-    Raises `StageFailed`, with the stage's own error as its cause.
-    """
-    log = logging.getLogger(f"hanlin.{name}")
-    identity = stage.identity(params, digests(inputs))
-    key = recipe_key(identity)
-    if not refresh and (record := reusable(store, stage, params, key, drift, log)):
-        return Built(record, reused=True)
+    def reused() -> Built | None:
+        record = None if options.refresh else reusable(store, request, options.drift, log)
+        return Built(record, reused=True) if record else None
+
+    if built := reused():
+        return built
     try:
-        with store.lease(key, waiting=lambda who: log.info("waiting for %s, which is building this", who)) as held:
-            if not refresh and (record := reusable(store, stage, params, key, drift, log)):  # whoever we waited for has built it
-                return Built(record, reused=True)
-            work = store.work(key)
-            if refresh:
-                discard(work)
-            discard(work / "out")
-            (work / "out").mkdir(parents=True)
-            (work / "stage").write_text(name, "utf-8")
-            (work / "reads").write_text("\n".join(key for given in inputs.values() for key in given.keys), "utf-8")
-            tell, shards = _checked(progress, held.check), store.find_shard(identity)
-            job = Job(work / "out", work / "scratch", resources, log.info, tell, shards, cluster=cluster, slot=slot)
-            started = time.time()
-            stats = stage(job, params, **{role: given.value for role, given in inputs.items()})
-            made = _made(stage, params, resources, started, run or {}) | _pieces(job)
-            record = store.publish(
-                job.out,
-                held,
-                key=key,
-                stage=name,
-                title=stage.title,
-                identity=identity,
-                lineage={
-                    f"{role}.{number}" if number else role: k
-                    for role, given in inputs.items()
-                    for number, k in enumerate(given.keys)
-                },
-                stats=stats,
-                shards=job.shards,
-                made=made,
-                reproducibility=stage.reproducibility,
-            )
-            return Built(record, reused=False)
+        with store.lease(key, waiting=lambda who: log.info("waiting for %s, which is building this", who)) as lease:
+            return reused() or _build_new(store, request, options, lease, log)  # whoever we waited for may have built it
     except StageFailed:
         raise
     except (AssertionError, TypeError, AttributeError, LookupError):
         raise  # our own mistake: the traceback says more than a sentence
     except Exception as failure:
-        raise StageFailed(explain(name, failure, store)) from failure
+        raise StageFailed(explain(request.name, failure, store)) from failure
+
+
+def _build_new(store: Store, request: BuildRequest, options: BuildOptions, lease: Lease, log: logging.Logger) -> Built:
+    """Run the stage and publish what it writes, under a lease that must hold until then."""
+    work = store.work(request.key)
+    if options.refresh:
+        discard(work)
+    discard(work / "out")
+    (work / "out").mkdir(parents=True)
+    (work / "stage").write_text(request.name, "utf-8")
+    (work / "reads").write_text("\n".join(key for source in request.inputs.values() for key in source.keys), "utf-8")
+    job = Job(
+        out=work / "out",
+        scratch=work / "scratch",
+        resources=options.resources,
+        log=log.info,
+        progress=_checked(options.progress, lease.check),
+        find_shard=store.find_shard(request.identity),
+        cluster=options.cluster,
+        slot=options.slot,
+    )
+    started = time.time()
+    stats = request.stage(job, request.params, **{role: source.value for role, source in request.inputs.items()})
+    record = store.publish(
+        job.out,
+        lease,
+        key=request.key,
+        stage=request.name,
+        title=request.stage.title,
+        identity=request.identity,
+        lineage=request.lineage,
+        stats=stats,
+        shards=job.shards,
+        made=_provenance(request, options, started) | _shard_counts(job),
+        reproducibility=request.stage.reproducibility,
+    )
+    return Built(record, reused=False)
 
 
 def digests(inputs: dict[str, Input]) -> dict[str, Digest]:
     """What stands for the inputs in the key."""
-    return {role: given.digest for role, given in inputs.items() if given.digest is not None}
+    return {role: source.digest for role, source in inputs.items() if source.digest is not None}
 
 
-def reusable(store: Store, stage: Stage, params: Identity, key: str, drift: Drift, log: logging.Logger) -> Record | None:
-    """The whole artifact under this key, or None; warns, refuses or rebuilds where the stage's code has changed since."""
-    record = store.find(key, damaged=lambda what: log.warning("%s; it will be built again", what))
+def reusable(store: Store, request: BuildRequest, drift: Drift, log: logging.Logger) -> Record | None:
+    """The record of the whole artifact that is asked for, or None; warns, refuses or rebuilds where the stage's code has changed since."""
+    stage = request.stage
+    record = store.find(request.key, damaged=lambda what: log.warning("%s; it will be built again", what))
     if record is None:
         return None
-    what = f"{record.stage} {key[:12]} was made by other code of the same stage version {stage.version}"
-    if same := drifted(stage, params, record):
+    what = f"{record.stage} {request.key[:12]} was made by other code of the same stage version {stage.version}"
+    if same := drifted(stage, request.params, record):
         if same.why and store.first(f"{stage.name}-{same.digest[:12]}"):
             log.warning(
                 "%s that means the same (%s); artifacts made by it are reused, and this is not said again", what, same.why
@@ -188,7 +227,8 @@ def explain(name: str, failure: Exception, store: Store) -> str:
     return f"{name}: {failure}"
 
 
-def _made(stage: Stage, params: Identity, resources: Resources, started: float, run: dict[str, str]) -> dict[str, Any]:
+def _provenance(request: BuildRequest, options: BuildOptions, started: float) -> dict[str, Any]:
+    """How an artifact came to be, for its record: when, by which code, on which machine, for which run."""
     finished = time.time()
     return {
         "started": started,
@@ -197,18 +237,18 @@ def _made(stage: Stage, params: Identity, resources: Resources, started: float, 
         "peak_memory_mb": round(
             max(_peak(resource.RUSAGE_SELF), _peak(resource.RUSAGE_CHILDREN)) / 1024
         ),  # of the process so far
-        "source": stage.source_digest(params),
-        "resources": resources.model_dump(mode="json"),
+        "source": request.stage.source_digest(request.params),
+        "resources": options.resources.model_dump(mode="json"),
         "host": socket.gethostname(),
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "python": platform.python_version(),
         "versions": _versions(),
         **_commit(),
-        **run,
+        **options.run,
     }
 
 
-def _pieces(job: Job) -> dict[str, Any]:
+def _shard_counts(job: Job) -> dict[str, Any]:
     """How many shards were built and how many were an earlier artifact's, where the stage works by shard."""
     counts = {"built": len(job.built), "reused": len(job.reused)}
     return {"shards": counts} if any(counts.values()) else {}
