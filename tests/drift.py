@@ -37,7 +37,7 @@ BUILDS = {
     "models/random_weights.py": "fresh",
     "models/reward.py": "training",
     "models/sampling.py": "evaluate extraction rejected",
-    "models/scaling.py": "loading",
+    "models/scaling.py": "training",
     "models/score.py": "evaluate",
     "models/shardable.py": "training",
     "models/sharding.py": "training",
