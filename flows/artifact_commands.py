@@ -20,7 +20,7 @@ Name = Annotated[
 def list_() -> None:
     """Every artifact, oldest first, with its tags."""
     from flows.cli import store, table
-    from flows.plan import duration
+    from flows.run_plan import duration
 
     home = store()
     tags: dict[str, list[str]] = {}
@@ -62,7 +62,7 @@ def path(name: Name) -> None:
 def compare(one: Name, other: Name) -> None:
     """What defines two artifacts differently, and which files differ."""
     from flows.cli import store, table
-    from flows.plan import flatten
+    from flows.run_plan import flatten
 
     home = store()
     a, b = home.resolve(one), home.resolve(other)

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-import os
-import re
 from pathlib import Path
 from typing import Any
 
 from pydantic import Field, model_validator
 
+from flows.paths import expanded, unset_variable
 from tasks.artifacts.stage import Identity
 from tasks.base import problems as folder_problems
 from tasks.remote.asked import MAIN, NAME, Model, Revision
@@ -60,11 +59,11 @@ class Base(Identity):
 
     def folder(self) -> Path:
         """`path`, environment variables filled in."""
-        return _expanded(self.path)
+        return expanded(self.path).absolute()
 
     def start_folder(self) -> Path | None:
         """`start`, where it names a folder and not an artifact of the store."""
-        folder = _expanded(self.start)
+        folder = expanded(self.start).absolute()
         return folder if self.start and begins(folder) else None
 
 
@@ -94,7 +93,7 @@ def problems(base: Any, flow: str) -> list[str]:
         return [f"base: {problem}"]
     found = []
     start = base.get("start")
-    if isinstance(start, str) and "/" in start and not begins(folder := _expanded(start)):
+    if isinstance(start, str) and "/" in start and not begins(folder := expanded(start).absolute()):
         found.append(
             f"base.start: {folder} has neither adapter/ nor state/ nor an adapter_config.json; name a folder that an earlier "
             "fine-tuning wrote, or an adapter as peft saves it"
@@ -102,15 +101,11 @@ def problems(base: Any, flow: str) -> list[str]:
     path = base.get("path")
     if not isinstance(path, str) or not path:
         return found
-    if unset := [name for name in re.findall(r"\$\{?(\w+)\}?", path) if name not in os.environ]:
-        return [*found, f"base.path: the environment variable {unset[0]} is not set; set it to the folder that holds the model"]
-    return found + [f"base.path: {problem}" for problem in folder_problems(_expanded(path))]
+    if variable := unset_variable(path):
+        return [*found, f"base.path: the environment variable {variable} is not set; set it to the folder that holds the model"]
+    return found + [f"base.path: {problem}" for problem in folder_problems(expanded(path).absolute())]
 
 
 def begins(folder: Path) -> bool:
     """Whether a folder has what a fine-tuning can go on from."""
     return any((folder / name).exists() for name in ("adapter", "state", "adapter_config.json"))
-
-
-def _expanded(path: str) -> Path:
-    return Path(os.path.expandvars(path)).expanduser().absolute()

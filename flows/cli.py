@@ -165,8 +165,8 @@ def plan(
     as_json: AsJson = False,
 ) -> None:
     """Show what a run would do: HIT, MISS or RESUME for each stage, and which field changed."""
-    from flows import plan as plans
     from flows import recipe as recipes
+    from flows import run_plan as plans
     from flows.graph import graph
 
     parsed = recipes.load(recipe, overrides or [], known(flow))

@@ -6,7 +6,6 @@ All that is wrong with a recipe is reported at once, each problem with the full 
 from __future__ import annotations
 
 import difflib
-import os
 import types
 import typing
 from collections.abc import Iterable
@@ -18,6 +17,7 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, Validatio
 
 from flows import validation
 from flows.base_model import Base
+from flows.paths import expanded
 from flows.triple_extraction import Extraction
 from tasks.artifacts.stage import Resources
 from tasks.data.contract import Contract
@@ -177,7 +177,7 @@ class Recipe(Section):
 
     def raw_folder(self) -> Path:
         """The folder that source paths are relative to, environment variables filled in."""
-        return Path(os.path.expandvars(self.raw)).expanduser()
+        return expanded(self.raw)
 
     def sampled(self, source: Source) -> bool:
         """Whether a source reads the sample corpus."""

@@ -6,7 +6,6 @@ Read from a recipe's data as its file has it, which may be wrong in other ways t
 from __future__ import annotations
 
 import difflib
-import os
 import re
 from importlib.util import find_spec
 from pathlib import Path
@@ -14,6 +13,7 @@ from typing import Any
 
 from flows.base_model import problems as base_problems
 from flows.feasibility import problems as fits_problems
+from flows.paths import expanded, matching_files, unset_variable
 from flows.triple_extraction import problems as extraction_problems
 from tasks.data.mixture import problems as weight_problems
 from tasks.data.uses import MAKES
@@ -50,10 +50,9 @@ def _raw(raw: Any) -> tuple[Path | None, list[str]]:
     """The folder of the raw files, where there is one, and what is wrong with it."""
     if not isinstance(raw, str) or not raw:
         return None, []
-    unset = [name for name in re.findall(r"\$\{?(\w+)\}?", raw) if name not in os.environ]
-    if unset:
-        return None, [f"raw: the environment variable {unset[0]} is not set; set it to the folder that holds the raw files"]
-    root = Path(os.path.expandvars(raw)).expanduser()
+    if variable := unset_variable(raw):
+        return None, [f"raw: the environment variable {variable} is not set; set it to the folder that holds the raw files"]
+    root = expanded(raw)
     if not root.is_dir():
         return None, [f"raw: there is no folder {root.absolute()}; put the raw files there, or correct the path"]
     return root, []
@@ -66,9 +65,9 @@ def _source(name: str, source: dict[str, Any], root: Path | None) -> list[str]:
     path = source.get("path")
     if problem := origin(path, source.get("download")):
         found.append(f"sources.{name}: {problem}")
-    if isinstance(path, str) and Path(path).expanduser().is_absolute() and not any(matches(Path(), path)):
+    if isinstance(path, str) and Path(path).expanduser().is_absolute() and not any(matching_files(Path(), path)):
         found.append(f"sources.{name}.path: no file {path}; correct the path or fetch the file")
-    elif root is not None and isinstance(path, str) and path and not any(matches(root, path)):
+    elif root is not None and isinstance(path, str) and path and not any(matching_files(root, path)):
         found.append(f"sources.{name}.path: no file {root.absolute() / path}; correct the path or fetch the file")
     return found
 
@@ -138,11 +137,3 @@ def origin(path: object, download: object) -> str | None:
     if path and download is not None:
         return "has both path: and download:; keep one"
     return None if path or download is not None else "needs path: (files that you have) or download: (files to fetch)"
-
-
-def matches(root: Path, pattern: str) -> list[Path]:
-    """The files that a source's path names, sorted."""
-    path = Path(pattern).expanduser()
-    if path.is_absolute():
-        return sorted(p for p in Path(path.anchor).glob(str(path.relative_to(path.anchor))) if p.is_file())
-    return sorted(p for p in root.glob(pattern) if p.is_file())
