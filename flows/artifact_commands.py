@@ -9,6 +9,8 @@ from typing import Annotated
 
 import typer
 
+from flows.console import store, table
+
 artifacts = typer.Typer(no_args_is_help=True, help="List, show, compare, verify, tag and collect artifacts.")
 
 Name = Annotated[
@@ -19,7 +21,6 @@ Name = Annotated[
 @artifacts.command("list")
 def list_() -> None:
     """Every artifact, oldest first, with its tags."""
-    from flows.cli import store, table
     from flows.run_plan import duration
 
     home = store()
@@ -44,16 +45,12 @@ def list_() -> None:
 @artifacts.command()
 def show(name: Name) -> None:
     """An artifact's whole record, as JSON."""
-    from flows.cli import store
-
     print(store().resolve(name).model_dump_json(indent=1))
 
 
 @artifacts.command()
 def path(name: Name) -> None:
     """The folder that holds an artifact's files."""
-    from flows.cli import store
-
     home = store()
     print(home.object(home.resolve(name).key))
 
@@ -61,7 +58,6 @@ def path(name: Name) -> None:
 @artifacts.command()
 def compare(one: Name, other: Name) -> None:
     """What defines two artifacts differently, and which files differ."""
-    from flows.cli import store, table
     from flows.run_plan import flatten
 
     home = store()
@@ -79,8 +75,6 @@ def compare(one: Name, other: Name) -> None:
 @artifacts.command()
 def verify(name: Annotated[str | None, typer.Argument(metavar="[ARTIFACT]", help="Only this one")] = None) -> None:
     """Hash every byte again. Exit code 1 where something is damaged; the next run builds that again."""
-    from flows.cli import store
-
     home = store()
     records = [home.resolve(name)] if name else [r for r in home.records() if not r.collected]
     damaged = 0
@@ -100,8 +94,6 @@ def verify(name: Annotated[str | None, typer.Argument(metavar="[ARTIFACT]", help
 @artifacts.command()
 def tag(name: Name, tag: str, why: Annotated[str, typer.Option(help="Kept with the move")] = "") -> None:
     """Point a tag at an artifact. What is tagged is not collected."""
-    from flows.cli import store
-
     home = store()
     record = home.resolve(name)
     home.tag(tag, record, why)
@@ -111,8 +103,6 @@ def tag(name: Name, tag: str, why: Annotated[str, typer.Option(help="Kept with t
 @artifacts.command()
 def untag(tag: str) -> None:
     """Remove a tag; the artifact stays until it is collected."""
-    from flows.cli import store
-
     home = store()
     if tag not in home.tags():
         raise ValueError(f"no tag {tag!r}; tags: {', '.join(home.tags()) or 'none'}")
@@ -122,15 +112,12 @@ def untag(tag: str) -> None:
 @artifacts.command()
 def tags() -> None:
     """Every tag and its moves."""
-    from flows.cli import store
-
     print(json.dumps(store().tags(), indent=1, ensure_ascii=False))
 
 
 @artifacts.command()
 def history(tag: str) -> None:
     """Where a tag pointed: when it moved, from what to what, by whom and why."""
-    from flows.cli import store, table
     from tasks.artifacts.tags import history as moved
 
     moves = store().tags().get(tag)
@@ -142,7 +129,6 @@ def history(tag: str) -> None:
 @artifacts.command()
 def rollback(tag: str = "prod", why: Annotated[str, typer.Option(help="Kept with the move")] = "") -> None:
     """Point a tag at what it pointed at before."""
-    from flows.cli import store, table
     from tasks.artifacts.tags import history as moved
     from tasks.artifacts.tags import roll_back
 
@@ -160,7 +146,6 @@ def gc(
     dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go")] = False,
 ) -> None:
     """Remove artifacts that are not tagged, not in use, and not of the last runs; and what dead builds left behind."""
-    from flows.cli import store
     from tasks.artifacts.garbage import collect
 
     found = collect(store(), keep_runs=keep_runs, scratch_days=scratch_days, dry_run=dry_run, keep_earlier=keep_earlier)

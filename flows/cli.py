@@ -6,15 +6,15 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
+from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
 from flows.artifact_commands import artifacts, rollback
+from flows.console import store, table
 
 if TYPE_CHECKING:
     from flows.recipe import Flow as FlowName
-    from tasks.artifacts.store import Store
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -254,28 +254,6 @@ def known(flow: str) -> FlowName | None:
     if flow not in (there := get_args(recipes.Flow)):
         raise ValueError(f"no flow {flow!r}; flows: {', '.join(there)}")
     return cast("FlowName", flow)
-
-
-def store() -> Store:
-    """The store that HANLIN_STORE names, else ./store."""
-    from tasks.artifacts.store import Store, store_folder
-
-    return Store(store_folder())
-
-
-def table(rows: list[dict[str, Any]]) -> None:
-    """Rows as aligned columns; Chinese characters are two columns wide."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    shown = Table(box=None, header_style="bold", pad_edge=False)
-    for name in rows[0] if rows else []:
-        shown.add_column(name, overflow="fold")
-    colours = {"HIT": "green", "RESUME": "yellow", "MISS": "cyan"}
-    for row in rows:
-        shown.add_row(*(Text(str(value), style=colours.get(str(value), "")) for value in row.values()))
-    Console(width=None if sys.stdout.isatty() else 160, highlight=False).print(shown)
 
 
 def main() -> None:
