@@ -16,7 +16,7 @@ from prefect.client.schemas.objects import State
 from prefect.states import Failed
 from prefect.task_engine import TaskRunTimeoutError
 
-from flows.breaches import Gate, Refused
+from flows.breaches import ContractBroken, ContractEnforcement
 from flows.graph import Node
 from flows.inputs import Records, report_entries
 from flows.recipe import Recipe
@@ -100,7 +100,7 @@ class GraphRun:
         self.records: Records = {}
         self.states: dict[str, State[Any]] = {}
         self.held_keys: list[str] = []  # of artifacts that garbage collection leaves alone while the run lives
-        self.enforcement = Gate(self.store, recipe, accept, self.flow_run["flow_run"])
+        self.enforcement = ContractEnforcement(self.store, recipe, accept, self.flow_run["flow_run"])
 
     def run(self, finishes: bool) -> Outcome:
         """From the plan to the key figures. Raises what a stage raised, and `StageFailed` where the store cannot be written."""
@@ -143,8 +143,8 @@ class GraphRun:
         self.records[node.name] = record
         if contract.applies(node.name):
             try:
-                self.enforcement.judge(record)
-            except Refused:
+                self.enforcement.enforce(record)
+            except ContractBroken:
                 self._note(node.name, refused=[node.name])  # used by a run, so not garbage, but never compared with
                 raise
         folders = {name: self.store.object(each.key) for name, each in self.records.items()}
