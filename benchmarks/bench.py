@@ -1,4 +1,4 @@
-"""What the benchmarks share: run `hanlin` as a person would, in a store of its own, and close with one line of JSON."""
+"""The benchmarks' common parts: `hanlin` run as a person would, in a store of its own, and a closing line of JSON."""
 
 from __future__ import annotations
 
@@ -59,20 +59,22 @@ class Hanlin:
 def stages(store: Path, recipe: str, *overrides: str, until: str = "") -> dict[str, Path]:
     """Build a recipe's stages one after the other, without Prefect: node → folder of its artifact. What the store has is reused."""
     from flows.graph import graph
+    from flows.inputs import Records
     from flows.recipe import load
+    from flows.traversal import resolved_nodes
     from tasks.artifacts.build import build
     from tasks.artifacts.store import Store
 
-    chosen, home = load(recipe, overrides), Store(store)
-    made: dict[str, Any] = {}
-    for node in graph(chosen):
-        inputs = {role: given.resolve(home, made) for role, given in node.roles.items()}
-        seconds, built = timed(build, home, node.stage, node.params, inputs, chosen.resources, name=node.name)
-        made[node.name] = built.record
-        print(f"{recipe}: {node.name} {'reused' if built.reused else f'built in {seconds:.0f} s'}", flush=True)
+    parsed, home = load(recipe, overrides), Store(store)
+    records: Records = {}
+    for resolved in resolved_nodes(graph(parsed), home, records):
+        node = resolved.node
+        seconds, result = timed(build, home, node.stage, node.params, resolved.inputs, parsed.resources, name=node.name)
+        records[node.name] = result.record
+        print(f"{recipe}: {node.name} {'reused' if result.reused else f'built in {seconds:.0f} s'}", flush=True)
         if node.name == until:
             break
-    return {name: home.object(record.key) for name, record in made.items()}
+    return {name: home.object(record.key) for name, record in records.items()}
 
 
 def last_json(text: str) -> dict[str, Any]:

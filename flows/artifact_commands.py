@@ -1,4 +1,4 @@
-"""`hanlin artifacts …`: look at the store, name things in it, check it, and take out what nobody needs."""
+"""The commands `hanlin artifacts …`: list, show, compare, verify, tag and remove the artifacts of the store."""
 
 from __future__ import annotations
 
@@ -9,18 +9,25 @@ from typing import Annotated
 
 import typer
 
-artifacts = typer.Typer(no_args_is_help=True, help="List, show, compare, verify, tag and collect artifacts.")
+from flows.console import store, table
+
+artifacts = typer.Typer(
+    no_args_is_help=True, help="List, show, compare, verify, tag and remove the results of stages (artifacts) in the store."
+)
 
 Name = Annotated[
-    str, typer.Argument(metavar="ARTIFACT", help="A tag, a stage (its newest artifact), or the beginning of a key or digest")
+    str,
+    typer.Argument(metavar="ARTIFACT", help="An artifact: a tag, a stage (for its newest), or the beginning of a key or digest"),
 ]
+
+TagName = Annotated[str, typer.Argument(metavar="TAG", help="A tag, such as prod")]
+Why = Annotated[str, typer.Option(help="Reason, noted in the history of the tag")]
 
 
 @artifacts.command("list")
 def list_() -> None:
-    """Every artifact, oldest first, with its tags."""
-    from flows.cli import store, table
-    from flows.plan import duration
+    """List every artifact, oldest first, with its size, age and tags."""
+    from flows.run_plan import duration
 
     home = store()
     tags: dict[str, list[str]] = {}
@@ -43,26 +50,21 @@ def list_() -> None:
 
 @artifacts.command()
 def show(name: Name) -> None:
-    """An artifact's whole record, as JSON."""
-    from flows.cli import store
-
+    """Print an artifact's whole record as JSON: what it was made from, how, when and by which code."""
     print(store().resolve(name).model_dump_json(indent=1))
 
 
 @artifacts.command()
 def path(name: Name) -> None:
-    """The folder that holds an artifact's files."""
-    from flows.cli import store
-
+    """Print the folder that holds an artifact's files."""
     home = store()
     print(home.object(home.resolve(name).key))
 
 
 @artifacts.command()
 def compare(one: Name, other: Name) -> None:
-    """What defines two artifacts differently, and which files differ."""
-    from flows.cli import store, table
-    from flows.plan import flatten
+    """Compare two artifacts: the settings, inputs and files in which they differ."""
+    from flows.run_plan import flatten
 
     home = store()
     a, b = home.resolve(one), home.resolve(other)
@@ -77,10 +79,10 @@ def compare(one: Name, other: Name) -> None:
 
 
 @artifacts.command()
-def verify(name: Annotated[str | None, typer.Argument(metavar="[ARTIFACT]", help="Only this one")] = None) -> None:
-    """Hash every byte again. Exit code 1 where something is damaged; the next run builds that again."""
-    from flows.cli import store
-
+def verify(
+    name: Annotated[str | None, typer.Argument(metavar="[ARTIFACT]", help="The artifact to verify; without it, all")] = None,
+) -> None:
+    """Check artifacts against the hashes of their files. Exit code 1 if one is damaged; the next run builds it again."""
     home = store()
     records = [home.resolve(name)] if name else [r for r in home.records() if not r.collected]
     damaged = 0
@@ -98,10 +100,8 @@ def verify(name: Annotated[str | None, typer.Argument(metavar="[ARTIFACT]", help
 
 
 @artifacts.command()
-def tag(name: Name, tag: str, why: Annotated[str, typer.Option(help="Kept with the move")] = "") -> None:
-    """Point a tag at an artifact. What is tagged is not collected."""
-    from flows.cli import store
-
+def tag(name: Name, tag: TagName, why: Why = "") -> None:
+    """Give an artifact a tag, or move a tag to it. A tagged artifact is never removed."""
     home = store()
     record = home.resolve(name)
     home.tag(tag, record, why)
@@ -109,10 +109,8 @@ def tag(name: Name, tag: str, why: Annotated[str, typer.Option(help="Kept with t
 
 
 @artifacts.command()
-def untag(tag: str) -> None:
-    """Remove a tag; the artifact stays until it is collected."""
-    from flows.cli import store
-
+def untag(tag: TagName) -> None:
+    """Remove a tag. Its artifact stays until `gc` or upkeep removes it."""
     home = store()
     if tag not in home.tags():
         raise ValueError(f"no tag {tag!r}; tags: {', '.join(home.tags()) or 'none'}")
@@ -121,50 +119,47 @@ def untag(tag: str) -> None:
 
 @artifacts.command()
 def tags() -> None:
-    """Every tag and its moves."""
-    from flows.cli import store
-
+    """Print every tag and its moves as JSON."""
     print(json.dumps(store().tags(), indent=1, ensure_ascii=False))
 
 
 @artifacts.command()
-def history(tag: str) -> None:
-    """Where a tag pointed: when it moved, from what to what, by whom and why."""
-    from flows.cli import store, table
-    from tasks.artifacts.tags import history as moved
+def history(tag: TagName) -> None:
+    """List the moves of a tag: when, from which artifact to which, by whom and why."""
+    from tasks.artifacts.tags import history as tag_history
 
     moves = store().tags().get(tag)
     if not moves:
         raise ValueError(f"no tag {tag!r}; tags: {', '.join(store().tags()) or 'none'}")
-    table(moved(moves))
+    table(tag_history(moves))
 
 
 @artifacts.command()
-def rollback(tag: str = "prod", why: Annotated[str, typer.Option(help="Kept with the move")] = "") -> None:
-    """Point a tag at what it pointed at before."""
-    from flows.cli import store, table
-    from tasks.artifacts.tags import history as moved
+def rollback(tag: Annotated[str, typer.Option(help="The tag to move back")] = "prod", why: Why = "") -> None:
+    """Move a tag back to the artifact it had before; `prod` is the model in production."""
+    from tasks.artifacts.tags import history as tag_history
     from tasks.artifacts.tags import roll_back
 
     home = store()
     now, left = roll_back(home, tag, why)
-    table(moved(home.tags()[tag]))
+    table(tag_history(home.tags()[tag]))
     print(f"{tag} → {now.stage} {now.key[:12]}" + (f"; {left.key[:12]} is kept" if left else ""))
 
 
 @artifacts.command()
 def gc(
-    keep_runs: Annotated[int, typer.Option(min=0, help="Keep what the last N runs used")] = 5,
-    keep_earlier: Annotated[int, typer.Option(min=0, help="Keep what a tag pointed at up to N promotions ago")] = 1,
-    scratch_days: Annotated[float, typer.Option(min=0, help="Keep unfinished work touched in the last N days")] = 14,
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go")] = False,
+    keep_runs: Annotated[int, typer.Option(min=0, help="Number of latest runs whose artifacts are kept")] = 5,
+    keep_earlier: Annotated[
+        int, typer.Option(min=0, help="Number of earlier artifacts of each tag that are kept, for a rollback")
+    ] = 1,
+    scratch_days: Annotated[float, typer.Option(min=0, help="Days for which unfinished work is kept after its last change")] = 14,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be removed, and remove nothing")] = False,
 ) -> None:
-    """Remove artifacts that are not tagged, not in use, and not of the last runs; and what dead builds left behind."""
-    from flows.cli import store
+    """Remove artifacts that have no tag, are not in use and belong to none of the latest runs, and the remains of dead builds."""
     from tasks.artifacts.garbage import collect
 
-    found = collect(store(), keep_runs=keep_runs, scratch_days=scratch_days, dry_run=dry_run, keep_earlier=keep_earlier)
-    for item in found:
+    pieces = collect(store(), keep_runs=keep_runs, scratch_days=scratch_days, dry_run=dry_run, keep_earlier=keep_earlier)
+    for item in pieces:
         print(f"{item.bytes:>16,} bytes  {item.what}")
     verb = "would be freed" if dry_run else "freed"
-    print(f"{sum(item.bytes for item in found):>16,} bytes  {verb}")
+    print(f"{sum(item.bytes for item in pieces):>16,} bytes  {verb}")

@@ -1,55 +1,107 @@
-"""`hanlin …`. Imports nothing heavy at the top: `--help` must answer at once."""
+"""The command line, `hanlin …`. Imports nothing heavy at the top: `--help` and `--version` must answer at once."""
 
 from __future__ import annotations
 
+import importlib.metadata
 import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
+from typing import TYPE_CHECKING, Annotated, cast, get_args
 
 import typer
 
 from flows.artifact_commands import artifacts, rollback
+from flows.console import store, table
 
 if TYPE_CHECKING:
     from flows.recipe import Flow as FlowName
-    from tasks.artifacts.store import Store
 
 app = typer.Typer(
     no_args_is_help=True,
     add_completion=False,
     pretty_exceptions_enable=False,
-    help="Hanlin: raw Chinese text in, a small aligned and evaluated chat model out.",
+    help="Hanlin makes small Chinese chat models: it cleans raw text, trains a model on it, aligns it and evaluates it, as one Prefect pipeline.",
 )
 app.add_typer(artifacts, name="artifacts")
 app.command()(rollback)
 
 RecipeName = Annotated[
-    str, typer.Argument(metavar="RECIPE", help="A recipe that ships (such as sample) or the path of a .yaml file")
+    str,
+    typer.Argument(
+        metavar="RECIPE", help="Name of a recipe that ships with Hanlin (`hanlin recipes` lists them), or path of a .yaml file"
+    ),
 ]
 Overrides = Annotated[
-    list[str] | None, typer.Argument(metavar="[KEY=VALUE]…", help="Fields to change, such as pretrain.steps=200")
+    list[str] | None,
+    typer.Argument(metavar="[KEY=VALUE]…", help="Fields of the recipe to change for this run, such as pretrain.steps=200"),
 ]
-Refresh = Annotated[list[str] | None, typer.Option(help="Build this stage again even if its artifact is there; repeatable")]
-Until = Annotated[str, typer.Option(help="Last stage to run")]
-Drift = Annotated[str, typer.Option(help="Artifacts made by other code of the same stage version: warn, rebuild or fail")]
+Refresh = Annotated[
+    list[str] | None,
+    typer.Option(help="Build this stage again even if the store has its result; give the option once for each stage"),
+]
+Until = Annotated[str, typer.Option(help="Stop after this stage, such as split; without it, all stages are run")]
+Drift = Annotated[
+    str,
+    typer.Option(
+        help="What to do with a stored result if the code of its stage has changed since (but not its version number): warn (reuse it and say "
+        "so), rebuild (make it again) or fail (stop)"
+    ),
+]
 Flow = Annotated[
     str,
     typer.Option(
-        help="pipeline: raw files → evaluated model; corpus: the data half alone, up to its report; finetune: from a model that is there; "
-        "empty: finetune for a recipe with a base, else pipeline"
+        help="What to run. pipeline: all stages, from raw files to an evaluated model; corpus: the data stages only, with a report about the "
+        "data; finetune: fine-tuning of a base model. Without it: finetune if the recipe has a section `base`, else pipeline"
     ),
 ]
 Accept = Annotated[
-    list[str] | None, typer.Option(help="Data stage whose result may break its contract (recipe: contract) this time; repeatable")
+    list[str] | None,
+    typer.Option(
+        help="Use the result of this data stage even if it breaks the recipe's contract, because it differs too much from the last run's. Holds "
+        "for this run only; give the option once for each stage"
+    ),
 ]
 Share = Annotated[
     float,
-    typer.Option(min=0, max=1, help="Of the pretraining's tokens, trained again from the stable phase; 0: train from nothing"),
+    typer.Option(
+        min=0,
+        max=1,
+        help="Length of the new pretraining, as a share of the first one's tokens. It continues from the checkpoint of the model in production "
+        "that was kept before its learning rate went down. 0: pretrain a new model from random weights",
+    ),
 ]
-Tag = Annotated[str, typer.Option(help="Names the model in production")]
-AsJson = Annotated[bool, typer.Option("--json", help="For machines: JSON on standard output")]
+Tag = Annotated[str, typer.Option(help="Name (tag) under which the store knows the model in production")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one line of JSON on standard output, for scripts")]
+
+
+def version() -> str:
+    """One line: the version of the package, and the commit of its code where that is known."""
+    from tasks.artifacts.provenance import code_commit
+
+    try:
+        number = importlib.metadata.version("hanlin")
+    except importlib.metadata.PackageNotFoundError:
+        number = "(not installed)"
+    facts = code_commit()
+    changes = ", with uncommitted changes" if facts.get("dirty") else ""
+    return f"hanlin {number}" + (f" (commit {facts['commit'][:12]}{changes})" if facts else "")
+
+
+def _print_version(requested: bool) -> None:
+    if requested:
+        print(version())
+        raise typer.Exit
+
+
+@app.callback()
+def common(
+    version: Annotated[
+        bool,
+        typer.Option("--version", callback=_print_version, is_eager=True, help="Print the version and the commit of this code"),
+    ] = False,
+) -> None:
+    """The options that need no command."""
 
 
 @app.command()
@@ -63,13 +115,13 @@ def run(
     accept: Accept = None,
     as_json: AsJson = False,
 ) -> None:
-    """Run a recipe as a Prefect flow run; every finished stage is reused."""
+    """Run a recipe, as a Prefect flow run in this terminal. Stages whose result is in the store are not run again."""
     from flows import recipe as recipes
     from flows.terminal import run_in_terminal
 
-    parsed = recipes.load(recipe, overrides or [], known(flow))
+    parsed = recipes.load(recipe, overrides or [], flow_name(flow))
     options = {"refresh": refresh or [], "until": until, "drift": drift, "accept": accept or []}
-    sys.exit(run_in_terminal(parsed, known(flow) or parsed.flow, options, as_json))
+    sys.exit(run_in_terminal(parsed, flow_name(flow) or parsed.flow, options, as_json))
 
 
 @app.command()
@@ -78,13 +130,17 @@ def retrain(
     overrides: Overrides = None,
     share: Share = 0.25,
     tag: Tag = "prod",
-    force: Annotated[bool, typer.Option("--force", help="Go on even if no source is new")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Train even if no source has new data")] = False,
     refresh: Refresh = None,
     drift: Drift = "warn",
     accept: Accept = None,
     as_json: AsJson = False,
 ) -> None:
-    """Re-train the model in production on what is new, and let the new one take over if it is no worse. Nothing new ends at once."""
+    """Re-train the model in production if a source has new data, and promote the new model if it is not worse.
+
+    Without new data the run ends at once. The tag of the model in production moves only if the evaluation gate finds no measure worse beyond
+    noise.
+    """
     from flows import recipe as recipes
     from flows.terminal import run_in_terminal
 
@@ -95,28 +151,28 @@ def retrain(
 @app.command()
 def arrived(
     recipe: RecipeName,
-    source: Annotated[str, typer.Option(help="Which source has something new, for the event's reader")] = "",
+    source: Annotated[str, typer.Option(help="Name of the source with new data, noted in the event")] = "",
 ) -> None:
-    """Say that there is new data for a recipe: emits the event hanlin.data.arrived, which starts its re-training."""
+    """Announce new data for a recipe: the event hanlin.data.arrived is sent to the Prefect server, which starts re-training."""
     from flows import recipe as recipes
     from flows.server import announce
 
-    given = recipe if recipe.endswith((".yaml", ".yml")) else ""
+    file = recipe if recipe.endswith((".yaml", ".yml")) else ""
     name = recipes.load(recipe).name
     announce(
         f"hanlin.recipe.{name}",
-        {"recipe": recipe if not given else "sample", "file": given and str(Path(given).absolute()), "source": source},
+        {"recipe": "sample" if file else recipe, "file": file and str(Path(file).absolute()), "source": source},
     )
-    print(f"hanlin.data.arrived for {name}; a deployment that is triggered by it starts within seconds")
+    print(f"the event hanlin.data.arrived was sent for {name}; a deployment that it triggers starts within seconds")
 
 
 @app.command()
 def upkeep(
-    dry_run: Annotated[bool, typer.Option("--dry-run", help="Only say what would go")] = False,
-    verify: Annotated[bool, typer.Option(help="Hash every byte again")] = True,
-    keep_runs: Annotated[int, typer.Option(min=0, help="Keep what the last N runs used")] = 5,
+    dry_run: Annotated[bool, typer.Option("--dry-run", help="Show what would be removed, and remove nothing")] = False,
+    verify: Annotated[bool, typer.Option(help="Read every file again and compare its hash with the recorded one")] = True,
+    keep_runs: Annotated[int, typer.Option(min=0, help="Number of latest runs whose artifacts are kept")] = 5,
 ) -> None:
-    """Verify the store, remove what nobody needs, and say when the disk will be full, as a Prefect flow run."""
+    """Maintain the store: verify its files, remove artifacts that nothing needs, and forecast when the disk is full."""
     from flows.terminal import upkeep_in_terminal
 
     sys.exit(upkeep_in_terminal({"dry_run": dry_run, "verify": verify, "keep_runs": keep_runs}))
@@ -124,13 +180,27 @@ def upkeep(
 
 @app.command()
 def up(
-    host: Annotated[str, typer.Option(help="Address to listen at; 0.0.0.0: every machine that reaches this one")] = "127.0.0.1",
-    port: Annotated[int, typer.Option(help="Port of the Prefect UI and API", min=1, max=65535)] = 4200,
-    database: Annotated[str, typer.Option(help="postgresql://user:password@host/name; empty: SQLite below PREFECT_HOME")] = "",
-    worker: Annotated[bool, typer.Option(help="A worker on this machine, too")] = True,
-    show_logs: Annotated[bool, typer.Option(help="Logs of server and worker here instead of in files")] = False,
+    host: Annotated[
+        str, typer.Option(help="Network address to listen at: 127.0.0.1 for this machine only, 0.0.0.0 for others too")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port of the Prefect UI and API, which share it", min=1, max=65535)] = 4200,
+    database: Annotated[
+        str,
+        typer.Option(
+            help="Database of the Prefect server, as postgresql://user:password@host/name; empty: an SQLite file below PREFECT_HOME"
+        ),
+    ] = "",
+    worker: Annotated[
+        bool, typer.Option(help="Also start a worker, which runs what the server schedules, on this machine")
+    ] = True,
+    show_logs: Annotated[
+        bool, typer.Option(help="Show the logs of server and worker in this terminal, instead of writing them to files")
+    ] = False,
 ) -> None:
-    """Start the Prefect server, the deployments and a worker on this machine. HANLIN_PASSWORD sets a password."""
+    """Start the Prefect server with its UI, the deployments and a worker, and keep them running until Ctrl-C.
+
+    The environment variable HANLIN_PASSWORD sets a password for all of them.
+    """
     from flows import up as everything
 
     options = everything.Options(host, port, database, worker, show_logs)
@@ -139,7 +209,10 @@ def up(
 
 @app.command()
 def worker(told_by_stdin: Annotated[bool, typer.Option(hidden=True)] = False) -> None:
-    """Run what a server elsewhere has to run (PREFECT_API_URL), on this machine. The first Ctrl-C drains, a second stops at once."""
+    """Start a worker on this machine for a Prefect server elsewhere, whose address is in PREFECT_API_URL.
+
+    The first Ctrl-C lets the runs under way end and takes no new ones; a second one stops at once, and the runs go on later.
+    """
     from flows import profile
 
     if not (url := os.environ.get("PREFECT_API_URL")):
@@ -159,23 +232,27 @@ def plan(
     refresh: Refresh = None,
     drift: Drift = "warn",
     flow: Flow = "",
-    retrain: Annotated[bool, typer.Option("--retrain", help="Plan `hanlin retrain` instead")] = False,
+    retrain: Annotated[bool, typer.Option("--retrain", help="Show the plan of `hanlin retrain` instead of `hanlin run`")] = False,
     share: Share = 0.25,
     tag: Tag = "prod",
     as_json: AsJson = False,
 ) -> None:
-    """Show what a run would do: HIT, MISS or RESUME for each stage, and which field changed."""
-    from flows import plan as plans
+    """Show what a run would do, without running it, and why.
+
+    For each stage: HIT (its result is in the store and is reused), RESUME (it was begun and goes on) or MISS (it is built), and the field that
+    changed since the nearest earlier result.
+    """
     from flows import recipe as recipes
+    from flows import run_plan as plans
     from flows.graph import graph
 
-    parsed = recipes.load(recipe, overrides or [], known(flow))
+    parsed = recipes.load(recipe, overrides or [], flow_name(flow))
     if retrain:
         from flows.retrain import nodes_of
 
         nodes = nodes_of(parsed, store(), tag, share)
     else:
-        nodes = graph(parsed, known(flow))
+        nodes = graph(parsed, flow_name(flow))
     steps = plans.plan(nodes, store(), refresh=refresh or [], drift=drift)  # type: ignore[arg-type]
     if as_json:
         print(json.dumps({"stages": [step.to_json() for step in steps]}, ensure_ascii=False))
@@ -185,11 +262,11 @@ def plan(
 
 @app.command()
 def sources(recipe: RecipeName, overrides: Overrides = None, flow: Flow = "", as_json: AsJson = False) -> None:
-    """Show where a recipe's rows come from, in which state, and what is new since they were last read."""
+    """List a recipe's sources with the state of their data, and mark those with new data since the last run."""
     from flows import recipe as recipes
     from flows.origins import origins
 
-    found = origins(recipes.load(recipe, overrides or [], known(flow)), store())
+    states = origins(recipes.load(recipe, overrides or [], flow_name(flow)), store())
     rows = [
         {
             "source": origin.source,
@@ -199,17 +276,17 @@ def sources(recipe: RecipeName, overrides: Overrides = None, flow: Flow = "", as
             "in the store": origin.stored or "–",
             "new": "yes" if origin.new else "",
         }
-        for origin in found
+        for origin in states
     ]
     if as_json:
-        print(json.dumps({"sources": [vars(origin) | {"new": origin.new} for origin in found]}, ensure_ascii=False))
+        print(json.dumps({"sources": [vars(origin) | {"new": origin.new} for origin in states]}, ensure_ascii=False))
     else:
         table(rows)
 
 
 @app.command()
 def recipes() -> None:
-    """List the recipes that ship, with what each is for."""
+    """List the recipes that ship with Hanlin, with the purpose of each."""
     from flows.recipe import RECIPES, names
 
     table(
@@ -223,7 +300,7 @@ def sniff(
         list[Path] | None, typer.Argument(metavar="FILE…", help="Raw files, compressed or not; none: list the formats there are")
     ] = None,
 ) -> None:
-    """Say what raw files are, by their first rows, and which `format` of a source reads them; without a file, list the formats."""
+    """Recognise raw files by their first rows, and name the `format` with which a source reads them; without a file, list the formats."""
     from tasks.formats import registry
     from tasks.formats.sniff import sniff as look
 
@@ -231,8 +308,8 @@ def sniff(
         offers = [registry.offers()[name][0] for name in registry.names()]
         table([{"format": o.format, **_described(o.format), "of": o.package} for o in offers])
         return
-    sniffed = {path: look(path) for path in files}
-    table([{"file": path.name, "holds": one.what, "format": ", ".join(one.formats) or "none"} for path, one in sniffed.items()])
+    guesses = {path: look(path) for path in files}
+    table([{"file": path.name, "holds": one.what, "format": ", ".join(one.formats) or "none"} for path, one in guesses.items()])
 
 
 def _described(format: str) -> dict[str, str]:
@@ -248,10 +325,13 @@ def _described(format: str) -> dict[str, str]:
 
 @app.command()
 def chat(
-    model: Annotated[str, typer.Argument(metavar="MODEL", help="A tag, a stage (its newest artifact), a key, or a model folder")],
-    message: Annotated[str | None, typer.Argument(help="Ask this once and leave; without it, a conversation")] = None,
+    model: Annotated[
+        str,
+        typer.Argument(metavar="MODEL", help="A tag, a stage (for its newest result), the beginning of a key, or a model folder"),
+    ],
+    message: Annotated[str | None, typer.Argument(help="One question to ask; without it, a conversation begins")] = None,
 ) -> None:
-    """Talk to a model in the terminal."""
+    """Chat with a model in this terminal."""
     folder = Path(model)
     if not folder.is_dir():
         home = store()
@@ -265,41 +345,19 @@ def chat(
     talk(folder, message)
 
 
-def known(flow: str) -> FlowName | None:
-    """A flow by its name; None: the one that the recipe is for. Raises `ValueError` with the names that there are."""
+def flow_name(flow: str) -> FlowName | None:
+    """A flow's name, checked; None for an empty one, which is the recipe's own flow. Raises `ValueError` with the flows there are."""
     from flows import recipe as recipes
 
     if not flow:
         return None
-    if flow not in (there := get_args(recipes.Flow)):
-        raise ValueError(f"no flow {flow!r}; flows: {', '.join(there)}")
+    if flow not in (names := get_args(recipes.Flow)):
+        raise ValueError(f"no flow {flow!r}; flows: {', '.join(names)}")
     return cast("FlowName", flow)
 
 
-def store() -> Store:
-    """The store that HANLIN_STORE names, else ./store."""
-    from tasks.artifacts.store import Store, store_folder
-
-    return Store(store_folder())
-
-
-def table(rows: list[dict[str, Any]]) -> None:
-    """Rows as aligned columns; Chinese characters are two columns wide."""
-    from rich.console import Console
-    from rich.table import Table
-    from rich.text import Text
-
-    shown = Table(box=None, header_style="bold", pad_edge=False)
-    for name in rows[0] if rows else []:
-        shown.add_column(name, overflow="fold")
-    colours = {"HIT": "green", "RESUME": "yellow", "MISS": "cyan"}
-    for row in rows:
-        shown.add_row(*(Text(str(value), style=colours.get(str(value), "")) for value in row.values()))
-    Console(width=None if sys.stdout.isatty() else 160, highlight=False).print(shown)
-
-
 def main() -> None:
-    """The console script. What a person can mend is one message and exit code 2; anything else is a traceback."""
+    """The console script. A person's mistake is one message and exit code 2; anything else is a traceback."""
     os.environ.setdefault("DO_NOT_TRACK", "1")
     try:
         app()

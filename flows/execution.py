@@ -1,4 +1,4 @@
-"""What every flow over a graph shares: its nodes one after the other as task runs, from the plan to the key figures."""
+"""The run of a graph inside a flow run: its nodes one after the other as task runs, from the plan to the key figures."""
 
 from __future__ import annotations
 
@@ -16,15 +16,16 @@ from prefect.client.schemas.objects import State
 from prefect.states import Failed
 from prefect.task_engine import TaskRunTimeoutError
 
-from flows.breaches import Gate, Refused
+from flows.breaches import ContractBroken, ContractEnforcement
 from flows.graph import Node
-from flows.inputs import Made, entries
-from flows.plan import plan, rows
+from flows.inputs import Records, report_entries
 from flows.recipe import Recipe
+from flows.run_plan import plan, rows
 from flows.server import report_link
 from flows.stage_task import stage_task
-from tasks.artifacts.build import Drift, StageFailed, digests, explain
-from tasks.artifacts.store import Store, recipe_key, store_folder
+from flows.traversal import ResolvedNode, resolved_nodes
+from tasks.artifacts.build import Drift, StageFailed, explain
+from tasks.artifacts.store import Store, store_folder
 from tasks.data import contract
 from tasks.pages import ui_tables
 
@@ -64,7 +65,7 @@ def reason(failure: Exception) -> str:
     return "\n".join([f"{first}: {'; '.join(points)}" if points else first, *rest])
 
 
-def walk(
+def run_graph(
     recipe: Recipe,
     nodes: list[Node],
     *,
@@ -74,12 +75,11 @@ def walk(
     accept: Sequence[str],
     finishes: bool = True,
 ) -> Outcome:
-    """Each node as one task run of this flow run, in order. A task whose artifact is in the store ends as *Cached*.
+    """Run each node as one task run of the current flow run, in order. A task whose artifact is in the store ends as *Cached*.
 
-    The run's first artifact is the plan, its last the key figures. Data stages are held to their contract. `finishes` says whether the
+    The flow run's first artifact is the plan, its last the key figures. Data stages are held to their contract. `finishes` says whether the
     run is over with its last node, or its flow has yet to conclude something.
     """
-    log = logging.getLogger(f"hanlin.{runtime.flow_run.flow_name}")
     for name in recipe.resources.hours:
         if name not in (names := [node.name for node in nodes]):
             raise ValueError(f"resources.hours.{name}: no such stage; its stages: {', '.join(names)}")
@@ -87,66 +87,94 @@ def walk(
     for name in accept:
         if not contract.applies(name):
             raise ValueError(f"{name} has no contract that could be accepted: it is no data stage; leave it out of `accept`")
-    store = Store(store_folder())
-    planned = plan(nodes, store, refresh=refresh, drift=drift)
-    about = f"# Plan of {recipe.name}\nStore: `{store.root}`"
-    create_table_artifact(rows(planned), key="plan", description=about)
+    return GraphRun(recipe, nodes, refresh=refresh, drift=drift, accept=accept).run(finishes=finishes and not until)
 
-    made: Made = {}
-    states: dict[str, State[Any]] = {}
-    run = {"flow_run": str(runtime.flow_run.id), "flow_run_name": str(runtime.flow_run.name)}
-    gate = Gate(store, recipe, accept, run["flow_run"])
-    holds = [step.key for step in planned if step.key]
 
-    def note(at: str, **facts: Any) -> None:
-        artifacts = {name: record.key for name, record in made.items()}
-        with _explained(at, store):
-            store.note_run(run["flow_run"], recipe.name, artifacts, accepted=gate.accepted, holds=holds, **facts)
+class GraphRun:
+    """One run of a graph inside the current flow run: its tasks, its note in the store, and what it publishes for people."""
 
-    with contextlib.ExitStack() as held:
-        with _explained(nodes[0].name, store):
-            held.enter_context(store.lease(f"run-{run['flow_run']}"))  # while it lives, nothing that it holds is collected
-        for node in nodes:
-            inputs = {role: given.resolve(store, made) for role, given in node.roles.items()}
-            holds.append(recipe_key(node.stage.identity(node.params, digests(inputs))))
-            note(node.name)  # before anybody looks for it
-            task = stage_task(node, store, inputs, recipe.resources, refresh=node.name in refresh, drift=drift, by=run)
-            states[node.name] = task(
-                return_state=True, wait_for=[states[name] for name in node.needs]
-            )  # the UI draws these as arrows
+    def __init__(self, recipe: Recipe, nodes: list[Node], *, refresh: Sequence[str], drift: Drift, accept: Sequence[str]):
+        self.recipe, self.nodes, self.refresh, self.drift = recipe, nodes, refresh, drift
+        self.store = Store(store_folder())
+        self.flow_run = {"flow_run": str(runtime.flow_run.id), "flow_run_name": str(runtime.flow_run.name)}
+        self.records: Records = {}
+        self.states: dict[str, State[Any]] = {}
+        self.held_keys: list[str] = []  # of artifacts that garbage collection leaves alone while the run lives
+        self.enforcement = ContractEnforcement(self.store, recipe, accept, self.flow_run["flow_run"])
+
+    def run(self, finishes: bool) -> Outcome:
+        """From the plan to the key figures. Raises what a stage raised, and `StageFailed` where the store cannot be written."""
+        steps = plan(self.nodes, self.store, refresh=self.refresh, drift=self.drift)
+        self.held_keys = [step.key for step in steps if step.key]
+        create_table_artifact(rows(steps), key="plan", description=f"# Plan of {self.recipe.name}\nStore: `{self.store.root}`")
+        with contextlib.ExitStack() as stack:
+            with _explained(self.nodes[0].name, self.store):
+                stack.enter_context(self.store.lease(f"run-{self.flow_run['flow_run']}"))
+            for resolved in resolved_nodes(self.nodes, self.store, self.records):
+                assert resolved.key is not None, "every node before it has its record"
+                self.held_keys.append(resolved.key)
+                self._note(resolved.node.name)  # before anybody looks for the artifact
+                self._run_node(resolved)
+            self._note(self.nodes[-1].name, finished=finishes)
+        self._publish_pages()
+        reused = {name: state.name == "Cached" for name, state in self.states.items()}
+        log = logging.getLogger(f"hanlin.{runtime.flow_run.flow_name}")
+        log.info("%d stages reused, %d built", sum(reused.values()), len(reused) - sum(reused.values()))
+        return {
+            name: {"key": record.key, "digest": record.digest, "reused": reused[name]} for name, record in self.records.items()
+        }
+
+    def _run_node(self, resolved: ResolvedNode) -> None:
+        """One node as a task run; its record, its contract and its tables."""
+        node, resources = resolved.node, self.recipe.resources
+        refresh = node.name in self.refresh
+        task = stage_task(node, self.store, resolved.inputs, resources, refresh=refresh, drift=self.drift, by=self.flow_run)
+        state = task(return_state=True, wait_for=[self.states[name] for name in node.needs])  # the UI draws these as arrows
+        self.states[node.name] = state
+        try:
+            ref = state.result()  # raises what the stage raised
+        except TaskRunTimeoutError as late:
+            raise StageFailed(
+                f"{node.name}: not done after the {resources.hours[node.name]:g} hours that resources.hours gives it; what it "
+                "finished is kept: give it more, and start the run again to go on"
+            ) from late
+        record = self.store.record(ref.key)
+        assert record is not None, f"{node.name} ended without a record"
+        self.records[node.name] = record
+        if contract.applies(node.name):
             try:
-                ref = states[node.name].result()  # raises what the stage raised
-            except TaskRunTimeoutError as late:
-                raise StageFailed(
-                    f"{node.name}: not done after the {recipe.resources.hours[node.name]:g} hours that resources.hours gives it; what it "
-                    "finished is kept: give it more, and start the run again to go on"
-                ) from late
-            record = store.record(ref.key)
-            assert record is not None, f"{node.name} ended without a record"
-            made[node.name] = record
-            if contract.applies(node.name):
-                try:
-                    gate.judge(record)
-                except Refused:
-                    note(node.name, refused=[node.name])  # used by a run, so not garbage, but never compared with
-                    raise
-            for key, (about, table) in ui_tables.tables(node.name, entries(made), _folders(store, made)).items():
-                create_table_artifact(table, key=key, description=about)
-        note(nodes[-1].name, finished=finishes and not until)
-    if "gate" in made:
-        page = store.object(made["gate"].key) / "report.html"
-        link = report_link(made["gate"].key, page)
-        create_link_artifact(link, key="gate-page", link_text="Candidate against production", description=f"`{page}`")
-    if "report" in made:
-        page = store.object(made["report"].key) / "report.html"
-        figures = json.loads((page.parent / "figures.json").read_text("utf-8"))
-        link = report_link(made["report"].key, page)
-        about = f"# Key figures of {recipe.name}\n[Full report]({link}), which is `{page}`"
-        create_table_artifact(figures["rows"], key="figures", description=about)
-        create_link_artifact(link, key="report", link_text=f"Report of {recipe.name}", description=f"`{page}`")
-    reused = {name: state.name == "Cached" for name, state in states.items()}
-    log.info("%d stages reused, %d built", sum(reused.values()), len(reused) - sum(reused.values()))
-    return {name: {"key": record.key, "digest": record.digest, "reused": reused[name]} for name, record in made.items()}
+                self.enforcement.enforce(record)
+            except ContractBroken:
+                self._note(node.name, refused=[node.name])  # used by a run, so not garbage, but never compared with
+                raise
+        folders = {name: self.store.object(each.key) for name, each in self.records.items()}
+        for key, (about, table) in ui_tables.tables(node.name, report_entries(self.records), folders).items():
+            create_table_artifact(table, key=key, description=about)
+
+    def _note(self, node: str, **facts: Any) -> None:
+        """Write down in the store what the run has used so far. `node` is whose failure it is if that is not possible."""
+        artifacts = {name: record.key for name, record in self.records.items()}
+        accepted, run_id = self.enforcement.accepted, self.flow_run["flow_run"]
+        with _explained(node, self.store):
+            self.store.note_run(run_id, self.recipe.name, artifacts, accepted=accepted, holds=self.held_keys, **facts)
+
+    def _publish_pages(self) -> None:
+        """Links to the gate's page and to the report, and the report's key figures, as far as the run made them."""
+        if "gate" in self.records:
+            page, link = self._page("gate")
+            create_link_artifact(link, key="gate-page", link_text="Candidate against production", description=f"`{page}`")
+        if "report" in self.records:
+            page, link = self._page("report")
+            figures = json.loads((page.parent / "figures.json").read_text("utf-8"))
+            about = f"# Key figures of {self.recipe.name}\n[Full report]({link}), which is `{page}`"
+            create_table_artifact(figures["rows"], key="figures", description=about)
+            create_link_artifact(link, key="report", link_text=f"Report of {self.recipe.name}", description=f"`{page}`")
+
+    def _page(self, node: str) -> tuple[Path, str]:
+        """A node's page: its file, and the link under which a browser finds it."""
+        key = self.records[node].key
+        page = self.store.object(key) / "report.html"
+        return page, report_link(key, page)
 
 
 @contextlib.contextmanager
@@ -158,13 +186,10 @@ def _explained(name: str, store: Store) -> Iterator[None]:
         raise StageFailed(explain(name, failure, store)) from failure
 
 
-def _until(nodes: list[Node], until: str, named: Sequence[str], recipe: Recipe) -> list[Node]:
+def _until(nodes: list[Node], until: str, mentioned: Sequence[str], recipe: Recipe) -> list[Node]:
+    """The nodes up to the one named `until`, all where it is empty. Raises `ValueError` for a name, there or in `mentioned`, that no node has."""
     names = [node.name for node in nodes]
-    for name in [*named, *([until] if until else [])]:
+    for name in [*mentioned, *([until] if until else [])]:
         if name not in names:
             raise ValueError(f"no stage {name!r} in recipe {recipe.name}; its stages: {', '.join(names)}")
     return nodes[: names.index(until) + 1] if until else nodes
-
-
-def _folders(store: Store, made: Made) -> dict[str, Any]:
-    return {name: store.object(record.key) for name, record in made.items()}

@@ -1,15 +1,14 @@
-"""The pipeline as data: which stages, with which parameters, from which inputs. The flow walks it, and so does the plan."""
+"""The graph of a run, as data: stages with their parameters and inputs, in order. Flow, plan and benchmarks go through the same graph."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass
 
-from flows import inputs as roles
-from flows.inputs import Role
+from flows import inputs
+from flows.inputs import NodeInput
 from flows.pins import Pins
 from flows.production import Production
-from flows.recipe import Flow, Recipe
+from flows.recipe import Flow, Recipe, Source
 from tasks import (
     base,
     counts,
@@ -42,16 +41,17 @@ from tasks.formats.registry import reader
 
 @dataclass(frozen=True)
 class Node:
-    """One use of a stage in a run."""
+    """One use of a stage in a run: its name there, its parameters, and its inputs by role."""
 
     name: str
     stage: Stage
     params: Identity
-    roles: dict[str, Role]
+    inputs: dict[str, NodeInput]
 
     @property
     def needs(self) -> list[str]:
-        return list(dict.fromkeys(name for role in self.roles.values() for name in role.needs))
+        """The nodes whose artifacts it reads, each once."""
+        return list(dict.fromkeys(name for source in self.inputs.values() for name in source.needs))
 
 
 def graph(recipe: Recipe, flow: Flow | None = None, *, gated: bool = False, production: Production | None = None) -> list[Node]:
@@ -61,157 +61,185 @@ def graph(recipe: Recipe, flow: Flow | None = None, *, gated: bool = False, prod
     `production`, it has that one's tokenizer, pretraining goes on from that one's stable phase, and the gate compares with it.
     """
     flow = flow or recipe.flow
-    nodes: list[Node] = []
+    builder = _Builder(recipe, flow, production)
+    rows = builder.add_sources()
+    exams = {name: node for name, node in rows.items() if reader(recipe.sources[name].format).kind == "questions"}
+    facts = {name: node for name, node in rows.items() if reader(recipe.sources[name].format).kind == "triples"}
+    texts = {name: node for name, node in rows.items() if name not in exams | facts}
+    questions = {name: node for name, node in exams.items() if "evaluate" in recipe.sources[name].use}
 
-    def add(name: str, stage: Stage, params: Identity, **reads: Role) -> str:
-        nodes.append(Node(name, stage, params, reads))
+    if texts or not facts:
+        builder.add_corpus(texts, questions)
+    if extracts := any("extract" in recipe.sources[name].use for name in facts):
+        builder.add_triples(facts)
+    if flow != "corpus":
+        outside = flow == "finetune" and recipe.base and not recipe.base.pretrain
+        begin = builder.add_outside_base() if outside else builder.add_pretraining()
+        if texts:
+            builder.add_tuned_models(questions, begin)
+        if extracts:
+            builder.add_triple_extraction(begin)
+    if gated:
+        builder.add_gate(questions)
+    builder.add_report()
+    return builder.nodes
+
+
+class _Builder:
+    """A graph in the making: each method adds the nodes of one part of it."""
+
+    def __init__(self, recipe: Recipe, flow: Flow, production: Production | None):
+        self.recipe, self.flow, self.production = recipe, flow, production
+        self.nodes: list[Node] = []
+        requests = {f"sources.{name}": source.download for name, source in recipe.sources.items() if source.download}
+        base_request = recipe.base.asked() if recipe.base and flow == "finetune" else None
+        self.pins = Pins(requests | ({"base": base_request} if base_request else {}))
+
+    def add(self, name: str, stage: Stage, params: Identity, **sources: NodeInput) -> str:
+        """Add a node, and return its name."""
+        self.nodes.append(Node(name, stage, params, sources))
         return name
 
-    if any(recipe.sampled(source) for source in recipe.sources.values()):
-        add("sample", sample.run, recipe.sample)
-    fetched = recipe.base.asked() if recipe.base and flow == "finetune" else None
-    pins = Pins(
-        {f"sources.{name}": source.download for name, source in recipe.sources.items() if source.download}
-        | ({"base": fetched} if fetched else {})
-    )
-    rows: dict[str, str] = {}
-    for name, source in recipe.sources.items():
+    def add_sources(self) -> dict[str, str]:
+        """Every source's files, read as rows; the node of each source's rows by the source's name."""
+        recipe = self.recipe
+        if any(recipe.sampled(source) for source in recipe.sources.values()):
+            self.add("sample", sample.run, recipe.sample)
+        return {name: self._add_source(name, source) for name, source in recipe.sources.items()}
+
+    def _add_source(self, name: str, source: Source) -> str:
         if source.download:
-            asked = download.Params(asked=source.download.moving())
-            files = roles.downloaded(add(f"download-{name}", download.run, asked, upstream=roles.pin(pins, f"sources.{name}")))
+            request = download.Params(asked=source.download.moving())
+            pin = inputs.upstream_pin(self.pins, f"sources.{name}")
+            files = inputs.download_files(self.add(f"download-{name}", download.run, request, upstream=pin))
+        elif self.recipe.sampled(source):
+            files = inputs.sample_files(source.path)
         else:
-            files = roles.sample_files(source.path) if recipe.sampled(source) else roles.raw_files(recipe, source.path)
+            files = inputs.raw_files(self.recipe, source.path)
         if source.format == "wiki":
-            params: Identity = extract.Params(
+            wiki = extract.Params(
                 source=name,
                 simplify=source.simplify,
                 tables=source.tables,
                 infoboxes=source.infoboxes,
                 tolerate_truncation=source.tolerate_truncation,
             )
-            rows[name] = add(f"extract-{name}", extract.run, params, files=files)
+            return self.add(f"extract-{name}", extract.run, wiki, files=files)
+        params = ingest.Params(source=name, format=source.format, simplify=source.simplify, same_title=source.same_title)
+        return self.add(f"ingest-{name}", ingest.run, params, files=files)
+
+    def add_corpus(self, texts: dict[str, str], questions: dict[str, str]) -> None:
+        """From rows to deduplicated, filtered and split rows, none of which holds a question of the evaluation."""
+        recipe = self.recipe
+        uses = {name: list(recipe.sources[name].use) for name in texts}
+        self.add("dedup", dedup.run, recipe.dedup, sources=inputs.folders(texts))
+        self.add("filter", filters.run, recipe.filter, rows=inputs.folder("dedup"), questions=inputs.folders(questions))
+        self.add("split", split.run, recipe.split.model_copy(update={"use": uses}), rows=inputs.folder("filter"))
+
+    def add_triples(self, facts: dict[str, str]) -> None:
+        """Texts with triples, as prompts and answers."""
+        scored = tuple(name for name in facts if "evaluate" in self.recipe.sources[name].use)
+        params = self.recipe.extraction.rows.model_copy(update={"scored": scored})
+        self.add("triples", triples.run, params, sources=inputs.folders(facts))
+
+    def add_pretraining(self) -> str:
+        """From the split's rows to a new model; returns its node."""
+        recipe, production = self.recipe, self.production
+        start = {}
+        if production:
+            tokens, params = inputs.earlier_artifact(production.tokenizer), production.horizon(recipe.pretrain)
+            start = {"start": inputs.earlier_artifact(production.pretrain)} if production.warm else {}
         else:
-            params = ingest.Params(source=name, format=source.format, simplify=source.simplify, same_title=source.same_title)
-            rows[name] = add(f"ingest-{name}", ingest.run, params, files=files)
+            outside = {"base": inputs.outside_tokenizer(recipe.tokenizer.base)} if recipe.tokenizer.base else {}
+            self._add_tokenizer(
+                recipe.tokenizer.model_copy(update={"base": ""}), **outside
+            )  # its key has what it holds, not its place
+            tokens, params = inputs.folder("tokenizer"), recipe.pretrain
+        packing = (pack_pairs.run, pack_pairs.Params()) if recipe.pretrain.text2text else (pack.run, recipe.pack)
+        self.add("pack", *packing, rows=inputs.folder("split"), tokenizer=tokens)
+        return self.add("pretrain", pretrain.run, params, packed=inputs.folder("pack"), tokenizer=tokens, **start)
 
-    exams = {name: node for name, node in rows.items() if reader(recipe.sources[name].format).kind == "questions"}
-    facts = {name: node for name, node in rows.items() if reader(recipe.sources[name].format).kind == "triples"}
-    texts = {name: node for name, node in rows.items() if name not in exams | facts}
-    uses = {name: list(recipe.sources[name].use) for name in texts}
-    questions = {name: node for name, node in exams.items() if "evaluate" in recipe.sources[name].use}
+    def add_outside_base(self) -> str:
+        """From a folder or the hub to a model that can be tuned; returns its node."""
+        base_model = self.recipe.base
+        assert base_model
+        if request := base_model.asked():
+            params = download.Params(asked=request.moving())
+            node = self.add("base-files", download.run, params, upstream=inputs.upstream_pin(self.pins, "base"))
+            files = inputs.download_files(node)
+        else:
+            files = inputs.model_files(base_model.folder())
+        sources = {"files": files}
+        if base_model.extend:
+            update = {"method": "extend", "vocab_size": base_model.extend, "base": ""}
+            self._add_tokenizer(self.recipe.tokenizer.model_copy(update=update), base=inputs.one_file(files, "tokenizer.json"))
+            sources["tokenizer"] = inputs.folder("tokenizer")
+        return self.add("base", base.run, base.Params(chat=base_model.chat), **sources)
 
-    if texts or not facts:
-        add("dedup", dedup.run, recipe.dedup, sources=roles.folders(texts))
-        add("filter", filters.run, recipe.filter, rows=roles.folder("dedup"), questions=roles.folders(questions))
-        add("split", split.run, recipe.split.model_copy(update={"use": uses}), rows=roles.folder("filter"))
-    if learned := any("extract" in recipe.sources[name].use for name in facts):
-        scored = tuple(name for name in facts if "evaluate" in recipe.sources[name].use)
-        shape = recipe.extraction.rows.model_copy(update={"scored": scored})
-        add("triples", triples.run, shape, sources=roles.folders(facts))
-    if flow != "corpus":
-        outside = flow == "finetune" and recipe.base and not recipe.base.pretrain
-        begin = _outside_base(recipe, add, pins) if outside else _pretrained(recipe, add, production)
-        if texts:
-            _models(recipe, add, questions, begin)
-        if learned:
-            _extraction(recipe, add, begin)
-    if gated:
-        _gate(recipe, add, questions, production)
-    before = [node.name for node in nodes]
-    titled = recipe.report.model_copy(update={"recipe": recipe.name})
-    add(
-        "report",
-        report.run,
-        titled,
-        artifacts=roles.folders({n: n for n in before}),
-        statistics=roles.statistics(before),
-        contracts=roles.contracts(recipe, before),
-    )
-    return nodes
+    def _add_tokenizer(self, params: tokenizer.Params, **sources: NodeInput) -> None:
+        rows = inputs.folder("split")
+        self.add("counts", counts.run, counts.Params(), rows=rows)
+        self.add("tokenizer", tokenizer.run, params, counts=inputs.folder("counts"), rows=rows, **sources)
 
+    def add_tuned_models(self, questions: dict[str, str], begin: str) -> None:
+        """From the model of node `begin` to evaluated models. What no source of the recipe serves is left out."""
+        recipe, rows = self.recipe, inputs.folder("split")
+        uses = {use for source in recipe.sources.values() for use in source.use}
+        models = {begin: begin}
+        pairs = {}
+        if "sft" in uses:
+            goes_on = recipe.base and recipe.base.start and recipe.flow == "finetune"
+            start = {"start": inputs.earlier_tuning(recipe, begin)} if goes_on else {}
+            models["sft"] = self.add("sft", sft.run, recipe.sft, model=inputs.folder(begin), rows=rows, **start)
+        if "sft" in uses and uses & {"prompts", "pairs"}:
+            model = inputs.folder("sft")
+            self.add("rejected", rejected.run, recipe.rejected, model=model, rows=rows)
+            pairs = {"pairs": inputs.folder("rejected")}
+            if recipe.reward:
+                self.add("reward", reward.run, recipe.reward, model=inputs.folder(begin), **pairs)
+            self.add("reference", reference.run, reference.Params.of(recipe.dpo), model=model, **pairs)
+            models["dpo"] = self.add("dpo", dpo.run, recipe.dpo, model=model, reference=inputs.folder("reference"), **pairs)
+        params = recipe.evaluate
+        if recipe.base and begin == "base" and not recipe.base.chat:
+            params = params.model_copy(update={"base": (*params.base, "base")})
+        sources = {"models": inputs.folders(models), "rows": rows, "questions": inputs.folders(questions)}
+        self.add("evaluate", evaluate.run, params, **sources, **pairs)
 
-def _pretrained(recipe: Recipe, add: Callable[..., str], production: Production | None) -> str:
-    """From the split's rows to a new model; returns its node."""
-    start = {}
-    if production:
-        tokens, learns = roles.kept(production.tokenizer), production.horizon(recipe.pretrain)
-        start = {"start": roles.kept(production.pretrain)} if production.warm else {}
-    else:
-        add("counts", counts.run, counts.Params(), rows=roles.folder("split"))
-        outside = {"base": roles.outside_tokenizer(recipe.tokenizer.base)} if recipe.tokenizer.base else {}
-        learned = recipe.tokenizer.model_copy(update={"base": ""})  # what it holds is in the key, not where it lies
-        add("tokenizer", tokenizer.run, learned, counts=roles.folder("counts"), rows=roles.folder("split"), **outside)
-        tokens, learns = roles.folder("tokenizer"), recipe.pretrain
-    packing = (pack_pairs.run, pack_pairs.Params()) if recipe.pretrain.text2text else (pack.run, recipe.pack)
-    add("pack", *packing, rows=roles.folder("split"), tokenizer=tokens)
-    return add("pretrain", pretrain.run, learns, packed=roles.folder("pack"), tokenizer=tokens, **start)
+    def add_triple_extraction(self, begin: str) -> None:
+        """The model of node `begin`, tuned for extracting triples and scored, beside new weights of its shape where the recipe says so."""
+        section, rows = self.recipe.extraction, inputs.folder("triples")
+        models = {}
+        if section.fresh:
+            self.add("fresh", fresh.run, fresh.Params(seed=section.sft.seed), model=inputs.folder(begin))
+            name = "extractor-fresh"
+            models[name] = self.add(name, sft.run, section.sft, model=inputs.folder("fresh"), rows=rows)
+        models["extractor"] = self.add("extractor", sft.run, section.sft, model=inputs.folder(begin), rows=rows)
+        self.add("extraction", extraction.run, section.scores, models=inputs.folders(models), rows=rows)
 
+    def add_gate(self, questions: dict[str, str]) -> None:
+        """The run's last model against the one in production, which is scored on this run's rows."""
+        against = {}
+        if self.production:
+            self.add(
+                "evaluate-prod",
+                evaluate.run,
+                self.recipe.evaluate.model_copy(update={"base": ()}),
+                models=inputs.earlier_artifact_as("prod", self.production.model),
+                rows=inputs.folder("split"),
+                pairs=inputs.folder("rejected"),
+                questions=inputs.folders(questions),
+            )
+            against = {"prod": inputs.folder("evaluate-prod")}
+        self.add("gate", gate.run, self.recipe.gate, candidate=inputs.folder("evaluate"), **against)
 
-def _outside_base(recipe: Recipe, add: Callable[..., str], pins: Pins) -> str:
-    """From a folder or the hub to a model that can be tuned; returns its node."""
-    assert recipe.base
-    if asked := recipe.base.asked():
-        fetched = add("base-files", download.run, download.Params(asked=asked.moving()), upstream=roles.pin(pins, "base"))
-        files = roles.downloaded(fetched)
-    else:
-        files = roles.model_folder(recipe.base.folder())
-    reads = {"files": files}
-    if recipe.base.extend:
-        add("counts", counts.run, counts.Params(), rows=roles.folder("split"))
-        grown = recipe.tokenizer.model_copy(update={"method": "extend", "vocab_size": recipe.base.extend, "base": ""})
-        own = roles.named(files, "tokenizer.json")
-        add("tokenizer", tokenizer.run, grown, counts=roles.folder("counts"), rows=roles.folder("split"), base=own)
-        reads["tokenizer"] = roles.folder("tokenizer")
-    return add("base", base.run, base.Params(chat=recipe.base.chat), **reads)
-
-
-def _models(recipe: Recipe, add: Callable[..., str], questions: dict[str, str], begin: str) -> None:
-    """From the model to begin with to evaluated models. What no source of the recipe serves is left out."""
-    used = {use for source in recipe.sources.values() for use in source.use}
-    models = {begin: begin}
-    pairs = {}
-    if "sft" in used:
-        start = {"start": roles.start(recipe, begin)} if recipe.base and recipe.base.start and recipe.flow == "finetune" else {}
-        models["sft"] = add("sft", sft.run, recipe.sft, model=roles.folder(begin), rows=roles.folder("split"), **start)
-    if "sft" in used and used & {"prompts", "pairs"}:
-        add("rejected", rejected.run, recipe.rejected, model=roles.folder("sft"), rows=roles.folder("split"))
-        pairs = {"pairs": roles.folder("rejected")}
-        if recipe.reward:
-            add("reward", reward.run, recipe.reward, model=roles.folder(begin), **pairs)
-        add("reference", reference.run, reference.Params.of(recipe.dpo), model=roles.folder("sft"), **pairs)
-        models["dpo"] = add("dpo", dpo.run, recipe.dpo, model=roles.folder("sft"), reference=roles.folder("reference"), **pairs)
-    params = recipe.evaluate
-    if recipe.base and begin == "base" and not recipe.base.chat:
-        params = params.model_copy(update={"base": (*params.base, "base")})
-    reads = {"models": roles.folders(models), "rows": roles.folder("split"), "questions": roles.folders(questions)}
-    add("evaluate", evaluate.run, params, **reads, **pairs)
-
-
-def _extraction(recipe: Recipe, add: Callable[..., str], begin: str) -> None:
-    """The model to begin with, tuned for extracting triples, and new weights of its shape beside it where that is asked for."""
-    asked = recipe.extraction
-    models = {}
-    if asked.fresh:
-        add("fresh", fresh.run, fresh.Params(seed=asked.sft.seed), model=roles.folder(begin))
-        models["extractor-fresh"] = add(
-            "extractor-fresh", sft.run, asked.sft, model=roles.folder("fresh"), rows=roles.folder("triples")
+    def add_report(self) -> None:
+        """The page about all that the run made."""
+        before = [node.name for node in self.nodes]
+        self.add(
+            "report",
+            report.run,
+            self.recipe.report.model_copy(update={"recipe": self.recipe.name}),
+            artifacts=inputs.folders({name: name for name in before}),
+            statistics=inputs.statistics(before),
+            contracts=inputs.contracts(self.recipe, before),
         )
-    models["extractor"] = add("extractor", sft.run, asked.sft, model=roles.folder(begin), rows=roles.folder("triples"))
-    add("extraction", extraction.run, asked.scores, models=roles.folders(models), rows=roles.folder("triples"))
-
-
-def _gate(recipe: Recipe, add: Callable[..., str], questions: dict[str, str], production: Production | None) -> None:
-    """The run's last model against the one in production, which is scored on this run's rows."""
-    against = {}
-    if production:
-        add(
-            "evaluate-prod",
-            evaluate.run,
-            recipe.evaluate.model_copy(update={"base": ()}),
-            models=roles.kept_as("prod", production.model),
-            rows=roles.folder("split"),
-            pairs=roles.folder("rejected"),
-            questions=roles.folders(questions),
-        )
-        against = {"prod": roles.folder("evaluate-prod")}
-    add("gate", gate.run, recipe.gate, candidate=roles.folder("evaluate"), **against)

@@ -1,4 +1,4 @@
-"""What a node reads, as data: where an input comes from, and how it becomes paths and digests once what it needs is made."""
+"""The inputs of a node, as data: each names the nodes it needs, and knows how their records become paths and content digests."""
 
 from __future__ import annotations
 
@@ -9,183 +9,189 @@ from fnmatch import fnmatch
 from pathlib import Path
 from typing import Any
 
+from flows.paths import expanded, matching_files
 from flows.pins import Pins
 from flows.recipe import Recipe
-from flows.validation import matches
 from tasks import base, sft
 from tasks.artifacts.build import Input, files_input, text_digest
 from tasks.artifacts.store import Record, Store
 from tasks.data import contract
 
-Made = dict[str, Record]  # node name → the record of its artifact, for the nodes known so far
-Resolve = Callable[[Store, Made], Input]
+Records = dict[str, Record]  # node name → the record of its artifact, for the nodes known so far
+Resolve = Callable[[Store, Records], Input]
 
 
 @dataclass(frozen=True)
-class Role:
-    """One input of a node: the nodes it needs, and how to turn their records into paths and digests."""
+class NodeInput:
+    """One input of a node: the names of the nodes it needs, and the function that turns their records into paths and digests."""
 
     needs: tuple[str, ...]
     resolve: Resolve
 
 
-def kept(record: Record) -> Role:
+def earlier_artifact(record: Record) -> NodeInput:
     """An artifact of an earlier run."""
-    return Role((), lambda store, made: Input(store.object(record.key), record.digest, (record.key,)))
+    return NodeInput((), lambda store, records: Input(store.object(record.key), record.digest, (record.key,)))
 
 
-def kept_as(name: str, record: Record) -> Role:
-    """An artifact of an earlier run, in the place of a folder by name."""
-    return Role((), lambda store, made: Input({name: store.object(record.key)}, [[name, record.digest]], (record.key,)))
+def earlier_artifact_as(name: str, record: Record) -> NodeInput:
+    """An artifact of an earlier run, as the one folder of a mapping by name."""
+    return NodeInput((), lambda store, records: Input({name: store.object(record.key)}, [[name, record.digest]], (record.key,)))
 
 
-def folder(node: str) -> Role:
-    return Role((node,), lambda store, made: Input(store.object(made[node].key), made[node].digest, (made[node].key,)))
+def folder(node: str) -> NodeInput:
+    """The folder of a node's artifact."""
+    return NodeInput(
+        (node,), lambda store, records: Input(store.object(records[node].key), records[node].digest, (records[node].key,))
+    )
 
 
-def folders(nodes: dict[str, str]) -> Role:
-    """Folders by name. Their order counts: among equal rows the earlier source wins."""
+def folders(nodes: dict[str, str]) -> NodeInput:
+    """The folders of several nodes' artifacts, by name. Their order counts: among equal rows the earlier source wins."""
 
-    def resolve(store: Store, made: Made) -> Input:
+    def resolve(store: Store, records: Records) -> Input:
         return Input(
-            {name: store.object(made[node].key) for name, node in nodes.items()},
-            [[name, made[node].digest] for name, node in nodes.items()],
-            tuple(made[node].key for node in nodes.values()),
+            {name: store.object(records[node].key) for name, node in nodes.items()},
+            [[name, records[node].digest] for name, node in nodes.items()],
+            tuple(records[node].key for node in nodes.values()),
         )
 
-    return Role(tuple(nodes.values()), resolve)
+    return NodeInput(tuple(nodes.values()), resolve)
 
 
-def raw_files(recipe: Recipe, pattern: str) -> Role:
-    """Files on disk."""
+def raw_files(recipe: Recipe, pattern: str) -> NodeInput:
+    """The raw files of one source on this machine's disk. Raises `ValueError` when resolved, where the pattern matches none."""
 
-    def resolve(store: Store, made: Made) -> Input:
+    def resolve(store: Store, records: Records) -> Input:
         root = recipe.raw_folder()
         digest = store.digests(Path("/"), f"raw-{text_digest(str(root.absolute()))[:16]}")
-        found = [path.absolute() for path in matches(root, pattern)]
-        if not found:
+        files = [path.absolute() for path in matching_files(root, pattern)]
+        if not files:
             raise ValueError(f"no file {root / pattern}; correct sources.*.path or fetch the file")
-        return _files({path: digest(path) for path in found})
+        return _files({path: digest(path) for path in files})
 
-    return Role((), resolve)
+    return NodeInput((), resolve)
 
 
-def outside_tokenizer(folder: str) -> Role:
-    """The `tokenizer.json` of an outside tokenizer."""
+def outside_tokenizer(folder: str) -> NodeInput:
+    """The file tokenizer.json of a tokenizer from outside."""
 
-    def resolve(store: Store, made: Made) -> Input:
-        path = Path(os.path.expandvars(folder)).expanduser().absolute() / "tokenizer.json"
+    def resolve(store: Store, records: Records) -> Input:
+        path = expanded(folder).absolute() / "tokenizer.json"
         if not path.is_file():
             raise ValueError(f"no file {path}; correct tokenizer.base, or put the tokenizer there")
         return _files({path: store.digests(Path("/"), f"outside-{text_digest(str(path))[:16]}")(path)})
 
-    return Role((), resolve)
+    return NodeInput((), resolve)
 
 
-def model_folder(folder: Path) -> Role:
-    """The files of a folder that a model is read from."""
+def model_files(folder: Path) -> NodeInput:
+    """The files of a folder from which a model is read."""
 
-    def resolve(store: Store, made: Made) -> Input:
-        if wrong := base.problems(folder):
-            raise ValueError(f"base.path: {'; '.join(wrong)}")
+    def resolve(store: Store, records: Records) -> Input:
+        if problems := base.problems(folder):
+            raise ValueError(f"base.path: {'; '.join(problems)}")
         digest = store.digests(Path("/"), f"outside-{text_digest(str(folder))[:16]}")
         return _files({path: digest(path) for path in base.chosen(folder)})
 
-    return Role((), resolve)
+    return NodeInput((), resolve)
 
 
-def start(recipe: Recipe, begin: str) -> Role:
-    """An earlier fine-tuning to go on from: a folder, or an artifact of the store. Where the name means this very run's own result (the newest
-    `sft`, once it has run), it is what that was made from, so that a run that is repeated is reused."""
+def earlier_tuning(recipe: Recipe, begin: str) -> NodeInput:
+    """An earlier fine-tuning of the model of node `begin`, to go on from: a folder, or an artifact of the store.
+
+    Where the name means this very run's own result (the newest `sft`, once it has run), it stands for the one that the result went on from,
+    so that a repeated run is reused.
+    """
     assert recipe.base
-    named, folder = recipe.base.start, recipe.base.start_folder()
+    name, folder = recipe.base.start, recipe.base.start_folder()
 
-    def resolve(store: Store, made: Made) -> Input:
+    def resolve(store: Store, records: Records) -> Input:
         if folder:
-            inside = (path for name in ("adapter", "state") for path in (folder / name).rglob("*"))
-            paths = sorted(path for path in (*inside, *folder.glob("adapter_*")) if path.is_file())
+            nested = (path for part in ("adapter", "state") for path in (folder / part).rglob("*"))
+            paths = sorted(path for path in (*nested, *folder.glob("adapter_*")) if path.is_file())
             digest = store.digests(Path("/"), f"start-{text_digest(str(folder))[:16]}")
             return Input(folder, [[str(path.relative_to(folder)), digest(path)] for path in paths])
         try:
-            record = store.resolve(named)
+            record = store.resolve(name)
         except ValueError as unknown:
             raise ValueError(f"base.start: {unknown}") from None
-        same = {"model": made[begin].digest, "rows": made["split"].digest}
-        mine = {"stage": sft.run.name, "params": recipe.sft.model_dump(mode="json")}
-        while mine.items() <= record.identity.items() and same.items() <= record.identity["inputs"].items():
+        inputs = {"model": records[begin].digest, "rows": records["split"].digest}
+        identity = {"stage": sft.run.name, "params": recipe.sft.model_dump(mode="json")}
+        while identity.items() <= record.identity.items() and inputs.items() <= record.identity["inputs"].items():
             if "start" not in record.lineage or (earlier := store.record(record.lineage["start"])) is None:
                 break
             record = earlier
         return Input(store.object(record.key), record.digest, (record.key,))
 
-    return Role((begin, "split"), resolve)
+    return NodeInput((begin, "split"), resolve)
 
 
-def named(files: Role, name: str) -> Role:
-    """One of several files, by its name."""
+def one_file(files: NodeInput, name: str) -> NodeInput:
+    """The files of this name among several."""
 
-    def resolve(store: Store, made: Made) -> Input:
-        found = files.resolve(store, made)
-        assert isinstance(found.value, list) and isinstance(found.digest, list)
-        kept = {path: digest for path, (_, digest) in zip(found.value, found.digest, strict=True) if path.name == name}
-        return _files(kept, found.keys)
+    def resolve(store: Store, records: Records) -> Input:
+        every = files.resolve(store, records)
+        assert isinstance(every.value, list) and isinstance(every.digest, list)
+        digests = {path: digest for path, (_, digest) in zip(every.value, every.digest, strict=True) if path.name == name}
+        return _files(digests, every.keys)
 
-    return Role(files.needs, resolve)
+    return NodeInput(files.needs, resolve)
 
 
-def sample_files(pattern: str) -> Role:
+def sample_files(pattern: str) -> NodeInput:
     """Files of the sample corpus: each source depends on its own files only, not on the whole artifact."""
 
-    def resolve(store: Store, made: Made) -> Input:
-        record = made["sample"]
+    def resolve(store: Store, records: Records) -> Input:
+        record = records["sample"]
         home = store.object(record.key)
-        found = {home / f["path"]: f["sha256"] for f in record.files if fnmatch(f["path"], pattern)}
-        if not found:
+        digests = {home / f["path"]: f["sha256"] for f in record.files if fnmatch(f["path"], pattern)}
+        if not digests:
             raise ValueError(f"the sample corpus has no file {pattern}; it has {', '.join(f['path'] for f in record.files)}")
-        return _files(found, (record.key,))
+        return _files(digests, (record.key,))
 
-    return Role(("sample",), resolve)
-
-
-def downloaded(node: str) -> Role:
-    """The files of a download."""
-
-    def resolve(store: Store, made: Made) -> Input:
-        home = store.object(made[node].key)
-        return _files({home / file["path"]: file["sha256"] for file in made[node].files}, (made[node].key,))
-
-    return Role((node,), resolve)
+    return NodeInput(("sample",), resolve)
 
 
-def pin(pins: Pins, name: str) -> Role:
-    """The state that a download is of."""
+def download_files(node: str) -> NodeInput:
+    """The files of a download's artifact."""
 
-    def resolve(store: Store, made: Made) -> Input:
+    def resolve(store: Store, records: Records) -> Input:
+        home = store.object(records[node].key)
+        return _files({home / file["path"]: file["sha256"] for file in records[node].files}, (records[node].key,))
+
+    return NodeInput((node,), resolve)
+
+
+def upstream_pin(pins: Pins, name: str) -> NodeInput:
+    """The pinned state of a source elsewhere, from which a download is made."""
+
+    def resolve(store: Store, records: Records) -> Input:
         pin = pins(name, store)
         return Input(store.note(pin), [[what, pin[what]] for what in sorted(pin)])
 
-    return Role((), resolve)
+    return NodeInput((), resolve)
 
 
-def _files(found: dict[Path, str], keys: tuple[str, ...] = ()) -> Input:
-    """Files and their digests as an input. Named in the key by their path below the folder they share, so that the same files are the
+def _files(digests: dict[Path, str], keys: tuple[str, ...] = ()) -> Input:
+    """Files and their sha256 as an input. Named in the key by their path below the folder they share, so that the same files are the
     same input wherever they lie: on disk, in the sample corpus, in a download."""
-    shared = os.path.commonpath([path.parent for path in found])
-    return files_input({str(path.relative_to(shared)): (path, digest) for path, digest in found.items()}, keys)
+    shared = os.path.commonpath([path.parent for path in digests])
+    return files_input({str(path.relative_to(shared)): (path, digest) for path, digest in digests.items()}, keys)
 
 
-def statistics(nodes: list[str]) -> Role:
-    """What the records say of the run so far, written where the report can read it."""
+def statistics(nodes: list[str]) -> NodeInput:
+    """The statistics of the run's artifacts so far, as a file for the report."""
 
-    def resolve(store: Store, made: Made) -> Input:
-        facts = entries({name: made[name] for name in nodes})
+    def resolve(store: Store, records: Records) -> Input:
+        facts = report_entries({name: records[name] for name in nodes})
         return Input(store.note(facts), None)  # all of it follows from the artifacts, which are in the key
 
-    return Role(tuple(nodes), resolve)
+    return NodeInput(tuple(nodes), resolve)
 
 
-def entries(made: Made) -> dict[str, dict[str, Any]]:
-    """What records say of their artifacts that does not differ from machine to machine."""
+def report_entries(records: Records) -> dict[str, dict[str, Any]]:
+    """The part of each record that does not differ from machine to machine, by node: identity, sizes, lineage and statistics."""
     return {
         name: {
             "stage": record.identity["stage"],
@@ -198,21 +204,24 @@ def entries(made: Made) -> dict[str, dict[str, Any]]:
             "reproducibility": record.reproducibility,
             "stats": {key: value for key, value in record.stats.items() if key != "timing"},
         }
-        for name, record in made.items()
+        for name, record in records.items()
     }
 
 
-def contracts(recipe: Recipe, nodes: list[str]) -> Role:
-    """How the data stages differ from the last run that made something else. Part of the report's key: it does not follow from the artifacts."""
-    data = [name for name in nodes if contract.applies(name)]
+def contracts(recipe: Recipe, nodes: list[str]) -> NodeInput:
+    """The data stages' differences from the last run that made something else, as a file for the report.
 
-    def resolve(store: Store, made: Made) -> Input:
+    They are part of the report's key, since they do not follow from the artifacts.
+    """
+    stages = [name for name in nodes if contract.applies(name)]
+
+    def resolve(store: Store, records: Records) -> Input:
         notes = store.runs()
         facts = {}
-        for name in data:
-            last, _ = contract.last_run(store, notes, recipe.name, made[name])
-            verdict = contract.judge(name, made[name].stats, store.object(made[name].key), recipe.contract, last)
+        for name in stages:
+            last, _ = contract.last_run(store, notes, recipe.name, records[name])
+            verdict = contract.judge(name, records[name].stats, store.object(records[name].key), recipe.contract, last)
             facts[name] = verdict.to_json()
         return Input(store.note(facts), text_digest(facts))
 
-    return Role(tuple(data), resolve)
+    return NodeInput(tuple(stages), resolve)

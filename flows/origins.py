@@ -59,7 +59,7 @@ def _origin(recipe: Recipe, name: str, source: Source, nodes: dict[str, Node], s
     else:
         role, made = "files", [r for r in records if r.stage == node.name]
     stored_digest = made[-1].identity["inputs"][role] if made else None
-    now_digest = node.roles[role].resolve(store, {}).digest
+    now_digest = node.inputs[role].resolve(store, {}).digest
     return Origin(
         name, source.format, kind(source.download) or "files", _short(now_digest), stored_digest and _short(stored_digest)
     )

@@ -6,7 +6,6 @@ All that is wrong with a recipe is reported at once, each problem with the full 
 from __future__ import annotations
 
 import difflib
-import os
 import types
 import typing
 from collections.abc import Iterable
@@ -18,7 +17,8 @@ from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, Validatio
 
 from flows import validation
 from flows.base_model import Base
-from flows.triple_extraction import Extraction
+from flows.paths import expanded
+from flows.triple_extraction import TripleExtraction
 from tasks.artifacts.stage import Resources
 from tasks.data.contract import Contract
 from tasks.data.uses import Use
@@ -95,7 +95,7 @@ class Source(Section):
 
     @model_validator(mode="after")
     def _one_origin(self) -> Source:
-        if problem := validation.origin(self.path, self.download):
+        if problem := validation.origin_problem(self.path, self.download):
             raise ValueError(problem)
         return self
 
@@ -145,8 +145,8 @@ class Recipe(Section):
         default=None, title="Reward model", description="A model that tells the better of two answers; empty: none is trained"
     )
     dpo: DPOParams = Field(default_factory=DPOParams, title="DPO", description="The model learns to prefer the better answer")
-    extraction: Extraction = Field(
-        default_factory=Extraction,
+    extraction: TripleExtraction = Field(
+        default_factory=TripleExtraction,
         title="Triple extraction",
         description="A task to fine-tune the model for, where a source has the use `extract`",
     )
@@ -175,7 +175,7 @@ class Recipe(Section):
 
     def raw_folder(self) -> Path:
         """The folder that source paths are relative to, environment variables filled in."""
-        return Path(os.path.expandvars(self.raw)).expanduser()
+        return expanded(self.raw)
 
     def sampled(self, source: Source) -> bool:
         """Whether a source reads the sample corpus."""
@@ -264,7 +264,7 @@ def check(data: dict[str, Any], flow: Flow | None = None) -> list[str]:
     except ValidationError as failure:
         problems = [_problem(error, data) for error in failure.errors()]
     meant: Flow = flow or ("finetune" if data.get("base") is not None else "pipeline")
-    return list(dict.fromkeys(problems + validation.problems(data, meant)))
+    return list(dict.fromkeys(problems + validation.recipe_problems(data, meant)))
 
 
 def _override(data: dict[str, Any], override: str) -> str | None:

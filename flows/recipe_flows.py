@@ -7,7 +7,7 @@ from typing import Any
 
 from prefect import flow
 
-from flows.execution import Outcome, plainly, run_name, walk
+from flows.execution import Outcome, plainly, run_graph, run_name
 from flows.form import PREFILLED, RecipeForm, RecipeName, chosen, documented, parsed
 from flows.graph import graph
 from flows.recipe import Flow, Recipe
@@ -51,4 +51,4 @@ def recipe_flows(name: Flow, summary: str, *, default: str = PREFILLED, **descri
 
 
 def _run(recipe: Recipe, name: Flow, refresh: Sequence[str], until: str, drift: Drift, accept: Sequence[str]) -> Outcome:
-    return walk(recipe, graph(recipe, name), refresh=refresh, until=until, drift=drift, accept=accept)
+    return run_graph(recipe, graph(recipe, name), refresh=refresh, until=until, drift=drift, accept=accept)

@@ -15,7 +15,7 @@ from prefect.artifacts import create_table_artifact
 from prefect.client.schemas.objects import State
 from pydantic import Field
 
-from flows.execution import plainly, run_name, walk
+from flows.execution import plainly, run_graph, run_name
 from flows.form import RecipeForm, RecipeName, chosen, documented, parsed
 from flows.graph import Node, graph
 from flows.origins import origins
@@ -106,7 +106,7 @@ def _run(
         )
         return ended("Nothing new", f"nothing new: all {len(found)} sources are as the last run read them ({_since(last)})", {})
     log.info("new: %s", ", ".join(new) or "nothing, but asked for")
-    artifacts = walk(recipe, nodes, refresh=refresh, drift=drift, accept=accept, finishes=False)
+    artifacts = run_graph(recipe, nodes, refresh=refresh, drift=drift, accept=accept, finishes=False)
     judged = Judged(artifacts=artifacts, moves=moves, tag=tag, news=new)
     store.note_more(run_id, judged=vars(judged))
     return conclude(store, recipe, run_id, judged, approve, wait_hours)

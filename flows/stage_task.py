@@ -25,7 +25,7 @@ from prefect.task_engine import TaskRunTimeoutError
 from flows.cluster import cluster
 from flows.graph import Node
 from flows.live import Reporter
-from flows.plan import duration
+from flows.run_plan import duration
 from tasks.artifacts.build import BuildOptions, BuildRequest, Built, Drift, Input, StageFailed, build
 from tasks.artifacts.lease import LeaseLost
 from tasks.artifacts.stage import Resources

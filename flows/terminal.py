@@ -86,11 +86,11 @@ def run_in_terminal(recipe: Recipe, flow: str, options: dict[str, Any], as_json:
 
         if not isinstance(failure, StageFailed | ValueError | OSError | RuntimeError):
             raise
-        from flows.breaches import Refused
+        from flows.breaches import ContractBroken
 
         again = (
             ""
-            if isinstance(failure, Refused)
+            if isinstance(failure, ContractBroken)
             else "\nhanlin: run the same command again to go on from here; finished stages are kept"
         )
         print(f"\nhanlin: {failure}{again}", file=sys.stderr)

@@ -1,78 +1,77 @@
-"""What no single field of a recipe can know: files that must exist, uses that a flow needs a source for, settings that another field decides.
+"""Checks of a recipe across its fields: files that must exist, uses that a flow needs a source for, settings that another field decides.
 
-Read from a recipe's data as its file has it, which may be wrong in other ways too, so that all that is wrong is said at once.
+They read a recipe's data as its file has it, which may have other mistakes too, so that all mistakes are reported at once.
 """
 
 from __future__ import annotations
 
 import difflib
-import os
 import re
 from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from flows.base_model import problems as base_problems
-from flows.feasibility import problems as fits_problems
-from flows.triple_extraction import problems as extraction_problems
+from flows.base_model import base_problems
+from flows.feasibility import feasibility_problems
+from flows.paths import expanded, matching_files, unset_variable
+from flows.triple_extraction import triple_extraction_problems
 from models import presets
 from models.architectures import Architecture
 from tasks.data.mixture import problems as weight_problems
 from tasks.data.uses import MAKES
 
 
-def problems(data: dict[str, Any], flow: str) -> list[str]:
-    """A line for each, beginning with the field's full path."""
-    root, found = _raw(data.get("raw") or "")
+def recipe_problems(data: dict[str, Any], flow: str) -> list[str]:
+    """All mistakes across fields, a line each, beginning with the field's full path."""
+    root, problems = _raw(data.get("raw") or "")
     section = data.get("sources")
     sources = {k: v for k, v in section.items() if isinstance(v, dict)} if isinstance(section, dict) else {}
     for name, source in sources.items():
-        found += _source(str(name), source, root)
-    found += base_problems(data.get("base"), flow)
-    found += extraction_problems(sources, data.get("extraction"))
-    found += _unserved(sources, flow, data)
-    found += _engine(data)
-    found += fits_problems(data, flow, {use for source in sources.values() for use in _uses(source)})
+        problems += _source(str(name), source, root)
+    problems += base_problems(data.get("base"), flow)
+    problems += triple_extraction_problems(sources, data.get("extraction"))
+    problems += _unserved_uses(sources, flow, data)
+    problems += _vllm_problems(data)
+    problems += feasibility_problems(data, flow, {use for source in sources.values() for use in _uses(source)})
     weights = _section(data, "pack").get("weights")
     if isinstance(weights, dict) and weights:
         pretrained = [name for name, source in sources.items() if "pretrain" in _uses(source)]
-        found += [f"pack.weights: {problem}" for problem in weight_problems({str(name): 1.0 for name in weights}, pretrained)]
+        problems += [f"pack.weights: {problem}" for problem in weight_problems({str(name): 1.0 for name in weights}, pretrained)]
     rules = _section(data, "filter").get("sources")
     for name in rules if isinstance(rules, dict) else ():
         if name not in sources:
             near = difflib.get_close_matches(str(name), map(str, sources), 1)
             hint = f"did you mean {near[0]!r}?" if near else f"sources: {', '.join(map(str, sources))}"
-            found.append(f"filter.sources.{name}: no source of this name; {hint}")
+            problems.append(f"filter.sources.{name}: no source of this name; {hint}")
     if _section(data, "split").get("use"):
-        found.append("split.use: decided by sources.<name>.use; remove it here")
-    return found
+        problems.append("split.use: decided by sources.<name>.use; remove it here")
+    return problems
 
 
 def _raw(raw: Any) -> tuple[Path | None, list[str]]:
-    """The folder of the raw files, where there is one, and what is wrong with it."""
+    """The folder of the raw files, where there is one, and the mistakes in it."""
     if not isinstance(raw, str) or not raw:
         return None, []
-    unset = [name for name in re.findall(r"\$\{?(\w+)\}?", raw) if name not in os.environ]
-    if unset:
-        return None, [f"raw: the environment variable {unset[0]} is not set; set it to the folder that holds the raw files"]
-    root = Path(os.path.expandvars(raw)).expanduser()
+    if variable := unset_variable(raw):
+        return None, [f"raw: the environment variable {variable} is not set; set it to the folder that holds the raw files"]
+    root = expanded(raw)
     if not root.is_dir():
         return None, [f"raw: there is no folder {root.absolute()}; put the raw files there, or correct the path"]
     return root, []
 
 
 def _source(name: str, source: dict[str, Any], root: Path | None) -> list[str]:
-    found = []
+    problems = []
     if not re.fullmatch(r"[a-z0-9][a-z0-9-]{0,40}", name):
-        found.append(f"sources.{name}: a source's name is lower-case letters, digits and dashes (it names a stage and a file)")
+        problems.append(f"sources.{name}: a source's name is lower-case letters, digits and dashes (it names a stage and a file)")
     path = source.get("path")
-    if problem := origin(path, source.get("download")):
-        found.append(f"sources.{name}: {problem}")
-    if isinstance(path, str) and Path(path).expanduser().is_absolute() and not any(matches(Path(), path)):
-        found.append(f"sources.{name}.path: no file {path}; correct the path or fetch the file")
-    elif root is not None and isinstance(path, str) and path and not any(matches(root, path)):
-        found.append(f"sources.{name}.path: no file {root.absolute() / path}; correct the path or fetch the file")
-    return found
+    if problem := origin_problem(path, source.get("download")):
+        problems.append(f"sources.{name}: {problem}")
+    if isinstance(path, str) and Path(path).expanduser().is_absolute() and not any(matching_files(Path(), path)):
+        problems.append(f"sources.{name}.path: no file {path}; correct the path or fetch the file")
+    elif root is not None and isinstance(path, str) and path and not any(matching_files(root, path)):
+        problems.append(f"sources.{name}.path: no file {root.absolute() / path}; correct the path or fetch the file")
+    return problems
 
 
 def _section(data: dict[str, Any], name: str) -> dict[str, Any]:
@@ -80,42 +79,46 @@ def _section(data: dict[str, Any], name: str) -> dict[str, Any]:
     return section if isinstance(section, dict) else {}
 
 
-def _unserved(sources: dict[str, dict[str, Any]], flow: str, data: dict[str, Any]) -> list[str]:
-    """What a flow reads that no source is for."""
-    used = {use for source in sources.values() for use in _uses(source)}
+def _unserved_uses(sources: dict[str, dict[str, Any]], flow: str, data: dict[str, Any]) -> list[str]:
+    """The uses that a flow needs and that no source has."""
+    every_use = {use for source in sources.values() for use in _uses(source)}
     if not sources:
         return []
     if flow == "corpus":
-        return [] if used & set(MAKES) else [f"sources: none has a use for training; give one of {', '.join(MAKES)} to a source"]
+        return (
+            []
+            if every_use & set(MAKES)
+            else [f"sources: none has a use for training; give one of {', '.join(MAKES)} to a source"]
+        )
     base = data.get("base")
     needs: dict[str, str] = {}
     if flow == "pipeline" or (isinstance(base, dict) and base.get("pretrain")):
         architecture = _architecture(data)
         needs["text2text" if architecture and architecture.text2text else "pretrain"] = "pretraining reads"
-    if flow == "pipeline" or "extract" not in used:
+    if flow == "pipeline" or "extract" not in every_use:
         needs["sft"] = "fine-tuning reads"
     if flow == "pipeline":
         needs["evaluate"] = "the evaluation asks"
     problems = [
-        f"sources: none has use: [{use}], which {why}; add it to a source" for use, why in needs.items() if use not in used
+        f"sources: none has use: [{use}], which {why}; add it to a source" for use, why in needs.items() if use not in every_use
     ]
-    if flow == "finetune" and isinstance(base, dict) and base.get("extend") and not used & set(MAKES):
+    if flow == "finetune" and isinstance(base, dict) and base.get("extend") and not every_use & set(MAKES):
         problems.append(
             f"base.extend: new tokens are learned from texts, and no source has one; give one of {', '.join(MAKES)} to a source"
         )
-    if flow == "finetune" and isinstance(base, dict) and base.get("start") and "sft" not in used:
+    if flow == "finetune" and isinstance(base, dict) and base.get("start") and "sft" not in every_use:
         problems.append(
             "base.start: only fine-tuning on rows with use: [sft] goes on from an earlier run; give a source that use, or leave it out"
         )
-    if flow == "pipeline" and not used & {"prompts", "pairs"}:
+    if flow == "pipeline" and not every_use & {"prompts", "pairs"}:
         problems.append("sources: none has use: [prompts] or use: [pairs], one of which DPO reads; add it to a source")
     if problems:
         problems[-1] += " (the data half alone needs none of this: --flow corpus)"
     return problems
 
 
-def _engine(data: dict[str, Any]) -> list[str]:
-    """What stands against vLLM, found before the model is trained that it is to run."""
+def _vllm_problems(data: dict[str, Any]) -> list[str]:
+    """The reasons why vLLM cannot generate the rejected answers, given before the model is trained."""
     if _section(data, "rejected").get("engine") != "vllm":
         return []
     architecture = _architecture(data)
@@ -142,16 +145,8 @@ def _architecture(data: dict[str, Any]) -> Architecture | None:
         return None
 
 
-def origin(path: object, download: object) -> str | None:
-    """What is wrong with where a source's files come from."""
+def origin_problem(path: object, download: object) -> str | None:
+    """The mistake in the choice between a source's `path` and its `download`; None where there is none."""
     if path and download is not None:
         return "has both path: and download:; keep one"
     return None if path or download is not None else "needs path: (files that you have) or download: (files to fetch)"
-
-
-def matches(root: Path, pattern: str) -> list[Path]:
-    """The files that a source's path names, sorted."""
-    path = Path(pattern).expanduser()
-    if path.is_absolute():
-        return sorted(p for p in Path(path.anchor).glob(str(path.relative_to(path.anchor))) if p.is_file())
-    return sorted(p for p in root.glob(pattern) if p.is_file())

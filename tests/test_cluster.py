@@ -13,7 +13,9 @@ from flows import cluster as clusters
 from flows import recipe as recipes
 from flows.cluster import OnRay, cluster
 from flows.graph import graph
+from flows.inputs import Records
 from flows.stage_task import stage_task
+from flows.traversal import resolved_nodes
 from tasks import sample
 from tasks.artifacts.stage import Resources
 from tasks.artifacts.store import Store
@@ -59,12 +61,12 @@ def digests(raw: Path, store: Store, resources: Resources) -> dict[str, str]:
 
     @flow(name="clustered", persist_result=False)
     def run() -> dict[str, str]:
-        made = {}
-        for node in graph(recipe, "corpus")[:-1]:
-            inputs = {role: given.resolve(store, made) for role, given in node.roles.items()}
+        records: Records = {}
+        for resolved in resolved_nodes(graph(recipe, "corpus")[:-1], store, records):
+            node, inputs = resolved.node, resolved.inputs
             ref = stage_task(node, store, inputs, resources, refresh=False, drift="warn", by={})(return_state=True).result()
-            made[node.name] = store.record(ref.key)
-        return {name: record.digest for name, record in made.items()}
+            records[node.name] = store.record(ref.key)
+        return {name: record.digest for name, record in records.items()}
 
     return run()
 

@@ -22,8 +22,8 @@ from flows import breaches, server
 from flows import recipe as recipes
 from flows.corpus import corpus
 from flows.graph import graph
-from flows.plan import plan
 from flows.recipe import BadRecipe, Recipe
+from flows.run_plan import plan
 from tasks.artifacts.build import StageFailed
 from tasks.artifacts.store import Store
 from tasks.data.rows import files, read

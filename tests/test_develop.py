@@ -145,7 +145,11 @@ class Tree:
 def env(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> dict[str, str]:
     """One store for all paths, so that what they share is built once."""
     home = tmp_path_factory.mktemp("developer")
-    return os.environ | {"HANLIN_STORE": str(home / "store"), "PREFECT_API_URL": prefect_api, "PREFECT_HOME": str(home / "prefect")}
+    return os.environ | {
+        "HANLIN_STORE": str(home / "store"),
+        "PREFECT_API_URL": prefect_api,
+        "PREFECT_HOME": str(home / "prefect"),
+    }
 
 
 @pytest.fixture

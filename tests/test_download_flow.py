@@ -17,10 +17,12 @@ import yaml
 
 from flows import recipe as recipes
 from flows.graph import graph
+from flows.inputs import Records
 from flows.origins import fingerprint, origins
 from flows.pins import Pins
-from flows.plan import plan
 from flows.recipe import BadRecipe, Recipe
+from flows.run_plan import plan
+from flows.traversal import resolved_nodes
 from tasks import extract
 from tasks.artifacts.build import BuildOptions, BuildRequest, Built, build
 from tasks.artifacts.store import Store
@@ -77,10 +79,12 @@ def recipe(server: Server, **changed: Any) -> Recipe:
 def run(asked: Recipe, store: Store, until: str = "ingest-exam") -> dict[str, Built]:
     """The nodes of a run up to one, in order, as the flow builds them."""
     done: dict[str, Built] = {}
-    for node in graph(asked):
-        made = {name: built.record for name, built in done.items()}
-        inputs = {role: given.resolve(store, made) for role, given in node.roles.items()}
-        done[node.name] = build(store, BuildRequest(node.name, node.stage, node.params, inputs), BuildOptions(asked.resources))
+    records: Records = {}
+    for resolved in resolved_nodes(graph(asked), store, records):
+        node = resolved.node
+        request = BuildRequest(node.name, node.stage, node.params, resolved.inputs)
+        done[node.name] = build(store, request, BuildOptions(asked.resources))
+        records[node.name] = done[node.name].record
         if node.name == until:
             break
     return done

@@ -140,7 +140,7 @@ def test_a_recipe_says_what_triples_are_for() -> None:
     assert recipes.check(good) == []
     nodes = {node.name: node for node in graph(recipes.Recipe.model_validate(good))}
     assert list(nodes)[-5:] == ["fresh", "extractor-fresh", "extractor", "extraction", "report"]
-    assert nodes["triples"].params.scored == ("dev",) and nodes["extractor"].roles["model"].needs == ("pretrain",)
+    assert nodes["triples"].params.scored == ("dev",) and nodes["extractor"].inputs["model"].needs == ("pretrain",)
     problems = recipes.check(
         recipe(
             sources={

@@ -13,8 +13,8 @@ from transformers import AutoModelForCausalLM, AutoTokenizer
 from flows import recipe as recipes
 from flows.finetune import finetune
 from flows.graph import Node, graph
-from flows.plan import plan
 from flows.recipe import Recipe
+from flows.run_plan import plan
 from tasks.artifacts.store import Store
 from tasks.remote.asked import Model
 from tasks.remote.transfer import Remote, Rules, Unavailable

@@ -8,8 +8,8 @@ import pytest
 
 from flows.graph import Node, graph
 from flows.inputs import folder
-from flows.plan import duration, flatten, plan
 from flows.recipe import load
+from flows.run_plan import duration, flatten, plan
 from tasks.artifacts.store import Store
 from tests.toys import CountParams, DoubleParams, count, double, make_count, make_double
 

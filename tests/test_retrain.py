@@ -18,7 +18,7 @@ from prefect.exceptions import Pause
 from prefect.flow_engine import run_flow
 from prefect.flow_runs import resume_flow_run
 
-from flows import inputs as roles
+from flows import inputs
 from flows import recipe as recipes
 from flows import retrain as retraining
 from flows.graph import Node, graph
@@ -91,19 +91,19 @@ class World:
         return Recipe.model_validate({"name": "world", "raw": str(self.home / "raw"), "sources": {"chat": source}})
 
     def nodes(self, recipe: Recipe, store: Store, tag: str, share: float) -> list[Node]:
-        rows = roles.folder("ingest-chat")
+        rows = inputs.folder("ingest-chat")
         moves = store.tags().get(tag)
         against = {}
         nodes = [
             graph(recipe, "corpus")[0],
             Node("dpo", train, self.next, {"rows": rows}),
-            Node("evaluate", score, NoParams(), {"models": roles.folders({"dpo": "dpo"}), "rows": rows}),
+            Node("evaluate", score, NoParams(), {"models": inputs.folders({"dpo": "dpo"}), "rows": rows}),
         ]
         if moves:
-            prod = roles.kept_as("prod", store.record(moves[-1]["key"]))
+            prod = inputs.earlier_artifact_as("prod", store.record(moves[-1]["key"]))
             nodes.append(Node("evaluate-prod", score, NoParams(), {"models": prod, "rows": rows}))
-            against = {"prod": roles.folder("evaluate-prod")}
-        against["candidate"] = roles.folder("evaluate")
+            against = {"prod": inputs.folder("evaluate-prod")}
+        against["candidate"] = inputs.folder("evaluate")
         return [*nodes, Node("gate", gate.run, gate.Params(resamples=1000), against)]
 
     def run(self, **options: Any) -> Any:
@@ -176,13 +176,13 @@ def test_a_candidate_judged_against_another_model_does_not_take_over(world: Worl
     world.run()
     world.grow(30)
     other = make_count(world.store).record
-    walk = retraining.walk
+    run_graph = retraining.run_graph
 
     def meanwhile(*given: Any, **named: Any) -> Any:
         world.store.tag("prod", other, "by hand")
-        return walk(*given, **named)
+        return run_graph(*given, **named)
 
-    monkeypatch.setattr(retraining, "walk", meanwhile)
+    monkeypatch.setattr(retraining, "run_graph", meanwhile)
     state = world.run()
     assert state.name == "Refused" and "was moved to" in state.message and world.prod == other.key
 
@@ -261,14 +261,14 @@ def test_the_graph_goes_on_from_production() -> None:
     assert list(nodes)[-4:] == ["evaluate", "evaluate-prod", "gate", "report"]
     keys = {
         role: given.resolve(Store(Path("/nowhere")), {}).keys
-        for role, given in nodes["pretrain"].roles.items()
+        for role, given in nodes["pretrain"].inputs.items()
         if not given.needs
     }
     assert keys == {"tokenizer": (tokens,), "start": (started,)}
     assert nodes["pretrain"].params.tokens == 10240
-    assert nodes["evaluate-prod"].roles["models"].resolve(Store(Path("/nowhere")), {}).digest == [["prod", model]]
-    assert {role: nodes["evaluate-prod"].roles[role].needs for role in ("rows", "pairs", "questions")} == {
-        role: nodes["evaluate"].roles[role].needs for role in ("rows", "pairs", "questions")
+    assert nodes["evaluate-prod"].inputs["models"].resolve(Store(Path("/nowhere")), {}).digest == [["prod", model]]
+    assert {role: nodes["evaluate-prod"].inputs[role].needs for role in ("rows", "pairs", "questions")} == {
+        role: nodes["evaluate"].inputs[role].needs for role in ("rows", "pairs", "questions")
     }
     first = [node.name for node in graph(tiny, gated=True)]
     assert first == [*[node.name for node in graph(tiny)][:-1], "gate", "report"]

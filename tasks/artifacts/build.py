@@ -14,7 +14,6 @@ import platform
 import resource
 import shutil
 import socket
-import subprocess
 import time
 from collections.abc import Callable
 from concurrent.futures import Executor
@@ -24,8 +23,9 @@ from functools import cache, cached_property
 from pathlib import Path
 from typing import Any, Literal
 
-from tasks.artifacts.digests import ROOT, same_meaning
+from tasks.artifacts.digests import same_meaning
 from tasks.artifacts.lease import Lease
+from tasks.artifacts.provenance import code_commit
 from tasks.artifacts.stage import Digest, Identity, Job, Progress, Resources, Stage, canonical
 from tasks.artifacts.store import Record, Store, discard, recipe_key
 
@@ -243,7 +243,7 @@ def _provenance(request: BuildRequest, options: BuildOptions, started: float) ->
         "machine": f"{platform.system()} {platform.machine()}, {os.cpu_count()} cores",
         "python": platform.python_version(),
         "versions": _versions(),
-        **_commit(),
+        **code_commit(),
         **options.run,
     }
 
@@ -274,19 +274,6 @@ def _versions() -> dict[str, str]:
         "opencc",
     )
     return {package: importlib.metadata.version(package) for package in packages}
-
-
-@cache
-def _commit() -> dict[str, Any]:
-    """The checkout this code runs from, or the one it was installed from (HANLIN_COMMIT, set by an image); nothing where neither is known."""
-    if not (ROOT / ".git").exists():  # an environment inside some other project's checkout is not that project
-        return {"commit": commit, "dirty": False} if (commit := os.environ.get("HANLIN_COMMIT")) else {}
-    try:
-        commit = subprocess.run(["git", "rev-parse", "HEAD"], cwd=ROOT, capture_output=True, text=True, check=True).stdout.strip()
-        dirty = subprocess.run(["git", "status", "--porcelain"], cwd=ROOT, capture_output=True, text=True, check=True).stdout
-    except (OSError, subprocess.CalledProcessError):
-        return {}
-    return {"commit": commit, "dirty": bool(dirty.strip())}
 
 
 def files_input(paths: dict[str, tuple[Path, str]], keys: tuple[str, ...] = ()) -> Input:

@@ -1,4 +1,4 @@
-"""What a run would do, before anything is spent: HIT, MISS or RESUME for each stage, the field that changed, the time it took last.
+"""The plan of a run, before anything is spent: HIT, MISS or RESUME for each stage, the field that changed, the time it took last.
 
 - HIT: the artifact is there and whole.
 - RESUME: it is not, but finished shards or checkpoints of it are.
@@ -13,9 +13,10 @@ from dataclasses import asdict, dataclass, field
 from typing import Any, Literal
 
 from flows.graph import Node
-from flows.inputs import Made
-from tasks.artifacts.build import Drift, digests, drifted
-from tasks.artifacts.store import Record, Store, recipe_key
+from flows.inputs import Records
+from flows.traversal import ResolvedNode, resolved_nodes
+from tasks.artifacts.build import Drift, drifted
+from tasks.artifacts.store import Record, Store
 
 Status = Literal["HIT", "MISS", "RESUME"]
 
@@ -31,6 +32,8 @@ class Change:
 
 @dataclass(frozen=True)
 class Planned:
+    """One line of the plan: a node, what will happen to it and why."""
+
     name: str
     status: Status
     key: str | None  # None below a stage that is yet to run
@@ -44,42 +47,45 @@ class Planned:
 
 def plan(nodes: Iterable[Node], store: Store, *, refresh: Iterable[str] = (), drift: Drift = "warn") -> list[Planned]:
     """The plan of a run, in order. Writes nothing but notes of what it hashed, and those only if it can."""
-    earlier = store.records()
-    made: Made = {}
-    planned = []
-    for node in nodes:
-        planned.append(_plan_node(node, store, made, earlier, node.name in set(refresh), drift))
-    return planned
+    earlier, forced = store.records(), set(refresh)
+    records: Records = {}
+    steps = []
+    for resolved in resolved_nodes(nodes, store, records):
+        name = resolved.node.name
+        step, record = _planned(resolved, store, [record for record in earlier if record.stage == name], name in forced, drift)
+        if record is not None:
+            records[name] = record
+        steps.append(step)
+    return steps
 
 
-def _plan_node(node: Node, store: Store, made: Made, earlier: list[Record], refresh: bool, drift: Drift) -> Planned:
-    mine = [record for record in earlier if record.stage == node.name]
-    seconds = mine[-1].made.get("seconds") if mine else None
-    unknown = [name for name in node.needs if name not in made]
-    resolved = {role: given.resolve(store, made) for role, given in node.roles.items() if not set(given.needs) & set(unknown)}
-    identity = node.stage.identity(node.params, digests(resolved))
-    if unknown:
-        pending = {role: [n for n in given.needs if n in unknown] for role, given in node.roles.items() if role not in resolved}
-        return Planned(node.name, "MISS", None, _changes(identity, mine, pending), seconds, f"after {', '.join(unknown)}")
-    key = recipe_key(identity)
+def _planned(
+    resolved: ResolvedNode, store: Store, earlier: list[Record], forced: bool, drift: Drift
+) -> tuple[Planned, Record | None]:
+    """A node's line of the plan, and its record where the run will reuse it. `earlier`: the node's records in the store, oldest first."""
+    node, key = resolved.node, resolved.key
+    seconds = earlier[-1].made.get("seconds") if earlier else None
+    if key is None:
+        changes = _changes(resolved.identity, earlier, resolved.pending)
+        return Planned(node.name, "MISS", None, changes, seconds, f"after {', '.join(resolved.waits_for)}"), None
     damage: list[str] = []
     record = store.find(key, damaged=damage.append)
     other = drifted(node.stage, node.params, record) if record is not None else None
-    changed = other is not None and not other.why
-    if record is not None and not refresh and not (changed and drift == "rebuild"):
-        made[node.name] = record
-        return Planned(node.name, "HIT", key, [], seconds, "made by other code of this version" if changed else "")
-    note = damage[0] if damage else "refresh asked for" if refresh else "its code changed (drift=rebuild)" if changed else ""
-    changes = [] if note else _changes(identity, mine, {})
-    started = any((store.work(key) / "scratch").glob("*")) and not refresh
-    if not note and not mine:
+    drift_found = other is not None and not other.why
+    if record is not None and not forced and not (drift_found and drift == "rebuild"):
+        note = "made by other code of this version" if drift_found else ""
+        return Planned(node.name, "HIT", key, [], seconds, note), record
+    note = damage[0] if damage else "refresh asked for" if forced else "its code changed (drift=rebuild)" if drift_found else ""
+    changes = [] if note else _changes(resolved.identity, earlier, {})
+    started = any((store.work(key) / "scratch").glob("*")) and not forced
+    if not note and not earlier:
         note = "never built in this store"
-    return Planned(node.name, "RESUME" if started else "MISS", key, changes, seconds, note)
+    return Planned(node.name, "RESUME" if started else "MISS", key, changes, seconds, note), None
 
 
-def _changes(identity: dict[str, Any], mine: list[Record], pending: dict[str, list[str]]) -> list[Change]:
+def _changes(identity: dict[str, Any], earlier: list[Record], pending: dict[str, list[str]]) -> list[Change]:
     """The fields that differ from the earlier artifact that differs least (among equals the newest)."""
-    if not mine:
+    if not earlier:
         return []
     new = flatten(identity)
     waiting = {f"inputs.{role}" for role in pending}
@@ -89,7 +95,7 @@ def _changes(identity: dict[str, Any], mine: list[Record], pending: dict[str, li
         known = [f for f in {**old, **new} if not any(f == w or f.startswith(f"{w}.") for w in waiting)]
         return [Change(f, old.get(f), new.get(f)) for f in known if old.get(f) != new.get(f)]
 
-    nearest = min(reversed(mine), key=lambda record: len(differing(record)))
+    nearest = min(reversed(earlier), key=lambda record: len(differing(record)))
     later = [Change(f"inputs.{role}", _short(nearest.identity["inputs"].get(role)), None) for role in pending]
     return differing(nearest) + later
 
