@@ -112,7 +112,7 @@ def speed(
     def in_batches() -> list[str]:
         out = Path(tempfile.mkdtemp(dir=folder))
         with contextlib.redirect_stdout(io.StringIO()):
-            generate.work(job | {"out": str(out)})
+            generate.generate(job | {"out": str(out)})
         return [json.loads(line)["end"] for path in finished(out) for line in path.open(encoding="utf-8")]
 
     ends: list[str] = []
@@ -135,7 +135,7 @@ def kills(job: dict[str, Any], folder: Path, wanted: int) -> tuple[int, int, boo
     """(batches lost, batches reported, whether all answers are those of a straight run)."""
     straight, out = folder / "straight", folder / "killed"
     with contextlib.redirect_stdout(io.StringIO()):
-        generate.work(job | {"out": str(straight)})
+        generate.generate(job | {"out": str(straight)})
     path = folder / "job.json"
     path.write_text(json.dumps(job | {"out": str(out)}), "utf-8")
     chance = random.Random(1)

@@ -136,10 +136,12 @@ def theirs(megabytes: float) -> None:
     """`tokenizers` from text, cut by the same pattern."""
     from tokenizers import Tokenizer, models, pre_tokenizers, trainers
 
-    from models.pretokenizer import splitter
+    from models.pretokenizer import pretokenizer
 
     made = Tokenizer(models.BPE())
-    made.pre_tokenizer = pre_tokenizers.Sequence([splitter(), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    made.pre_tokenizer = pre_tokenizers.Sequence(
+        [pretokenizer(), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
     alphabet = pre_tokenizers.ByteLevel.alphabet()
     made.train_from_iterator(
         documents(megabytes, 1), trainers.BpeTrainer(vocab_size=SIZE, initial_alphabet=alphabet, show_progress=False)

@@ -28,10 +28,10 @@ def byte_alphabet() -> list[str]:
     return [chr(byte) if byte in printable else chr(next(spare)) for byte in range(256)]
 
 
-def train(
+def train_bpe(
     counts: Iterable[tuple[str, int]], *, vocab_size: int, min_frequency: int = 2, special_tokens: Sequence[str] = ()
 ) -> tuple[dict[str, int], list[tuple[str, str]]]:
-    """Learn merges from `(word, count)` pairs of distinct words.
+    """A vocabulary and its merges, learned from `(word, count)` pairs of distinct words.
 
     Returns token → id in the order of ids (special tokens, bytes, merged tokens) and the merges in the order they were learned. Stops
     at `vocab_size` tokens, or where no pair occurs `min_frequency` times. The order of the words does not matter.
@@ -47,11 +47,11 @@ def train(
     for word, count in counts:
         words.append([byte_ids[byte] for byte in word.encode("utf-8")])
         weights.append(count)
-    merges = learn(words, weights, tokens, vocab_size=vocab_size, min_frequency=min_frequency)
+    merges = learn_merges(words, weights, tokens, vocab_size=vocab_size, min_frequency=min_frequency)
     return {token: number for number, token in enumerate(tokens)}, merges
 
 
-def learn(
+def learn_merges(
     words: list[list[int]], weights: list[int], tokens: list[str], *, vocab_size: int, min_frequency: int
 ) -> list[tuple[str, str]]:
     """Go on merging in words that are already cut into ids of `tokens`, until there are `vocab_size` of them.
@@ -92,7 +92,7 @@ def learn(
 
 
 def _count_pairs(words: list[list[int]], weights: list[int]) -> tuple[defaultdict[Pair, int], defaultdict[Pair, set[int]]]:
-    """How often each pair of neighbours occurs, and in which words. Every position counts: `aaa` holds (a, a) twice."""
+    """The number of occurrences of each pair of neighbours, and the words that hold it. Every position counts: `aaa` holds (a, a) twice."""
     totals: defaultdict[Pair, int] = defaultdict(int)
     places: defaultdict[Pair, set[int]] = defaultdict(set)
     for place, (word, weight) in enumerate(zip(words, weights, strict=True)):

@@ -1,4 +1,4 @@
-"""A talk with a model in the terminal, its words shown as they come."""
+"""Chat with a model in the terminal; its words are printed as they come."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ def chat(
     out = out or sys.stdout
     if seed is not None:
         torch.manual_seed(seed)
-    talk = Talk(*load(folder, device_of(device)), Sampling(max_new_tokens, temperature, top_p), out)
+    talk = Conversation(*load(folder, device_of(device)), Sampling(max_new_tokens, temperature, top_p), out)
     if message is not None:
         talk.say(message)
         return
@@ -62,7 +62,7 @@ def chat(
                 print(mistake, file=out)
 
 
-class Talk:
+class Conversation:
     """A conversation: the turns so far, and the model that takes the next one."""
 
     def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sampling: Sampling, out: TextIO):
@@ -75,15 +75,15 @@ class Talk:
     def say(self, message: str) -> str:
         """Take one turn: print the answer while it is written, remember both sides, and return it. Ctrl-C keeps what was said so far."""
         ids = self._fitting({"role": "user", "content": message})
-        spoken = Spoken(self.tokenizer, self.out)
+        printer = TokenPrinter(self.tokenizer, self.out)
         with contextlib.suppress(KeyboardInterrupt):
-            self._generate(ids, spoken)
+            self._generate(ids, printer)
         print(file=self.out, flush=True)
-        self.turns.append({"role": "assistant", "content": spoken.text})
-        return spoken.text
+        self.turns.append({"role": "assistant", "content": printer.text})
+        return printer.text
 
     def _fitting(self, turn: dict[str, str]) -> list[int]:
-        """The prompt's ids. Where the conversation outgrows the context, its oldest exchange is forgotten, and the next."""
+        """The ids of the prompt that ends with this turn. Where the conversation outgrows the context, it loses its oldest exchanges."""
         turns = [*self.turns, turn]
         room = self.context - self.sampling.max_new_tokens
         while len(ids := template.prompt(self.tokenizer, turns)) > room:
@@ -93,7 +93,7 @@ class Talk:
         self.turns = turns
         return ids
 
-    def _generate(self, ids: list[int], spoken: Spoken) -> None:
+    def _generate(self, ids: list[int], printer: TokenPrinter) -> None:
         prompt = torch.tensor([ids], device=self.model.device)
         config = greedy_config(self.tokenizer, self.sampling)
         with torch.inference_mode(), threads(self.model, 1):
@@ -102,13 +102,15 @@ class Talk:
                 attention_mask=torch.ones_like(prompt),
                 generation_config=config,
                 logits_processor=self.sampling.processors(),
-                streamer=spoken,
+                streamer=printer,
             )
 
 
-class Spoken(BaseStreamer):
-    """Prints tokens as text while they come. A token may end inside a character (one of Chinese has three bytes), which then waits for
-    the rest of its bytes."""
+class TokenPrinter(BaseStreamer):
+    """A streamer that prints tokens as text while they come.
+
+    A token may end inside a character (one of Chinese has three bytes), which then waits for the rest of its bytes.
+    """
 
     def __init__(self, tokenizer: PreTrainedTokenizerBase, out: TextIO):
         self.tokenizer, self.out = tokenizer, out
@@ -127,4 +129,4 @@ class Spoken(BaseStreamer):
             self.text = whole
 
     def end(self) -> None:
-        """Bytes that never became a character are not shown."""
+        """The end of an answer. Bytes that never became a character are not printed."""

@@ -1,4 +1,8 @@
-"""Texts in pieces, as a tokenizer cuts the whole of them: models from outside begin a text in ways of their own."""
+"""Token ids of a text's beginning and of texts in the middle of another, as a tokenizer would cut the whole of them.
+
+Tokenizers from outside mark where a text begins: with a special token (Llama's <s>) or with SentencePiece's mark for the space before its
+first word. A model must meet both at the beginning of a text, and neither in the middle of one.
+"""
 
 from __future__ import annotations
 
@@ -11,28 +15,29 @@ if TYPE_CHECKING:
 ANCHOR = "\n"  # joins with nothing that follows it
 
 
-def opening(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """What the tokenizer puts before every text (Llama's <s>), so that its model has never read one without. Ours put nothing there."""
-    return before(tokenizer(ANCHOR)["input_ids"], tokenizer(ANCHOR, add_special_tokens=False)["input_ids"])
+def bos_ids(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Ids of the special tokens that the tokenizer puts before every text (Llama's <s>): its model has never read a text without them. Ours
+    puts none there."""
+    return prefix(tokenizer(ANCHOR)["input_ids"], tokenizer(ANCHOR, add_special_tokens=False)["input_ids"])
 
 
-def lead(tokenizer: PreTrainedTokenizerBase) -> list[int]:
-    """What a text is read after: what the tokenizer puts there, else the end of the text before it, as in our pretraining."""
-    return opening(tokenizer) or [tokenizer.eos_token_id]
+def document_start(tokenizer: PreTrainedTokenizerBase) -> list[int]:
+    """Ids that stand before a document: those of `bos_ids`, else the end of the document before it, as in our pretraining."""
+    return bos_ids(tokenizer) or [tokenizer.eos_token_id]
 
 
-def before(whole: list[int], bare: list[int]) -> list[int]:
-    """What stands before a text in a whole that has it somewhere."""
-    return next((whole[:at] for at in range(len(whole) - len(bare) + 1) if whole[at : at + len(bare)] == bare), [])
+def prefix(ids: list[int], text: list[int]) -> list[int]:
+    """The part of `ids` before the first place where `text` stands in them; empty where it stands nowhere."""
+    return next((ids[:at] for at in range(len(ids) - len(text) + 1) if ids[at : at + len(text)] == text), [])
 
 
-def following(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], **options: Any) -> list[list[int]]:
-    """Ids of texts that come after others. SentencePiece begins a text with a mark for the space before its first word, which does not
-    belong into the middle of one."""
+def continuation_ids(tokenizer: PreTrainedTokenizerBase, texts: Sequence[str], **options: Any) -> list[list[int]]:
+    """Ids of texts that come after others: without the mark that SentencePiece puts before the first word of a text. `options` are the
+    tokenizer's."""
     if not texts:
         return []
     anchor, first = (tokenizer(text, add_special_tokens=False)["input_ids"] for text in (ANCHOR, "a"))
     if tokenizer(f"{ANCHOR}a", add_special_tokens=False)["input_ids"] == anchor + first:
         return tokenizer(list(texts), add_special_tokens=False, **options)["input_ids"]
-    found = tokenizer([ANCHOR + text for text in texts], add_special_tokens=False, **options)["input_ids"]
-    return [ids[len(anchor) :] for ids in found]
+    rows = tokenizer([ANCHOR + text for text in texts], add_special_tokens=False, **options)["input_ids"]
+    return [ids[len(anchor) :] for ids in rows]

@@ -1,4 +1,4 @@
-"""A model's rows for another vocabulary: each row goes where its token went, by the token's name, never by its number."""
+"""Embeddings (and the head) of a model for another vocabulary: each row goes where its token went, by the token's name, never by its id."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ if TYPE_CHECKING:
 
 
 def sources(old: Tokenizer, new: Tokenizer) -> list[list[int]]:
-    """For each id of `new`, the ids of `old` whose rows it starts from: its own row's by name, else its pieces', in the old cut.
+    """The ids of `old` whose rows each id of `new` starts from: its own row's by name, else those of its parts, as `old` cuts it.
 
     `ValueError` where the two spell tokens in different alphabets, so that equal names would not be equal tokens.
     """
@@ -29,7 +29,7 @@ def sources(old: Tokenizer, new: Tokenizer) -> list[list[int]]:
     ids = old.get_vocab()
     rows: list[list[int]] = [[] for _ in range(max(new.get_vocab().values()) + 1)]
     for token, number in new.get_vocab().items():
-        rows[number] = [ids[token]] if token in ids else [piece.id for piece in old.model.tokenize(token)]
+        rows[number] = [ids[token]] if token in ids else [part.id for part in old.model.tokenize(token)]
     return rows
 
 
@@ -37,7 +37,7 @@ def sources(old: Tokenizer, new: Tokenizer) -> list[list[int]]:
 def resize(model: PreTrainedModel, old: Tokenizer, new: Tokenizer) -> int:
     """Give a model that read with `old` the vocabulary of `new`, in place: input rows and output rows. Returns how many rows are new.
 
-    A token that both have keeps its row exactly; a new one starts as the mean of its pieces' rows, or of all rows where it has no pieces.
+    A token that both have keeps its row exactly; a new one starts as the mean of its parts' rows, or of all rows where it has none.
     Rows that no token of `old` names (padding to a round number) go. The ids of pad, begin and end in the configs follow their tokens.
     """
     rows = sources(old, new)
@@ -51,14 +51,14 @@ def resize(model: PreTrainedModel, old: Tokenizer, new: Tokenizer) -> int:
     head = model.get_output_embeddings()
     if head is not None and getattr(head, "bias", None) is not None:
         old_tables.append(head.bias)
-    made = [mapped(table.detach()[: last + 1], rows) for table in old_tables]
+    new_tables = [mapped(table.detach()[: last + 1], rows) for table in old_tables]
     model.resize_token_embeddings(len(rows), mean_resizing=False)
     head = model.get_output_embeddings()
-    model.get_input_embeddings().weight.copy_(made[0])
+    model.get_input_embeddings().weight.copy_(new_tables[0])
     if head is not None:
-        head.weight.copy_(made[1])
-        if len(made) > 2:
-            head.bias.copy_(made[2])
+        head.weight.copy_(new_tables[1])
+        if len(new_tables) > 2:
+            head.bias.copy_(new_tables[2])
     _follow(model, old, new)
     names = old.get_vocab()
     return sum(token not in names for token in new.get_vocab())
@@ -66,19 +66,19 @@ def resize(model: PreTrainedModel, old: Tokenizer, new: Tokenizer) -> int:
 
 def tables(model: PreTrainedModel) -> list[nn.Module]:
     """The modules whose `weight` has a row a token: the embeddings, and the head where there is one."""
-    return [found for found in (model.get_input_embeddings(), model.get_output_embeddings()) if found is not None]
+    return [table for table in (model.get_input_embeddings(), model.get_output_embeddings()) if table is not None]
 
 
 def mapped(table: torch.Tensor, rows: list[list[int]]) -> torch.Tensor:
-    """(old rows, width) or (old rows,) → the same for the new rows: an old row, the mean of several, or the mean of all."""
-    found = torch.empty(len(rows), *table.shape[1:], dtype=table.dtype, device=table.device)
+    """A table (old rows, width) or (old rows,) for the new rows, each of which is an old row, the mean of several, or the mean of all."""
+    new = torch.empty(len(rows), *table.shape[1:], dtype=table.dtype, device=table.device)
     everything = table.float().mean(0)
-    for number, pieces in enumerate(rows):
-        if len(pieces) == 1:
-            found[number] = table[pieces[0]]
+    for number, parts in enumerate(rows):
+        if len(parts) == 1:
+            new[number] = table[parts[0]]
         else:
-            found[number] = table[pieces].float().mean(0) if pieces else everything
-    return found
+            new[number] = table[parts].float().mean(0) if parts else everything
+    return new
 
 
 def lacking(old: Tokenizer, new: Tokenizer) -> list[str]:
@@ -88,9 +88,10 @@ def lacking(old: Tokenizer, new: Tokenizer) -> list[str]:
 
 
 def _follow(model: PreTrainedModel, old: Tokenizer, new: Tokenizer) -> None:
+    """Give the configurations of a model the new ids of their special tokens."""
     for config in (model.config, model.generation_config):
         for name in ("pad_token_id", "bos_token_id", "eos_token_id", "decoder_start_token_id"):
             value = getattr(config, name, None)
             if value is not None:
-                moved = [new.token_to_id(old.id_to_token(each) or "") for each in (value if isinstance(value, list) else [value])]
-                setattr(config, name, moved if isinstance(value, list) else moved[0])
+                ids = [new.token_to_id(old.id_to_token(each) or "") for each in (value if isinstance(value, list) else [value])]
+                setattr(config, name, ids if isinstance(value, list) else ids[0])

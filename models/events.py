@@ -14,7 +14,7 @@ from typing import Any
 
 
 def emit(event: str, **fields: Any) -> None:
-    """Tell the parent process, one JSON object a line."""
+    """Send an event to the parent process."""
     print(json.dumps({"event": event, **fields}, ensure_ascii=False), flush=True)
 
 

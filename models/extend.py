@@ -1,4 +1,4 @@
-"""New tokens for an outside tokenizer: the old ones keep their ids and their merges, and what is new comes after them.
+"""Extension of a tokenizer from outside by new tokens: the old ones keep their ids and their merges, and the new ones come after them.
 
 Words with counts are cut by the outside tokenizer first, and merging goes on from there. The new merges rank below all of its own, so they
 apply only where it had finished: text is cut as before, and then further.
@@ -52,14 +52,14 @@ def extend(
         )
     counted = list(counts)
     if not is_byte_level(described):
-        found = characters(counted)
+        alone = characters(counted)
         missing = [
-            token for token, count in found.items() if count >= min_frequency and token not in vocab and not token.isspace()
+            token for token, count in alone.items() if count >= min_frequency and token not in vocab and not token.isspace()
         ]
-        tokens += sorted(missing, key=lambda token: (-found[token], token))[: vocab_size - len(tokens)]
+        tokens += sorted(missing, key=lambda token: (-alone[token], token))[: vocab_size - len(tokens)]
     model["vocab"] = {token: number for number, token in enumerate(tokens)}
     words, weights = _cut(Tokenizer.from_str(json.dumps(described)), described, counted)
-    merges = bpe.learn(words, weights, tokens, vocab_size=vocab_size, min_frequency=min_frequency)
+    merges = bpe.learn_merges(words, weights, tokens, vocab_size=vocab_size, min_frequency=min_frequency)
     model["vocab"] = {token: number for number, token in enumerate(tokens)}
     model["merges"] += [list(merge) for merge in merges]
     described["added_tokens"].sort(key=lambda token: token["id"])

@@ -1,4 +1,4 @@
-"""Answers to many prompts by a decoder, in batches: `python -m models.generate job.json`.
+"""Generation of answers to many prompts, in batches: `python -m models.generate job.json`.
 
 Prompts are sorted by length, so that a batch holds little padding. Each finished batch is one file, written whole or not at all: what a
 kill loses is the batch under way, and what is there is not made again. Every batch has a seed of its own, so the answers are the same
@@ -54,7 +54,8 @@ def engine_of(job: dict[str, Any]) -> Engine:
     return importlib.import_module(f"models.{name}_engine").engine(job)
 
 
-def work(job: dict[str, Any]) -> dict[str, Any]:
+def generate(job: dict[str, Any]) -> dict[str, Any]:
+    """The child's work: a file for each batch that has none yet; returns the number of answers, and the engine with its version."""
     engine = engine_of(job)
     if job["max_new_tokens"] >= engine.context:
         raise ValueError(
@@ -72,11 +73,12 @@ def work(job: dict[str, Any]) -> dict[str, Any]:
         path = out / f"{temperature}-{number:06d}.jsonl"
         if not path.exists():
             sampling = Sampling(job["max_new_tokens"], temperature, job["top_p"])
-            made = engine.answer([prompts[row] for row in rows], sampling, _seed(job["seed"], path.name))
+            answers = engine.answer([prompts[row] for row in rows], sampling, _seed(job["seed"], path.name))
             _write(
-                path, [{"prompt": row, "temperature": temperature, **vars(said)} for row, said in zip(rows, made, strict=True)]
+                path,
+                [{"prompt": row, "temperature": temperature, **vars(answer)} for row, answer in zip(rows, answers, strict=True)],
             )
-            tokens += sum(said.tokens for said in made)
+            tokens += sum(answer.tokens for answer in answers)
         done += len(rows)
         emit(
             "progress",
@@ -89,6 +91,7 @@ def work(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def _shards(job: dict[str, Any], prompts: Sequence[Sequence[int]]) -> Iterator[tuple[float, int, list[int]]]:
+    """The batches as (temperature, number, prompts)."""
     for temperature in job["temperatures"]:
         for number, rows in enumerate(batches([len(ids) for ids in prompts], job["batch"])):
             yield temperature, number, rows
@@ -105,4 +108,4 @@ def _write(path: Path, rows: Sequence[dict[str, Any]]) -> None:
 
 
 if __name__ == "__main__":
-    main(work)
+    main(generate)

@@ -1,8 +1,7 @@
-"""A model from outside, read, checked and written as our own models are: `python -m models.importer job.json`.
+"""Import of a pretrained model from outside: read, checked and written as our own models are; `python -m models.importer job.json`.
 
-The job file: `files` (a folder), `out`, `tokenizer` (the folder of one that extends the model's own, or null), `chat` (whether the model
-knows turns, and its own chat template is the one to ask it by). The weights keep their
-precision and, without another tokenizer, their bytes.
+The job file: `files` (a folder), `out`, `tokenizer` (the folder of one that extends the model's own, or null), `chat` (true where the model
+knows turns, and its own chat template is the one to ask it by). The weights keep their precision and, without another tokenizer, their bytes.
 """
 
 from __future__ import annotations
@@ -22,16 +21,17 @@ from models.loading import config_of, context_of
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-TEXT = "白日依山尽，黄河入海流。"  # that a tokenizer for Chinese must be able to say
+TEXT = "白日依山尽，黄河入海流。"  # a tokenizer for Chinese must be able to spell it
 
 
-def work(job: dict[str, Any]) -> dict[str, Any]:
+def import_model(job: dict[str, Any]) -> dict[str, Any]:
+    """The child's work: write the model and its tokenizer; returns what is worth knowing of them."""
     files, out = Path(job["files"]), Path(job["out"])
     logging.disable_progress_bar()
     kind = _kind(files)
     tokenizer = _tokenizer(files)
-    model, told = kind.from_pretrained(files, dtype="auto", output_loading_info=True, ignore_mismatched_sizes=True)
-    if missing := sorted({*told["missing_keys"], *(name for name, *_ in told["mismatched_keys"])}):
+    model, report = kind.from_pretrained(files, dtype="auto", output_loading_info=True, ignore_mismatched_sizes=True)
+    if missing := sorted({*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])}):
         raise ValueError(
             f"{files.name}: {len(missing)} of the weights that its config.json describes are not there or of another shape "
             f"({', '.join(missing[:3])} …); the files do not belong together: fetch them again"
@@ -74,8 +74,8 @@ def work(job: dict[str, Any]) -> dict[str, Any]:
 
 
 def _kind(files: Path) -> Any:
-    """The class that reads the model. `ValueError` for one that transformers and we do not know, and for one that is made for something else
-    than going on with a text."""
+    """The Auto class that reads the model. `ValueError` for a model that neither transformers nor Hanlin knows, and for one that does not
+    write text."""
     try:
         config = config_of(files)
     except (ValueError, KeyError, OSError) as failure:
@@ -84,18 +84,19 @@ def _kind(files: Path) -> Any:
             f"config.json: model_type {about.get('model_type')!r} is nothing that transformers or Hanlin knows "
             f"({' '.join(str(failure).split())[:120]}); take a model of another architecture"
         ) from None
-    named = (config.architectures or [""])[0]
+    name = (config.architectures or [""])[0]
     for kind in (AutoModelForCausalLM, AutoModelForSeq2SeqLM):
         known = kind._model_mapping[type(config)].__name__ if type(config) in kind._model_mapping else ""
-        if known and named in (known, "") and config.is_encoder_decoder == (kind is AutoModelForSeq2SeqLM):
+        if known and name in (known, "") and config.is_encoder_decoder == (kind is AutoModelForSeq2SeqLM):
             return kind
     raise ValueError(
-        f"config.json: {named or config.model_type} is no causal language model (…ForCausalLM), so it cannot learn to answer; take one that is, "
+        f"config.json: {name or config.model_type} is no causal language model (…ForCausalLM), so it cannot learn to answer; take one that is, "
         "such as a Llama, Qwen or Mistral"
     )
 
 
 def _tokenizer(files: Path) -> PreTrainedTokenizerBase:
+    """The model's own tokenizer. `ValueError` where it has no end of text."""
     tokenizer = AutoTokenizer.from_pretrained(files)
     if tokenizer.eos_token is None:
         raise ValueError(
@@ -119,4 +120,4 @@ def _extended(model: Any, tokenizer: PreTrainedTokenizerBase, extended: Path, ou
 
 
 if __name__ == "__main__":
-    main(work)
+    main(import_model)

@@ -23,7 +23,7 @@ from models import presets
 
 
 def device_of(name: str) -> torch.device:
-    """`auto` is a GPU where there is one. `ValueError` for a GPU that is not there."""
+    """The device of a name; `auto` is a GPU where there is one. `ValueError` for a GPU that is not there."""
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     if (name == "cuda" and not torch.cuda.is_available()) or (name == "mps" and not torch.backends.mps.is_available()):
@@ -32,7 +32,7 @@ def device_of(name: str) -> torch.device:
 
 
 def has_bf16(device: torch.device) -> bool:
-    """Whether bfloat16 is fast there. A CPU without the instructions for it emulates them, slower than float32."""
+    """True where bfloat16 is fast on a device. A CPU without the instructions for it emulates them, slower than float32."""
     if device.type == "cpu":
         return torch.cpu._is_avx512_bf16_supported()
     return device.type == "cuda"
@@ -66,7 +66,7 @@ def config_of(home: Path) -> PreTrainedConfig:
 
 
 def home_of(folder: Path) -> Path:
-    """Where the model's files are: an artifact of a training stage has them in a folder of their own. `ValueError` where there are none."""
+    """The folder of the model's files: an artifact of a training stage has them in a folder of their own. `ValueError` where there are none."""
     home = folder / "model" if (folder / "model" / "config.json").exists() else folder
     if not (home / "config.json").exists():
         raise ValueError(
@@ -76,6 +76,6 @@ def home_of(folder: Path) -> Path:
 
 
 def context_of(model: PreTrainedModel | PreTrainedConfig) -> int:
-    """Tokens that the model can read and write at once. Endless for one without positions."""
+    """The context of a model, in tokens read and written together. Endless for one without positions."""
     config = getattr(model, "config", model)
     return getattr(config, "max_position_embeddings", None) or 1 << 30

@@ -11,7 +11,7 @@ from importlib.metadata import EntryPoint, entry_points
 from types import ModuleType
 from typing import TYPE_CHECKING, Any
 
-from models.architectures import Architecture, Options
+from models.architectures import Architecture, ArchitectureOptions
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -23,7 +23,7 @@ BUILT_IN = (
     "models.architectures.retnet",
 )
 GROUP = "hanlin.presets"  # entry points of other packages
-OPTIONS = tuple(field.name for field in fields(Options))
+OPTIONS = tuple(field.name for field in fields(ArchitectureOptions))
 SHAPE = ("preset", "kv_heads", "qk_norm", "qkv_bias")  # the parameters of pretraining that say which weights fit
 
 
@@ -103,7 +103,7 @@ def build(preset: str, vocab_size: int, context: int | None = None, **options: A
     return size.config(vocab_size, context or size.context, chosen(preset, **options))
 
 
-def chosen(preset: str, **options: Any) -> Options:
+def chosen(preset: str, **options: Any) -> ArchitectureOptions:
     """The options that are set. `ValueError` for one that the architecture does not take, and for those that do not go together."""
     size = find(preset)
     options = {name: value for name, value in options.items() if value is not None and value is not False}
@@ -112,7 +112,7 @@ def chosen(preset: str, **options: Any) -> Options:
             f"preset {preset!r} ({size.name}) has no {' or '.join(unknown)}; "
             + (f"it has {', '.join(size.options)}" if size.options else "leave it out")
         )
-    asked = Options(**options)
+    asked = ArchitectureOptions(**options)
     if problems := size.problems(asked):
         raise ValueError("; ".join(problems))
     return asked

@@ -1,4 +1,5 @@
-"""How text is cut before tokens are looked up: by the pattern of Qwen2's tokenizer.json, which GGUF knows as `tokenizer.ggml.pre = qwen2`.
+"""The pre-tokenizer: the pattern that cuts text into words before tokens are looked up. It is that of Qwen2's tokenizer.json, which GGUF
+knows as `tokenizer.ggml.pre = qwen2`.
 
 Words are counted and text is encoded with this one pattern, so that no token is learned that encoding would cut.
 """
@@ -12,7 +13,7 @@ PATTERN = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p
 NAME = "qwen2"
 
 
-def splitter() -> Any:
+def pretokenizer() -> Any:
     """The pre-tokenizer that cuts by `PATTERN`."""
     from tokenizers import Regex, pre_tokenizers
 

@@ -1,4 +1,5 @@
-"""New weights in the shape of another model: `python -m models.random_weights job.json`, with `model`, `out` and `seed` in the job file."""
+"""Random initialisation in the shape of another model: `python -m models.random_weights job.json`, with `model`, `out` and `seed` in the
+job file."""
 
 from __future__ import annotations
 
@@ -14,7 +15,8 @@ from models.events import main
 from models.loading import config_of
 
 
-def work(job: dict[str, Any]) -> dict[str, Any]:
+def reinitialise(job: dict[str, Any]) -> dict[str, Any]:
+    """The child's work: write a new model of the shape of `model`, with its tokenizer."""
     source, out = Path(job["model"]), Path(job["out"])
     logging.disable_progress_bar()
     config = config_of(source)
@@ -33,4 +35,4 @@ def work(job: dict[str, Any]) -> dict[str, Any]:
 
 
 if __name__ == "__main__":
-    main(work)
+    main(reinitialise)

@@ -1,4 +1,4 @@
-"""How the next token is chosen: the likeliest, or one drawn from the likeliest that together hold a share of the probability.
+"""Sampling of the next token: the likeliest, or one drawn from the nucleus, the likeliest that together hold a share of the probability.
 
 transformers sorts the vocabulary for each row and each token, which for a small model takes as long as the model itself. Nearly every draw
 from the whole vocabulary lies among the likeliest anyway, and whether it does takes one sum to find out.
@@ -15,12 +15,14 @@ from transformers import LogitsProcessor, LogitsProcessorList
 
 @dataclass(frozen=True)
 class Sampling:
+    """The settings of decoding."""
+
     max_new_tokens: int
     temperature: float = 0.0  # 0: greedy
     top_p: float = 1.0
 
     def processors(self) -> LogitsProcessorList:
-        """What makes transformers' greedy decoding draw a token."""
+        """The logits processors under which transformers' greedy decoding draws a token; none for greedy decoding."""
         return LogitsProcessorList([Nucleus(self.temperature, self.top_p)] if self.temperature > 0 else [])
 
 
@@ -45,7 +47,7 @@ class Nucleus(LogitsProcessor):
 
 
 def draw(shares: Tensor) -> Tensor:
-    """One number a row (rows, 1), as often as its share (rows, numbers), which need not sum to 1."""
+    """A drawn column for each row, (rows, 1), each as often as its share in `shares` (rows, columns), which need not sum to 1."""
     upto = shares.cumsum(1)
     point = torch.rand_like(upto[:, :1]) * upto[:, -1:]
     return torch.searchsorted(upto, point, right=True).clamp_(max=shares.size(1) - 1)

@@ -1,12 +1,12 @@
-"""Scores of models: `python -m models.score job.json`. All models in one process, and each model's scores are kept once it is done.
+"""Evaluation of models: `python -m models.score job.json`. All models in one process, and each model's scores are kept once it is done.
 
-What is measured, all by likelihood but the last:
+The scores, all of likelihood but the last:
 
 - bits per byte of held-out text: minus log2 of the text's probability, over its bytes in UTF-8. No tokenizer enters the figure, so models
   with different ones compare. A document starts after the end-of-document token; where it is longer than the context, each further
   window moves on by half a context, so that every token but the first ones is read with at least half a context before it.
 - multiple choice: the choice whose text is the likeliest continuation of the question, log-probability per character.
-- preference pairs: whether the better answer, with its end of turn, is likelier than the worse one.
+- preference pairs: the likelihood of the better answer beside that of the worse one, each with its end of turn.
 - answers: written greedily, for what they look like.
 
 The job file: `models` (a list of `{name, folder, style: base | chat, home}`), `documents`, `questions`, `pairs`, `prompts` (JSON
@@ -28,7 +28,7 @@ from torch.nn import functional
 from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from models import template
-from models.continuation import following, lead
+from models.continuation import continuation_ids, document_start
 from models.decoding import answer, batches
 from models.events import emit, main
 from models.loading import context_of, device_of, has_bf16, load
@@ -42,7 +42,7 @@ Tokens = list[int]
 
 
 class Scorer:
-    """A model that is asked for log-probabilities.
+    """A decoder that is asked for log-probabilities.
 
     It computes in bfloat16 where that is fast, and in float32 from the last layer on: a logit in bfloat16 is off by up to 0.03 at 8, as
     much as what often decides between two choices. The last layer sees only the positions that are scored (`wanted`), since with a small
@@ -68,16 +68,16 @@ class Scorer:
             return self.plain(hidden[self.wanted].float())
 
     def encode(self, texts: Sequence[str]) -> list[Tokens]:
-        """Ids of raw texts that begin: what looks like a special token is text."""
+        """Ids of raw texts at the beginning of a document: what looks like a special token is text."""
         return self.tokenizer(list(texts), add_special_tokens=False, split_special_tokens=True)["input_ids"] if texts else []
 
-    def following(self, texts: Sequence[str]) -> list[Tokens]:
+    def encode_after(self, texts: Sequence[str]) -> list[Tokens]:
         """Ids of raw texts that come after others."""
-        return following(self.tokenizer, texts, split_special_tokens=True)
+        return continuation_ids(self.tokenizer, texts, split_special_tokens=True)
 
-    def sums(self, rows: Sequence[tuple[Tokens, int]], what: str) -> list[float]:
-        """For each (ids, start): the log-probability (nats) of ids[start:] after ids[:start]; start is at least 1."""
-        found = [0.0] * len(rows)
+    def sums(self, rows: Sequence[tuple[Tokens, int]], unit: str) -> list[float]:
+        """The log-probability (nats) of ids[start:] after ids[:start], for each (ids, start); start is at least 1. `unit` names the rows."""
+        sums = [0.0] * len(rows)
         done = 0
         for batch in self._batches([(len(ids),) for ids, _ in rows]):
             # padded on the right, behind all that is scored: a causal model needs no mask, and is faster without
@@ -86,17 +86,17 @@ class Scorer:
             scored = filled.bool() & (torch.arange(ids.shape[1], device=ids.device) >= starts[:, None])
             each = self._sum(scored[:, 1:], ids[:, 1:], input_ids=ids[:, :-1], use_cache=False)
             for row, value in zip(batch, each.tolist(), strict=True):
-                found[row] = value
+                sums[row] = value
             done += len(batch)
-            emit("progress", done=done, total=len(rows), unit=what)
-        return found
+            emit("progress", done=done, total=len(rows), unit=unit)
+        return sums
 
     def choose(self, rows: Sequence[tuple[Tokens, list[Tokens]]]) -> list[list[float]]:
-        """For each (question ids, ids of each choice): the log-probability of each choice. A question is read once for all its choices.
+        """The log-probability (nats) of each choice, for each (question ids, ids of each choice). A question is read once for all its choices.
 
         A question that leaves no room for its longest choice loses its beginning.
         """
-        found: list[list[float]] = [[] for _ in rows]
+        scores: list[list[float]] = [[] for _ in rows]
         longest = [max(map(len, choices)) for _, choices in rows]
         rows = [(ids[-max(1, self.context - width) :], choices) for (ids, choices), width in zip(rows, longest, strict=True)]
         done = 0
@@ -105,10 +105,10 @@ class Scorer:
             [(len(choices) * -(-width // 8) * 8, len(ids)) for (ids, choices), width in zip(rows, longest, strict=True)]
         ):
             for row, sums in zip(batch, self._choose_batch([rows[row] for row in batch]), strict=True):
-                found[row] = sums
+                scores[row] = sums
             done += len(batch)
             emit("progress", done=done, total=len(rows), unit="question")
-        return found
+        return scores
 
     def _choose_batch(self, rows: Sequence[tuple[Tokens, list[Tokens]]]) -> list[list[float]]:
         questions, mask = self._padded([ids for ids, _ in rows], left=True)
@@ -147,17 +147,17 @@ class Scorer:
 
     def _batches(self, widths: Sequence[tuple[int, ...]]) -> list[list[int]]:
         """Row numbers in batches of rows of like widths, the widest first, each within the budget of tokens with its padding."""
-        found: list[list[int]] = []
+        grouped: list[list[int]] = []
         widest: tuple[int, ...] = ()
         for row in sorted(range(len(widths)), key=lambda row: (tuple(-width for width in widths[row]), row)):
-            grown = tuple(map(max, widest, widths[row])) if found else widths[row]
-            if found and (len(found[-1]) + 1) * sum(grown) <= self.budget:
-                found[-1].append(row)
+            grown = tuple(map(max, widest, widths[row])) if grouped else widths[row]
+            if grouped and (len(grouped[-1]) + 1) * sum(grown) <= self.budget:
+                grouped[-1].append(row)
                 widest = grown
             else:
-                found.append([row])
+                grouped.append([row])
                 widest = widths[row]
-        return found
+        return grouped
 
     def _padded(self, rows: Sequence[Tokens], *, left: bool = False) -> tuple[torch.Tensor, torch.Tensor]:
         """Ids of rows of one width, and 1 where they are not padding."""
@@ -171,10 +171,10 @@ class Scorer:
 
 
 class Text2TextScorer(Scorer):
-    """The same questions to an encoder-decoder: what comes before is its prompt, what is scored its response."""
+    """An encoder-decoder that is asked for log-probabilities: what comes before is its prompt, what is scored its response."""
 
-    def sums(self, rows: Sequence[tuple[Tokens, int]], what: str) -> list[float]:
-        found = [0.0] * len(rows)
+    def sums(self, rows: Sequence[tuple[Tokens, int]], unit: str) -> list[float]:
+        sums = [0.0] * len(rows)
         done = 0
         for batch in self._batches([(start, len(ids) - start) for ids, start in rows]):
             prompts, read = self._padded([rows[row][0][: rows[row][1]] for row in batch])
@@ -188,10 +188,10 @@ class Text2TextScorer(Scorer):
                 use_cache=False,
             )
             for row, value in zip(batch, each.tolist(), strict=True):
-                found[row] = value
+                sums[row] = value
             done += len(batch)
-            emit("progress", done=done, total=len(rows), unit=what)
-        return found
+            emit("progress", done=done, total=len(rows), unit=unit)
+        return sums
 
     def choose(self, rows: Sequence[tuple[Tokens, list[Tokens]]]) -> list[list[float]]:
         sums = iter(self.sums([(ids + choice, len(ids)) for ids, choices in rows for choice in choices], "choice"))
@@ -199,6 +199,7 @@ class Text2TextScorer(Scorer):
 
 
 def scorer_of(model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase) -> Scorer:
+    """The scorer of a model, by its kind."""
     return (Text2TextScorer if model.config.is_encoder_decoder else Scorer)(model, tokenizer)
 
 
@@ -220,11 +221,11 @@ def windows(ids: Tokens, start: Tokens, context: int) -> list[tuple[Tokens, int]
 def score_documents(scorer: Scorer, documents: Sequence[dict[str, Any]]) -> list[dict[str, Any]]:
     """Bits, tokens and bytes of each document's text: after the end of another document, or as the answer to its prompt where it has one."""
     alone = iter(scorer.encode([document["text"] for document in documents if "prompt" not in document]))
-    answers = iter(scorer.following([document["text"] for document in documents if "prompt" in document]))
+    answers = iter(scorer.encode_after([document["text"] for document in documents if "prompt" in document]))
     encoded = [next(answers if "prompt" in document else alone) for document in documents]
     asked = [[{"role": "user", "content": document["prompt"]}] for document in documents if "prompt" in document]
     prompts = iter([ids for ids, _ in template.encode(scorer.tokenizer, asked, reply=True)])
-    starts = [next(prompts) if "prompt" in document else lead(scorer.tokenizer) for document in documents]
+    starts = [next(prompts) if "prompt" in document else document_start(scorer.tokenizer) for document in documents]
     cut = [
         (row, window)
         for row, (ids, before) in enumerate(zip(encoded, starts, strict=True))
@@ -234,19 +235,21 @@ def score_documents(scorer: Scorer, documents: Sequence[dict[str, Any]]) -> list
     for (row, _), nats in zip(cut, scorer.sums([window for _, window in cut], "window"), strict=True):
         bits[row] -= nats / math.log(2)
     return [
-        {"bits": found, "tokens": len(ids), "bytes": len(document["text"].encode("utf-8"))}
-        for found, ids, document in zip(bits, encoded, documents, strict=True)
+        {"bits": total, "tokens": len(ids), "bytes": len(document["text"].encode("utf-8"))}
+        for total, ids, document in zip(bits, encoded, documents, strict=True)
     ]
 
 
 def score_questions(scorer: Scorer, questions: Sequence[dict[str, Any]], style: str) -> list[dict[str, Any]]:
     """The log-probability of each choice, and the choice picked: the likeliest per character, the first among equals."""
     if style == "base":
-        asked = [[*lead(scorer.tokenizer), *ids] for ids in scorer.encode([f"{row['question']}\n" for row in questions])]
+        asked = [
+            [*document_start(scorer.tokenizer), *ids] for ids in scorer.encode([f"{row['question']}\n" for row in questions])
+        ]
     else:
         turns = [[{"role": "user", "content": row["question"]}] for row in questions]
         asked = [ids for ids, _ in template.encode(scorer.tokenizer, turns, reply=True)]
-    choices = iter(scorer.following([choice for row in questions for choice in row["choices"]]))
+    choices = iter(scorer.encode_after([choice for row in questions for choice in row["choices"]]))
     rows = [(ids, [next(choices) for _ in row["choices"]]) for ids, row in zip(asked, questions, strict=True)]
     scored = []
     for row, sums in zip(questions, scorer.choose(rows), strict=True):
@@ -267,10 +270,10 @@ def score_pairs(scorer: Scorer, pairs: Sequence[dict[str, Any]]) -> list[dict[st
             begin = max(0, end - scorer.context)
             rows.append((ids[begin:end], max(1, len(prompt) - begin)))
     sums = scorer.sums(rows, "answer")
-    found = [{"sum": value, "tokens": len(ids) - start} for value, (ids, start) in zip(sums, rows, strict=True)]
+    answers = [{"sum": value, "tokens": len(ids) - start} for value, (ids, start) in zip(sums, rows, strict=True)]
     return [
         {"chosen": chosen, "rejected": rejected}
-        for chosen, rejected in zip(found[: len(pairs)], found[len(pairs) :], strict=True)
+        for chosen, rejected in zip(answers[: len(pairs)], answers[len(pairs) :], strict=True)
     ]
 
 
@@ -281,54 +284,55 @@ def write_answers(
     if style == "base":
         texts = [row["messages"][-1]["content"] + "\n" for row in prompts]
         asked = tokenizer(texts, add_special_tokens=False, split_special_tokens=True)["input_ids"] if texts else []
-        asked = [[*lead(tokenizer), *ids] for ids in asked]
+        asked = [[*document_start(tokenizer), *ids] for ids in asked]
     else:
         asked = [ids for ids, _ in template.encode(tokenizer, [row["messages"] for row in prompts], reply=True)]
     answers: list[dict[str, Any]] = [{} for _ in prompts]
     limit = min(job["max_new_tokens"], context_of(model) // 2)
     for number, batch in enumerate(batches([len(ids) for ids in asked], job["batch"])):
-        for row, said in zip(batch, answer(model, tokenizer, [asked[row] for row in batch], Sampling(limit)), strict=True):
-            answers[row] = vars(said)
+        for row, reply in zip(batch, answer(model, tokenizer, [asked[row] for row in batch], Sampling(limit)), strict=True):
+            answers[row] = vars(reply)
         emit("progress", done=min(len(asked), (number + 1) * job["batch"]), total=len(asked), unit="answer")
     return answers
 
 
-def score(job: dict[str, Any], one: dict[str, Any], given: dict[str, list[dict[str, Any]]]) -> None:
+def score_model(job: dict[str, Any], entry: dict[str, Any], data: dict[str, list[dict[str, Any]]]) -> None:
     """All scores of one model, in its home, which appears whole or not at all."""
     device = device_of(job["device"])
-    model, tokenizer = load(Path(one["folder"]), device)
+    model, tokenizer = load(Path(entry["folder"]), device)
     scorer = scorer_of(model, tokenizer)
-    found = {
-        "documents": score_documents(scorer, given["documents"]),
-        "questions": score_questions(scorer, given["questions"], one["style"]),
+    scores = {
+        "documents": score_documents(scorer, data["documents"]),
+        "questions": score_questions(scorer, data["questions"], entry["style"]),
     }
-    found["pairs"] = score_pairs(scorer, given["pairs"]) if one["style"] == "chat" else []
+    scores["pairs"] = score_pairs(scorer, data["pairs"]) if entry["style"] == "chat" else []
     scorer.restore()
     if has_bf16(device):
         model = model.to(torch.bfloat16)
-    found["answers"] = write_answers(model, tokenizer, given["prompts"], one["style"], job)
+    scores["answers"] = write_answers(model, tokenizer, data["prompts"], entry["style"], job)
     stats = {"parameters": sum(p.numel() for p in model.parameters()), "vocab_size": len(tokenizer), "context": context_of(model)}
-    home = Path(one["home"])
+    home = Path(entry["home"])
     draft = home.with_name(f"{home.name}.draft")
     shutil.rmtree(draft, ignore_errors=True)
     draft.mkdir(parents=True)
-    for name, rows in found.items():
+    for name, rows in scores.items():
         (draft / f"{name}.json").write_text(json.dumps(rows, ensure_ascii=False), "utf-8")
     (draft / "stats.json").write_text(json.dumps(stats), "utf-8")
     draft.replace(home)
 
 
-def work(job: dict[str, Any]) -> dict[str, Any]:
-    given: dict[str, list[dict[str, Any]]] = {}
-    for what in ("documents", "questions", "pairs", "prompts"):
-        with Path(job[what]).open(encoding="utf-8") as lines:
-            given[what] = [json.loads(line) for line in lines]
-    for one in job["models"]:
-        if not (Path(one["home"]) / "stats.json").exists():
-            emit("log", text=f"scoring {one['name']}")
-            score(job, one, given)
+def score_models(job: dict[str, Any]) -> dict[str, Any]:
+    """The child's work: the scores of each model that has none yet."""
+    data: dict[str, list[dict[str, Any]]] = {}
+    for kind in ("documents", "questions", "pairs", "prompts"):
+        with Path(job[kind]).open(encoding="utf-8") as lines:
+            data[kind] = [json.loads(line) for line in lines]
+    for entry in job["models"]:
+        if not (Path(entry["home"]) / "stats.json").exists():
+            emit("log", text=f"scoring {entry['name']}")
+            score_model(job, entry, data)
     return {"models": len(job["models"])}
 
 
 if __name__ == "__main__":
-    main(work)
+    main(score_models)

@@ -1,4 +1,4 @@
-"""Chat templates for training, generation and serving: how a conversation becomes the text that a model reads.
+"""Chat templates for training, generation and serving: the text that a model reads of a conversation.
 
 The tokenizer of a model says which one is its own (`of`). The loss counts what the model has to say itself: an assistant turn's content
 and the token that ends it, without which a model never learns to stop.
@@ -18,7 +18,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from models.continuation import following, opening
+from models.continuation import bos_ids, continuation_ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -37,7 +37,10 @@ ROLES = ("system", "user", "assistant")
 
 @dataclass(frozen=True)
 class Template:
-    """What stands around each turn. An assistant's turn ends with `stop`, or with the tokenizer's own end of text where that is empty."""
+    """A chat template: the text around each turn.
+
+    An assistant's turn ends with `stop`, or with the tokenizer's own end of text where that is empty.
+    """
 
     system: tuple[str, str]
     user: tuple[str, str]
@@ -47,33 +50,34 @@ class Template:
     preamble: str = ""  # opens a conversation without a system turn
 
     def stop_of(self, tokenizer: PreTrainedTokenizerBase) -> str:
+        """The text that ends an assistant's turn."""
         return self.stop or tokenizer.eos_token
 
     def pieces(
         self, messages: Sequence[Message], stop: str, special: Sequence[str] = (), *, reply: bool = False
     ) -> list[tuple[str, bool]]:
-        """A conversation as (text, whether it is trained on); `special` cannot be spelled by its contents, `reply` opens an assistant turn
-        at the end.
+        """A conversation as pairs of a text and True where it is trained on.
 
-        Each piece is tokenised alone. `ValueError` for a role that the template does not know.
+        `special` cannot be spelled by its contents, and `reply` opens an assistant turn at the end. Each piece is tokenised alone.
+        `ValueError` for a role that the template does not know.
         """
-        found: list[tuple[str, bool]] = []
+        pieces: list[tuple[str, bool]] = []
         waiting = "" if messages and messages[0]["role"] == "system" else self.preamble
         for number, message in enumerate(messages):
             role, content = message["role"], plain(message["content"].strip(), special)
             if role not in ROLES or (role == "system" and number):
                 raise ValueError(f"roles are user and assistant, and system for the first message only; got {role}")
             if role == "assistant":
-                found += [(waiting + self.assistant, False), (content + stop, True)]
+                pieces += [(waiting + self.assistant, False), (content + stop, True)]
                 waiting = self.between
             else:
                 before, after = self.system if role == "system" else self.user
                 waiting += before + content + after
-        found.append((waiting + (self.assistant if reply else ""), False))
-        return [piece for piece in found if piece[0]]
+        pieces.append((waiting + (self.assistant if reply else ""), False))
+        return [piece for piece in pieces if piece[0]]
 
     def jinja(self, stop: str, special: Sequence[str] = (), begin: str = "") -> str:
-        """The same as a template of transformers, after `begin`."""
+        """The template in Jinja, as transformers reads it, after `begin`."""
 
         def text(part: str) -> str:
             return "{{- " + json.dumps(part, ensure_ascii=False) + " -}}" if part else ""
@@ -145,12 +149,12 @@ KEY = "chat_template_name"  # in tokenizer_config.json
 
 
 def name_of(tokenizer: PreTrainedTokenizerBase) -> str:
-    """The name of its template: what it says, else its own if it came with one, else the one of ours that fits."""
+    """The name of a tokenizer's template: the one it names, else its own if it came with one, else the one of ours that fits."""
     return tokenizer.init_kwargs.get(KEY) or (OWN if tokenizer.chat_template else fitting(tokenizer))
 
 
 def fitting(tokenizer: PreTrainedTokenizerBase) -> str:
-    """chatml where the tokenizer has the tokens for it, else one that needs none."""
+    """The name of a template of ours that a tokenizer can use: chatml where it has the tokens for that, else one that needs none."""
     return "chatml" if STOP in tokenizer.get_vocab() else "vicuna"
 
 
@@ -190,22 +194,22 @@ def use(tokenizer: PreTrainedTokenizerBase, name: str) -> None:
 
 
 def specials(tokenizer: PreTrainedTokenizerBase) -> list[str]:
-    """What a text must not spell, beside what begins with `<|`."""
+    """The special tokens that a text must not spell, beside those that begin with `<|`."""
     return guarded(str(token) for token in tokenizer.added_tokens_decoder.values() if token.special)
 
 
 def guarded(special: Iterable[str]) -> list[str]:
-    """Of special tokens those that do not begin as ours do, the longest first. One of a single character cannot be told from text."""
-    found = {token for token in special if len(token) > 1 and not token.startswith("<|")}
-    return sorted(found, key=lambda token: (-len(token), token))
+    """The special tokens that do not begin as ours do, the longest first. One of a single character cannot be told from text."""
+    tokens = {token for token in special if len(token) > 1 and not token.startswith("<|")}
+    return sorted(tokens, key=lambda token: (-len(token), token))
 
 
 def _begin(tokenizer: PreTrainedTokenizerBase) -> str:
-    return "".join(tokenizer.convert_ids_to_tokens(opening(tokenizer)))
+    return "".join(tokenizer.convert_ids_to_tokens(bos_ids(tokenizer)))
 
 
 def plain(text: str, special: Sequence[str] = ()) -> str:
-    """Text that cannot spell a special token: `<|` becomes `< |`, and what is in `special` gets a space after its first character. Else a
+    """A text that cannot spell a special token: `<|` becomes `< |`, and what is in `special` gets a space after its first character. Else a
     user's `<|im_end|>` would end the turn and forge the next."""
     text = text.replace("<|", "< |")
     for token in special:
@@ -213,7 +217,7 @@ def plain(text: str, special: Sequence[str] = ()) -> str:
     return text
 
 
-def answer(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
+def answer_text(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
     """An assistant's turn as the model has to write it: the text and the end of turn."""
     return plain(text.strip(), specials(tokenizer)) + stop_of(tokenizer)
 
@@ -221,8 +225,8 @@ def answer(tokenizer: PreTrainedTokenizerBase, text: str) -> str:
 def stops(tokenizer: PreTrainedTokenizerBase) -> list[int]:
     """Ids that end an answer: the end of a turn, and the end of a text."""
     vocabulary = tokenizer.get_vocab()
-    found = {vocabulary[stop_of(tokenizer)], tokenizer.eos_token_id, vocabulary.get(END)}
-    return sorted(token for token in found if token is not None)
+    ids = {vocabulary[stop_of(tokenizer)], tokenizer.eos_token_id, vocabulary.get(END)}
+    return sorted(token for token in ids if token is not None)
 
 
 def render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, reply: bool = False) -> str:
@@ -235,10 +239,10 @@ def render(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], *, r
 def encode(
     tokenizer: PreTrainedTokenizerBase, conversations: Sequence[Sequence[Message]], *, reply: bool = False
 ) -> list[tuple[list[int], list[bool]]]:
-    """Token ids of each conversation, and for each id whether the loss counts it. Few calls of the tokenizer, whatever their number."""
+    """Token ids of each conversation, and for each id True where the loss counts it. Few calls of the tokenizer, whatever their number."""
     if _keeps(tokenizer):
         return [_compared(tokenizer, messages, reply) for messages in conversations]
-    begin = opening(tokenizer)
+    begin = bos_ids(tokenizer)
     cut = [_cut(tokenizer, messages, reply) for messages in conversations]
     # an answer follows what opens it; all else begins a text, or stands after a special token, where tokenizers begin again
     said = [[assistant and number > 0 for number, (_, assistant) in enumerate(conversation)] for conversation in cut]
@@ -247,7 +251,7 @@ def encode(
         for (text, _), inside in zip(conversation, follows, strict=True):
             texts[inside].append(text)
     begun = tokenizer(texts[False], add_special_tokens=False)["input_ids"] if texts[False] else []
-    ids = {True: iter(following(tokenizer, texts[True])), False: iter(begun)}
+    ids = {True: iter(continuation_ids(tokenizer, texts[True])), False: iter(begun)}
     rows = []
     for conversation, follows in zip(cut, said, strict=True):
         tokens, trained = list(begin), [False] * len(begin)
@@ -294,7 +298,7 @@ def replies(
 ) -> list[list[int]]:
     """Ids of a text as the assistant's answer to each conversation, with its end of turn: what follows the ids of `reply`."""
     if not _keeps(tokenizer):
-        return following(tokenizer, [answer(tokenizer, text) for text in texts])
+        return continuation_ids(tokenizer, [answer_text(tokenizer, text) for text in texts])
     asked = [len(ids) for ids, _ in encode(tokenizer, conversations, reply=True)]
     whole = [[*turns, {"role": "assistant", "content": text}] for turns, text in zip(conversations, texts, strict=True)]
     return [
@@ -311,7 +315,7 @@ def prompt(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> l
 def exchanges(
     tokenizer: PreTrainedTokenizerBase, conversations: Sequence[Sequence[Message]]
 ) -> list[list[tuple[list[int], list[int]]]]:
-    """Of each conversation every answer, with its end of turn, and before it the ids of all that came before: (prompt, answer) pairs."""
+    """The (prompt, answer) pairs of each conversation, as ids: every answer with its end of turn, after all that came before it."""
     rows = []
     for ids, trained in encode(tokenizer, conversations):
         starts = [place for place in range(1, len(ids)) if trained[place] and not trained[place - 1]]

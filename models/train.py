@@ -131,7 +131,7 @@ def _publish(job: dict[str, Any], trainer: Any, step: int) -> None:
         template.use(own, job["params"]["template"])
     pad = tokenizer.pad_token_id if job["stage"] == "reward" else own.pad_token_id  # a classifier finds its last token by it
     ids = {"pad_token_id": pad, "eos_token_id": own.eos_token_id}
-    begin = own.bos_token_id if continuation.opening(own) else own.eos_token_id
+    begin = own.bos_token_id if continuation.bos_ids(own) else own.eos_token_id
     model.config.update(ids if model.config.is_encoder_decoder else ids | {"bos_token_id": begin})
     if model.can_generate():
         stops = template.stops(own) if job["stage"] != "pretrain" else own.eos_token_id

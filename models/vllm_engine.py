@@ -1,4 +1,4 @@
-"""Answers by vLLM (https://docs.vllm.ai), where it is installed: the same prompts, stops and batches as `models/generate.py`, by other
+"""The engine of vLLM (https://docs.vllm.ai), where it is installed: the same prompts, stops and batches as `models/generate.py`, by other
 arithmetic and another sampler, and so other answers.
 
 vLLM keeps its own queue: it takes a whole batch of prompts at once, and a finished answer makes room for the next. A batch of some
@@ -24,7 +24,7 @@ from models.sampling import Sampling
 
 
 class VLLMEngine:
-    """A model in vLLM. `ValueError` where the package is missing, or has no such architecture."""
+    """The engine of vLLM, for the architectures that it runs. `ValueError` where the package is missing, or has no such architecture."""
 
     def __init__(self, folder: Path, seed: int):
         home = home_of(folder)
@@ -57,7 +57,7 @@ class VLLMEngine:
         if not fitting:
             return answers
         stops = template.stops(self.tokenizer)
-        wanted = [
+        settings = [
             self._params(
                 temperature=sampling.temperature,
                 top_p=sampling.top_p if sampling.temperature > 0 else 1.0,
@@ -68,9 +68,9 @@ class VLLMEngine:
             )
             for number in fitting
         ]
-        asked: list[Any] = [{"prompt_token_ids": list(prompts[number])} for number in fitting]
-        for number, made in zip(fitting, self._model.generate(asked, wanted, use_tqdm=False), strict=True):
-            answers[number] = Answer.of(self.tokenizer, list(made.outputs[0].token_ids), stops)
+        inputs: list[Any] = [{"prompt_token_ids": list(prompts[number])} for number in fitting]
+        for number, output in zip(fitting, self._model.generate(inputs, settings, use_tqdm=False), strict=True):
+            answers[number] = Answer.of(self.tokenizer, list(output.outputs[0].token_ids), stops)
         return answers
 
 

@@ -1,8 +1,8 @@
-"""Tokenizers made of counted words: what is a token, in which order, and how text is cut before the tokens are looked up.
+"""Tokenizers built from counted words: their vocabularies, in the order of ids, and the models that cut text into them.
 
-All of them cut text with the pattern of `models/pretokenizer.py` alone, and none of them normalises: cleaning is the data stages' work, and text
-must come back as it was. Ids are given to the special tokens, the 256 bytes, and
-then what was learned. A character that has no token of its own falls into its bytes, so that every text has tokens.
+All of them cut text into words with the pattern of `models/pretokenizer.py` alone, and none of them normalises: cleaning is the data stages'
+work, and text must come back as it was. Ids are given to the special tokens, the 256 bytes, and then what was learned. A character that has no
+token of its own falls into its bytes, so that every text has tokens.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Iterable, Sequence
 from itertools import islice, pairwise
 from typing import TYPE_CHECKING, Any
 
-from models.pretokenizer import splitter
+from models.pretokenizer import pretokenizer
 
 if TYPE_CHECKING:
     from tokenizers import Tokenizer
@@ -24,19 +24,19 @@ MARGIN = 1e-4  # nats by which a word is likelier than its likeliest cut: far ab
 
 
 def byte_level(vocab: dict[str, int], merges: list[tuple[str, str]], special_tokens: Sequence[str]) -> Tokenizer:
-    """Byte pairs, as `models.bpe.train` learns them."""
+    """A byte-level BPE tokenizer of the merges that `models.bpe.train_bpe` learns."""
     from tokenizers import Tokenizer, decoders, models, pre_tokenizers
 
     tokenizer = Tokenizer(models.BPE(vocab=vocab, merges=merges))
     tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
-        [splitter(), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+        [pretokenizer(), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
     )
     tokenizer.decoder = decoders.ByteLevel()
     return _with_special_tokens(tokenizer, special_tokens)
 
 
 def of_words(entries: dict[str, int], special_tokens: Sequence[str]) -> Tokenizer:
-    """Whole words and characters with their counts, as a unigram model: text is cut into the likeliest words.
+    """A unigram tokenizer of whole words and characters, scored by their counts: text is cut into the likeliest words.
 
     By its counts alone, one word in 250 is less likely than two shorter ones in a row, and would never be produced. Such a word is made a
     trace likelier than its likeliest cut, shorter words first, so that every word alone is one token.
@@ -67,7 +67,7 @@ def _likeliest_cut(word: str, scores: dict[str, float], longest: int) -> float:
 
 
 def of_splits(entries: dict[str, int], special_tokens: Sequence[str], room: int | None = None) -> Tokenizer:
-    """The same words as merges: every way to split a word into two entries is a merge (SCCLM's construction).
+    """A BPE tokenizer of whole words: every way to split a word into two entries is a merge (SCCLM's construction).
 
     Alone that leaves words which no merges lead to, 3 % of a vocabulary of 29,298 and among the most frequent. Where merging a word gets
     stuck, its first two parts become an entry: the rarest merges of all, so that no word that was reached before is lost by them. `room` is
@@ -82,8 +82,8 @@ def of_splits(entries: dict[str, int], special_tokens: Sequence[str], room: int 
             return dict(islice(entries.items(), most))
 
         # a word that goes takes its parts along, so fewer than `room` stay, and how many takes a search; the size found has been tried
-        kept = bisect_right(range(len(entries)), room, key=lambda most: most + len(_joined(first(most))[0])) - 1
-        entries = first(max(0, kept))
+        size = bisect_right(range(len(entries)), room, key=lambda most: most + len(_joined(first(most))[0])) - 1
+        entries = first(max(0, size))
         pieces, ranks = _joined(entries)
     vocab = {token: number for number, token in enumerate([*special_tokens, *BYTES, *entries, *pieces])}
     model = models.BPE(vocab=vocab, merges=list(ranks), byte_fallback=True)
@@ -118,7 +118,7 @@ def merged(word: str, ranks: dict[tuple[str, str], int]) -> list[str]:
 
 
 def of_characters(entries: Iterable[str], special_tokens: Sequence[str]) -> Tokenizer:
-    """A token for every character."""
+    """A tokenizer with a token for every character."""
     from tokenizers import Tokenizer, models
 
     vocab = {token: number for number, token in enumerate([*special_tokens, *BYTES, *entries])}
@@ -127,27 +127,27 @@ def of_characters(entries: Iterable[str], special_tokens: Sequence[str]) -> Toke
 
 
 def characters(counts: Iterable[tuple[str, int]]) -> Counter[str]:
-    """How often each character occurs, from words with counts."""
-    found: Counter[str] = Counter()
+    """The number of occurrences of each character in words with counts."""
+    totals: Counter[str] = Counter()
     for word, count in counts:
         for character in word:
-            found[character] += count
-    return found
+            totals[character] += count
+    return totals
 
 
 def frequent(counts: Iterable[tuple[str, int]], alone: Counter[str], threshold: int, most: int) -> dict[str, int]:
     """Words and characters that occur `threshold` times, the most frequent first and at most `most`, with the count for their score.
 
-    `alone` is how often each character occurs. A character is kept for all its occurrences, so it outranks the words that it is in; what
+    `alone` has the occurrences of each character. A character is kept for all its occurrences, so it outranks the words that it is in; what
     scores it are those that no kept word covers.
     """
-    kept = {character: count for character, count in alone.items() if count >= threshold}
-    spelled: Counter[str] = Counter(kept)
+    frequencies = {character: count for character, count in alone.items() if count >= threshold}
+    spelled: Counter[str] = Counter(frequencies)
     for word, count in counts:
         if len(word) > 1 and count >= threshold:
-            kept[word] = count
-    order = sorted(kept, key=lambda entry: (-kept[entry], len(entry), entry))[:most]
-    entries = {entry: kept[entry] for entry in order}
+            frequencies[word] = count
+    order = sorted(frequencies, key=lambda entry: (-frequencies[entry], len(entry), entry))[:most]
+    entries = {entry: frequencies[entry] for entry in order}
     for word, count in entries.items():
         if len(word) > 1:
             for character in word:
@@ -158,7 +158,7 @@ def frequent(counts: Iterable[tuple[str, int]], alone: Counter[str], threshold: 
 def _with_byte_fallback(tokenizer: Tokenizer) -> Tokenizer:
     from tokenizers import decoders
 
-    tokenizer.pre_tokenizer = splitter()
+    tokenizer.pre_tokenizer = pretokenizer()
     tokenizer.decoder = decoders.Sequence([decoders.ByteFallback(), decoders.Fuse()])
     return tokenizer
 
@@ -171,15 +171,15 @@ def _with_special_tokens(tokenizer: Tokenizer, special_tokens: Sequence[str]) ->
 
 
 def readable(raw: bytes) -> str:
-    """Bytes as text, with those that make no whole character as `<0xE4>`."""
-    shown = ""
+    """The text of bytes, with those that make no whole character as `<0xE4>`."""
+    text = ""
     while raw:
         try:
-            return shown + raw.decode("utf-8")
+            return text + raw.decode("utf-8")
         except UnicodeDecodeError as broken:
-            shown += raw[: broken.start].decode("utf-8") + "".join(BYTES[byte] for byte in raw[broken.start : broken.end])
+            text += raw[: broken.start].decode("utf-8") + "".join(BYTES[byte] for byte in raw[broken.start : broken.end])
             raw = raw[broken.end :]
-    return shown
+    return text
 
 
 def spellings(tokenizer: Tokenizer) -> dict[int, bytes]:
@@ -205,11 +205,11 @@ def spellings(tokenizer: Tokenizer) -> dict[int, bytes]:
 
 
 def is_byte_level(described: dict[str, Any]) -> bool:
-    """Whether a `tokenizer.json` spells its tokens in GPT-2's alphabet of bytes."""
+    """True of a `tokenizer.json` that spells its tokens in GPT-2's alphabet of bytes."""
     decoder = described.get("decoder") or {}
     return any(step["type"] == "ByteLevel" for step in [decoder, *decoder.get("decoders", ())] if step)
 
 
 def uses_marks(described: dict[str, Any]) -> bool:
-    """Whether a `tokenizer.json` writes a space as SentencePiece's mark ▁."""
+    """True of a `tokenizer.json` that writes a space as SentencePiece's mark ▁."""
     return "▁" in str([described.get("normalizer"), described.get("pre_tokenizer")])

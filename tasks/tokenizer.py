@@ -126,7 +126,7 @@ def learn(params: Params, counts: Path, base: Path | None) -> Tokenizer:
     room = params.vocab_size - len(special) - 256
     if params.method == "bpe":
         words = counting.read_counts(counts, params.max_words)
-        found = bpe.train(words, vocab_size=params.vocab_size, min_frequency=params.min_frequency, special_tokens=special)
+        found = bpe.train_bpe(words, vocab_size=params.vocab_size, min_frequency=params.min_frequency, special_tokens=special)
         return vocabulary.byte_level(*found, special)
     if params.method == "extend":
         assert base is not None, "extend has a base"
@@ -163,7 +163,7 @@ def _describe(folder: Path, params: Params) -> None:
     (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n", "utf-8")
     made = Tokenizer.from_file(str(folder / "tokenizer.json"))
     special = template.guarded(token.content for token in made.get_added_tokens_decoder().values() if token.special)
-    begin = continuation.before(*(made.encode(continuation.ANCHOR, add_special_tokens=adds).ids for adds in (True, False)))
+    begin = continuation.prefix(*(made.encode(continuation.ANCHOR, add_special_tokens=adds).ids for adds in (True, False)))
     chosen = template.TEMPLATES[params.template]
     text = chosen.jinja(chosen.stop or template.END, special, "".join(made.id_to_token(number) or "" for number in begin))
     (folder / "chat_template.jinja").write_text(text, "utf-8")

@@ -306,7 +306,7 @@ def tokenizer(words: list[str]) -> str:
 
     from models import bpe
 
-    ids, merges = bpe.train([(word, 5) for word in words], vocab_size=2048)
+    ids, merges = bpe.train_bpe([(word, 5) for word in words], vocab_size=2048)
     made = Tokenizer(models.BPE(vocab=ids, merges=merges))
     made.pre_tokenizer = pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)
     made.decoder = decoders.ByteLevel()

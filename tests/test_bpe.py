@@ -52,7 +52,7 @@ def by_definition(counts: dict[str, int], vocab_size: int, min_frequency: int) -
     st.integers(1, 4),
 )
 def test_incremental_training_is_training_by_definition(counts, vocab_size, min_frequency):
-    vocab, merges = bpe.train(counts.items(), vocab_size=vocab_size, min_frequency=min_frequency, special_tokens=SPECIAL)
+    vocab, merges = bpe.train_bpe(counts.items(), vocab_size=vocab_size, min_frequency=min_frequency, special_tokens=SPECIAL)
     assert merges == by_definition(counts, vocab_size, min_frequency)
     assert list(vocab.values()) == list(range(len(vocab)))
 
@@ -71,7 +71,7 @@ def test_merges_are_those_of_the_tokenizers_library():
     )
     theirs.train_from_iterator((word for word, count in counts.items() for _ in range(count)), trainer)
 
-    vocab, merges = bpe.train(counts.items(), vocab_size=1500, min_frequency=3, special_tokens=SPECIAL)
+    vocab, merges = bpe.train_bpe(counts.items(), vocab_size=1500, min_frequency=3, special_tokens=SPECIAL)
     assert len(merges) > 1000
     ours = Tokenizer(tokenizer_models.BPE(vocab=vocab, merges=merges))
     assert ours.get_vocab() == theirs.get_vocab()
@@ -89,12 +89,12 @@ def test_merges_are_those_of_the_tokenizers_library_where_pairs_overlap(counts, 
         vocab_size=vocab_size, min_frequency=2, initial_alphabet=bpe.byte_alphabet(), show_progress=False
     )
     theirs.train_from_iterator((word for word, count in counts.items() for _ in range(count)), trainer)
-    _, merges = bpe.train(counts.items(), vocab_size=vocab_size, min_frequency=2)
+    _, merges = bpe.train_bpe(counts.items(), vocab_size=vocab_size, min_frequency=2)
     assert [list(merge) for merge in merges] == json.loads(theirs.to_str())["model"]["merges"]
 
 
 def test_a_pair_that_overlaps_itself_is_counted_right():
-    vocab, merges = bpe.train([("aaaaa", 10), ("ab", 31)], vocab_size=259, special_tokens=[])
+    vocab, merges = bpe.train_bpe([("aaaaa", 10), ("ab", 31)], vocab_size=259, special_tokens=[])
     # (a, a) stands at four places of aaaaa; once merged, aa aa a has (aa, aa) and (aa, a) once each
     assert merges == [("a", "a"), ("a", "b"), ("aa", "a")]
     assert vocab["aaa"] == 258
@@ -102,19 +102,19 @@ def test_a_pair_that_overlaps_itself_is_counted_right():
 
 def test_the_order_of_words_changes_nothing():
     counts = [("中国人", 4), ("中国", 4), ("国人", 4), ("人中", 4)]
-    trained = [bpe.train(given, vocab_size=280) for given in (counts, counts[::-1])]
+    trained = [bpe.train_bpe(given, vocab_size=280) for given in (counts, counts[::-1])]
     assert trained[0] == trained[1]
     assert list(trained[0][0]) == list(trained[1][0])
 
 
 def test_training_stops_where_no_pair_is_frequent_enough():
-    _, merges = bpe.train([("ab", 5), ("cd", 1)], vocab_size=500, min_frequency=2)
+    _, merges = bpe.train_bpe([("ab", 5), ("cd", 1)], vocab_size=500, min_frequency=2)
     assert merges == [("a", "b")]
 
 
 def test_a_vocabulary_without_room_for_the_bytes_is_refused():
     with pytest.raises(ValueError, match="258 special tokens and bytes"):
-        bpe.train([("ab", 5)], vocab_size=257, special_tokens=SPECIAL)
+        bpe.train_bpe([("ab", 5)], vocab_size=257, special_tokens=SPECIAL)
 
 
 def test_the_alphabet_is_that_of_byte_level_tokenizers():

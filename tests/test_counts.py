@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from models.pretokenizer import splitter
+from models.pretokenizer import pretokenizer
 from tasks import counts
 from tasks.artifacts.stage import Job, Resources
 from tasks.data import words as counting
@@ -79,7 +79,7 @@ def test_words_are_parts_of_the_patterns_pieces_and_lose_nothing(cache, text):
     """A word that crossed pieces would be learned as merges that encoding never makes."""
     counted = counting.count_words([text], cache)
     held = Counter()
-    for piece, _ in splitter().pre_tokenize_str(text):
+    for piece, _ in pretokenizer().pre_tokenize_str(text):
         found = counting.count_words([piece], cache)
         assert sum(len(word) * count for word, count in found.items()) == len(piece)
         assert all(word in piece for word in found)

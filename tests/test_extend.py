@@ -14,7 +14,7 @@ from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, Llama
 
 from models import embeddings, template, vocabulary
 from models.extend import extend
-from models.pretokenizer import splitter
+from models.pretokenizer import pretokenizer
 from tasks import pack, pretrain, tokenizer
 from tasks.artifacts.stage import Job
 from tasks.data.tokens import encoder
@@ -28,7 +28,9 @@ def byte_level() -> Tokenizer:
     """As Qwen2's: special tokens are not in the model's vocabulary, but take the ids after it."""
     made = Tokenizer(kinds.BPE())
     made.normalizer = normalizers.NFC()
-    made.pre_tokenizer = pre_tokenizers.Sequence([splitter(), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)])
+    made.pre_tokenizer = pre_tokenizers.Sequence(
+        [pretokenizer(), pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=False)]
+    )
     made.decoder = decoders.ByteLevel()
     made.train_from_iterator(
         ENGLISH, trainers.BpeTrainer(vocab_size=300, initial_alphabet=pre_tokenizers.ByteLevel.alphabet(), show_progress=False)

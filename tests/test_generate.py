@@ -9,7 +9,7 @@ import torch
 import transformers
 
 from models import decoding, events, generate, loading, template
-from models.chat import Spoken, chat
+from models.chat import TokenPrinter, chat
 from models.decoding import Answer, answer
 from models.sampling import Sampling
 from tests import tiny
@@ -99,7 +99,7 @@ def job(home: Path, out: Path, **more) -> dict:
 
 def test_what_is_lost_is_made_again_the_same_and_nothing_else(home, tmp_path, capsys):
     out = tmp_path / "answers"
-    generate.work(job(home, out))
+    generate.generate(job(home, out))
     shards = sorted(out.iterdir())
     assert len(shards) == 2 * 3
     before = {path: path.read_bytes() for path in shards}
@@ -107,7 +107,7 @@ def test_what_is_lost_is_made_again_the_same_and_nothing_else(home, tmp_path, ca
     lost.unlink()
     untouched = {path: path.stat().st_mtime_ns for path in shards if path != lost}
     capsys.readouterr()
-    generate.work(job(home, out))
+    generate.generate(job(home, out))
     assert {path: path.read_bytes() for path in sorted(out.iterdir())} == before
     assert {path: path.stat().st_mtime_ns for path in untouched} == untouched
     last = json.loads(capsys.readouterr().out.splitlines()[-1])
@@ -116,7 +116,7 @@ def test_what_is_lost_is_made_again_the_same_and_nothing_else(home, tmp_path, ca
 
 def test_every_prompt_is_answered_at_every_temperature(home, tmp_path):
     out = tmp_path / "answers"
-    assert generate.work(job(home, out)) == {"answers": 18, "engine": f"transformers {transformers.__version__}"}
+    assert generate.generate(job(home, out)) == {"answers": 18, "engine": f"transformers {transformers.__version__}"}
     rows = [json.loads(line) for path in out.iterdir() for line in path.open()]
     assert sorted((row["prompt"], row["temperature"]) for row in rows) == [(n, t) for n in range(9) for t in (0.0, 1.0)]
     by_prompt = {row["prompt"]: row for row in rows if row["temperature"] == 0}
@@ -137,7 +137,7 @@ def test_a_mistake_is_told_in_one_line(home, tmp_path, monkeypatch, capsys, chan
     path.write_text(json.dumps(job(home, tmp_path / "answers", **change)))
     monkeypatch.setattr("sys.argv", ["models.generate", str(path)])
     with pytest.raises(SystemExit):
-        events.main(generate.work)
+        events.main(generate.generate)
     (event,) = map(json.loads, capsys.readouterr().out.splitlines())
     assert event["event"] == "error" and message in event["message"]
 
@@ -150,7 +150,7 @@ def test_a_half_character_is_never_shown(knows):
     text = "水𠮷🙂é。"
     out = io.StringIO()
     shown = []
-    spoken = Spoken(tokenizer, out)
+    spoken = TokenPrinter(tokenizer, out)
     spoken.put(torch.tensor([[5, 6, 7]]))  # the prompt
     ids = tokenizer(text)["input_ids"]
     assert len(ids) > len(text)  # some characters take several tokens

@@ -27,7 +27,7 @@ ARCHITECTURE = '''
 
 from dataclasses import dataclass
 
-from models.architectures import DECODER, PLAIN, Architecture, Options
+from models.architectures import DECODER, PLAIN, Architecture, ArchitectureOptions
 
 
 @dataclass(frozen=True)
@@ -40,15 +40,15 @@ class Toy(Architecture):
     hidden: int
     layers: int
 
-    def body(self, options: Options = PLAIN) -> int:
+    def body(self, options: ArchitectureOptions = PLAIN) -> int:
         shared = 64 * (options.kv_heads or self.hidden // 64)
         layer = 2 * self.hidden * (self.hidden + shared) + 3 * self.hidden * 4 * self.hidden + 2 * self.hidden
         return self.layers * layer + self.hidden
 
-    def parameters(self, vocab_size: int, options: Options = PLAIN) -> int:
+    def parameters(self, vocab_size: int, options: ArchitectureOptions = PLAIN) -> int:
         return self.body(options) + 2 * vocab_size * self.hidden
 
-    def config(self, vocab_size: int, context: int, options: Options = PLAIN):
+    def config(self, vocab_size: int, context: int, options: ArchitectureOptions = PLAIN):
         from toy_presets.modelling import ToyConfig
 
         return ToyConfig(

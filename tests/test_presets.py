@@ -8,7 +8,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, PreTrainedConfig, PreTrainedModel
 
 from models import presets, scaling, template
-from models.architectures import Options
+from models.architectures import ArchitectureOptions
 from models.architectures.llama import Llama
 from tasks.pretrain import Params
 
@@ -60,7 +60,7 @@ def test_options_of_the_attention_are_counted(name: str, options: dict[str, Any]
     with torch.device("meta"):
         model = model_of(presets.build(name, 3000, **options))
     count = sum(p.numel() for p in model.parameters())
-    asked = Options(**options)
+    asked = ArchitectureOptions(**options)
     assert (size.parameters(3000, asked), size.body(asked)) == (count, count - 2 * 3000 * size.hidden)
 
 

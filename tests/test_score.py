@@ -159,10 +159,10 @@ def test_scores_that_are_there_are_not_made_again(home, tmp_path, capsys):
         {"name": name, "folder": str(home / name), "style": "base", "home": str(tmp_path / name)} for name in ("knows", "random")
     ]
     job = {"models": asked, "max_new_tokens": 8, "batch": 4, "device": "cpu"} | given
-    score.work(job | {"models": asked[:1]})
+    score.score_models(job | {"models": asked[:1]})
     kept = (tmp_path / "knows" / "stats.json").stat().st_mtime_ns
     capsys.readouterr()
-    assert score.work(job) == {"models": 2}
+    assert score.score_models(job) == {"models": 2}
     assert "scoring random" in (shown := capsys.readouterr().out) and "scoring knows" not in shown
     assert (tmp_path / "knows" / "stats.json").stat().st_mtime_ns == kept
     assert json.loads((tmp_path / "random" / "stats.json").read_text())["context"] == 96

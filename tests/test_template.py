@@ -132,7 +132,8 @@ def test_a_prompt_and_an_answer_are_the_conversation(tokenizer: PreTrainedTokeni
     asked = [{"role": "user", "content": question}]
     [(whole, _)] = template.encode(tokenizer, [[*asked, {"role": "assistant", "content": answer}]])
     apart = (
-        template.prompt(tokenizer, asked) + tokenizer(template.answer(tokenizer, answer), add_special_tokens=False)["input_ids"]
+        template.prompt(tokenizer, asked)
+        + tokenizer(template.answer_text(tokenizer, answer), add_special_tokens=False)["input_ids"]
     )
     assert whole[: len(apart)] == apart
     assert tokenizer.decode(whole[len(apart) :]) == "\n"

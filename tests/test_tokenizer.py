@@ -16,7 +16,7 @@ from tokenizers import Tokenizer, normalizers
 from transformers import AutoTokenizer
 
 from models import template, vocabulary
-from models.pretokenizer import PATTERN, splitter
+from models.pretokenizer import PATTERN, pretokenizer
 from tasks import tokenizer
 from tasks.artifacts.stage import Job, Resources
 from tasks.data import words as counting
@@ -114,7 +114,7 @@ def test_no_token_crosses_what_encoding_cuts(each):
     for number, raw in vocabulary.spellings(loaded).items():
         text = vocabulary.readable(raw)
         if number >= len(template.SPECIAL_TOKENS) and "<0x" not in text:
-            assert len(splitter().pre_tokenize_str(text)) == 1, text
+            assert len(pretokenizer().pre_tokenize_str(text)) == 1, text
 
 
 # -- byte pairs -----------------------------------------------------------------------------------------------------------
@@ -124,7 +124,7 @@ def test_a_merge_inside_a_word_works_inside_a_longer_piece_and_not_across_pieces
     sentence = "我们在北京大学读书"
     tiny.write(tmp_path / "w" / "sft" / "train.parquet", "conversations", [conversation(f"{sentence}，3北京4。\n", 9)])
     raw = encoder(tiny.make_tokenizer(tmp_path / "made", tmp_path / "w", vocab_size=400))
-    assert [piece for piece, _ in splitter().pre_tokenize_str(sentence)] == [sentence]  # one piece, five words
+    assert [piece for piece, _ in pretokenizer().pre_tokenize_str(sentence)] == [sentence]  # one piece, five words
     cut = [raw.decode([number]) for number in raw.encode(sentence).ids]
     assert cut == ["我们", "在", "北京大学", "读书"]
     shown = {vocabulary.readable(spelled) for spelled in vocabulary.spellings(raw).values()}
@@ -192,7 +192,7 @@ def test_every_word_is_one_token(all_splits, table, threshold):
     build = vocabulary.of_splits if all_splits else vocabulary.of_words
     raw = build(entries, template.SPECIAL_TOKENS)
     for word in entries:
-        assert len(splitter().pre_tokenize_str(word)) == 1
+        assert len(pretokenizer().pre_tokenize_str(word)) == 1
         assert raw.encode(word).tokens == [word]
 
 

@@ -89,8 +89,8 @@ def rows(folder: Path) -> dict[tuple[int, float], dict[str, Any]]:
 def test_the_batches_and_answers_are_those_of_the_other_engine(home: Path, tmp_path: Path, stand_in: None) -> None:
     """Greedily, where both must say the same; a prompt without room included."""
     wanted = {"temperatures": [0.0]}
-    generate.work(job(home, tmp_path / "here", **wanted))
-    assert generate.work(job(home, tmp_path / "there", engine="vllm", device="auto", **wanted)) == {
+    generate.generate(job(home, tmp_path / "here", **wanted))
+    assert generate.generate(job(home, tmp_path / "there", engine="vllm", device="auto", **wanted)) == {
         "answers": 9,
         "engine": "vllm 0",
     }
@@ -99,7 +99,7 @@ def test_the_batches_and_answers_are_those_of_the_other_engine(home: Path, tmp_p
 
 
 def test_what_is_asked_of_it(home: Path, tmp_path: Path, stand_in: None) -> None:
-    generate.work(job(home, tmp_path / "out", engine="vllm", device="auto", temperatures=[0.0, 0.7], top_p=0.9))
+    generate.generate(job(home, tmp_path / "out", engine="vllm", device="auto", temperatures=[0.0, 0.7], top_p=0.9))
     assert len(LLM.asked) == 16, "the prompt that leaves no room is not handed over"
     assert {(params.temperature, params.top_p, params.max_tokens) for _, params in LLM.asked} == {(0.0, 1.0, 40), (0.7, 0.9, 40)}
     assert len({params.seed for _, params in LLM.asked}) == 16, "a seed for each answer"
@@ -108,17 +108,17 @@ def test_what_is_asked_of_it(home: Path, tmp_path: Path, stand_in: None) -> None
 
 def test_a_lost_batch_is_made_again_and_nothing_else(home: Path, tmp_path: Path, stand_in: None) -> None:
     asked = job(home, tmp_path / "out", engine="vllm", device="auto", temperatures=[0.0])
-    generate.work(asked)
+    generate.generate(asked)
     before = rows(tmp_path / "out")
     min((tmp_path / "out").iterdir()).unlink()
-    generate.work(asked)
+    generate.generate(asked)
     assert len(LLM.asked) <= 4 and rows(tmp_path / "out") == before
 
 
 @HERE
 def test_without_the_package_it_is_refused_before_anything_is_loaded(home: Path, tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="vllm is not installed here; pip install vllm"):
-        generate.work(job(home, tmp_path / "out", engine="vllm", device="auto"))
+        generate.generate(job(home, tmp_path / "out", engine="vllm", device="auto"))
 
 
 @pytest.mark.parametrize("preset", ["t5-tiny", "retnet-tiny"])
@@ -128,7 +128,7 @@ def test_an_architecture_that_it_lacks_is_refused(home: Path, tmp_path: Path, st
     kind.from_config(presets.build(preset, len(tokenizer), 64)).save_pretrained(tmp_path / "model")
     tokenizer.save_pretrained(tmp_path / "model")
     with pytest.raises(ValueError, match=f"vllm, which cannot run {preset.partition('-')[0]}"):
-        generate.work(job(home, tmp_path / "out", engine="vllm", device="auto", model=str(tmp_path / "model")))
+        generate.generate(job(home, tmp_path / "out", engine="vllm", device="auto", model=str(tmp_path / "model")))
 
 
 @pytest.mark.parametrize(

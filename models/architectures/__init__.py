@@ -34,7 +34,7 @@ DECODER: dict[str, Any] = {"pad_token_id": PAD_ID, "bos_token_id": END_ID, "eos_
 
 
 @dataclass(frozen=True)
-class Options:
+class ArchitectureOptions:
     """What a recipe may ask of an architecture beside its sizes (fields of `pretrain` of the same names)."""
 
     kv_heads: int | None = None  # heads of keys and values, each shared by a group of query heads; None: as many
@@ -43,7 +43,7 @@ class Options:
     balance: float | None = None  # weight of the loss that spreads tokens evenly over experts; None: the architecture's
 
 
-PLAIN = Options()
+PLAIN = ArchitectureOptions()
 
 
 @dataclass(frozen=True)
@@ -52,7 +52,7 @@ class Architecture(ABC):
 
     name: ClassVar[str]  # as messages call it
     model_types: ClassVar[tuple[str, ...]]  # `model_type` in the config.json of its models
-    options: ClassVar[tuple[str, ...]] = ()  # fields of `Options` that it takes
+    options: ClassVar[tuple[str, ...]] = ()  # fields of `ArchitectureOptions` that it takes
     text2text: ClassVar[bool] = (
         False  # it reads a prompt and writes a response (AutoModelForSeq2SeqLM), instead of going on with a text
     )
@@ -63,19 +63,19 @@ class Architecture(ABC):
     context: int  # tokens of a sequence (text to text: of a prompt, and of a response) where a recipe says none
 
     @abstractmethod
-    def config(self, vocab_size: int, context: int, options: Options = PLAIN) -> PreTrainedConfig:
+    def config(self, vocab_size: int, context: int, options: ArchitectureOptions = PLAIN) -> PreTrainedConfig:
         """The configuration of a new model: special ids as `models.template` has them, and no cache."""
 
     @abstractmethod
-    def body(self, options: Options = PLAIN) -> int:
+    def body(self, options: ArchitectureOptions = PLAIN) -> int:
         """Parameters that work on one token, from which the floating-point operations of training follow (`models.scaling.compute`): all but
         the embeddings, which take no part in a layer's arithmetic, and idle experts."""
 
     @abstractmethod
-    def parameters(self, vocab_size: int, options: Options = PLAIN) -> int:
+    def parameters(self, vocab_size: int, options: ArchitectureOptions = PLAIN) -> int:
         """All parameters of a model."""
 
-    def problems(self, options: Options) -> list[str]:
+    def problems(self, options: ArchitectureOptions) -> list[str]:
         """Why these options do not fit this size or each other, a phrase each."""
         return []
 

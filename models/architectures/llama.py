@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from models.architectures import DECODER, PLAIN, Architecture, Options
+from models.architectures import DECODER, PLAIN, Architecture, ArchitectureOptions
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -29,18 +29,18 @@ class Llama(Architecture):
     layers: int
     heads: int
 
-    def body(self, options: Options = PLAIN) -> int:
+    def body(self, options: ArchitectureOptions = PLAIN) -> int:
         head = self.hidden // self.heads
         shared = (options.kv_heads or self.heads) * head  # width of the keys, and of the values
         attention = 2 * self.hidden * (self.hidden + shared)
         attention += 2 * head * options.qk_norm + (self.hidden + 2 * shared) * options.qkv_bias
         return self.layers * (attention + 3 * self.hidden * self.ffn + 2 * self.hidden) + self.hidden
 
-    def parameters(self, vocab_size: int, options: Options = PLAIN) -> int:
+    def parameters(self, vocab_size: int, options: ArchitectureOptions = PLAIN) -> int:
         """All parameters, with separate embeddings for input and output."""
         return self.body(options) + 2 * vocab_size * self.hidden
 
-    def config(self, vocab_size: int, context: int, options: Options = PLAIN) -> PreTrainedConfig:
+    def config(self, vocab_size: int, context: int, options: ArchitectureOptions = PLAIN) -> PreTrainedConfig:
         from transformers import LlamaConfig, Qwen2Config, Qwen3Config
 
         settings = self._settings(vocab_size, context) | {"num_key_value_heads": options.kv_heads or self.heads}
@@ -50,7 +50,7 @@ class Llama(Architecture):
             return Qwen3Config(**settings, head_dim=self.hidden // self.heads)
         return LlamaConfig(**settings)
 
-    def problems(self, options: Options) -> list[str]:
+    def problems(self, options: ArchitectureOptions) -> list[str]:
         phrases = []
         if options.kv_heads and self.heads % options.kv_heads:
             phrases.append(f"kv_heads is {options.kv_heads}, which does not divide the preset's {self.heads} heads")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, ClassVar
 
-from models.architectures import PLAIN, Options
+from models.architectures import PLAIN, ArchitectureOptions
 from models.architectures.llama import Llama
 
 if TYPE_CHECKING:
@@ -24,14 +24,14 @@ class MoE(Llama):
     active: int
     expert_ffn: int  # the shared expert's width is `ffn`
 
-    def body(self, options: Options = PLAIN) -> int:
+    def body(self, options: ArchitectureOptions = PLAIN) -> int:
         """Parameters that work on one token: of the experts only the active ones."""
         return self._body(self.active)
 
-    def parameters(self, vocab_size: int, options: Options = PLAIN) -> int:
+    def parameters(self, vocab_size: int, options: ArchitectureOptions = PLAIN) -> int:
         return self._body(self.experts) + 2 * vocab_size * self.hidden
 
-    def config(self, vocab_size: int, context: int, options: Options = PLAIN) -> PreTrainedConfig:
+    def config(self, vocab_size: int, context: int, options: ArchitectureOptions = PLAIN) -> PreTrainedConfig:
         from transformers import Qwen2MoeConfig
 
         return Qwen2MoeConfig(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from models.architectures import PLAIN, Architecture, Options
+from models.architectures import PLAIN, Architecture, ArchitectureOptions
 from models.template import END_ID, PAD_ID
 
 if TYPE_CHECKING:
@@ -26,16 +26,16 @@ class T5(Architecture):
     layers: int
     heads: int
 
-    def body(self, options: Options = PLAIN) -> int:
+    def body(self, options: ArchitectureOptions = PLAIN) -> int:
         attention, feed = 4 * self.hidden**2, 2 * self.hidden * self.ffn
         encoder = attention + feed + 2 * self.hidden
         decoder = 2 * attention + feed + 3 * self.hidden
         return self.layers * (encoder + decoder) + 2 * self.hidden + 2 * 32 * self.heads  # last norms, position buckets
 
-    def parameters(self, vocab_size: int, options: Options = PLAIN) -> int:
+    def parameters(self, vocab_size: int, options: ArchitectureOptions = PLAIN) -> int:
         return self.body() + vocab_size * self.hidden
 
-    def config(self, vocab_size: int, context: int, options: Options = PLAIN) -> PreTrainedConfig:
+    def config(self, vocab_size: int, context: int, options: ArchitectureOptions = PLAIN) -> PreTrainedConfig:
         """The first token of a response is predicted from the padding token, as T5 has it. `context` is no part of it: T5 has no longest text."""
         from transformers import T5Config
 

@@ -13,7 +13,7 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
-from models.pretokenizer import splitter
+from models.pretokenizer import pretokenizer
 from tasks.artifacts.stage import Stats
 from tasks.data.tokens import text_of
 
@@ -132,7 +132,7 @@ def count(draft: Path, path: Path, use: str, first: int, stop: int, cache: Path)
 
 def count_words(texts: Iterable[str], cache: Path) -> Counter[str]:
     """The count of each word. `cache` is a folder for jieba's compiled dictionary."""
-    cut, segment = splitter().pre_tokenize_str, segmenter(cache)
+    cut, segment = pretokenizer().pre_tokenize_str, segmenter(cache)
     pieces: Counter[str] = Counter()
     words: Counter[str] = Counter()
     for text in texts:

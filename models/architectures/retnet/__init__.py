@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
-from models.architectures import DECODER, PLAIN, Architecture, Options
+from models.architectures import DECODER, PLAIN, Architecture, ArchitectureOptions
 
 if TYPE_CHECKING:
     from transformers import PreTrainedConfig
@@ -23,16 +23,16 @@ class RetNet(Architecture):
     layers: int
     heads: int
 
-    def body(self, options: Options = PLAIN) -> int:
+    def body(self, options: ArchitectureOptions = PLAIN) -> int:
         """Parameters that work on every token: queries and keys, then values, gate and output, then the feed-forward and two norms."""
         layer = 2 * self.hidden**2 + 3 * self.hidden * 2 * self.hidden + 2 * self.hidden * self.ffn + 2 * self.hidden
         return self.layers * layer + self.hidden
 
-    def parameters(self, vocab_size: int, options: Options = PLAIN) -> int:
+    def parameters(self, vocab_size: int, options: ArchitectureOptions = PLAIN) -> int:
         """All parameters, with separate embeddings for input and output."""
         return self.body() + 2 * vocab_size * self.hidden
 
-    def config(self, vocab_size: int, context: int, options: Options = PLAIN) -> PreTrainedConfig:
+    def config(self, vocab_size: int, context: int, options: ArchitectureOptions = PLAIN) -> PreTrainedConfig:
         from models.architectures.retnet.configuration import RetNetConfig
 
         return RetNetConfig(

@@ -1,4 +1,4 @@
-"""What decoding remembers: one matrix a head and layer, however long the text."""
+"""The cache of decoding: one matrix a head and layer, however long the text."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class RetentionState(CacheLayerMixin):
         self.seen = 0
 
     def put(self, state: Tensor, tokens: int) -> None:
-        """The state after so many more tokens."""
+        """Keep the state after so many more tokens."""
         self.state, self.seen, self.is_initialized = state, self.seen + tokens, True
 
     def lazy_initialization(self, key_states: Tensor, value_states: Tensor) -> None:
@@ -30,6 +30,7 @@ class RetentionState(CacheLayerMixin):
         raise NotImplementedError("retention keeps no keys and values; use put")
 
     def get_seq_length(self) -> int:
+        """Tokens that were read."""
         return self.seen
 
     def get_max_length(self) -> int:

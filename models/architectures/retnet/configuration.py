@@ -1,4 +1,4 @@
-"""What a RetNet is, as transformers keeps it in `config.json`."""
+"""The configuration of a RetNet, as transformers keeps it in `config.json`."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ Rotation = tuple[Tensor, Tensor]  # cosines and sines, (B|1, 1, T, d / 2)
 
 
 def rotation(config: RetNetConfig, positions: Tensor) -> Rotation:
-    """By what angles queries and keys at `positions` (B|1, T) turn."""
+    """The rotation of queries and keys at `positions` (B|1, T)."""
     pairs = config.hidden_size // config.num_attention_heads // 2
     frequencies = config.theta ** -(torch.arange(pairs, device=positions.device, dtype=torch.float32) / pairs)
     angles = positions[:, None, :, None].float() * frequencies
@@ -84,6 +84,8 @@ class RetNetRetention(nn.Module):
 
 
 class RetNetFeedForward(nn.Module):
+    """The feed-forward of a layer, gated where the configuration says `glu`."""
+
     def __init__(self, config: RetNetConfig):
         super().__init__()
         hidden, inner = config.hidden_size, config.intermediate_size
@@ -98,6 +100,8 @@ class RetNetFeedForward(nn.Module):
 
 
 class RetNetLayer(GradientCheckpointingLayer):
+    """Retention and feed-forward, each behind its norm and beside a residual."""
+
     def __init__(self, config: RetNetConfig, number: int):
         super().__init__()
         self.number = number
@@ -119,6 +123,8 @@ class RetNetLayer(GradientCheckpointingLayer):
 
 
 class RetNetPreTrainedModel(PreTrainedModel):
+    """The base of RetNet's models: what transformers asks of each."""
+
     config_class = RetNetConfig
     config: RetNetConfig
     base_model_prefix = "model"
@@ -191,7 +197,7 @@ class RetNetModel(RetNetPreTrainedModel):
 
 
 def _real(mask: Tensor | None, seen: int, length: int) -> Tensor | None:
-    """Which of the last `length` tokens are no padding."""
+    """True for those of the last `length` tokens that are no padding, (B, length); None where no mask says so."""
     if mask is None:
         return None
     if mask.ndim != 2 or mask.shape[1] != seen + length:
@@ -203,7 +209,7 @@ def _real(mask: Tensor | None, seen: int, length: int) -> Tensor | None:
 
 
 def _first(positions: Tensor, real: Tensor | None) -> Tensor:
-    """Which tokens begin a document."""
+    """True for the tokens that begin a document, (B|1, T)."""
     if real is not None:
         positions = positions * real
     begins = positions <= functional.pad(positions[:, :-1], (1, 0))

@@ -47,7 +47,7 @@ class Decay(NamedTuple):
 
 
 class Step(NamedTuple):
-    """What happens to the state at each token, for the recurrent form."""
+    """The change of the state at each token, for the recurrent form."""
 
     keep: Tensor  # (B|1, H, T, 1, 1) factor of the state before it
     add: Tensor  # (B|1, 1, T, 1, 1) 1, or 0 for padding

@@ -33,11 +33,11 @@ def llama() -> PreTrainedTokenizerBase:
 
 
 def test_a_text_is_opened_as_its_tokenizer_opens_it_and_pieces_join(llama: PreTrainedTokenizerBase) -> None:
-    assert continuation.opening(llama) == [llama.bos_token_id]
+    assert continuation.bos_ids(llama) == [llama.bos_token_id]
     whole = llama("the town\n我们 the", add_special_tokens=False)["input_ids"]
     first = llama("the town\n", add_special_tokens=False)["input_ids"]
-    assert first + continuation.following(llama, ["我们 the"])[0] == whole
-    assert llama("我们 the", add_special_tokens=False)["input_ids"] != continuation.following(llama, ["我们 the"])[0]
+    assert first + continuation.continuation_ids(llama, ["我们 the"])[0] == whole
+    assert llama("我们 the", add_special_tokens=False)["input_ids"] != continuation.continuation_ids(llama, ["我们 the"])[0]
 
 
 @pytest.mark.parametrize("name", ["alpaca", "vicuna", "roles", "plain"])
@@ -53,7 +53,7 @@ def test_what_is_trained_on_is_what_the_saved_template_gives(
         shown = tokenizer.apply_chat_template(turns, return_dict=True, return_assistant_tokens_mask=True)
         assert ids == shown["input_ids"] and trained == [bool(one) for one in shown["assistant_masks"]]
         assert ids.count(tokenizer.eos_token_id) == sum(turn["role"] == "assistant" for turn in turns)
-        assert ids.count(tokenizer.bos_token_id) == len(continuation.opening(tokenizer))
+        assert ids.count(tokenizer.bos_token_id) == len(continuation.bos_ids(tokenizer))
         asked = template.prompt(tokenizer, turns[:-1])
         assert ids[: len(asked)] == asked and trained[len(asked)]
 
@@ -83,7 +83,7 @@ def test_a_model_that_knows_turns_keeps_its_template(llama: PreTrainedTokenizerB
     files = others.base(tmp_path / "files")
     about = json.loads((files / "tokenizer_config.json").read_text("utf-8"))
     (files / "tokenizer_config.json").write_text(json.dumps(about | {"chat_template": OWN}), "utf-8")
-    importer.work({"files": str(files), "out": str(tmp_path / "out"), "tokenizer": None, "chat": chat})
+    importer.import_model({"files": str(files), "out": str(tmp_path / "out"), "tokenizer": None, "chat": chat})
     loaded = AutoTokenizer.from_pretrained(tmp_path / "out")
     asked = loaded.decode(template.prompt(loaded, TURNS[:1]))
     assert ("[INST]" in asked) is chat and ("User:" in asked) is not chat
@@ -149,7 +149,7 @@ def test_what_is_tuned_keeps_its_own_special_tokens(tmp_path: Path) -> None:
     made = Tokenizer.from_file(str(files / "tokenizer.json"))
     made.post_processor = processors.TemplateProcessing(single="<s> $A", special_tokens=[("<s>", 1)])
     made.save(str(files / "tokenizer.json"))
-    importer.work({"files": str(files), "out": str(tmp_path / "base" / "model"), "tokenizer": None, "chat": False})
+    importer.import_model({"files": str(files), "out": str(tmp_path / "base" / "model"), "tokenizer": None, "chat": False})
     folders = corpus.build(tmp_path / "corpus")
     params = sft.Params(**BASE | {"epochs": 0.05, "max_length": 512}, template="vicuna")
     tuned("sft", folders | {"model": tmp_path / "base" / "model"}, tmp_path / "sft", params)
