@@ -188,7 +188,7 @@ def documents(home: Path) -> Iterator[dict[str, Any]]:
     raw, files = os.environ.get("HANLIN_REAL_DATA"), FILES
     if not raw:
         raw, files = str(home / "raw"), {"wiki": ["wiki/*.bz2"]}
-        sample.write(Path(raw), sample.Params(size="20MB"))
+        sample.write_corpus(Path(raw), sample.Params(size="20MB"))
     for name, patterns in files.items():
         paths = sorted(path for pattern in patterns for path in Path(raw).glob(pattern))
         if not paths:

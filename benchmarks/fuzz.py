@@ -82,7 +82,7 @@ def _read(name: str, path: Path) -> tuple[list[Any], BrokenFile | None]:
         assert str(error).startswith(str(path)) and "; " in str(error), f"not a message for a person: {error}"
         return rows, error
     if name == "wiki":
-        again = [row for batch, _ in wiki.batches(path) for row in batch]
+        again = [row for batch, _ in wiki.article_batches(path) for row in batch]
         assert again == rows, f"{len(rows)} rows in one go, {len(again)} in stretches"
     return rows, None
 

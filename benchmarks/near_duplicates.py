@@ -107,7 +107,7 @@ def collect(home: Path, documents: int) -> tuple[list[str], dict[int, int]]:
     from tasks.data.rows import batches, files
     from tasks.duplicates.similarity import judged
 
-    sample.write(home / "raw", sample.Params(size=f"{max(1, documents // 700)}MB"))
+    sample.write_corpus(home / "raw", sample.Params(size=f"{max(1, documents // 700)}MB"))
     found = {
         name: (home / "raw", next((home / "raw" / name).glob("*")).relative_to(home / "raw"), name)
         for name in ("zhihu", "medical", "belle")

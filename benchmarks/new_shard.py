@@ -36,7 +36,7 @@ def main() -> None:
     asked = parser.parse_args()
     with playground() as folder, prefect_server(folder / "prefect") as url:
         raw = folder / "raw"
-        sample.write(raw, sample.Params(size=asked.size))
+        sample.write_corpus(raw, sample.Params(size=asked.size))
         *_, last = cut(next(raw.glob("wiki/*.bz2")), asked.files)
         recipe = folder / "recipe.yaml"
         recipe.write_text(RECIPE.format(raw=raw), "utf-8")

@@ -249,7 +249,7 @@ def lost(operator: Operator) -> dict[str, Any]:
 def retry(operator: Operator) -> dict[str, Any]:
     """A stage fails on a broken file; the file is mended, and Retry in the UI runs that stage and what follows."""
     raw = operator.folder / "raw"
-    sample.write(raw, sample.Params(size="300KB", seed=5))
+    sample.write_corpus(raw, sample.Params(size="300KB", seed=5))
     (broken,) = raw.glob("medical/*.csv")
     whole = broken.read_bytes()
     broken.write_bytes(b'{"this": "is no table"}\n')

@@ -39,7 +39,7 @@ def main() -> None:
     asked = parser.parse_args()
     with playground() as folder, prefect_server(folder / "prefect") as url:
         raw, recipe = folder / "raw", folder / "recipe.yaml"
-        sample.write(raw, sample.Params(size=asked.size))
+        sample.write_corpus(raw, sample.Params(size=asked.size))
         *_, last = cut(next(raw.glob("wiki/*.bz2")), asked.files)
         recipe.write_text(RECIPE.format(raw=raw), "utf-8")
         grown = Hanlin(folder / "store", PREFECT_API_URL=url)

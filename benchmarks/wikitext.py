@@ -27,7 +27,7 @@ from tasks.data.rows import Drop
 from tasks.sources import wiki
 from tasks.text import script, variants
 from tasks.text.layout import is_appendix
-from tasks.text.wikitext import Page, escaped_twice
+from tasks.text.wikitext import WikitextPage, escaped_twice
 
 HOLE = "\ufffc"
 MARKS = ("{{", "}}", "[[", "]]", "-{", "}-", "{|", "|}", "<ref")
@@ -77,8 +77,8 @@ def letters(text: str) -> str:
 
 def missing(wikitext: str) -> tuple[int, list[str], int, int, list[str]]:
     """(sentences, those that ours lacks, in lists of sources: sentences and those lacking, markup left in ours)."""
-    page = Page(wikitext)
-    japanese = script.language(page.text) == "ja"
+    page = WikitextPage(wikitext)
+    japanese = script.main_language(page.text) == "ja"
     convert = (lambda text: text) if japanese else script.simplify
     ours = page.converted(None if japanese else script.simplify)
     prose = _CODE.sub(" ", ours)
@@ -93,7 +93,7 @@ def missing(wikitext: str) -> tuple[int, list[str], int, int, list[str]]:
         if _MARKUP.search(sentence) or len(letters(sentence)) < 12 or sentence in seen:
             continue
         seen.add(sentence)
-        wanted = sentence if japanese else convert(variants.apply(page.rules, [sentence])[0])
+        wanted = sentence if japanese else convert(variants.apply_rules(page.rules, [sentence])[0])
         kept = _stands(said, [part for part in map(letters, wanted.split(HOLE)) if part])
         if appendix:
             aside, aside_lost = aside + 1, aside_lost + (not kept)
@@ -122,7 +122,7 @@ def _stands(text: str, parts: list[str]) -> bool:
 def sample(home: Path) -> Path:
     from tasks import sample as writer
 
-    writer.write(home, writer.Params(size="3MB"))
+    writer.write_corpus(home, writer.Params(size="3MB"))
     return next((home / "wiki").glob("*.bz2"))
 
 

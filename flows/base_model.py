@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from flows.paths import expanded, unset_variable
 from tasks.artifacts.stage import Identity
 from tasks.base import problems as folder_problems
-from tasks.remote.asked import MAIN, NAME, Model, Revision
+from tasks.remote.request import MAIN, NAME, Model, Revision
 
 ORIGINS = ("path", "hub", "pretrain")
 

@@ -305,7 +305,7 @@ def sniff(
     from tasks.formats.sniff import sniff as look
 
     if not files:
-        offers = [registry.offers()[name][0] for name in registry.names()]
+        offers = [registry.offers()[name][0] for name in registry.formats()]
         table([{"format": o.format, **_described(o.format), "of": o.package} for o in offers])
         return
     guesses = {path: look(path) for path in files}

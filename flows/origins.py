@@ -10,7 +10,7 @@ from flows.recipe import Recipe, Source
 from tasks.artifacts.build import text_digest
 from tasks.artifacts.stage import Digest
 from tasks.artifacts.store import Record, Store
-from tasks.remote.asked import kind
+from tasks.remote.request import request_kind
 
 
 @dataclass(frozen=True)
@@ -61,7 +61,7 @@ def _origin(recipe: Recipe, name: str, source: Source, nodes: dict[str, Node], s
     stored_digest = made[-1].identity["inputs"][role] if made else None
     now_digest = node.inputs[role].resolve(store, {}).digest
     return Origin(
-        name, source.format, kind(source.download) or "files", _short(now_digest), stored_digest and _short(stored_digest)
+        name, source.format, request_kind(source.download) or "files", _short(now_digest), stored_digest and _short(stored_digest)
     )
 
 

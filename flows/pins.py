@@ -9,11 +9,11 @@ import time
 
 from tasks import download
 from tasks.artifacts.store import Record, Store
-from tasks.remote.asked import Asked, Pin
-from tasks.remote.transfer import Remote, Rules, Unavailable
-from tasks.remote.upstream import pin
+from tasks.remote.request import Pin, Request
+from tasks.remote.transfer import Remote, RetryPolicy, Unavailable
+from tasks.remote.upstream import current_pin
 
-LOOK = Rules(retries=1, backoff=0.3, connect=3.0, silence=5.0)
+LOOK = RetryPolicy(retries=1, backoff=0.3, connect=3.0, silence=5.0)
 DEADLINE = 15.0  # seconds for all look-ups of a plan together; they run side by side (resolving a host's name has no time-out of its own)
 
 
@@ -21,7 +21,7 @@ class Pins:
     """The pins of a recipe's downloads, by the field that asks for each (`sources.zhwiki`, `base`). The first that is needed looks all of them up,
     so that a run sees one state of the world."""
 
-    def __init__(self, asked: dict[str, Asked], rules: Rules = LOOK, deadline: float = DEADLINE):
+    def __init__(self, asked: dict[str, Request], rules: RetryPolicy = LOOK, deadline: float = DEADLINE):
         self._asked, self._rules, self._deadline = asked, rules, deadline
         self._found: dict[str, Pin] = {}
         self._failed: dict[str, str] = {}
@@ -55,10 +55,10 @@ class Pins:
         found: dict[str, Pin] = {}
         failed: dict[str, str] = {}
 
-        def look(name: str, asked: Asked) -> None:
+        def look(name: str, asked: Request) -> None:
             try:
                 with Remote(self._rules, logging.getLogger(f"hanlin.{name}").debug) as remote:
-                    found[name] = pin(remote, asked)
+                    found[name] = current_pin(remote, asked)
             except Unavailable as error:
                 failed[name] = str(error)
 
@@ -81,7 +81,7 @@ def offline() -> bool:
     return os.environ.get("HANLIN_OFFLINE", "") not in ("", "0")
 
 
-def newest(store: Store, asked: Asked) -> Record | None:
+def newest(store: Store, asked: Request) -> Record | None:
     """The newest whole artifact of a request, in whatever state it was then."""
     params = download.Params(asked=asked.moving()).model_dump(mode="json")
     mine = [r for r in store.records() if r.identity["stage"] == download.run.name and r.identity["params"] == params]

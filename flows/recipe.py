@@ -31,7 +31,7 @@ from tasks.gate import Params as GateParams
 from tasks.pack import Params as PackParams
 from tasks.pretrain import Params as PretrainParams
 from tasks.rejected import Params as RejectedParams
-from tasks.remote.asked import KINDS, Dump, Hub, Urls, kind
+from tasks.remote.request import REQUESTS, Dump, Hub, Urls, request_kind
 from tasks.report import Params as ReportParams
 from tasks.reward import Params as RewardParams
 from tasks.sample import Params as SampleParams
@@ -51,7 +51,7 @@ class Section(BaseModel):
 Download = Annotated[
     Annotated[Dump, Tag("dump")] | Annotated[Hub, Tag("hub")] | Annotated[Urls, Tag("urls")],
     Discriminator(
-        kind,
+        request_kind,
         custom_error_type="download",
         custom_error_message="needs one of dump: (a Wikimedia dump), hub: (a dataset of the hub), urls: (plain files)",
     ),
@@ -308,7 +308,7 @@ def _fields_at(location: list[str]) -> list[str]:
     model: Any = Recipe
     for place, part in enumerate(location):
         if location[2:3] == ["download"] and place == 3:
-            model = KINDS.get(part, model)
+            model = REQUESTS.get(part, model)
         elif isinstance(model, type) and issubclass(model, BaseModel) and part in model.model_fields:
             model = _section(model.model_fields[part].annotation)
     return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []

@@ -1,6 +1,6 @@
 """Stage `download`: files from elsewhere, at a pin, whole and verified.
 
-The artifact's key is made of what was asked for and of the pin, so nothing new upstream is a hit. A file that an earlier artifact or an
+The artifact's key is made of the request and of the pin, so nothing new upstream is a hit. A file that an earlier artifact or an
 earlier attempt has, by checksum or by the state its URL was in, is taken from there.
 """
 
@@ -20,25 +20,25 @@ from pydantic import Field
 from tasks.artifacts.stage import Identity, Job, Progress, Resources, Stats, fresh, link_or_copy, stage
 from tasks.artifacts.store import sha256_of
 from tasks.remote import partial
-from tasks.remote.asked import Asked, Dump
-from tasks.remote.transfer import File, Remote, Rules, Unavailable, Unreachable
-from tasks.remote.upstream import failures, hub_headers, in_threads, listing
+from tasks.remote.request import Dump, Request
+from tasks.remote.transfer import Remote, RemoteFile, RetryPolicy, Unavailable, Unreachable
+from tasks.remote.upstream import failures, hub_headers, in_threads, list_files
 
 POLITE = 2  # connections that dumps.wikimedia.org allows an address
 
 
 class Params(Identity):
-    """What defines the result, besides the pin."""
+    """The request that defines the result, besides the pin."""
 
-    asked: Asked = Field(description="A dump, a dataset or URLs, without the state they are in")
+    asked: Request = Field(description="A dump, a dataset or URLs, without the state they are in")
 
 
 @stage("download", version=1, title="Download files", params=Params, reproducibility="external")
 def run(job: Job, params: Params, *, upstream: Path) -> Stats:
     """`upstream`, the pin as a JSON object → the files, by the names they have upstream."""
-    asked, began = params.asked, time.monotonic()
-    with Remote(rules(job.resources), job.log) as remote:
-        files = listing(remote, asked, json.loads(upstream.read_text("utf-8")))
+    request, began = params.asked, time.monotonic()
+    with Remote(retry_policy(job.resources), job.log) as remote:
+        files = list_files(remote, request, json.loads(upstream.read_text("utf-8")))
         homes = {_names(job, file)[0]: home for file in files if (home := _there(job, file))}
         missing = {key: file for file in files if (key := _names(job, file)[0]) not in homes}
         if homes:
@@ -46,9 +46,9 @@ def run(job: Job, params: Params, *, upstream: Path) -> Stats:
         _room(job, list(missing.values()))
         meter = _Meter(missing, len(files))
 
-        def fetch(key: str, file: File) -> Path:
+        def fetch(key: str, file: RemoteFile) -> Path:
             try:
-                return _fetch(job, remote, key, file, lambda have, total: meter.at(key, have, total), hub_headers(asked))
+                return _fetch(job, remote, key, file, lambda have, total: meter.at(key, have, total), hub_headers(request))
             except (Unreachable, OSError):
                 remote.stop.set()  # neither another file nor another connection would fare better
                 raise
@@ -62,7 +62,7 @@ def run(job: Job, params: Params, *, upstream: Path) -> Stats:
 
         many = job.resources.download_connections
         calls = [lambda item=item: fetch(*item) for item in missing.items()]
-        results = in_threads(calls, min(many, POLITE) if isinstance(asked, Dump) else many, tick)
+        results = in_threads(calls, min(many, POLITE) if isinstance(request, Dump) else many, tick)
     if wrong := failures(results):
         _give_up(wrong, len(files))
     homes |= {key: home for key, home in zip(missing, results, strict=True) if isinstance(home, Path)}
@@ -74,18 +74,19 @@ def run(job: Job, params: Params, *, upstream: Path) -> Stats:
     return {"files": len(files), "bytes": size, "timing": timing}
 
 
-def rules(resources: Resources) -> Rules:
-    return Rules(resources.download_retries, resources.download_backoff, silence=resources.download_silence)
+def retry_policy(resources: Resources) -> RetryPolicy:
+    """The patience of transfers, as the resources set it."""
+    return RetryPolicy(resources.download_retries, resources.download_backoff, silence=resources.download_silence)
 
 
-def _names(job: Job, file: File, *checksums: str) -> list[str]:
+def _names(job: Job, file: RemoteFile, *checksums: str) -> list[str]:
     """The keys a file is found by: what it hashes to, and what its URL serves. The first is the one it is brought here under."""
     hashed = [job.shard_key("file", checksum) for checksum in (file.checksum, *checksums) if checksum]
     return list(dict.fromkeys([*hashed, job.shard_key("file", file.url, file.state)]))
 
 
-def _there(job: Job, file: File) -> Path | None:
-    """Where an earlier attempt or artifact has this file, whole."""
+def _there(job: Job, file: RemoteFile) -> Path | None:
+    """The folder in which an earlier attempt or artifact has this file, whole; None where there is none."""
     for key in _names(job, file) if file.state else _names(job, file)[:-1]:  # a URL that tells no state may serve anything by now
         if job.finished(key) is not None:
             home = job.shard_home(key)
@@ -96,20 +97,20 @@ def _there(job: Job, file: File) -> Path | None:
 
 
 def _fetch(
-    job: Job, remote: Remote, key: str, file: File, at: Callable[[int, int | None], None], headers: dict[str, str]
+    job: Job, remote: Remote, key: str, file: RemoteFile, at: Callable[[int, int | None], None], headers: dict[str, str]
 ) -> Path:
     """Bring one file to where finished shards are."""
     part = job.scratch / "partial" / key
     part.parent.mkdir(exist_ok=True)
-    got = remote.fetch(file, part, headers, at)
+    facts = remote.fetch(file, part, headers, at)
     with fresh(job.shard_home(key)) as draft:
         link_or_copy(part, draft / "content")
-        (draft / "stats.json").write_text(json.dumps({**got, "url": file.url}), "utf-8")
+        (draft / "stats.json").write_text(json.dumps({**facts, "url": file.url}), "utf-8")
     partial.forget(part)
     return job.shard_home(key)
 
 
-def _publish(job: Job, file: File, home: Path) -> None:
+def _publish(job: Job, file: RemoteFile, home: Path) -> None:
     """Under its own name, and to be found by all that is known of it."""
     about = _about(home)
     target = job.out / file.path
@@ -133,7 +134,7 @@ def _about(home: Path) -> dict[str, Any]:
     return json.loads((home / "stats.json").read_text("utf-8"))
 
 
-def _room(job: Job, missing: Sequence[File]) -> None:
+def _room(job: Job, missing: Sequence[RemoteFile]) -> None:
     """Refuse at once what cannot end well."""
     have = sum(path.stat().st_size for path in (job.scratch / "partial").glob("*"))
     need = sum(file.size or 0 for file in missing) - have
@@ -162,7 +163,7 @@ def _give_up(wrong: list[Exception], count: int) -> None:
 class _Meter:
     """Bytes that are here, bytes in all, and how fast they come. Threads write different entries, and none is added."""
 
-    def __init__(self, missing: dict[str, File], files: int):
+    def __init__(self, missing: dict[str, RemoteFile], files: int):
         self._files, self._there = files, files - len(missing)
         self._total = {key: file.size for key, file in missing.items()}
         self._have = dict.fromkeys(missing, 0)

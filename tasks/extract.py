@@ -17,8 +17,8 @@ from tasks.processes.reading import by_batch
 from tasks.sources import wiki
 from tasks.text import script
 from tasks.text.normalise import normalise
-from tasks.text.quality import characters
-from tasks.text.wikitext import Options, Page
+from tasks.text.quality import character_count
+from tasks.text.wikitext import WikitextOptions, WikitextPage
 
 
 class Params(Identity):
@@ -42,15 +42,15 @@ class Params(Identity):
     )
 
     @property
-    def options(self) -> Options:
+    def options(self) -> WikitextOptions:
         """The parts of a page that become text."""
-        return Options(self.tables, self.infoboxes)
+        return WikitextOptions(self.tables, self.infoboxes)
 
 
 @stage("extract", version=4, title="Extract articles from wiki dumps", params=Params, tools=("opencc", "mwparserfromhell"))
 def run(job: Job, params: Params, *, files: list[Path]) -> Stats:
     """`files`, MediaWiki XML exports in the given order → `documents/*.parquet`, `dropped/*.parquet`."""
-    batches = functools.partial(wiki.batches, tolerate_truncation=params.tolerate_truncation)
+    batches = functools.partial(wiki.article_batches, tolerate_truncation=params.tolerate_truncation)
     work = functools.partial(write_shard, params.source, wiki.READER.kind, functools.partial(_article, params))
     sizes = [wiki.BATCH, dump.STRETCH, dump.PLAIN_STRETCH]
     shards = by_batch(job, files, batches, work, [run.identity(params, {}), sizes])
@@ -70,11 +70,11 @@ def _article(params: Params, row: Row) -> Row | Drop:
     title = row["title"] if _SIMPLE_TITLE.fullmatch(row["title"]) else normalise(row["title"])
     if _DISAMBIGUATION.search(row["text"]):
         return Drop("disambiguation page", "", title)
-    page = Page(row["text"], params.options)
-    language = script.language(page.text)
+    page = WikitextPage(row["text"], params.options)
+    language = script.main_language(page.text)
     convert = script.simplify if params.simplify and language != "ja" else None
     text = normalise(page.converted(convert))
-    size = characters(text)
+    size = character_count(text)
     if size < params.min_characters:
         return Drop("too short", f"{size} characters", f"{title}: {text}")
     if convert and title not in text:  # what stands in a converted text is converted

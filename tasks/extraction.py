@@ -24,7 +24,7 @@ from pydantic import Field
 from tasks.artifacts.stage import Identity, Job, Stats, stage
 from tasks.data.sampling import pick
 from tasks.text import relations
-from tasks.text.relations import Score
+from tasks.text.relations import TripleScore
 
 DRAWS = 1000  # of the bootstrap (Efron 1979)
 
@@ -70,7 +70,7 @@ def run(job: Job, params: Params, *, models: dict[str, Path], rows: Path) -> Sta
 
 def scored(params: Params, answers: dict[str, list[str]], truth: Sequence[list[relations.Triple]]) -> dict[str, Any]:
     """`scores.json`: what each model wrote (in the order of the texts) against what the texts state."""
-    counted = {name: relations.count(texts, truth) for name, texts in answers.items()}
+    counted = {name: relations.score_each(texts, truth) for name, texts in answers.items()}
     return {
         "protocol": {
             "answers": f"greedy, at most {params.max_new_tokens} tokens",
@@ -115,11 +115,11 @@ def _answers(job: Job, params: Params, name: str, model: Path, texts: Sequence[d
     return answers
 
 
-def _f1(counts: Sequence[Score]) -> float:
+def _f1(counts: Sequence[TripleScore]) -> float:
     return relations.total(counts).f1
 
 
-def interval(counts: Sequence[Score], less: Sequence[Score] | None = None, *, seed: int) -> tuple[float, float]:
+def interval(counts: Sequence[TripleScore], less: Sequence[TripleScore] | None = None, *, seed: int) -> tuple[float, float]:
     """The middle 95 % of F1 (of what it is above that of `less`, on the same texts) over texts drawn with replacement."""
     import numpy as np
 
@@ -127,7 +127,7 @@ def interval(counts: Sequence[Score], less: Sequence[Score] | None = None, *, se
         return 0.0, 0.0
     drawn = np.random.default_rng(seed).multinomial(len(counts), [1 / len(counts)] * len(counts), size=DRAWS)
 
-    def f1(scores: Sequence[Score]) -> Any:
+    def f1(scores: Sequence[TripleScore]) -> Any:
         right, said, true = (
             drawn @ np.array(column) for column in zip(*((s.right, s.said, s.true) for s in scores), strict=True)
         )
@@ -137,15 +137,15 @@ def interval(counts: Sequence[Score], less: Sequence[Score] | None = None, *, se
     return _round(float(low)), _round(float(high))
 
 
-def _figures(score: Score) -> dict[str, Any]:
+def _figures(score: TripleScore) -> dict[str, Any]:
     shares = {name: _round(getattr(score, name)) for name in ("precision", "recall", "f1")}
     return {name: getattr(score, name) for name in ("texts", "malformed", "right", "said", "true")} | shares
 
 
 def _to_read(row: dict[str, Any], truth: list[relations.Triple], answers: dict[str, list[str]], place: int) -> dict[str, Any]:
-    prompt = relations.prompt("\x00")
+    prompt = relations.extraction_prompt("\x00")
     text = row["messages"][0]["content"].removeprefix(prompt.partition("\x00")[0])
-    parsed = {name: {"text": texts[place], "triples": relations.parse(texts[place])} for name, texts in answers.items()}
+    parsed = {name: {"text": texts[place], "triples": relations.parse_triples(texts[place])} for name, texts in answers.items()}
     return {"source": row["source"], "text": text, "reference": truth, "answers": parsed}
 
 

@@ -86,7 +86,7 @@ def _row(kind: str, clean: Callable[[str], str], row: Row, same_title: float) ->
     """One row with every text cleaned, or why nothing is left of it."""
     row = _cleaned(kind, clean, _asked_once(row, same_title) if same_title <= 1 else row)
     if kind == "documents":
-        row["lang"] = row["lang"] or script.language(row["text"])
+        row["lang"] = row["lang"] or script.main_language(row["text"])
     if kind == "conversations" and row["messages"][-1]["role"] != "assistant":  # an evaluation question without a reference
         return Drop("no answer", "", row["messages"][0]["content"])
     needed = [row["text"]] if kind == "documents" else content(kind, row)
@@ -100,7 +100,7 @@ def _row(kind: str, clean: Callable[[str], str], row: Row, same_title: float) ->
 def _asked_once(row: Row, same_title: float) -> Row:
     """A question whose title says what the lines below it say, as the longer of the two."""
     title, _, more = row["messages"][0]["content"].partition("\n")
-    if not more or quality.alike(title, more) < same_title:
+    if not more or quality.character_similarity(title, more) < same_title:
         return row
     return row | {"messages": [row["messages"][0] | {"content": max(more, title, key=len)}, *row["messages"][1:]]}
 

@@ -27,10 +27,19 @@ from pydantic import Field, ValidationError, field_validator
 from tasks.artifacts.stage import Identity, Job, Progress, Stats, stage
 from tasks.world import dirt, exam
 from tasks.world.prose import World
-from tasks.world.qa import Alpaca, Belle, BelleChat, Medical, Preference, Triples, Zhihu
-from tasks.world.source import Source, WikiDump
+from tasks.world.qa import AlpacaSource, BelleChatSource, BelleSource, MedicalSource, PreferenceSource, TriplesSource, ZhihuSource
+from tasks.world.source import SampleSource, WikiDumpSource
 
-SOURCES: tuple[type[Source[Any]], ...] = (WikiDump, Zhihu, Belle, BelleChat, Medical, Alpaca, Preference, Triples)
+SOURCES: tuple[type[SampleSource[Any]], ...] = (
+    WikiDumpSource,
+    ZhihuSource,
+    BelleSource,
+    BelleChatSource,
+    MedicalSource,
+    AlpacaSource,
+    PreferenceSource,
+    TriplesSource,
+)
 CORE_SHARE = 0.9  # of every file's bytes, as long as the size is no larger than the default
 CORE_BYTES = 1_800_000  # of the core world at most, in all files: what is said beyond it is about further entities
 
@@ -40,13 +49,15 @@ SMALLEST, LARGEST = "200KB", "100GB"
 
 def size_bytes(text: str) -> int:
     """Bytes of a size like `300KB`, `2.5MB` or `1GB` (powers of ten)."""
-    found = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMG]B)", text.strip().upper())
-    if not found:
+    match = re.fullmatch(r"(\d+(?:\.\d+)?) ?([KMG]B)", text.strip().upper())
+    if not match:
         raise ValueError(f"{text!r} is not a size; write a number and KB, MB or GB, such as 2MB")
-    return round(float(found[1]) * _UNITS[found[2]])
+    return round(float(match[1]) * _UNITS[match[2]])
 
 
 class Params(Identity):
+    """Seed and size of the sample corpus, and the shares of its world."""
+
     seed: int = Field(default=7, ge=0, lt=2**63, description="Seed of the world and of all texts")
     size: str = Field(
         default="2MB",
@@ -66,30 +77,32 @@ class Params(Identity):
     @classmethod
     def _canonical(cls, value: str) -> str:
         """One spelling for one size, since it is part of the artifact's key."""
-        if not size_bytes(SMALLEST) <= (wanted := size_bytes(value)) <= size_bytes(LARGEST):
+        if not size_bytes(SMALLEST) <= (size := size_bytes(value)) <= size_bytes(LARGEST):
             raise ValueError(f"size must be from {SMALLEST} to {LARGEST}, not {value}")
-        unit = "GB" if wanted >= _UNITS["GB"] else "MB" if wanted >= _UNITS["MB"] else "KB"
-        return f"{wanted / _UNITS[unit]:.9f}".rstrip("0").rstrip(".") + unit
+        unit = "GB" if size >= _UNITS["GB"] else "MB" if size >= _UNITS["MB"] else "KB"
+        return f"{size / _UNITS[unit]:.9f}".rstrip("0").rstrip(".") + unit
 
 
-def write(home: Path, params: Params, told: Callable[[int, int], None] = lambda done, total: None) -> dict[str, int]:
+def write_corpus(
+    home: Path, params: Params, report: Callable[[int, int], None] = lambda size_so_far, total: None
+) -> dict[str, int]:
     """Write all files below `home`. Returns the content of `plants.json`; tells of progress as (bytes, of bytes)."""
     world, size = World(params.seed, params.entities, params.sft_share), size_bytes(params.size)
     questions = exam.questions(world, params.seed)
-    done = exam.write(questions, home / "exam")
+    size_so_far = exam.write_exam(questions, home / "exam")
     leaks = exam.leaks(questions, params.seed)
     plants = {"exam_rows": len(questions)}
     shares = sum(kind.share for kind in SOURCES)
     for kind in SOURCES:
         source = kind(world, params.seed, leaks, home)
-        if isinstance(source, WikiDump):
+        if isinstance(source, WikiDumpSource):
             source.topics = params.topics
-        before = done
+        before = size_so_far
         # of what is left, since a small corpus overruns where every core entity and every kind of dirt must stand
         budget = max(0, int((size - before) * kind.share / shares))
         shares -= kind.share
         core = min(CORE_SHARE, CORE_BYTES / size)
-        done += source.fill(budget, int(budget * core), lambda written, before=before: told(before + written, size))  # type: ignore[misc]
+        size_so_far += source.fill(budget, int(budget * core), lambda written, before=before: report(before + written, size))  # type: ignore[misc]
         assert source.counts.keys() <= dirt.MEANING.keys(), source.counts.keys() - dirt.MEANING.keys()
         plants |= {f"{source.name}_{what}": count for what, count in sorted(source.counts.items())}
     plants["leaked_questions"] = sum(count for name, count in plants.items() if name.endswith("_leaked_questions"))
@@ -109,13 +122,15 @@ def _write_json(path: Path, value: Any) -> None:
 
 @stage("sample", version=1, title="Write the sample corpus", params=Params, tools=("pyarrow", "opencc"))
 def run(job: Job, params: Params) -> Stats:
-    plants = write(job.out, params, lambda done, total: job.progress(Progress(done, total, "byte")))
+    """No inputs → the files of all sources, the exam, `facts.json` and `plants.json`."""
+    plants = write_corpus(job.out, params, lambda done, total: job.progress(Progress(done, total, "byte")))
     rows = {name.removesuffix("_rows"): count for name, count in plants.items() if name.endswith("_rows")}
     job.log(f"sample corpus of {params.size}: " + ", ".join(f"{count:,} rows of {name}" for name, count in rows.items()))
     return {"plants": plants, "rows": rows}
 
 
 def main(arguments: Sequence[str] | None = None) -> None:
+    """The command line: the same corpus, into a folder."""
     parser = argparse.ArgumentParser(
         prog="python -m tasks.sample", description="Write the sample corpus: an invented Chinese world in real formats."
     )
@@ -124,10 +139,10 @@ def main(arguments: Sequence[str] | None = None) -> None:
         parser.add_argument(
             f"--{name.replace('_', '-')}", default=field.default, help=f"{field.description} (default: {field.default})"
         )
-    given = vars(parser.parse_args(arguments))
-    home = given.pop("out")
+    options = vars(parser.parse_args(arguments))
+    home = options.pop("out")
     try:
-        params = Params(**given)
+        params = Params(**options)
     except ValidationError as problem:
         parser.error(
             "; ".join(f"--{error['loc'][0]}: {error['msg'].removeprefix('Value error, ')}" for error in problem.errors())
@@ -140,7 +155,7 @@ def main(arguments: Sequence[str] | None = None) -> None:
             shown = tenth
             print(f"{done / 1e6:,.1f} of {total / 1e6:,.1f} MB", file=sys.stderr)
 
-    plants = write(home, params, tell)
+    plants = write_corpus(home, params, tell)
     for name, count in plants.items():
         print(f"{name:32} {count:>9,}")
 

@@ -108,6 +108,6 @@ def _objection(params: Params, row: Row, triples: list[relations.Triple], again:
 
 
 def _conversation(row: Row, triples: list[relations.Triple]) -> Row:
-    turns = (("user", relations.prompt(row["text"])), ("assistant", relations.answer(triples)))
+    turns = (("user", relations.extraction_prompt(row["text"])), ("assistant", relations.written_triples(triples)))
     messages = [{"role": role, "content": text} for role, text in turns]
     return {"id": row["id"], "source": row["source"], "messages": messages, "meta": "{}"}

@@ -226,7 +226,7 @@ class Run:
         self.write("extraction", "scores.json", extraction.scored(extraction.Params(), said, truth))
         texts = ["丹江长三百里，流经青州。", "李四是诗人。", "白鹭城在云台县。"] * 4
         answers = [
-            {name: {"text": wrote[place], "triples": relations.parse(wrote[place])} for name, wrote in said.items()}
+            {name: {"text": wrote[place], "triples": relations.parse_triples(wrote[place])} for name, wrote in said.items()}
             for place in range(12)
         ]
         rows = zip(texts, truth, answers, strict=True)

@@ -47,7 +47,7 @@ def raw(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setattr(reading, "SMALL", 0)
     monkeypatch.setattr(reading, "BATCH_ROWS", 200)
     monkeypatch.setattr(shards, "BIG", 0)
-    sample.write(tmp_path / "raw", sample.Params(size="300KB"))
+    sample.write_corpus(tmp_path / "raw", sample.Params(size="300KB"))
     return tmp_path / "raw"
 
 

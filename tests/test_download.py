@@ -19,9 +19,9 @@ from tasks import download
 from tasks.artifacts.build import BuildOptions, BuildRequest, Built, Input, StageFailed, build
 from tasks.artifacts.stage import Progress, Resources
 from tasks.artifacts.store import Store
-from tasks.remote.asked import Asked, Dump, Hub, Pin, Urls
-from tasks.remote.transfer import Remote, Rules, Unavailable
-from tasks.remote.upstream import listing, pin
+from tasks.remote.request import Dump, Hub, Pin, Request, Urls
+from tasks.remote.transfer import Remote, RetryPolicy, Unavailable
+from tasks.remote.upstream import current_pin, list_files
 from tests.faulty import Fault, Server, serving
 
 QUICK = Resources(download_retries=3, download_backoff=0.01, download_silence=0.5)
@@ -45,18 +45,18 @@ def store(tmp_path: Path) -> Store:
     return Store(tmp_path / "store")
 
 
-def look_up(asked: Asked) -> Pin:
-    with Remote(Rules(retries=1, backoff=0.01, connect=1, silence=1)) as remote:
-        return pin(remote, asked)
+def look_up(asked: Request) -> Pin:
+    with Remote(RetryPolicy(retries=1, backoff=0.01, connect=1, silence=1)) as remote:
+        return current_pin(remote, asked)
 
 
-def names(asked: Asked, at: Pin | None = None) -> list[str]:
-    with Remote(Rules(retries=1, backoff=0.01, connect=1, silence=1)) as remote:
-        return [file.path for file in listing(remote, asked, at or pin(remote, asked))]
+def names(asked: Request, at: Pin | None = None) -> list[str]:
+    with Remote(RetryPolicy(retries=1, backoff=0.01, connect=1, silence=1)) as remote:
+        return [file.path for file in list_files(remote, asked, at or current_pin(remote, asked))]
 
 
 def fetch(
-    store: Store, asked: Asked, at: Pin | None = None, resources: Resources = QUICK, told: list[Progress] | None = None
+    store: Store, asked: Request, at: Pin | None = None, resources: Resources = QUICK, told: list[Progress] | None = None
 ) -> Built:
     at = at or look_up(asked)
     inputs = {"upstream": Input(store.note(at), [[what, at[what]] for what in sorted(at)])}

@@ -26,8 +26,8 @@ from flows.traversal import resolved_nodes
 from tasks import extract
 from tasks.artifacts.build import BuildOptions, BuildRequest, Built, build
 from tasks.artifacts.store import Store
-from tasks.remote.asked import KINDS, Dump
-from tasks.remote.transfer import Rules
+from tasks.remote.request import REQUESTS, Dump
+from tasks.remote.transfer import RetryPolicy
 from tests.faulty import Fault, Server, serving
 
 ROOT = Path(__file__).parent.parent
@@ -193,7 +193,7 @@ def test_without_a_network_and_without_a_copy_every_source_is_named(server, stor
 
 def test_a_host_that_never_answers_does_not_hold_a_plan(server, store):
     server.files["/zhwiki/"].faults = [Fault(stall=60, after=0)] * 9
-    pins = Pins({"sources.zhwiki": Dump(dump="zhwiki")}, Rules(retries=1, backoff=0.01, silence=30), deadline=0.5)
+    pins = Pins({"sources.zhwiki": Dump(dump="zhwiki")}, RetryPolicy(retries=1, backoff=0.01, silence=30), deadline=0.5)
     with pytest.raises(ValueError, match=r"no answer about the dump zhwiki within 0\.5 s"):
         pins("sources.zhwiki", store)
 
@@ -270,7 +270,7 @@ def test_all_mistakes_of_downloads_are_told_at_once():
     assert len(told.value.problems) == 4 and "sources.belle: has both path: and download:; keep one" in told.value.problems
 
 
-@pytest.mark.parametrize("model", KINDS.values())
+@pytest.mark.parametrize("model", REQUESTS.values())
 def test_every_field_of_a_download_has_a_description(model):
     assert all(field.description for field in model.model_fields.values())
 

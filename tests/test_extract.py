@@ -226,8 +226,8 @@ def test_a_new_dump_costs_only_its_own_shards(tmp_path: Path, monkeypatch: pytes
     old, new = dump(tmp_path / "a.xml.bz2", 200), dump(tmp_path / "b.xml.bz2", 30, seed=1)
     run(tmp_path, [old])
     opened: list[Path] = []
-    true_batches = wiki.batches
-    monkeypatch.setattr(wiki, "batches", lambda path, **settings: opened.append(path) or true_batches(path, **settings))
+    true_batches = wiki.article_batches
+    monkeypatch.setattr(wiki, "article_batches", lambda path, **settings: opened.append(path) or true_batches(path, **settings))
     job = Job(out=tmp_path / "out2", scratch=tmp_path / "scratch")
     extract.run(job, extract.Params(source="wiki"), files=[old, new])
     assert opened == [new]

@@ -55,7 +55,7 @@ def test_every_row_is_learned_from_held_out_or_dropped_with_a_reason(tmp_path: P
     train, valid = turns(out / "sft" / "train.parquet"), turns(out / "sft" / "valid.parquet")
     assert stats["rows"] == {"train": len(train), "valid": len(valid), "scored": len(valid)} and 5 < len(valid) < 20
     assert turns(out / "scored" / "rows.parquet") == valid and not set(train) & set(valid)
-    assert (relations.prompt("李白是诗人。"), "[(李白,职业,诗人)]") in train + valid and stats["unstated_triples"] == 1
+    assert (relations.extraction_prompt("李白是诗人。"), "[(李白,职业,诗人)]") in train + valid and stats["unstated_triples"] == 1
     assert len(list(read([out / "dropped" / "00000.parquet"]))) == 3
     assert sum(stats["relations"]["train"].values()) == len(train)
     again, _ = shaped(tmp_path / "again", {"duie": source(tmp_path / "more", [*rows, fact(99)])}, valid_share=0.2)
@@ -77,15 +77,19 @@ def test_counts_by_relation_add_up_to_the_whole() -> None:
     truth = [[("李白", "职业", "诗人"), ("李白", "朝代", "唐")], [("杜甫", "职业", "诗人")], [("甲", "朝代", "宋")]]
     said = ["[(李白,职业,诗人),(李白,朝代,宋)]", "胡说", "[(甲,朝代,宋),(甲,职业,官)]"]
     found = relations.by_relation(said, truth)
-    assert found["职业"] == relations.Score(right=1, said=2, true=2, malformed=1, texts=2)
-    assert found["朝代"] == relations.Score(right=1, said=2, true=2, malformed=0, texts=2)
-    whole = relations.score(said, truth)
+    assert found["职业"] == relations.TripleScore(right=1, said=2, true=2, malformed=1, texts=2)
+    assert found["朝代"] == relations.TripleScore(right=1, said=2, true=2, malformed=0, texts=2)
+    whole = relations.score_all(said, truth)
     assert (whole.right, whole.said, whole.true, whole.malformed) == (2, 4, 4, 1)
-    assert whole == relations.total(relations.count(said, truth))
+    assert whole == relations.total(relations.score_each(said, truth))
 
 
 def test_an_interval_holds_the_figure_and_narrows_with_texts() -> None:
-    counts = [relations.Score(1, 2, 2, 0, 1), relations.Score(2, 2, 3, 0, 1), relations.Score(0, 0, 2, 1, 1)] * 10
+    counts = [
+        relations.TripleScore(1, 2, 2, 0, 1),
+        relations.TripleScore(2, 2, 3, 0, 1),
+        relations.TripleScore(0, 0, 2, 1, 1),
+    ] * 10
     low, high = extraction.interval(counts, seed=0)
     assert low < relations.total(counts).f1 < high and high - low > 0.1
     narrow = extraction.interval(counts * 20, seed=0)

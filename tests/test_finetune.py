@@ -16,9 +16,9 @@ from flows.graph import Node, graph
 from flows.recipe import Recipe
 from flows.run_plan import plan
 from tasks.artifacts.store import Store
-from tasks.remote.asked import Model
-from tasks.remote.transfer import Remote, Rules, Unavailable
-from tasks.remote.upstream import listing, pin
+from tasks.remote.request import Model
+from tasks.remote.transfer import Remote, RetryPolicy, Unavailable
+from tasks.remote.upstream import current_pin, list_files
 from tests import outside, tiny
 from tests.faulty import Server, serving
 
@@ -50,8 +50,8 @@ def server(files: dict[str, bytes]) -> Iterator[Server]:
 
 
 def listed(asked: Model) -> list[str]:
-    with Remote(Rules(retries=1, backoff=0.01, connect=1, silence=1)) as remote:
-        return [file.path for file in listing(remote, asked, pin(remote, asked))]
+    with Remote(RetryPolicy(retries=1, backoff=0.01, connect=1, silence=1)) as remote:
+        return [file.path for file in list_files(remote, asked, current_pin(remote, asked))]
 
 
 def test_of_a_model_only_what_it_is_read_from_is_fetched(server: Server) -> None:

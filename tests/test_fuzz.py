@@ -34,7 +34,7 @@ def test_no_crash_no_hang_every_row_counted(batch: int) -> None:
 
 
 def test_every_format_of_ours_is_spoilt() -> None:
-    assert sorted(FORMATS) == registry.names()
+    assert sorted(FORMATS) == registry.ours()
 
 
 def test_a_case_is_made_of_its_number_alone() -> None:
@@ -46,7 +46,7 @@ LINES = Case("belle", "a.json", b'{"instruction": "a", "output": "b"}\n' * 3)
 
 
 def _lost(path: Path) -> Iterator[Any]:
-    yield from list(records.rows(path, belle.READER))[1:]
+    yield from list(records.read_rows(path, belle.READER))[1:]
 
 
 def _crashed(path: Path) -> Iterator[Any]:

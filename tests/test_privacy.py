@@ -104,7 +104,7 @@ def test_a_card_number_has_one_check_digit(body: str) -> None:
 @given(st.text(st.sampled_from("0123456789１@.-ab电话 [](Xv版本"), max_size=60))
 def test_a_second_pass_finds_nothing(text: str) -> None:
     masked, counts = privacy.mask(text)
-    found = privacy.find(text)
+    found = privacy.find_personal_data(text)
     assert sum(counts.values()) == len(found)
     assert all(one.end <= other.start for one, other in itertools.pairwise(found))
     assert privacy.mask(masked)[0].count("[") >= masked.count("[")
@@ -131,5 +131,5 @@ def test_only_the_kinds_asked_for_are_masked() -> None:
 def test_the_quick_look_misses_nothing(text: str) -> None:
     """What the patterns find, they find with the hint: text around it changes nothing."""
     everything = "\n@ 1.1.1.1 0000000000000000 京A 微信"
-    kinds = [one.kind for one in privacy.find(text)]
-    assert [one.kind for one in privacy.find(text + everything) if one.start < len(text)] == kinds
+    kinds = [one.kind for one in privacy.find_personal_data(text)]
+    assert [one.kind for one in privacy.find_personal_data(text + everything) if one.start < len(text)] == kinds

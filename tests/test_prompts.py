@@ -8,20 +8,20 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.text.prompts import TEMPLATES, cut, prompt
+from tasks.text.prompts import TEMPLATES, article_prompt, cut_at_sentence
 
 SEEDS = range(400)  # enough to draw every template
 
 
 def every(title: str) -> set[str]:
     """All prompts of a title."""
-    return {prompt(title, seed) for seed in SEEDS}
+    return {article_prompt(title, seed) for seed in SEEDS}
 
 
 def test_a_prompt_depends_on_seed_and_title_alone() -> None:
-    assert prompt("李白", 23333) == prompt("李白", 23333)
+    assert article_prompt("李白", 23333) == article_prompt("李白", 23333)
     assert len(every("李白")) == len(TEMPLATES) == len(set(TEMPLATES)) == 20
-    drawn = Counter(prompt(f"第{number}号", 7).replace(f"第{number}号", "{}") for number in range(4000))
+    drawn = Counter(article_prompt(f"第{number}号", 7).replace(f"第{number}号", "{}") for number in range(4000))
     assert set(drawn) == set(TEMPLATES)
     assert max(drawn.values()) < 2 * min(drawn.values()), "all about as often"
 
@@ -65,13 +65,13 @@ def test_no_template_asks_what_or_who() -> None:
 
 def test_a_blank_title_is_refused() -> None:
     with pytest.raises(ValueError, match="without a title"):
-        prompt(" \n", 1)
+        article_prompt(" \n", 1)
 
 
 @given(st.text(min_size=1), st.integers(0, 2**63 - 1))
 def test_any_title_makes_one_line_with_an_end(title: str, seed: int) -> None:
     if title.split():
-        made = prompt(title, seed)
+        made = article_prompt(title, seed)
         assert "\n" not in made
         assert made[-1] in "。？"
 
@@ -92,22 +92,22 @@ ARTICLE = "长江\n\n长江是亚洲第一长河。它全长3.6万里，“流�
     ],
 )
 def test_an_article_is_cut_at_a_sentence_end(longest: int, text: str) -> None:
-    assert cut(ARTICLE, longest) == text
+    assert cut_at_sentence(ARTICLE, longest) == text
 
 
 def test_cuts_that_are_no_sentence_ends() -> None:
-    assert cut("圆周率是3.14159，约等于3.14，这是常识。", 12) == "圆周率是3.14159"
-    assert cut("没有标点的一长串字", 4) == "没有标点"
-    assert cut("It is long. It has no end. Really", 30) == "It is long. It has no end."
-    assert cut("他说：“走吧！”然后离开了。", 9) == "他说：“走吧！”"
+    assert cut_at_sentence("圆周率是3.14159，约等于3.14，这是常识。", 12) == "圆周率是3.14159"
+    assert cut_at_sentence("没有标点的一长串字", 4) == "没有标点"
+    assert cut_at_sentence("It is long. It has no end. Really", 30) == "It is long. It has no end."
+    assert cut_at_sentence("他说：“走吧！”然后离开了。", 9) == "他说：“走吧！”"
     with pytest.raises(ValueError, match="longest"):
-        cut("甲", 0)
+        cut_at_sentence("甲", 0)
 
 
 @given(st.text(alphabet="长江。，\n “”3.a", max_size=60), st.integers(1, 70))
 def test_a_cut_is_a_beginning_of_the_text(text: str, longest: int) -> None:
-    made = cut(text, longest)
+    made = cut_at_sentence(text, longest)
     assert text.strip().startswith(made)
     assert len(made) <= longest
     assert bool(made) == bool(text.strip())
-    assert cut(made, longest) == made
+    assert cut_at_sentence(made, longest) == made

@@ -10,7 +10,7 @@ from tasks.text import quality
 
 
 def test_counts_leave_white_space_out() -> None:
-    assert quality.characters(" 你 好\n\tab\u3000") == 4
+    assert quality.character_count(" 你 好\n\tab\u3000") == 4
     assert quality.punctuation_share("你好，。 ") == 0.5
     assert quality.punctuation_share("__") == 1.0
     assert quality.punctuation_share("") == 0.0
@@ -43,7 +43,7 @@ def test_a_quick_look_changes_no_verdict(text: str, least: float) -> None:
     share, gram = quality.commonest_ngram(text)
     quick, _ = quality.commonest_ngram(text, least=least)
     assert quick == share or share < least
-    assert gram == "" or "".join(text.split()).count(gram) * 4 == pytest.approx(share * quality.characters(text))
+    assert gram == "" or "".join(text.split()).count(gram) * 4 == pytest.approx(share * quality.character_count(text))
 
 
 def test_commonest_ngram() -> None:
@@ -58,17 +58,17 @@ def test_repeated_paragraphs() -> None:
 
 
 def test_likeness() -> None:
-    assert quality.likeness("长江有多长？", "长江有多长") == 1.0
-    assert quality.likeness("长江", "江长") == 0.0
-    assert 0.5 < quality.likeness("张先生的病情可能是急性胃黏膜出血吗", "病情可能是急性胃黏膜出血") < 0.95
-    assert quality.likeness("", "") == 1.0
-    assert quality.likeness("甲", "乙") == 0.0
+    assert quality.bigram_similarity("长江有多长？", "长江有多长") == 1.0
+    assert quality.bigram_similarity("长江", "江长") == 0.0
+    assert 0.5 < quality.bigram_similarity("张先生的病情可能是急性胃黏膜出血吗", "病情可能是急性胃黏膜出血") < 0.95
+    assert quality.bigram_similarity("", "") == 1.0
+    assert quality.bigram_similarity("甲", "乙") == 0.0
 
 
 def test_alike_is_blind_to_order() -> None:
-    assert quality.alike("感冒怎么办", "怎么办感冒") == 1.0
-    assert quality.alike("", "") == 1.0
-    assert quality.alike("感冒怎么办", "孩子发烧三天了") == 0.0
+    assert quality.character_similarity("感冒怎么办", "怎么办感冒") == 1.0
+    assert quality.character_similarity("", "") == 1.0
+    assert quality.character_similarity("感冒怎么办", "孩子发烧三天了") == 0.0
 
 
 def test_lines_that_break_off_and_lists() -> None:

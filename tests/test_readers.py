@@ -93,7 +93,7 @@ def test_a_reader_of_another_package_reads(weibo: Path, tmp_path: Path) -> None:
 
 def test_a_reader_of_another_package_is_listed_and_sniffed(weibo: Path, tmp_path: Path) -> None:
     path = posts(tmp_path / "raw")
-    assert "weibo_reader" not in sys.modules and "weibo" in registry.names()
+    assert "weibo_reader" not in sys.modules and "weibo" in registry.formats()
     assert "weibo_reader.posts" not in sys.modules, "names alone import nothing"
     assert sniff(path).formats == ("weibo",)
     listed = CliRunner().invoke(app, ["sniff"]).output
@@ -111,7 +111,7 @@ def test_a_recipe_takes_the_format_of_another_package(weibo: Path, tmp_path: Pat
     loaded = recipes.load(str(recipe), flow="corpus")
     assert "ingest-posts" in [node.name for node in graph(loaded, flow="corpus")]
     schema = recipes.Recipe.model_json_schema()["$defs"]["Source"]["properties"]["format"]
-    assert schema["enum"] == registry.names() and "weibo" in schema["enum"]
+    assert schema["enum"] == registry.formats() and "weibo" in schema["enum"]
 
 
 def test_the_source_digest_follows_the_reader_of_another_package(weibo: Path) -> None:

@@ -79,7 +79,7 @@ def test_every_field_has_a_description_and_every_number_a_bound(path, field):
 
 def test_the_formats_are_those_with_a_reader():
     schema = Recipe.model_json_schema()["$defs"]["Source"]["properties"]["format"]
-    assert schema["enum"] == registry.names() and schema["type"] == "string"
+    assert schema["enum"] == registry.formats() and schema["type"] == "string"
 
 
 MISTAKES = {

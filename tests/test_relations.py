@@ -15,14 +15,14 @@ TRIPLES = st.lists(st.tuples(NAME, NAME, NAME), max_size=5)
 
 @given(TRIPLES)
 def test_what_is_written_is_read_back(triples: list[relations.Triple]) -> None:
-    found = relations.parse(relations.answer(triples))
+    found = relations.parse_triples(relations.written_triples(triples))
     assert found is not None
-    assert {relations.normal(triple) for triple in found} == {relations.normal(triple) for triple in triples}
+    assert {relations.normal_form(triple) for triple in found} == {relations.normal_form(triple) for triple in triples}
 
 
 @given(st.text(st.sampled_from("[](),，a李 "), max_size=40))
 def test_any_answer_is_triples_or_malformed(text: str) -> None:
-    found = relations.parse(text)
+    found = relations.parse_triples(text)
     assert found is None or all(len(triple) == 3 and all(triple) for triple in found)
 
 
@@ -40,21 +40,21 @@ def test_any_answer_is_triples_or_malformed(text: str) -> None:
     ],
 )
 def test_what_is_no_list_of_triples_is_malformed(text: str) -> None:
-    assert relations.parse(text) is None
+    assert relations.parse_triples(text) is None
 
 
 def test_an_answer_may_be_empty_and_spaced() -> None:
-    assert relations.parse("[]") == []
-    assert relations.parse(" [ (李白, 职业,诗人) , (李白,职业,诗人)] ") == [("李白", "职业", "诗人")]
+    assert relations.parse_triples("[]") == []
+    assert relations.parse_triples(" [ (李白, 职业,诗人) , (李白,职业,诗人)] ") == [("李白", "职业", "诗人")]
 
 
 def test_scores_are_micro_and_over_sets() -> None:
     truth = [[("李白", "职业", "诗人"), ("李白", "朝代", "唐")], [("A", "b", "C")], [("甲", "乙", "丙")]]
     answers = ["[(李白,职业,诗人),(李白,职业,诗人),(李白,职业,画家)]", "[(a,b,c)]", "我不知道"]
-    found = relations.score(answers, truth)
-    assert found == relations.Score(right=2, said=3, true=4, malformed=1, texts=3)
+    found = relations.score_all(answers, truth)
+    assert found == relations.TripleScore(right=2, said=3, true=4, malformed=1, texts=3)
     assert (found.precision, found.recall, found.f1) == (2 / 3, 0.5, pytest.approx(4 / 7))
-    empty = relations.score([], [])
+    empty = relations.score_all([], [])
     assert (empty.precision, empty.recall, empty.f1) == (0.0, 0.0, 0.0)
 
 
@@ -64,7 +64,7 @@ def test_only_what_the_text_states_can_be_asked_for() -> None:
 
 
 def test_letters_and_digits_have_one_width_and_one_case() -> None:
-    found = relations.score(["[(ＡＢＣ,职业,诗人)]"], [[("abc", "职业", "诗人")]])
+    found = relations.score_all(["[(ＡＢＣ,职业,诗人)]"], [[("abc", "职业", "诗人")]])
     assert (found.right, found.f1) == (1, 1.0)
     phone = ("iPhone 12", "品牌", "Apple")
     assert relations.stated("ＩＰＨＯＮＥ １２是apple的", [phone]) == [phone]
@@ -77,5 +77,5 @@ def test_every_real_triple_is_read_back(real_data: Path) -> None:
     truth = []
     for row in map(json.loads, lines):
         truth.append([(spo["subject"], spo["predicate"], spo["object"]["@value"]) for spo in row["spo_list"]])
-    found = relations.score([relations.answer(triples) for triples in truth], truth)
+    found = relations.score_all([relations.written_triples(triples) for triples in truth], truth)
     assert (found.malformed, found.f1) == (0, 1.0) and found.true > 7000

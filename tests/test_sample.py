@@ -39,7 +39,7 @@ from tests.sample_files import (
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("sample")
-    sample.write(out, Params(size=SIZE))
+    sample.write_corpus(out, Params(size=SIZE))
     return out
 
 
@@ -54,7 +54,7 @@ def facts(home: Path) -> list[dict[str, Any]]:
 @pytest.mark.parametrize(("size", "topics"), [("200KB", 8), ("200KB", 0), (SIZE, 8), ("2MB", 8), ("3MB", 2)])
 def test_size(tmp_path: Path, size: str, topics: int) -> None:
     told: list[tuple[int, int]] = []
-    plants = sample.write(tmp_path, Params(size=size, topics=topics), lambda done, total: told.append((done, total)))
+    plants = sample.write_corpus(tmp_path, Params(size=size, topics=topics), lambda done, total: told.append((done, total)))
     assert raw_bytes(tmp_path) == pytest.approx(size_bytes(size), rel=0.15)
     assert told[-1][0] == pytest.approx(raw_bytes(tmp_path), rel=0.02)
     missing = [f"{s.name}_{kind}" for s in sample.SOURCES for kind in s.dirt if not plants.get(f"{s.name}_{kind}")]
@@ -63,7 +63,7 @@ def test_size(tmp_path: Path, size: str, topics: int) -> None:
 
 @pytest.mark.parametrize("share", [0.1, 0.9])
 def test_smallest_world(tmp_path: Path, share: float) -> None:
-    sample.write(tmp_path, Params(size="400KB", entities=10, sft_share=share))
+    sample.write_corpus(tmp_path, Params(size="400KB", entities=10, sft_share=share))
     facts = written(tmp_path, "facts")
     assert len(facts) == 40 and len(exam(tmp_path)) == 80
     assert (
@@ -75,8 +75,8 @@ def test_smallest_world(tmp_path: Path, share: float) -> None:
 
 
 def test_same_bytes(home: Path, tmp_path: Path) -> None:
-    sample.write(tmp_path / "again", Params(size=SIZE))
-    sample.write(tmp_path / "other", Params(size=SIZE, seed=8))
+    sample.write_corpus(tmp_path / "again", Params(size=SIZE))
+    sample.write_corpus(tmp_path / "other", Params(size=SIZE, seed=8))
     names = sorted(path.relative_to(home) for path in home.rglob("*") if path.is_file())
     assert len(names) == 14
     assert [(tmp_path / "again" / name).read_bytes() == (home / name).read_bytes() for name in names] == [True] * len(names)
@@ -130,7 +130,7 @@ MEASURED = """
 import re, sys
 from pathlib import Path
 from tasks import sample
-sample.write(Path(sys.argv[1]), sample.Params(size=sys.argv[2]))
+sample.write_corpus(Path(sys.argv[1]), sample.Params(size=sys.argv[2]))
 print(re.search(r"VmHWM:\\s+(\\d+)", Path("/proc/self/status").read_text())[1])  # ru_maxrss would hold pytest's own peak, from before exec
 """
 
@@ -260,7 +260,7 @@ def stated(texts: Iterable[str], facts: list[dict[str, Any]]) -> Counter[tuple[s
 
 
 def test_every_fact_is_told_often(tmp_path: Path) -> None:
-    sample.write(tmp_path, Params())
+    sample.write_corpus(tmp_path, Params())
     facts = written(tmp_path, "facts")
     assert len(facts) == 224
     told = stated([*articles(tmp_path), *texts(tmp_path, "zhihu")], facts)
@@ -271,7 +271,7 @@ def test_every_fact_is_told_often(tmp_path: Path) -> None:
 
 
 def test_every_fact_is_told_in_the_smallest_corpus(tmp_path: Path) -> None:
-    sample.write(tmp_path, Params(size="200KB"))
+    sample.write_corpus(tmp_path, Params(size="200KB"))
     facts = written(tmp_path, "facts")
     told = stated(articles(tmp_path), facts)
     assert all(told[fact["entity"], fact["value"]] for fact in facts)

@@ -36,7 +36,7 @@ from tests.sample_files import (
 @pytest.fixture(scope="module")
 def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     out = tmp_path_factory.mktemp("sample")
-    sample.write(out, Params(size=SIZE))
+    sample.write_corpus(out, Params(size=SIZE))
     return out
 
 
@@ -191,7 +191,7 @@ def test_leaked_questions(home: Path, plants: dict[str, int], source: str) -> No
 
 @pytest.mark.parametrize("source", TEXTS)
 def test_personal_data(home: Path, plants: dict[str, int], source: str) -> None:
-    found = Counter(frozenset(one.kind for one in privacy.find(text)) for text in texts(home, source))
+    found = Counter(frozenset(one.kind for one in privacy.find_personal_data(text)) for text in texts(home, source))
     del found[frozenset()]
     kinds = {"phone": "phone_numbers", "id_number": "id_numbers", "email": "emails"}
     assert found == {frozenset([kind]): plants[f"{source}_{name}"] for kind, name in kinds.items()}

@@ -141,11 +141,11 @@ def test_simplified_text_and_other_scripts_stay() -> None:
 
 
 def test_shares_sum_to_one() -> None:
-    found = script.shares("中国 ab1。か한д𠀀")
+    found = script.script_shares("中国 ab1。か한д𠀀")
     assert found == {"han": 0.3, "kana": 0.1, "hangul": 0.1, "latin": 0.2, "cyrillic": 0.1, "digit": 0.1, "other": 0.1}
     assert script.han_share("中国 ab") == 0.5
     assert script.han_share(" \n") == 0.0
-    assert script.counts("𠀀😀　") == {
+    assert script.script_counts("𠀀😀　") == {
         "space": 1,
         "han": 1,
         "kana": 0,
@@ -159,7 +159,7 @@ def test_shares_sum_to_one() -> None:
 
 @given(st.text())
 def test_every_character_is_counted_once(text: str) -> None:
-    assert sum(script.counts(text).values()) == len(text)
+    assert sum(script.script_counts(text).values()) == len(text)
 
 
 @pytest.mark.parametrize(
@@ -183,7 +183,7 @@ def test_every_character_is_counted_once(text: str) -> None:
     ],
 )
 def test_language(text: str, language: str) -> None:
-    assert script.language(text) == language
+    assert script.main_language(text) == language
     assert script.is_japanese(text) == (language == "ja")
 
 
@@ -198,7 +198,7 @@ def test_real_articles_are_told_by_language(real_data: Path) -> None:
     import html
     import lzma
 
-    from tasks.text.wikitext import plain
+    from tasks.text.wikitext import plain_text
 
     def languages(path: str, unpack: Any) -> Counter[str]:
         with unpack.open(real_data / "wiki" / path, "rt", encoding="utf-8") as dump:
@@ -208,8 +208,8 @@ def test_real_articles_are_told_by_language(real_data: Path) -> None:
             for page in pages
             if "<ns>0" in page and (found := re.findall(r"<text[^>]*>(.*?)</text>", page, re.DOTALL))
         ]
-        articles = [plain(text) for text in texts if not text.startswith("#")]
-        return Counter(script.language(text) for text in articles if len(text) > 100)
+        articles = [plain_text(text) for text in texts if not text.startswith("#")]
+        return Counter(script.main_language(text) for text in articles if len(text) > 100)
 
     japanese = languages("jawiki-20230501-truncated-100k-lines.xml.xz", lzma)
     chinese = languages("komica-zh-hant-assembled-621-articles.xml.bz2", bz2)

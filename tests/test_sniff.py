@@ -12,7 +12,7 @@ import pyarrow.parquet as pq
 import pytest
 
 from tasks.data.rows import BrokenFile, Drop
-from tasks.formats.registry import names, reader
+from tasks.formats.registry import ours, reader
 from tasks.formats.sniff import sniff
 
 XML = "<mediawiki xmlns='x'><page><title>题</title><ns>0</ns><revision><text>文</text></revision></page></mediawiki>"
@@ -76,7 +76,7 @@ def test_a_file_is_named_by_what_it_holds(tmp_path: Path, name: str) -> None:
 
 
 @pytest.mark.parametrize("given", SAMPLES)
-@pytest.mark.parametrize("name", names())
+@pytest.mark.parametrize("name", ours())
 def test_every_reader_names_what_a_file_of_another_format_is(tmp_path: Path, name: str, given: str) -> None:
     path = written(tmp_path, given)
     if name == given or (name, given) in ALSO:
@@ -122,7 +122,7 @@ def test_files_of_no_format(tmp_path: Path, content: bytes, what: str) -> None:
     path = tmp_path / "a"
     path.write_bytes(content)
     assert sniff(path).what.startswith(what)
-    for name in names():
+    for name in ours():
         if name == "text" and what == "plain text":
             continue
         with pytest.raises(BrokenFile, match=r"/a: .*; \w"):

@@ -17,7 +17,7 @@ import pytest
 
 from benchmarks import real_counts
 from tasks.data.rows import SCHEMAS, BrokenFile, Drop
-from tasks.formats.registry import names, reader
+from tasks.formats.registry import ours, reader
 
 
 def read(name: str, path: Path, **settings: Any) -> tuple[list[dict[str, Any]], list[Drop]]:
@@ -42,8 +42,8 @@ def said(*contents: str) -> list[dict[str, str]]:
 
 
 def test_every_format_has_a_reader() -> None:
-    assert len(names()) == 12
-    for name in names():
+    assert len(ours()) == 12
+    for name in ours():
         assert reader(name).kind in SCHEMAS and reader(name).description
     with pytest.raises(ValueError, match="no such format: 'docx'; known are alpaca, baike"):
         reader("docx")
@@ -256,7 +256,7 @@ def cut(data: bytes) -> bytes:
     return data[: len(data) * 2 // 3]
 
 
-@pytest.mark.parametrize("name", [name for name in names() if name != "wiki"])
+@pytest.mark.parametrize("name", [name for name in ours() if name != "wiki"])
 @pytest.mark.parametrize("path", ["missing.json", "empty.json", "page.html"])
 def test_files_that_are_not_there(tmp_path: Path, name: str, path: str) -> None:
     (tmp_path / "empty.json").write_bytes(b"")

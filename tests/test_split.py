@@ -219,7 +219,7 @@ def test_an_article_answers_its_title_for_a_text_to_text_model(tmp_path: Path) -
     out, stats = build(tmp_path, rows, use=use, answer_characters=50)
     asked, chat = read([out / "text2text" / "train.parquet"])
     assert [turn["role"] for turn in asked["messages"]] == ["user", "assistant"]
-    assert asked["messages"][0]["content"] == prompts.prompt("青江", 23333)
+    assert asked["messages"][0]["content"] == prompts.article_prompt("青江", 23333)
     assert asked["messages"][1]["content"] == "青江流过石桥镇。" * 6, "cut at the end of a sentence"
     assert chat["messages"] == rows[2][1]["messages"], "a dialogue goes as it is"
     assert len(ids(out, "pretrain", "train")) == 2, "an article without a title is still a text"
@@ -238,7 +238,7 @@ def test_an_article_that_could_only_answer_its_title_and_has_none_is_dropped(tmp
 def test_a_title_and_every_request_for_it_are_one_prompt(title: str, seed: int) -> None:
     if not normalise.dedup_key(title):
         return  # a title of signs alone is what it is
-    said = uses.prompt_hash(5, *dialogue(prompts.prompt(title, seed)))
+    said = uses.prompt_hash(5, *dialogue(prompts.article_prompt(title, seed)))
     assert uses.prompt_hash(5, *article(title, "文")) == said
 
 

@@ -16,10 +16,10 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from tasks.remote import transfer
-from tasks.remote.transfer import File, Refused, Remote, Rules, Stopped, Unavailable, Unreachable, state_of
+from tasks.remote.transfer import Remote, RemoteFile, RetryPolicy, StatusRefused, Stopped, Unavailable, Unreachable, state_of
 from tests.faulty import Fault, Server, serving
 
-RULES = Rules(retries=3, backoff=0.01, connect=1.0, silence=0.3)
+RULES = RetryPolicy(retries=3, backoff=0.01, connect=1.0, silence=0.3)
 BODY = random.Random(1).randbytes(500_000)
 OTHER = random.Random(2).randbytes(400_000)
 
@@ -35,9 +35,9 @@ def part(tmp_path: Path) -> Path:
     return tmp_path / "part"
 
 
-def get(file: File | str, part: Path, rules: Rules = RULES, log: list[str] | None = None) -> bytes:
+def get(file: RemoteFile | str, part: Path, rules: RetryPolicy = RULES, log: list[str] | None = None) -> bytes:
     """Fetch in one go, as a new process would: the partial file is all that is known of earlier attempts."""
-    file = File("file.bin", file) if isinstance(file, str) else file
+    file = RemoteFile("file.bin", file) if isinstance(file, str) else file
     with Remote(rules, (log if log is not None else []).append) as remote:
         got = remote.fetch(file, part)
     body = part.read_bytes()
@@ -108,12 +108,12 @@ def test_a_server_that_asks_for_too_long_a_wait_is_left_alone(server, part):
 def test_one_connection_that_is_told_to_wait_holds_the_others(server, tmp_path):
     slow, other = server.put("/slow", BODY, Fault(status=429, retry_after="1")), server.put("/other", BODY)
     with Remote(RULES) as remote:
-        thread = threading.Thread(target=remote.fetch, args=(File("slow", slow), tmp_path / "slow"))
+        thread = threading.Thread(target=remote.fetch, args=(RemoteFile("slow", slow), tmp_path / "slow"))
         thread.start()
         while not server.seen:
             time.sleep(0.01)
         time.sleep(0.1)
-        remote.fetch(File("other", other), tmp_path / "other")
+        remote.fetch(RemoteFile("other", other), tmp_path / "other")
         thread.join()
     assert server.gets("/other")[0].at - server.gets("/slow")[0].at >= 1.0
 
@@ -121,14 +121,14 @@ def test_one_connection_that_is_told_to_wait_holds_the_others(server, tmp_path):
 def test_waits_grow(server, part):
     waits: list[str] = []
     with pytest.raises(Unavailable, match="gave up after 5 attempts"):
-        get(server.put("/file.bin", BODY, *[Fault(status=500)] * 9), part, Rules(retries=4, backoff=0.04), waits)
+        get(server.put("/file.bin", BODY, *[Fault(status=500)] * 9), part, RetryPolicy(retries=4, backoff=0.04), waits)
     seconds = [later.at - earlier.at for earlier, later in zip(server.seen, server.seen[1:], strict=False)]
     assert len(seconds) == 4 and all(wait >= 0.04 * 2**n / 2 for n, wait in enumerate(seconds))
 
 
 def test_failures_that_bring_something_are_not_counted(server, part):
     url = server.put("/file.bin", BODY, *[Fault(after=70_000)] * 7)
-    assert get(url, part, Rules(retries=1, backoff=0.01)) == BODY
+    assert get(url, part, RetryPolicy(retries=1, backoff=0.01)) == BODY
     assert server.sent() == len(BODY)
 
 
@@ -169,7 +169,7 @@ def test_without_a_strong_validator_nothing_is_pieced_together_unless_a_checksum
     assert get(url, part) == BODY
     assert server.sent() == len(BODY) + 200_000
     url = server.put("/sure.bin", BODY, Fault(after=200_000), **about)
-    assert get(File("sure.bin", url, checksum=sha1(BODY)), part.with_name("sure")) == BODY
+    assert get(RemoteFile("sure.bin", url, checksum=sha1(BODY)), part.with_name("sure")) == BODY
     assert server.sent("/sure.bin") == len(BODY)
 
 
@@ -181,20 +181,20 @@ def test_a_date_will_do_where_there_is_no_etag(server, part):
 
 def test_without_a_length_the_checksum_tells_whether_it_is_whole(server, part):
     url = server.put("/file.bin", BODY, Fault(after=300_000), sized=False)
-    assert get(File("file.bin", url, checksum=sha1(BODY)), part) == BODY
+    assert get(RemoteFile("file.bin", url, checksum=sha1(BODY)), part) == BODY
     assert get(server.put("/plain.bin", BODY, sized=False), part.with_name("plain")) == BODY
 
 
 @pytest.mark.parametrize("length", [1000, -1000])
 def test_a_wrong_length_is_not_believed(server, part, length):
     url = server.put("/file.bin", BODY, Fault(length=length))
-    assert get(File("file.bin", url, size=len(BODY), checksum=sha1(BODY)), part) == BODY
+    assert get(RemoteFile("file.bin", url, size=len(BODY), checksum=sha1(BODY)), part) == BODY
 
 
 def test_a_length_that_is_not_what_upstream_lists_is_refused(server, part):
     url = server.put("/file.bin", BODY)
     with pytest.raises(Unavailable, match=r"announces 500,000 bytes where upstream lists 500,001"):
-        get(File("file.bin", url, size=len(BODY) + 1), part)
+        get(RemoteFile("file.bin", url, size=len(BODY) + 1), part)
 
 
 def test_a_length_announced_too_long_without_any_listing(server, part):
@@ -203,14 +203,16 @@ def test_a_length_announced_too_long_without_any_listing(server, part):
 
 def test_a_spoiled_transfer_is_done_again(server, part):
     log: list[str] = []
-    assert get(File("file.bin", server.put("/file.bin", BODY, Fault(flip=True)), checksum=sha1(BODY)), part, log=log) == BODY
+    assert (
+        get(RemoteFile("file.bin", server.put("/file.bin", BODY, Fault(flip=True)), checksum=sha1(BODY)), part, log=log) == BODY
+    )
     assert any("was expected; starting again" in line for line in log)
 
 
 def test_a_wrong_checksum_is_an_error_that_names_both(server, part):
     url = server.put("/file.bin", BODY)
     with pytest.raises(Unavailable) as told:
-        get(File("file.bin", url, checksum=sha1(OTHER)), part)
+        get(RemoteFile("file.bin", url, checksum=sha1(OTHER)), part)
     assert sha1(OTHER) in str(told.value) and sha1(BODY) in str(told.value) and url in str(told.value)
     assert not part.exists()
 
@@ -218,12 +220,12 @@ def test_a_wrong_checksum_is_an_error_that_names_both(server, part):
 @pytest.mark.parametrize("name", ["sha1", "sha256", "md5", "git"])
 def test_checksums_of_all_upstreams(server, part, name):
     digest = hashlib.sha1(b"blob 500000\0" + BODY) if name == "git" else hashlib.new(name, BODY)
-    assert get(File("file.bin", server.put("/file.bin", BODY), checksum=f"{name}:{digest.hexdigest()}"), part) == BODY
+    assert get(RemoteFile("file.bin", server.put("/file.bin", BODY), checksum=f"{name}:{digest.hexdigest()}"), part) == BODY
 
 
 @pytest.mark.parametrize(("status", "says"), [(404, "check the name"), (410, "taken away"), (401, "HF_TOKEN"), (403, "HF_TOKEN")])
 def test_what_will_not_pass_is_not_tried_again(server, part, status, says):
-    with pytest.raises(Refused, match=says):
+    with pytest.raises(StatusRefused, match=says):
         get(server.put("/file.bin", BODY, Fault(status=status)), part)
     assert len(server.seen) == 1
 
@@ -253,14 +255,14 @@ def test_a_server_that_disappears_is_named_and_what_came_is_kept(server, part):
         Unreachable,
         match=r"no connection .* gave up after 4 attempts; 200,000 bytes are kept, and the next run goes on from there",
     ):
-        get(url, part, Rules(retries=3, backoff=0.05, silence=5))
+        get(url, part, RetryPolicy(retries=3, backoff=0.05, silence=5))
     assert part.read_bytes() == BODY[:200_000]
 
 
 def test_another_process_goes_on_where_the_first_was(server, part):
     url = server.put("/file.bin", BODY, Fault(after=200_000))
     with pytest.raises(Unavailable):
-        get(url, part, Rules(retries=0))
+        get(url, part, RetryPolicy(retries=0))
     assert get(url, part) == BODY
     assert server.sent() == len(BODY)
 
@@ -268,15 +270,15 @@ def test_another_process_goes_on_where_the_first_was(server, part):
 def test_another_process_starts_again_where_the_file_changed(server, part):
     url = server.put("/file.bin", BODY, Fault(after=200_000))
     with pytest.raises(Unavailable):
-        get(url, part, Rules(retries=0))
+        get(url, part, RetryPolicy(retries=0))
     server.files["/file.bin"].body = OTHER
     assert get(url, part) == OTHER
 
 
 def test_a_mirror_goes_on_with_what_another_sent_where_a_checksum_will_tell(server, part):
     with pytest.raises(Unavailable):
-        get(File("f", server.put("/here/f", BODY, Fault(after=200_000)), checksum=sha1(BODY)), part, Rules(retries=0))
-    assert get(File("f", server.put("/there/f", BODY, etag='"its-own"'), checksum=sha1(BODY)), part) == BODY
+        get(RemoteFile("f", server.put("/here/f", BODY, Fault(after=200_000)), checksum=sha1(BODY)), part, RetryPolicy(retries=0))
+    assert get(RemoteFile("f", server.put("/there/f", BODY, etag='"its-own"'), checksum=sha1(BODY)), part) == BODY
     assert server.sent("/there/f") == len(BODY) - 200_000
 
 
@@ -284,7 +286,7 @@ def test_a_partial_file_without_its_note_is_not_trusted(server, part):
     part.write_bytes(OTHER[:1000])
     assert get(server.put("/file.bin", BODY), part) == BODY
     part.write_bytes(BODY + b"more")
-    assert get(File("f", server.url + "/file.bin", size=len(BODY), checksum=sha1(BODY)), part) == BODY
+    assert get(RemoteFile("f", server.url + "/file.bin", size=len(BODY), checksum=sha1(BODY)), part) == BODY
 
 
 def test_a_whole_partial_file_costs_no_request(server, part):
@@ -303,10 +305,10 @@ def test_a_full_disk_is_the_disks_error_and_not_tried_again(server):
 
 
 def test_stopping_ends_a_transfer_and_a_wait(server, part):
-    with Remote(Rules(retries=5, backoff=30, silence=5)) as remote:
+    with Remote(RetryPolicy(retries=5, backoff=30, silence=5)) as remote:
         threading.Timer(0.3, remote.stop.set).start()
         with pytest.raises(Stopped):
-            remote.fetch(File("f", server.put("/f", BODY, Fault(status=500))), part)
+            remote.fetch(RemoteFile("f", server.put("/f", BODY, Fault(status=500))), part)
 
 
 def test_a_state_without_bytes(server):
@@ -319,7 +321,7 @@ def test_a_state_without_bytes(server):
         assert remote.state(plain) == f"etag {server.files['/plain'].tag}" == remote.state(no_head).replace("no-head", "plain")
         assert remote.state(dated) == "modified Sun, 01 Nov 2026 08:00:00 GMT size 500000"
         assert remote.state(bare) == "size 500000"
-        with pytest.raises(Refused, match="404"):
+        with pytest.raises(StatusRefused, match="404"):
             remote.state(server.url + "/nowhere")
 
 
@@ -328,7 +330,7 @@ def test_a_weak_etag_is_the_same_state_as_the_strong_one():
 
 
 def test_no_network_is_said():
-    with pytest.raises(Unreachable, match="no connection"), Remote(Rules(retries=1, backoff=0.01, connect=0.5)) as remote:
+    with pytest.raises(Unreachable, match="no connection"), Remote(RetryPolicy(retries=1, backoff=0.01, connect=0.5)) as remote:
         remote.text("http://127.0.0.1:9/zhwiki/")
 
 
@@ -349,13 +351,13 @@ def test_whatever_goes_wrong_the_bytes_are_right_or_there_is_an_error(tmp_path_f
     body = random.Random(seed).randbytes(50_000)
     part = tmp_path_factory.mktemp("fuzz") / "part"
     with serving() as server:
-        file = File("file.bin", server.put("/file.bin", body, *faults, etag=etag), size=len(body), checksum=sha1(body))
+        file = RemoteFile("file.bin", server.put("/file.bin", body, *faults, etag=etag), size=len(body), checksum=sha1(body))
         try:
-            assert get(file, part, Rules(retries=3, backoff=0.001, silence=1.0)) == body
+            assert get(file, part, RetryPolicy(retries=3, backoff=0.001, silence=1.0)) == body
         except Unavailable as error:
             assert server.url in str(error)
         assert (
-            get(file, part, Rules(retries=20, backoff=0.001, silence=1.0)) == body
+            get(file, part, RetryPolicy(retries=20, backoff=0.001, silence=1.0)) == body
             if not server.files["/file.bin"].faults
             else True
         )

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tasks.data.rows import Drop
 from tasks.sources import wiki
 from tasks.text import script
-from tasks.text.wikitext import Options, plain
+from tasks.text.wikitext import WikitextOptions, plain_text
 
 MARKS = ("{{", "}}", "[[", "]]", "-{", "}-", "{|", "|}", "<ref")
 
@@ -87,7 +87,7 @@ MARKS = ("{{", "}}", "[[", "]]", "-{", "}-", "{|", "|}", "<ref")
     ],
 )
 def test_markup(wikitext: str, text: str) -> None:
-    assert plain(wikitext) == text
+    assert plain_text(wikitext) == text
 
 
 @pytest.mark.parametrize(
@@ -122,16 +122,16 @@ def test_markup(wikitext: str, text: str) -> None:
     ],
 )
 def test_variants(wikitext: str, text: str) -> None:
-    assert plain(wikitext, script.simplify) == text
+    assert plain_text(wikitext, script.simplify) == text
 
 
 def test_without_conversion_the_page_keeps_its_characters() -> None:
-    assert plain("軟體-{H|zh-cn:软件;zh-tw:軟體}-與-{zh-hans:台;zh-hant:臺}-") == "軟體與台"
+    assert plain_text("軟體-{H|zh-cn:软件;zh-tw:軟體}-與-{zh-hans:台;zh-hant:臺}-") == "軟體與台"
 
 
 def test_markup_escaped_twice_is_markup_and_escaped_once_is_text() -> None:
-    assert plain("甲&lt;br&gt;乙&lt;ref&gt;x&lt;/ref&gt;&lt;!-- y --&gt;") == "甲\n乙"
-    assert plain("<b>标签</b>&lt;br&gt;换行") == "标签<br>换行"
+    assert plain_text("甲&lt;br&gt;乙&lt;ref&gt;x&lt;/ref&gt;&lt;!-- y --&gt;") == "甲\n乙"
+    assert plain_text("<b>标签</b>&lt;br&gt;换行") == "标签<br>换行"
 
 
 @pytest.mark.parametrize(
@@ -147,7 +147,7 @@ def test_markup_escaped_twice_is_markup_and_escaped_once_is_text() -> None:
     ],
 )
 def test_broken_markup_loses_no_text_after_it(wikitext: str, text: str) -> None:
-    assert re.sub(" +", "", plain(wikitext)) == text.replace(" ", "")
+    assert re.sub(" +", "", plain_text(wikitext)) == text.replace(" ", "")
 
 
 SOUP = (
@@ -160,7 +160,9 @@ SOUP = (
 @settings(max_examples=400, deadline=None)
 @given(st.lists(st.sampled_from([*SOUP, "\n", " ", "http://a.b "]), max_size=20).map("".join), st.booleans())
 def test_no_markup_survives_whatever_it_is_mixed_with(wikitext: str, convert: bool) -> None:
-    text = plain(wikitext, (lambda same: same) if convert else None, Options("text", "facts") if convert else Options())
+    text = plain_text(
+        wikitext, (lambda same: same) if convert else None, WikitextOptions("text", "facts") if convert else WikitextOptions()
+    )
     assert not [mark for mark in MARKS if mark in text]
     assert not re.search("[\x00-\x08\x0b-\x1f]", text)
 
@@ -210,7 +212,7 @@ def test_no_markup_survives_whatever_it_is_mixed_with(wikitext: str, convert: bo
 )
 def test_hostile_pages_take_linear_time(hostile: str) -> None:
     """200 kB each: anything quadratic would take minutes here."""
-    text = plain(hostile * (200_000 // len(hostile)) + "</ref></table>|}", script.simplify, Options("text", "facts"))
+    text = plain_text(hostile * (200_000 // len(hostile)) + "</ref></table>|}", script.simplify, WikitextOptions("text", "facts"))
     assert not [mark for mark in MARKS if mark in text]
 
 
@@ -219,7 +221,7 @@ def test_hostile_pages_take_linear_time(hostile: str) -> None:
     "hostile", ["{{{{[[", "{|\n|", "||", "|-\n|", "[[a|", "''", "<b", "|rowspan=99 colspan=99|a\n", "{{x|", "-{", "=", "&", "* "]
 )
 def test_hostile_tables_take_little_time(around: str, hostile: str) -> None:
-    text = plain(around.format(hostile * (60_000 // len(hostile))) + "尾", None, Options("text", "facts"))
+    text = plain_text(around.format(hostile * (60_000 // len(hostile))) + "尾", None, WikitextOptions("text", "facts"))
     assert not [mark for mark in MARKS if mark in text]
 
 
@@ -249,38 +251,40 @@ TABLE = """前
 
 
 def test_tables_as_text() -> None:
-    assert plain(TABLE) == "前\n\n后"
-    assert plain(TABLE, None, Options(tables="text")).split("\n") == [
+    assert plain_text(TABLE) == "前\n\n后"
+    assert plain_text(TABLE, None, WikitextOptions(tables="text")).split("\n") == [
         "前", "", "产量",
         "名称：甲厂；年份：1990；产量：5", "名称：甲厂；年份：1991；产量：六、七", "合计", "名称：乙；年份：里；外；产量：八、多", "", "后"
     ]  # fmt: skip
-    assert plain("{|\n|}文", None, Options(tables="text")) == "文"
-    assert plain("{|\n| 一 || 二\n正文没有完", None, Options(tables="text")) == plain("{|\n| 一 || 二\n正文没有完")
+    assert plain_text("{|\n|}文", None, WikitextOptions(tables="text")) == "文"
+    assert plain_text("{|\n| 一 || 二\n正文没有完", None, WikitextOptions(tables="text")) == plain_text(
+        "{|\n| 一 || 二\n正文没有完"
+    )
     large = "{|\n" + "|-\n| 格 || 格\n" * 10_000 + "|}文"
-    assert plain(large, None, Options(tables="text")) == "文"
+    assert plain_text(large, None, WikitextOptions(tables="text")) == "文"
 
 
 def test_infoboxes_as_facts() -> None:
     box = "{{Infobox 人物\n|姓名=[[甲|甲某]]\n|image=a.png\n|出生={{bd|1900年|1月}}\n|作品=\n* 一\n* -{zh-cn:二;zh-tw:三}-\n|空=\n|图像说明=x\n}}正文"
-    assert plain(box) == "正文"
-    assert plain(box, None, Options(infoboxes="facts")) == "姓名：甲某\n出生：1900年1月\n作品：一、二\n正文"
-    assert plain("{{cite web|title=x}}{{navbox|title=y}}文", None, Options(infoboxes="facts")) == "文"
+    assert plain_text(box) == "正文"
+    assert plain_text(box, None, WikitextOptions(infoboxes="facts")) == "姓名：甲某\n出生：1900年1月\n作品：一、二\n正文"
+    assert plain_text("{{cite web|title=x}}{{navbox|title=y}}文", None, WikitextOptions(infoboxes="facts")) == "文"
 
 
 def test_a_page_of_rules_takes_linear_time() -> None:
     rules = "".join(f"-{{H|zh-cn:甲{number};zh-tw:乙{number}}}--{{丙}}-丁" for number in range(5000))
-    assert plain(rules + "乙7", script.simplify).endswith("丁甲7")
+    assert plain_text(rules + "乙7", script.simplify).endswith("丁甲7")
 
 
 def test_deep_nesting_is_bounded() -> None:
-    assert plain("{{a|" * 50_000 + "甲" + "}}" * 50_000 + "乙") == "乙"
-    assert "甲" in plain("{{nowrap|" * 20 + "甲" + "}}" * 20)
+    assert plain_text("{{a|" * 50_000 + "甲" + "}}" * 50_000 + "乙") == "乙"
+    assert "甲" in plain_text("{{nowrap|" * 20 + "甲" + "}}" * 20)
 
 
 def test_real_articles(real_data) -> None:
     rows = [row for row in wiki.read(real_data / "wiki/zhwiki-2018-pages1-24.xml.bz2") if not isinstance(row, Drop)]
     assert len(rows) == 14
-    texts = {row["title"]: plain(row["text"], script.simplify) for row in rows}
+    texts = {row["title"]: plain_text(row["text"], script.simplify) for row in rows}
     for title, text in texts.items():
         assert not [mark for mark in MARKS if mark in text], title
         assert "'''" not in text and "NoteTA" not in text and "</" not in text, title

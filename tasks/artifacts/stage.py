@@ -23,7 +23,7 @@ from typing import Annotated, Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from tasks.artifacts.digests import source_digest
+from tasks.artifacts.digests import OURS, source_digest
 
 Stats = dict[str, Any]
 Digest = str | list[list[str]]  # of one input, or [name, digest] pairs of several, in an order that counts
@@ -256,8 +256,11 @@ class Stage:
         return source_digest(self.modules(chosen))
 
     def variants(self) -> dict[str, str]:
-        """Name → value of the choice, for each piece of code that may build an artifact of this stage: `ingest[belle]` → belle."""
-        return {f"{self.name}[{value}]": value for value in self.choice.modules()} if self.choice else {self.name: ""}
+        """Name → value of the choice, for each piece of our own code that may build an artifact of this stage: `ingest[belle]` → belle."""
+        if not self.choice:
+            return {self.name: ""}
+        ours = [value for value, module in self.choice.modules().items() if module.split(".")[0] in OURS]
+        return {f"{self.name}[{value}]": value for value in ours}
 
     def modules(self, chosen: str = "") -> list[str]:
         """Where the code begins: the stage's own module, and the one that the choice names, if it names any."""

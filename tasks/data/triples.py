@@ -13,6 +13,6 @@ from tasks.text import relations
 def asked(path: Path) -> Iterator[tuple[dict[str, Any], list[relations.Triple]]]:
     """The rows of `scored/rows.parquet`, each with the triples that its answer should say."""
     for row in read([path]):
-        truth = relations.parse(row["messages"][-1]["content"])
+        truth = relations.parse_triples(row["messages"][-1]["content"])
         assert truth is not None, f"row {row['id']} has an answer that is no list of triples"
         yield row, truth

@@ -104,6 +104,6 @@ def as_document(row: dict[str, Any]) -> dict[str, Any]:
 
 def as_answer(row: dict[str, Any], seed: int, longest: int) -> dict[str, Any]:
     """An article as the answer to a request for its title, of at most `longest` characters."""
-    said = (("user", prompts.prompt(row["title"], seed)), ("assistant", prompts.cut(row["text"], longest)))
+    said = (("user", prompts.article_prompt(row["title"], seed)), ("assistant", prompts.cut_at_sentence(row["text"], longest)))
     messages = [{"role": role, "content": text} for role, text in said]
     return {"id": row["id"], "source": row["source"], "messages": messages, "meta": row["meta"]}

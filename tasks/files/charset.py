@@ -38,7 +38,7 @@ class Charset:
 
 
 def undecoded(text: str) -> bool:
-    """Whether the text holds bytes that are in no encoding we know."""
+    """True for a text with bytes that are in no encoding we know."""
     try:
         text.encode("utf-8")
     except UnicodeEncodeError:
@@ -125,5 +125,5 @@ def lines(path: Path) -> Iterator[bytes]:
 
 
 def too_long(line: bytes) -> bool:
-    """Whether a line of `lines` is only the beginning of one."""
+    """True for a line of `lines` that is only the beginning of one."""
     return len(line) >= LONGEST - len(codecs.BOM_UTF8) and not line.endswith((b"\n", b"\r"))

@@ -33,16 +33,16 @@ class NoExport(BrokenFile):
 
 
 def starts(path: Path) -> list[int]:
-    """Where the stretches of a file begin, by its bytes alone. Empty for a large file that can only be decompressed from its beginning."""
+    """The first bytes of a file's stretches, by its content alone. Empty for a large file that can only be decompressed from its beginning."""
     head, size = head_of(path, 1 << 16), path.stat().st_size
     kind = what_is(head)
     if kind == "a bzip2 file":
-        found = [0]
-        while (start := _next_stream(path, found[-1] + STRETCH)) is not None:
-            found.append(start)
-        if len(found) > 1 and size - found[-1] < _TAIL:
-            found.pop()
-        return found if len(found) > 1 or size <= STRETCH else []
+        places = [0]
+        while (start := _next_stream(path, places[-1] + STRETCH)) is not None:
+            places.append(start)
+        if len(places) > 1 and size - places[-1] < _TAIL:
+            places.pop()
+        return places if len(places) > 1 or size <= STRETCH else []
     if kind in ("a gzip file", "an xz file", "a Zstandard file"):
         return [0] if size <= STRETCH else []
     return list(range(0, max(1, size - _TAIL), PLAIN_STRETCH)) if b"<mediawiki" in head or b"<page>" in head else [0]
@@ -98,9 +98,9 @@ def _chunks(path: Path, start: int, end: int | None) -> Iterator[Chunk]:
     else:
         with path.open("rb") as file:
             file.seek(start)
-            left = (end or path.stat().st_size) - start
-            while left > 0 and (chunk := file.read(min(CHUNK, left))):
-                left -= len(chunk)
+            remaining = (end or path.stat().st_size) - start
+            while remaining > 0 and (chunk := file.read(min(CHUNK, remaining))):
+                remaining -= len(chunk)
                 yield chunk
             yield None
             while chunk := file.read(CHUNK):
@@ -111,10 +111,10 @@ def _streams(path: Path, start: int, end: int | None) -> Iterator[Chunk]:
     """Decompress streams from the one that begins at `start`, `CHUNK` bytes of XML at a time, so that no stream is held whole."""
     with path.open("rb") as file:
         file.seek(start)
-        data, told = file.read(CHUNK), end is None
+        data, marked = file.read(CHUNK), end is None
         while data.startswith(b"BZh"):  # what follows the last stream is padding
-            if not told and file.tell() - len(data) >= (end or 0):
-                told = True
+            if not marked and file.tell() - len(data) >= (end or 0):
+                marked = True
                 yield None
             decoder = bz2.BZ2Decompressor()
             while not decoder.eof:
@@ -139,6 +139,7 @@ class _Scan:
         self.error: Exception | None = None
 
     def pages(self) -> Iterator[Page]:
+        """The pages that begin in the stretch."""
         if self.first:
             self.more()
             if b"<mediawiki" not in self.buffer[:4096] and b"<page>" not in self.buffer:
@@ -154,10 +155,10 @@ class _Scan:
     def seek(self) -> bool:
         """Go behind the next `<page>` of the stretch; False if there is none."""
         while True:
-            found = self.buffer.find(b"<page>", self.at)
-            if found >= 0:
-                self.at = found + 6
-                return self.limit is None or self.base + found < self.limit
+            place = self.buffer.find(b"<page>", self.at)
+            if place >= 0:
+                self.at = place + 6
+                return self.limit is None or self.base + place < self.limit
             self.ended = self.ended or self.buffer.find(b"</mediawiki>", self.at) >= 0
             if self.limit is not None and self.buffer.rfind(b"<", max(self.at, len(self.buffer) - 5)) < 0:
                 return False
@@ -188,18 +189,18 @@ class _Scan:
 
     def until(self, inside: bool) -> tuple[bytes, int, bytes]:
         """(the bytes before the next tag, how many they are, the tag); the first few only of more than `LONGEST`; no tag where the data ends."""
-        searched, skipped, kept = self.at, 0, b""
+        searched, skipped, beginning = self.at, 0, b""
         while True:
             tag = self.tag(searched, inside)
             if tag:
                 start, end = tag
                 length = skipped + start - self.at
-                before = kept or self.buffer[self.at : start]
+                before = beginning or self.buffer[self.at : start]
                 self.at = end
                 return before, length, self.buffer[start:end]
             searched = max(self.at, len(self.buffer) - 10)
-            if len(self.buffer) - self.at > LONGEST or kept:
-                kept = kept or self.buffer[self.at : self.at + _HEAD]
+            if len(self.buffer) - self.at > LONGEST or beginning:
+                beginning = beginning or self.buffer[self.at : self.at + _HEAD]
                 skipped += searched - self.at
                 self.at = searched
             searched -= self.at
@@ -240,6 +241,6 @@ class _Scan:
 
 
 def _age(revision: bytes) -> tuple[str, int]:
-    """What orders revisions: the time, then the number."""
+    """A key that sorts revisions: the time, then the number."""
     match = _REVISION.search(revision[:_HEAD])
     return (match.group(2).decode("utf-8", "replace"), int(match.group(1))) if match else ("", 0)

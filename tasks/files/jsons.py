@@ -61,7 +61,7 @@ class _Rest(io.RawIOBase):
 
 
 def _printed(start: bytes) -> bool:
-    """Whether an object goes over several lines: the first line is none, and the second goes on with a name or ends it."""
+    """True where an object goes over several lines: the first line is none, and the second goes on with a name or ends it."""
     lines = [line.strip() for line in start.removeprefix(codecs.BOM_UTF8).split(b"\n") if line.strip()]
     if len(lines) < 2 or lines[1][:1] not in (b'"', b"}"):
         return False
@@ -142,6 +142,7 @@ class _Values:
             raise BrokenFile(self.path, f"its JSON array is cut {where}", "download it again")
 
     def more(self) -> None:
+        """Read on: the buffer keeps what is not done with and grows by a chunk."""
         chunk = self.rest.read(self.want)
         self.buffer = self.buffer[self.at :] + self.decoder.decode(chunk, final=not chunk)
         self.at, self.ended = 0, not chunk
@@ -200,11 +201,11 @@ class _Values:
         firsts = [*self.firsts] or ([broken.group(1)] if broken else [])
         begins = re.compile(rf"\{{\s*(?:{'|'.join(map(re.escape, firsts))})\s*:") if firsts else _ELEMENT
         self.at = min(start, len(self.buffer))
-        while not (found := begins.search(self.buffer, self.at)):
+        while not (match := begins.search(self.buffer, self.at)):
             if self.ended:
                 self.closed = self.buffer.rstrip().endswith("]")
                 self.at = len(self.buffer)
                 return
             self.at = max(self.at, len(self.buffer) - max(map(len, firsts), default=0) - 64)
             self.more()
-        self.at = found.start() if firsts else found.end()
+        self.at = match.start() if firsts else match.end()

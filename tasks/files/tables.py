@@ -52,7 +52,7 @@ def table_rows(path: Path, kind: str = "") -> Iterator[dict[str, Any] | Drop]:
         yield from json_rows(path)
 
 
-def csv_rows(path: Path, delimiter: str = ",", found: Charset | None = None) -> Iterator[dict[str, str] | Drop]:
+def csv_rows(path: Path, delimiter: str = ",", encoding: Charset | None = None) -> Iterator[dict[str, str] | Drop]:
     """Rows by header name, the names lower-case and trimmed; GB18030 or UTF-8, found out; quoted cells may hold line breaks.
 
     A broken row is its first line alone: after a stray quote the lines below it are read again.
@@ -61,7 +61,7 @@ def csv_rows(path: Path, delimiter: str = ",", found: Charset | None = None) -> 
     start = inside(path)
     if start and what_is(start) != "a text file":
         raise BrokenFile(path, f"a table (CSV) was expected, but it is {what_is(start)}", "give the source another format")
-    text = _Lines(path, found or charset(path))
+    text = _Lines(path, encoding or charset(path))
     header: list[str] = []
     while True:
         text.begin()
@@ -108,14 +108,15 @@ class _TooLong(Exception):
 class _Lines:
     """The lines of a text file, which can be given back from the second line of the current row on."""
 
-    def __init__(self, path: Path, found: Charset):
-        self.raw, self.charset = lines(path), found
+    def __init__(self, path: Path, encoding: Charset):
+        self.raw, self.charset = lines(path), encoding
         self.again: deque[str] = deque()
         self.row: list[str] = []  # the lines of the row at hand
         self.size = 0
         self.number = 0  # of the first line of the row at hand
 
     def begin(self) -> None:
+        """Start a new row: its lines can be given back from here on."""
         self.number += len(self.row) or (not self.number)
         self.row, self.size = [], 0
 

@@ -35,7 +35,7 @@ class View:
 
     @cached_property
     def shares(self) -> dict[str, float]:
-        return script.shares(self.text)
+        return script.script_shares(self.text)
 
 
 def view_of(kind: str, row: dict[str, Any]) -> View:
@@ -59,7 +59,7 @@ def strings(kind: str, row: dict[str, Any]) -> list[str]:
 def characters(kind: str, row: dict[str, Any]) -> int:
     """What a row's length is: its characters without white space, and without a document's title."""
     texts = [row["text"]] if kind == "documents" else strings(kind, row)
-    return sum(map(quality.characters, texts))
+    return sum(map(quality.character_count, texts))
 
 
 def each_text(kind: str, row: dict[str, Any], change: Callable[[str, str], str]) -> dict[str, Any]:
@@ -75,7 +75,7 @@ def each_text(kind: str, row: dict[str, Any], change: Callable[[str, str], str])
 
 def masked(kind: str, row: dict[str, Any], rules: Rules) -> tuple[dict[str, Any], Counter[str], Drop | None]:
     """The row without the personal data that the rules mask, how many pieces of each kind it had, and a drop where they want none."""
-    found = Counter(one.kind for text in strings(kind, row) for one in privacy.find(text))
+    found = Counter(one.kind for text in strings(kind, row) for one in privacy.find_personal_data(text))
     if not found:
         return row, found, None
     modes = dict.fromkeys(privacy.KINDS, rules.privacy) | {str(name): mode for name, mode in rules.privacy_kinds.items()}
@@ -105,7 +105,7 @@ def without_boilerplate(kind: str, row: dict[str, Any], rules: Rules) -> tuple[d
         return _BLANKS.sub("\n\n", "".join(each for each in sentences if each not in advertise)).strip() if advertise else text
 
     cleaned = each_text(kind, row, clean)
-    share = sum(map(quality.characters, cut)) / sum(map(quality.characters, answers))
+    share = sum(map(quality.character_count, cut)) / sum(map(quality.character_count, answers))
     if rules.boilerplate == "drop" or share > rules.max_boilerplate:
         return row, Drop("boilerplate", f"{share:.0%} of the text, such as: {cut[0].strip()[:60]}" if cut else "")
     return cleaned, None
@@ -118,7 +118,7 @@ def shortened(kind: str, row: dict[str, Any], rules: Rules) -> dict[str, Any]:
 
     def cut(role: str, text: str) -> str:
         limit = longest.get(role)
-        return text if limit is None or quality.characters(text) <= limit else prompts.cut(text, limit)
+        return text if limit is None or quality.character_count(text) <= limit else prompts.cut_at_sentence(text, limit)
 
     return each_text(kind, row, cut) if rules.too_long == "cut" else row
 
@@ -146,14 +146,14 @@ def broken_dialogue(view: View, rules: Rules) -> Drop | None:
 
 
 def length(view: View, rules: Rules) -> Drop | None:
-    total = quality.characters(view.text)
+    total = quality.character_count(view.text)
     if view.kind == "documents":
         if total < rules.min_document:
             return Drop("document too short", f"{total} characters")
         return Drop("too long", f"{total} characters") if total > rules.max_document else None
-    if (prompt := quality.characters(view.prompt)) < rules.min_prompt:
+    if (prompt := quality.character_count(view.prompt)) < rules.min_prompt:
         return Drop("prompt too short", f"{prompt} characters")
-    if (answer := quality.characters(view.answers[-1])) < rules.min_answer:
+    if (answer := quality.character_count(view.answers[-1])) < rules.min_answer:
         return Drop("answer too short", f"{answer} characters")
     if total > rules.max_dialogue:
         return Drop("too long", f"{total} characters")
@@ -162,7 +162,7 @@ def length(view: View, rules: Rules) -> Drop | None:
         ("prompt too long", view.prompts, rules.max_prompt),
         ("answer too long", answers, rules.max_answer),
     ):
-        if total > most and (longest := max(map(quality.characters, texts))) > most:
+        if total > most and (longest := max(map(quality.character_count, texts))) > most:
             return Drop(reason, f"{longest} characters")
     exchanges = len(view.answers if view.kind == "conversations" else view.prompts)
     if exchanges < rules.min_exchanges:
@@ -188,7 +188,7 @@ def language(view: View, rules: Rules) -> Drop | None:
     if not wrong and "zh" in rules.languages:
         latin = share["latin"]
         return Drop("mostly Latin letters", f"Latin letters {latin:.2f}") if latin > rules.max_latin else None
-    told = script.language(view.text) if wrong else "zh"
+    told = script.main_language(view.text) if wrong else "zh"
     if wrong and told != "zh" and told in rules.languages:
         return None
     return Drop("not Chinese", wrong) if rules.languages == ["zh"] else Drop("other language", wrong or told)
@@ -282,7 +282,7 @@ def repetition(view: View, rules: Rules) -> Drop | None:
                 return Drop("repeats itself", f"{gram} is {share:.2f} of the text")
     if not view.prompts or len(view.answers[-1]) < ECHO:
         return None
-    if (share := quality.likeness(view.prompts[-1], view.answers[-1], rules.max_echo)) > rules.max_echo:
+    if (share := quality.bigram_similarity(view.prompts[-1], view.answers[-1], rules.max_echo)) > rules.max_echo:
         return Drop("answer repeats the question", f"{share:.2f} alike")
     return None
 

@@ -1,1 +1,1 @@
-"""What readers share: formats and their readers, the sniffer, and rows out of records."""
+"""Formats: the registry of their readers, the sniffer, and the common ground of readers (fields, dialogues, titles)."""

@@ -14,7 +14,7 @@ _META = ("id", "category", "kind", "class", "dataset", "lang", "name", "departme
 _META_LENGTH = 200  # characters: what is longer describes nothing
 
 
-def text_of(value: Any) -> str:
+def as_text(value: Any) -> str:
     """A cell as text: null and NaN are empty, numbers are written out, anything nested is no text and counts as empty."""
     if isinstance(value, str):
         return value
@@ -30,18 +30,19 @@ def first_of(record: dict[str, Any], names: Iterable[str]) -> Any:
     return next((record[name] for name in names if record.get(name) is not None), None)
 
 
-def unknown(record: dict[str, Any]) -> Drop:
+def unknown_schema(record: dict[str, Any]) -> Drop:
+    """The Drop of a record whose fields are those of another format."""
     return Drop("unknown schema", f"it has the fields {', '.join(map(str, record))}")
 
 
 def meta_of(
     record: dict[str, Any], more: dict[str, Any] | None = None, names: Iterable[str] = _META, length: int = _META_LENGTH
 ) -> str:
-    """What else is worth keeping of a record, as JSON: these fields, where they are numbers or not too long."""
-    kept = {name: text_of(record.get(name)) for name in names}
+    """The column `meta` of a row, a JSON object: these fields of the record, where they are numbers or not too long, and `more`."""
+    texts = {name: as_text(record.get(name)) for name in names}
     values = {
         name: text if isinstance(record[name], str | bytes) else record[name]
-        for name, text in kept.items()
+        for name, text in texts.items()
         if 0 < len(text) <= length
     }
     return json.dumps({**values, **(more or {})}, ensure_ascii=False)

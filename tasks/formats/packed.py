@@ -41,11 +41,12 @@ def line_ends(text: str) -> str:
 
 
 def is_packed(text: str) -> bool:
+    """True for a text that begins with a speaker who asks or sets the scene."""
     return _speaker(text) is not None
 
 
 def _speaker(text: str) -> re.Pattern[str] | None:
-    """The way in which this text names its speakers: it begins with one who asks or sets the scene."""
+    """The pattern of this text's speakers, None where it does not begin with one who asks or sets the scene."""
     for speaker in _SPEAKERS:
         first = speaker.search(text)
         if first and not text[: first.start()].strip() and _ROLES[first.group(1).lower()] != "assistant":
@@ -72,7 +73,7 @@ def _turns(text: str, speaker: re.Pattern[str]) -> list[Turn]:
     return turns if turns[-1]["content"] else turns[:-1]
 
 
-def joined(instruction: str, more: str) -> list[Turn]:
+def prompt_turns(instruction: str, more: str) -> list[Turn]:
     """The turns of an instruction, which may be a packed history, and its input, which may be packed as well."""
     instruction, more = line_ends(instruction).strip(), line_ends(more).strip()
     if not more or not instruction:
@@ -90,7 +91,7 @@ def joined(instruction: str, more: str) -> list[Turn]:
     return [*turns, *last]
 
 
-def replies(answer: str, history: bool) -> list[Turn]:
+def answer_turns(answer: str, history: bool) -> list[Turn]:
     """The turn of an answer, or the turns, where it goes on with the packed history before it. A dialogue written on request is one answer."""
     answer = line_ends(answer)
     speaker = _SPEAKERS[0].search(answer)

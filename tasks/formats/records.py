@@ -9,12 +9,12 @@ from tasks.data.rows import BrokenFile, Drop, Row
 from tasks.files.opening import cut_is_broken, decompressed
 from tasks.files.tables import container, table_rows
 from tasks.formats.registry import Reader
-from tasks.formats.sniff import misfit, others, sniff
+from tasks.formats.sniff import others, sniff, wrong_format
 
 _ENOUGH = 1000  # rows of which none is kept: then the file is looked at before it is read to its end
 
 
-def rows(path: Path, reader: Reader) -> Iterator[Row | Drop]:
+def read_rows(path: Path, reader: Reader) -> Iterator[Row | Drop]:
     """The rows that `reader.row` makes of a file's records. BrokenFile, which says what the file is, where it is in none of the reader's
     containers, or as soon as it is plain that it is of another format: not one row is kept, and their layout is unknown or that of another
     reader."""
@@ -24,17 +24,17 @@ def rows(path: Path, reader: Reader) -> Iterator[Row | Drop]:
         with cut_is_broken(path), decompressed(path) as file:
             file.read(1)  # where nothing can be read, this says why
     if kind not in reader.containers:
-        raise misfit(path, reader)
-    kept = total = unknown = 0
+        raise wrong_format(path, reader)
+    good = total = unknown = 0
     for record in table_rows(path, kind):
         row = record if isinstance(record, Drop) else reader.row(record)
         total += 1
-        kept += not isinstance(row, Drop)
+        good += not isinstance(row, Drop)
         unknown += isinstance(row, Drop) and row.reason == "unknown schema"
         yield row
-        if total == _ENOUGH and not kept:
+        if total == _ENOUGH and not good:
             _check(path, unknown, reader)
-    if total and not kept:
+    if total and not good:
         _check(path, unknown, reader)
     if not total and kind in ("csv", "tsv"):
         raise BrokenFile(path, f"{reader.expects} was expected, but it has one line and no rows")
@@ -44,4 +44,4 @@ def _check(path: Path, unknown: int, reader: Reader) -> None:
     """Refuse a file of which no row was kept, where it is of another format."""
     sniffed = sniff(path)
     if unknown or (sniffed.formats and len(others(sniffed, reader)) == len(sniffed.formats)):
-        raise misfit(path, reader)
+        raise wrong_format(path, reader)

@@ -69,13 +69,17 @@ class Offer:
     package: str
 
 
+def ours() -> list[str]:
+    """The formats whose readers are modules of `tasks/sources`, sorted."""
+    return sorted(info.name for info in pkgutil.iter_modules([str(_HOME)]) if not info.name.startswith("_"))
+
+
 def offers() -> dict[str, list[Offer]]:
     """Format → who offers a reader of it, sorted by name; ours come first. Imports none of them."""
-    found: dict[str, list[Offer]] = {}
-    own = [info.name for info in pkgutil.iter_modules([str(_HOME)]) if not info.name.startswith("_")]
-    for offer in [*(Offer(name, f"tasks.sources.{name}", OURS) for name in own), *_installed(tuple(sys.path))]:
-        found.setdefault(offer.format, []).append(offer)
-    return dict(sorted(found.items()))
+    by_format: dict[str, list[Offer]] = {}
+    for offer in [*(Offer(name, f"tasks.sources.{name}", OURS) for name in ours()), *_installed(tuple(sys.path))]:
+        by_format.setdefault(offer.format, []).append(offer)
+    return dict(sorted(by_format.items()))
 
 
 @cache
@@ -85,7 +89,7 @@ def _installed(path: tuple[str, ...]) -> tuple[Offer, ...]:
     return tuple(Offer(point.name, point.module, point.dist.name if point.dist else point.module) for point in points)
 
 
-def names() -> list[str]:
+def formats() -> list[str]:
     """Every format there is, sorted."""
     return list(offers())
 
@@ -97,12 +101,12 @@ def modules() -> dict[str, str]:
 
 def reader(name: str) -> Reader:
     """The reader of a format. ValueError, with the nearest name, for an unknown one; BadReader for one that cannot be used."""
-    known = offers()
-    if name not in known:
-        near = difflib.get_close_matches(name, known, 1, cutoff=0.5)
+    by_format = offers()
+    if name not in by_format:
+        near = difflib.get_close_matches(name, by_format, 1, cutoff=0.5)
         hint = f"did you mean {near[0]!r}? " if near else ""
-        raise ValueError(f"no such format: {name!r}; {hint}known are {', '.join(known)}")
-    offer, *rivals = known[name]
+        raise ValueError(f"no such format: {name!r}; {hint}known are {', '.join(by_format)}")
+    offer, *rivals = by_format[name]
     if rivals:
         packages = ", ".join(rival.package for rival in rivals)
         raise BadReader(
@@ -118,10 +122,10 @@ def _load(offer: Offer) -> Reader:
         module = importlib.import_module(offer.module)
     except Exception as error:  # of other people's code: anything
         raise BadReader(f"{who} cannot be imported: {type(error).__name__}: {error}; mend or uninstall the package") from error
-    found = getattr(module, "READER", None)
-    if not isinstance(found, Reader):
+    candidate = getattr(module, "READER", None)
+    if not isinstance(candidate, Reader):
         raise BadReader(f"{who} has no READER, a tasks.formats.registry.Reader; tasks/sources/__init__.py says what it holds")
-    return found
+    return candidate
 
 
 def _checked(name: str) -> str:
@@ -133,7 +137,7 @@ class _Names:
     """The names of the formats as the choices of a form, looked up when its JSON schema is asked for."""
 
     def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return {**handler(core), "enum": names()}
+        return {**handler(core), "enum": formats()}
 
 
 Format = Annotated[str, AfterValidator(_checked), _Names()]  # a setting that names a format

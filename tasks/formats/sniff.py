@@ -54,7 +54,7 @@ def sniff(path: Path) -> Sniffed:
 def _by_rarity() -> list[tuple[str, Reader]]:
     """The readers that can be used, those with the rarest fields first."""
     usable = []
-    for name in registry.names():
+    for name in registry.formats():
         try:
             usable.append((name, registry.reader(name)))
         except registry.BadReader as error:
@@ -106,14 +106,14 @@ def _layout(start: bytes) -> str:
 
 
 def _header(records: list[Record]) -> bool:
-    """Whether the names look like a table's header and not like a sentence."""
+    """True where the names look like a table's header and not like a sentence."""
     names = list(records[0])
     return len(names) > 1 and len(records) > 1 and all(len(name) <= 30 and not name.endswith(("。", ".")) for name in names)
 
 
 def _fitting(kind: str, records: list[Record]) -> Iterator[str]:
     """The formats that keep at least one of the records, then those that know their layout at least."""
-    known = []
+    familiar = []
     for name, reader in _by_rarity():
         if kind not in reader.containers or reader.row is None:
             continue
@@ -121,8 +121,8 @@ def _fitting(kind: str, records: list[Record]) -> Iterator[str]:
         if any(not isinstance(row, Drop) for row in rows):
             yield name
         elif any(row.reason != "unknown schema" for row in rows if isinstance(row, Drop)):
-            known.append(name)
-    yield from known
+            familiar.append(name)
+    yield from familiar
 
 
 def others(sniffed: Sniffed, reader: Reader) -> list[str]:
@@ -130,7 +130,7 @@ def others(sniffed: Sniffed, reader: Reader) -> list[str]:
     return [name for name in sniffed.formats if registry.reader(name) is not reader]
 
 
-def misfit(path: Path, reader: Reader, expected: str = "") -> BrokenFile:
+def wrong_format(path: Path, reader: Reader, expected: str = "") -> BrokenFile:
     """The error of a reader for a file that is not what it expects (`expected`: other words than those of the reader)."""
     sniffed = sniff(path)
     rivals = others(sniffed, reader)

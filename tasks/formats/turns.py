@@ -1,4 +1,4 @@
-"""One dialogue out of the many ways in which people write one down."""
+"""Dialogues of records: turns of user and assistant, from the many layouts that data sets have."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Any
 
 from tasks.data.rows import Drop
 from tasks.formats import packed
-from tasks.formats.fields import first_of, meta_of, text_of, unknown
+from tasks.formats.fields import as_text, first_of, meta_of, unknown_schema
 
 Turn = dict[str, str]  # role (system, user or assistant), content
 
@@ -31,11 +31,11 @@ _NOTHING = re.compile(
 
 def without_placeholder(record: dict[str, Any]) -> dict[str, Any]:
     """A record of which the input says something, and not that there is none (无输入)."""
-    given = record.get("input")
-    return {**record, "input": ""} if isinstance(given, str) and _NOTHING.fullmatch(packed.line_ends(given).strip()) else record
+    text = record.get("input")
+    return {**record, "input": ""} if isinstance(text, str) and _NOTHING.fullmatch(packed.line_ends(text).strip()) else record
 
 
-def listed(items: list[Any]) -> list[Turn] | Drop:
+def turns_of_list(items: list[Any]) -> list[Turn] | Drop:
     """Turns out of a list of {from, value}, {role, content} or {human, assistant} objects."""
     turns: list[Turn] = []
     for item in items:
@@ -44,7 +44,7 @@ def listed(items: list[Any]) -> list[Turn] | Drop:
         if "human" in item and "assistant" in item:
             turns += _pair(item["human"], item["assistant"])
             continue
-        speaker = text_of(first_of(item, ("from", "role", "speaker"))).strip().lower()
+        speaker = as_text(first_of(item, ("from", "role", "speaker"))).strip().lower()
         if speaker in _TOOLS or item.get("tool_calls"):
             return Drop("tool calls", speaker)
         if speaker not in _ROLES:
@@ -54,14 +54,14 @@ def listed(items: list[Any]) -> list[Turn] | Drop:
 
 
 def _said(value: Any) -> str:
-    """What a turn says: a string, or a list of parts {type: text, text}."""
+    """The text of a turn: a string, or a list of parts {type: text, text}."""
     if isinstance(value, list) and all(isinstance(part, dict) and "text" in part for part in value):
-        return "\n".join(text_of(part["text"]) for part in value)
-    return text_of(value)
+        return "\n".join(as_text(part["text"]) for part in value)
+    return as_text(value)
 
 
 def _pair(question: Any, answer: Any) -> list[Turn]:
-    return [{"role": "user", "content": text_of(question)}, {"role": "assistant", "content": text_of(answer)}]
+    return [{"role": "user", "content": as_text(question)}, {"role": "assistant", "content": as_text(answer)}]
 
 
 def prompt_of(record: dict[str, Any]) -> list[Turn] | Drop:
@@ -76,7 +76,7 @@ def prompt_of(record: dict[str, Any]) -> list[Turn] | Drop:
     before = _history(record.get("history"))
     if isinstance(before, Drop):
         return before
-    system = packed.line_ends(text_of(record.get("system"))).strip()
+    system = packed.line_ends(as_text(record.get("system"))).strip()
     return [*([{"role": "system", "content": system}] if system else []), *before, *turns]
 
 
@@ -85,9 +85,9 @@ def _asked(record: dict[str, Any]) -> list[Turn] | Drop:
     prompt, more = first_of(record, _QUESTION), record.get("input")
     chat = record.get("chat")
     if isinstance(items, list):
-        return listed(items)
+        return turns_of_list(items)
     if isinstance(prompt, list):
-        return listed(prompt)
+        return turns_of_list(prompt)
     if isinstance(more, list) and isinstance(record.get("output"), list):
         if len(more) != len(record["output"]):
             return Drop("roles do not alternate", f"{len(more)} inputs, {len(record['output'])} outputs")
@@ -97,10 +97,10 @@ def _asked(record: dict[str, Any]) -> list[Turn] | Drop:
     if isinstance(record.get("plain_text"), str):
         return packed.unpack_moss(record["plain_text"])
     if prompt is not None or more is not None:
-        return packed.joined(text_of(prompt), text_of(more))
+        return packed.prompt_turns(as_text(prompt), as_text(more))
     if isinstance(record.get("text"), str) and packed.is_packed(record["text"]):
         return packed.unpack(record["text"])
-    return unknown(record)
+    return unknown_schema(record)
 
 
 def _moss(chat: dict[str, Any] | list[Any]) -> list[Turn] | Drop:
@@ -110,7 +110,7 @@ def _moss(chat: dict[str, Any] | list[Any]) -> list[Turn] | Drop:
     for item in items:
         if not isinstance(item, dict) or "Human" not in item or "MOSS" not in item:
             return Drop("unknown schema", "a turn of its chat lacks Human or MOSS")
-        turns += _pair(packed.without_marks(text_of(item["Human"])), packed.without_marks(text_of(item["MOSS"])))
+        turns += _pair(packed.without_marks(as_text(item["Human"])), packed.without_marks(as_text(item["MOSS"])))
     return turns
 
 
@@ -118,13 +118,13 @@ def _history(history: Any) -> list[Turn] | Drop:
     if not history:
         return []
     if isinstance(history, list) and all(isinstance(item, dict) for item in history):
-        return listed(history)
+        return turns_of_list(history)
     if not isinstance(history, list) or not all(isinstance(pair, list) and len(pair) == 2 for pair in history):
         return Drop("unknown schema", "history is no list of pairs")
     return [turn for pair in history for turn in _pair(*pair)]
 
 
-def checked(turns: list[Turn]) -> list[Turn] | Drop:
+def valid_turns(turns: list[Turn]) -> list[Turn] | Drop:
     """Turns without outer white space, in the order [system] (user assistant)+, all with words in them; or why they are no dialogue.
 
     User turns after the last answer teach nothing and are left out.
@@ -153,7 +153,7 @@ def conversation(record: dict[str, Any]) -> dict[str, Any] | Drop:
     A question of an evaluation set (`std_answer`) may have no reference answer: then the row is that one turn.
     """
     if any(name in record for name in _PAIRED) or {"a", "b", "answer"} <= {str(name).lower() for name in record}:
-        return unknown(record)
+        return unknown_schema(record)
     instances = record.get("instances")
     if isinstance(instances, list) and len(instances) == 1 and isinstance(instances[0], dict):  # BELLE's seed tasks
         record = {**record, **instances[0]}
@@ -162,12 +162,12 @@ def conversation(record: dict[str, Any]) -> dict[str, Any] | Drop:
         return turns
     answer = first_of(record, _ANSWER)
     if isinstance(answer, list) and not isinstance(record.get("input"), list):
-        return unknown(record)  # a ranking of answers
+        return unknown_schema(record)  # a ranking of answers
     if answer is not None and not isinstance(answer, list):
-        goes_on = len(turns) > 1 or packed.is_packed(text_of(first_of(record, _QUESTION)))
-        turns = [*turns, *packed.replies(text_of(answer), goes_on)]
-    if "std_answer" in record and not text_of(record["std_answer"]).strip() and turns and turns[0]["content"].strip():
+        goes_on = len(turns) > 1 or packed.is_packed(as_text(first_of(record, _QUESTION)))
+        turns = [*turns, *packed.answer_turns(as_text(answer), goes_on)]
+    if "std_answer" in record and not as_text(record["std_answer"]).strip() and turns and turns[0]["content"].strip():
         good: list[Turn] | Drop = [{"role": "user", "content": turns[0]["content"].strip()}]
     else:
-        good = checked(turns)
+        good = valid_turns(turns)
     return good if isinstance(good, Drop) else {"messages": good, "meta": meta_of(record)}

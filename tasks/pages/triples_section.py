@@ -18,12 +18,12 @@ def answers(rows: list[dict[str, Any]]) -> list[dict[str, Any]]:
         models = {}
         for name, answer in row["answers"].items():
             found = None if answer["triples"] is None else [_triple(one) for one in answer["triples"]]
-            right = {relations.normal(one) for one in truth}
-            got = {relations.normal(one) for one in found or ()}
+            right = {relations.normal_form(one) for one in truth}
+            got = {relations.normal_form(one) for one in found or ()}
             models[name] = {
                 "text": answer["text"],
-                "said": None if found is None else [(one, relations.normal(one) in right) for one in found],
-                "missed": [one for one in truth if relations.normal(one) not in got],
+                "said": None if found is None else [(one, relations.normal_form(one) in right) for one in found],
+                "missed": [one for one in truth if relations.normal_form(one) not in got],
             }
         shown.append({"source": row["source"], "text": row["text"], "truth": truth, "models": models})
     return shown

@@ -36,8 +36,8 @@ PASSING = {408, 425, 429, 500, 502, 503, 504, 520, 521, 522, 523, 524}  # status
 
 
 @dataclass(frozen=True)
-class Rules:
-    """How patient a client is, in seconds. `retries` are attempts in a row that bring nothing new."""
+class RetryPolicy:
+    """The patience of a client, in seconds. `retries` are attempts in a row that bring nothing new."""
 
     retries: int = 8
     backoff: float = 1.0  # before the second attempt; doubles from there
@@ -46,7 +46,7 @@ class Rules:
 
 
 @dataclass(frozen=True)
-class File:
+class RemoteFile:
     """A file upstream."""
 
     path: str  # relative, the name it is kept under
@@ -79,7 +79,7 @@ class _Again(Exception):
 class Remote:
     """An HTTP client for several threads that says who it is, waits when it is told to, and tries again."""
 
-    def __init__(self, rules: Rules, log: Callable[[str], None] = lambda text: None):
+    def __init__(self, rules: RetryPolicy, log: Callable[[str], None] = lambda text: None):
         import httpx
 
         self.rules, self.log = rules, log
@@ -114,10 +114,10 @@ class Remote:
         return self._persist(url, attempt)
 
     def state(self, url: str) -> str:
-        """What a URL serves now, without its bytes; see `state_of`."""
+        """The state of what a URL serves now, as `state_of` spells it, without its bytes."""
 
         def attempt() -> str:
-            with contextlib.suppress(Refused), self._answer("HEAD", url, {}) as response:
+            with contextlib.suppress(StatusRefused), self._answer("HEAD", url, {}) as response:
                 return state_of(response.headers)
             with self._answer("GET", url, {}) as response:  # some servers refuse HEAD; the body is never read
                 return state_of(response.headers)
@@ -126,7 +126,7 @@ class Remote:
 
     def fetch(
         self,
-        file: File,
+        file: RemoteFile,
         part: Path,
         headers: dict[str, str] | None = None,
         at: Callable[[int, int | None], None] = lambda have, total: None,
@@ -136,11 +136,11 @@ class Remote:
         Returns size, sha256 and state. Raises `Unavailable` (`Unreachable` where nobody answers), or OSError for the disk.
         """
         best = spoiled = 0
-        mark = partial.size(part)
+        mark = partial.partial_size(part)
 
         def advanced() -> bool:
             nonlocal best, mark
-            best = max(best, partial.size(part))
+            best = max(best, partial.partial_size(part))
             if best < mark + ADVANCE:
                 return False
             mark = best
@@ -159,9 +159,9 @@ class Remote:
                         "checksum was changed: correct the checksum in the recipe, or wait until upstream has mended it"
                     )
                 raise _Again(f"hashes to {sums[0]} where {file.checksum} was expected; starting again")
-            return {"size": part.stat().st_size, "sha256": sums[1], "state": partial.note(part).get("state", "")}
+            return {"size": part.stat().st_size, "sha256": sums[1], "state": partial.read_note(part).get("state", "")}
 
-        return self._persist(file.url, attempt, advanced, lambda: partial.size(part))
+        return self._persist(file.url, attempt, advanced, lambda: partial.partial_size(part))
 
     # -- one request --------------------------------------------------------------------------------------------------
 
@@ -178,7 +178,7 @@ class Remote:
                     wait = _retry_after(response.headers.get("retry-after"))
                     raise _Again(f"the server answers {status} {response.reason_phrase}", wait)
                 if status >= 400 and not (status == 416 and "Range" in headers):
-                    raise Refused(url, status, response.reason_phrase)
+                    raise StatusRefused(url, status, response.reason_phrase)
                 yield response
         except httpx.ConnectTimeout:
             raise _Again(f"no connection within {self.rules.connect:g} s", reached=False) from None
@@ -193,9 +193,9 @@ class Remote:
         except (httpx.HTTPError, httpx.InvalidURL) as error:
             raise Unavailable(f"{url}: {error}; check the address") from None
 
-    def _transfer(self, file: File, part: Path, headers: dict[str, str], at: Callable[[int, int | None], None]) -> None:
+    def _transfer(self, file: RemoteFile, part: Path, headers: dict[str, str], at: Callable[[int, int | None], None]) -> None:
         """One attempt: what is missing of the file goes to the end of `part`. Returns once it is as long as it should be."""
-        note, have = partial.note(part), partial.size(part)
+        note, have = partial.read_note(part), partial.partial_size(part)
         if note.get("url") != file.url:  # what another mirror sent is judged by its checksum alone
             note = {"length": note.get("length")}
         sealed = note.get("seal", "")
@@ -218,17 +218,17 @@ class Remote:
             if not have:
                 partial.forget(part)
             about = {"state": state_of(response.headers), "seal": _seal(response.headers), "length": total}
-            partial.remember(part, {"url": file.url, **about})
+            partial.write_note(part, {"url": file.url, **about})
             self._receive(response, part, have, total, at)
-        if total is not None and partial.size(part) != total:
-            raise _Again(f"ends after {partial.size(part):,} of {total:,} bytes")
-        if file.size is not None and partial.size(part) != file.size:
-            raise _Again(f"has {partial.size(part):,} bytes where upstream lists {file.size:,}")
+        if total is not None and partial.partial_size(part) != total:
+            raise _Again(f"ends after {partial.partial_size(part):,} of {total:,} bytes")
+        if file.size is not None and partial.partial_size(part) != file.size:
+            raise _Again(f"has {partial.partial_size(part):,} bytes where upstream lists {file.size:,}")
 
     def _receive(
         self, response: httpx.Response, part: Path, have: int, total: int | None, at: Callable[[int, int | None], None]
     ) -> None:
-        since, came = time.monotonic(), 0
+        since, received = time.monotonic(), 0
         with part.open("ab") as out:
             at(have, total)
             for chunk in response.iter_raw():
@@ -236,16 +236,16 @@ class Remote:
                     raise Stopped
                 out.write(chunk)
                 out.flush()  # what a kill must not lose
-                have, came = have + len(chunk), came + len(chunk)
+                have, received = have + len(chunk), received + len(chunk)
                 at(have, total)
-                if (taken := time.monotonic() - since) >= self.rules.silence:
-                    if came < TRICKLE * taken:
-                        raise _Again(f"stalled: {came:,} bytes in {taken:.0f} s")
-                    since, came = time.monotonic(), 0
+                if (seconds := time.monotonic() - since) >= self.rules.silence:
+                    if received < TRICKLE * seconds:
+                        raise _Again(f"stalled: {received:,} bytes in {seconds:.0f} s")
+                    since, received = time.monotonic(), 0
             os.fsync(out.fileno())
 
-    def _check(self, file: File, response: httpx.Response, total: int | None) -> None:
-        """What the headers already give away."""
+    def _check(self, file: RemoteFile, response: httpx.Response, total: int | None) -> None:
+        """Refuse by its headers an answer that cannot be the file."""
         packed = response.headers.get("content-encoding", "identity").lower()
         if packed not in ("identity", "") and PurePosixPath(file.path).suffix not in (".gz", ".tgz"):
             raise Unavailable(
@@ -260,8 +260,8 @@ class Remote:
     # -- patience -----------------------------------------------------------------------------------------------------
 
     def _hold(self, url: str) -> None:
-        while (left := self._not_before.get(urlsplit(url).netloc, 0.0) - time.monotonic()) > 0 and not self.stop.is_set():
-            self.stop.wait(left)
+        while (seconds := self._not_before.get(urlsplit(url).netloc, 0.0) - time.monotonic()) > 0 and not self.stop.is_set():
+            self.stop.wait(seconds)
         if self.stop.is_set():
             raise Stopped
 
@@ -279,15 +279,15 @@ class Remote:
                 return attempt()
             except _Again as trouble:
                 failures = 1 if advanced() else failures + 1
-                kept = f"; {have():,} bytes are kept, and the next run goes on from there" if have() else ""
+                note = f"; {have():,} bytes are kept, and the next run goes on from there" if have() else ""
                 if trouble.wait is not None and trouble.wait > PATIENCE:
                     raise Unavailable(
-                        f"{url}: {trouble} and asks to come back in {trouble.wait / 60:,.0f} min; run again then{kept}"
+                        f"{url}: {trouble} and asks to come back in {trouble.wait / 60:,.0f} min; run again then{note}"
                     ) from None
                 if failures > self.rules.retries:
                     kind = Unavailable if trouble.reached else Unreachable
                     raise kind(
-                        f"{url}: {trouble}; gave up after {failures} attempts{kept}. Check the network, or run again later"
+                        f"{url}: {trouble}; gave up after {failures} attempts{note}. Check the network, or run again later"
                     ) from None
                 delay = min(SLOWEST, self.rules.backoff * 2 ** (failures - 1)) * random.uniform(0.5, 1.0)
                 if trouble.wait is not None:
@@ -298,7 +298,7 @@ class Remote:
                     raise Stopped from None
 
 
-class Refused(Unavailable):
+class StatusRefused(Unavailable):
     """A status that waiting does not mend."""
 
     def __init__(self, url: str, status: int, reason: str):
@@ -313,7 +313,7 @@ class Refused(Unavailable):
 
 
 def state_of(headers: Any) -> str:
-    """What tells one state of a URL from the next: its ETag, else its date and size, else its size; empty where the server says nothing."""
+    """The state of what a URL serves: its ETag, else its date and size, else its size; empty where the server says nothing."""
     if etag := headers.get("etag"):
         return f"etag {etag.removeprefix('W/')}"
     size = headers.get("content-range", "").rpartition("/")[2] or headers.get("content-length", "")
@@ -323,13 +323,13 @@ def state_of(headers: Any) -> str:
 
 
 def _seal(headers: Any) -> str:
-    """What `If-Range` may say: a strong ETag, else a date; empty where neither is given (a weak ETag promises no equal bytes)."""
+    """The validator for `If-Range`: a strong ETag, else a date; empty where neither is given (a weak ETag promises no equal bytes)."""
     etag = headers.get("etag", "")
     return etag if etag and not etag.startswith("W/") else headers.get("last-modified", "") if not etag else ""
 
 
 def _continues(response: Any, have: int, note: dict[str, Any]) -> bool:
-    """Whether a 206 goes on exactly where the partial file ends, in the same state of the file."""
+    """True for a 206 that goes on exactly where the partial file ends, in the same state of the file."""
     begin = response.headers.get("content-range", "").removeprefix("bytes ").partition("-")[0]
     if response.status_code != 206 or begin != str(have):
         return False

@@ -8,18 +8,19 @@ A reader is one file. Its name is the format's, it is found by being here, and i
     from pathlib import Path
 
     from tasks.data.rows import Drop, Row
-    from tasks.formats.fields import meta_of, text_of, unknown
-    from tasks.formats.records import rows
+    from tasks.formats.fields import as_text, meta_of, unknown_schema
+    from tasks.formats.records import read_rows
     from tasks.formats.registry import Reader, Record
 
     def read(path: Path) -> Iterator[Row | Drop]:
         """Documents, one a post; meta: user."""
-        yield from rows(path, READER)
+        yield from read_rows(path, READER)
 
     def row(record: Record) -> Row | Drop:
+        """A post as a document; a post without words is dropped."""
         if "weibo_text" not in record:
-            return unknown(record)
-        text = text_of(record["weibo_text"]).strip()
+            return unknown_schema(record)
+        text = as_text(record["weibo_text"]).strip()
         return {"title": "", "text": text, "lang": "", "meta": meta_of(record, names=["user"])} if text else Drop("no text")
 
     READER = Reader(
@@ -38,10 +39,10 @@ A reader is one file. Its name is the format's, it is found by being here, and i
 `expects`      container and fields in words, for the error "… was expected, but it is JSON Lines with …".
 `rarity`       from 0 (any text) to 100 (fields that no other format has). A file that several formats can read is said to be of the rarest.
 `read`         `read(path)` yields rows without `id` and `source`, in file order, holding a few rows in memory at a time. A row that is no good
-               is a `Drop` with its reason; a file that is no good raises `BrokenFile`. A reader of records leaves it to `formats.records.rows`,
-               which opens the container, calls `row`, and says what the file is if it is of another format.
-`row`          one record → one row, or a `Drop`; `formats.fields.unknown(record)` where the fields are not those of this format. The sniffer tries
-               it on the first records of any file, so it must not fail on fields that it does not know. None: there are no records.
+               is a `Drop` with its reason; a file that is no good raises `BrokenFile`. A reader of records leaves it to
+               `formats.records.read_rows`, which opens the container, calls `row`, and says what the file is if it is of another format.
+`row`          one record → one row, or a `Drop`; `formats.fields.unknown_schema(record)` where the fields are not those of this format. The
+               sniffer tries it on the first records of any file, so it must not fail on fields that it does not know. None: there are no records.
 `containers`   what its files come in: some of `TABLES` (the default is all of them), and what `tasks.files.opening.what_is` calls files without
                records, such as "a text file". Compression is undone for every reader.
 `named`        True: rows depend on the file's name, not only on its bytes.

@@ -11,8 +11,8 @@ from pathlib import Path
 
 from tasks.data.rows import Drop, Row
 from tasks.formats import turns
-from tasks.formats.fields import text_of
-from tasks.formats.records import rows
+from tasks.formats.fields import as_text
+from tasks.formats.records import read_rows
 from tasks.formats.registry import Reader, Record
 
 _NO_OUTPUT = re.compile(r"[<（(\[【]?\s*(?:无输出|没有输出|no\s*output)\s*[>）)\]】]?\s*[。.]?", re.IGNORECASE)
@@ -23,17 +23,18 @@ _ENTITIES = re.compile("|".join(_ENTITY))
 
 def read(path: Path) -> Iterator[Row | Drop]:
     """Dialogues of one turn. A placeholder in place of an answer is no answer."""
-    yield from rows(path, READER)
+    yield from read_rows(path, READER)
 
 
 def row(record: Record) -> Row | Drop:
-    record = {name: unescape(value) if isinstance(value, str) else value for name, value in record.items()}
-    if _NO_OUTPUT.fullmatch(text_of(record.get("output")).strip()):
+    """A record as a dialogue; where all of its text is escaped for HTML, that is undone."""
+    record = {name: unescape_whole(value) if isinstance(value, str) else value for name, value in record.items()}
+    if _NO_OUTPUT.fullmatch(as_text(record.get("output")).strip()):
         record["output"] = ""
     return turns.conversation(turns.without_placeholder(record))
 
 
-def unescape(text: str) -> str:
+def unescape_whole(text: str) -> str:
     """Undo HTML escaping, but only where all of the text was escaped: one raw < or " means that an &lt; in it is meant as written."""
     return text if "&" not in text or _RAW.search(text) else _ENTITIES.sub(lambda entity: _ENTITY[entity.group()], text)
 

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tasks.data.rows import Drop, Row
-from tasks.formats.fields import text_of, unknown
-from tasks.formats.records import rows
+from tasks.formats.fields import as_text, unknown_schema
+from tasks.formats.records import read_rows
 from tasks.formats.registry import Reader, Record
 
 _NOTE = re.compile(r"\[\d+(?:[-,，]\d+)*\]")  # [1], [2-3]: marks of notes that are not in the data
@@ -17,17 +17,18 @@ _NOTE = re.compile(r"\[\d+(?:[-,，]\d+)*\]")  # [1], [2-3]: marks of notes that
 
 def read(path: Path) -> Iterator[Row | Drop]:
     """Documents: the summary, then each section under its heading, without note marks; meta: tags."""
-    yield from rows(path, READER)
+    yield from read_rows(path, READER)
 
 
 def row(record: Record) -> Row | Drop:
+    """An article as a document: the summary, then each section under its heading."""
     sections = record.get("sections")
     if "title" not in record or ("summary" not in record and not isinstance(sections, list)):
-        return unknown(record)
-    title, parts = text_of(record["title"]).strip(), [text_of(record.get("summary")).strip()]
+        return unknown_schema(record)
+    title, parts = as_text(record["title"]).strip(), [as_text(record.get("summary")).strip()]
     for section in sections if isinstance(sections, list) else []:
-        if isinstance(section, dict) and text_of(section.get("content")).strip():
-            parts.append(f"{text_of(section.get('title')).strip()}\n\n{text_of(section['content']).strip()}".strip())
+        if isinstance(section, dict) and as_text(section.get("content")).strip():
+            parts.append(f"{as_text(section.get('title')).strip()}\n\n{as_text(section['content']).strip()}".strip())
     text = _NOTE.sub("", "\n\n".join(part for part in parts if part))
     if not text.strip():
         return Drop("no text", "", title)

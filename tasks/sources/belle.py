@@ -13,16 +13,17 @@ from pathlib import Path
 
 from tasks.data.rows import Drop, Row
 from tasks.formats import turns
-from tasks.formats.records import rows
+from tasks.formats.records import read_rows
 from tasks.formats.registry import Reader, Record
 
 
 def read(path: Path) -> Iterator[Row | Drop]:
     """Dialogues. A question of the evaluation set that has no reference answer is a row of one turn."""
-    yield from rows(path, READER)
+    yield from read_rows(path, READER)
 
 
 def row(record: Record) -> Row | Drop:
+    """A record of any of these layouts as a dialogue."""
     return turns.conversation(turns.without_placeholder(record))
 
 

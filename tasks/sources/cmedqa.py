@@ -9,10 +9,10 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from tasks.data.rows import BrokenFile, Drop, Row
-from tasks.formats.fields import first_of, meta_of, text_of, unknown
-from tasks.formats.records import rows
+from tasks.formats.fields import as_text, first_of, meta_of, unknown_schema
+from tasks.formats.records import read_rows
 from tasks.formats.registry import Reader, Record
-from tasks.formats.turns import checked
+from tasks.formats.turns import valid_turns
 
 _QUESTION = ("question_id", "q_id", "que_id")
 _ANSWER = ("ans_id", "answer_id")
@@ -22,7 +22,7 @@ _TEXT = ("content", "text")
 def read(path: Path, beside: Sequence[Path] = ()) -> Iterator[Row | Drop]:
     """Dialogues of one turn out of a table of answers, and nothing out of one of questions. The questions are in the files `beside` it, else in
     its folder; they and the answers are held in memory (100 MB of the whole set)."""
-    halves = rows(path, READER)
+    halves = read_rows(path, READER)
     first = next((half for half in halves if not isinstance(half, Drop)), None)
     if first is None or "answers" not in first:
         return
@@ -36,30 +36,30 @@ def read(path: Path, beside: Sequence[Path] = ()) -> Iterator[Row | Drop]:
             "it has answers, and no table of their questions is beside it",
             "put question.csv into its folder and the source",
         )
-    said: dict[str, list[str]] = {}
-    for half in rows(path, READER):
+    answers: dict[str, list[str]] = {}
+    for half in read_rows(path, READER):
         if isinstance(half, Drop):
             yield half
         elif half["answers"] not in questions:
             yield Drop("no question", f"question {half['answers']} is in no table", half["text"])
         else:
-            said.setdefault(half["answers"], []).append(half["text"].strip())
-    for number, texts in said.items():
-        kept = [text for text in dict.fromkeys(texts) if text]
-        answer = kept[0] if len(kept) == 1 else "\n".join(f"{place}. {text}" for place, text in enumerate(kept, 1))
-        turns = checked([{"role": "user", "content": questions[number]}, {"role": "assistant", "content": answer}])
-        yield turns if isinstance(turns, Drop) else {"messages": turns, "meta": meta_of({}, {"answers": len(kept)})}
+            answers.setdefault(half["answers"], []).append(half["text"].strip())
+    for number, texts in answers.items():
+        distinct = [text for text in dict.fromkeys(texts) if text]
+        answer = distinct[0] if len(distinct) == 1 else "\n".join(f"{place}. {text}" for place, text in enumerate(distinct, 1))
+        turns = valid_turns([{"role": "user", "content": questions[number]}, {"role": "assistant", "content": answer}])
+        yield turns if isinstance(turns, Drop) else {"messages": turns, "meta": meta_of({}, {"answers": len(distinct)})}
 
 
 def _questions(path: Path) -> dict[str, str]:
     """The questions of a table by their number; empty for a table of answers."""
-    found = {}
-    for half in rows(path, READER):
+    questions = {}
+    for half in read_rows(path, READER):
         if not isinstance(half, Drop):
             if "answers" in half:
                 return {}
-            found[half["question"]] = half["text"]
-    return found
+            questions[half["question"]] = half["text"]
+    return questions
 
 
 def row(record: Record) -> Row | Drop:
@@ -69,10 +69,10 @@ def row(record: Record) -> Row | Drop:
     if number is None and not answers and set(record) <= {"id", *_TEXT}:
         number = record.get("id")
     if number is None or text is None:
-        return unknown(record)
-    if not text_of(text).strip():
+        return unknown_schema(record)
+    if not as_text(text).strip():
         return Drop("no answer" if answers else "no question")
-    return {"answers" if answers else "question": text_of(number).strip(), "text": text_of(text)}
+    return {"answers" if answers else "question": as_text(number).strip(), "text": as_text(text)}
 
 
 READER = Reader(

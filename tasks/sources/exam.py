@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tasks.data.rows import Drop, Row
-from tasks.formats.fields import unknown
-from tasks.formats.records import rows
+from tasks.formats.fields import unknown_schema
+from tasks.formats.records import read_rows
 from tasks.formats.registry import Reader, Record
 
 _LETTERS = "abcdefgh"
@@ -19,13 +19,14 @@ def read(path: Path) -> Iterator[Row | Drop]:
     subject = path.name.split(".")[0]
     for split in _SPLITS:
         subject = subject.removesuffix(split)
-    for one in rows(path, READER):
+    for one in read_rows(path, READER):
         yield one if isinstance(one, Drop) else {**one, "subject": subject}
 
 
 def row(record: Record) -> Row | Drop:
+    """A question with its choices; its subject is filled in by `read`."""
     if not {"question", "a", "b", "answer"} <= set(record):
-        return unknown(record)
+        return unknown_schema(record)
     question = record["question"].strip()
     choices = [record[letter].strip() for letter in _LETTERS if letter in record]
     while choices and not choices[-1]:  # three choices in a table of four columns

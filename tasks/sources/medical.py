@@ -7,29 +7,30 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tasks.data.rows import Drop, Row
-from tasks.formats.fields import meta_of, text_of, unknown
-from tasks.formats.records import rows
+from tasks.formats.fields import as_text, meta_of, unknown_schema
+from tasks.formats.records import read_rows
 from tasks.formats.registry import Reader, Record
 from tasks.formats.titles import question
-from tasks.formats.turns import checked
+from tasks.formats.turns import valid_turns
 
 _NAMES = (("ask", "answer"), ("prompt", "reply"))
 
 
 def read(path: Path) -> Iterator[Row | Drop]:
     """Dialogues of one turn: title and question (once, where one holds the other), then the answer; meta: department, is_best."""
-    yield from rows(path, READER)
+    yield from read_rows(path, READER)
 
 
 def row(record: Record) -> Row | Drop:
-    found = next(((ask, answer) for ask, answer in _NAMES if ask in record and answer in record), None)
-    if found is None:
-        return unknown(record)
-    asked = question(text_of(record.get("title")), text_of(record[found[0]]))
-    turns = checked([{"role": "user", "content": asked}, {"role": "assistant", "content": text_of(record[found[1]])}])
+    """A question and its answer as a dialogue of one turn."""
+    names = next(((ask, answer) for ask, answer in _NAMES if ask in record and answer in record), None)
+    if names is None:
+        return unknown_schema(record)
+    prompt = question(as_text(record.get("title")), as_text(record[names[0]]))
+    turns = valid_turns([{"role": "user", "content": prompt}, {"role": "assistant", "content": as_text(record[names[1]])}])
     if isinstance(turns, Drop):
         return turns
-    best = text_of(record.get("is_best")).strip()
+    best = as_text(record.get("is_best")).strip()
     return {"messages": turns, "meta": meta_of(record, {"is_best": best == "1"} if best in ("0", "1") else {})}
 
 

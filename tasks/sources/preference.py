@@ -8,8 +8,8 @@ from typing import Any
 
 from tasks.data.rows import Drop, Row
 from tasks.formats import packed, turns
-from tasks.formats.fields import first_of, meta_of, text_of, unknown
-from tasks.formats.records import rows
+from tasks.formats.fields import as_text, first_of, meta_of, unknown_schema
+from tasks.formats.records import read_rows
 from tasks.formats.registry import Reader, Record
 
 _CHOSEN = ("chosen", "response_chosen", "pos_resp", "accepted")
@@ -19,15 +19,16 @@ _PROMPT = ("conversations", "messages", "conversation", "instruction", "prompt",
 
 def read(path: Path) -> Iterator[Row | Drop]:
     """Pairs. Of ranked answers (`output`, best first) the first is taken, and the last that differs from it."""
-    yield from rows(path, READER)
+    yield from read_rows(path, READER)
 
 
 def row(record: Record) -> Row | Drop:
+    """A prompt with a better and a worse answer."""
     chosen, rejected = first_of(record, _CHOSEN), first_of(record, _REJECTED)
     if chosen is None and rejected is None and not any(name in record for name in (*_CHOSEN, *_REJECTED)):
         ranked = record.get("output")
         if not isinstance(ranked, list) or isinstance(record.get("input"), list):
-            return unknown(record)
+            return unknown_schema(record)
         answers = [answer for answer in map(_answer, ranked) if answer]
         if len(answers) < 2:
             return Drop("no rejected", f"{len(answers)} ranked answers")
@@ -37,7 +38,7 @@ def row(record: Record) -> Row | Drop:
     if isinstance(prompt, Drop):
         return prompt
     better, worse = _answer(chosen), _answer(rejected)
-    good = turns.checked([*prompt, {"role": "assistant", "content": better}])
+    good = turns.valid_turns([*prompt, {"role": "assistant", "content": better}])
     if isinstance(good, Drop):
         return Drop("no chosen", good.detail, good.excerpt) if good.reason == "no answer" and not better else good
     if not worse:
@@ -49,10 +50,10 @@ def row(record: Record) -> Row | Drop:
 
 def _prompt(record: dict[str, Any], chosen: Any) -> list[turns.Turn] | Drop:
     """The prompt that the record has, or, where the better answer is written with all of the dialogue before it, that."""
-    given = first_of(record, _PROMPT)
-    if isinstance(chosen, list) and len(chosen) > 1 and not isinstance(given, list):
-        return turns.listed(chosen[:-1])
-    if given is None and isinstance(chosen, str) and packed.is_packed(chosen):
+    field = first_of(record, _PROMPT)
+    if isinstance(chosen, list) and len(chosen) > 1 and not isinstance(field, list):
+        return turns.turns_of_list(chosen[:-1])
+    if field is None and isinstance(chosen, str) and packed.is_packed(chosen):
         return packed.unpack(chosen)[:-1]
     return turns.prompt_of({name: value for name, value in record.items() if name != "output"})
 
@@ -63,7 +64,7 @@ def _answer(value: Any) -> str:
         value = value[-1] if value else None
     if isinstance(value, dict):
         value = first_of(value, ("value", "content", "text"))
-    text = text_of(value).strip()
+    text = as_text(value).strip()
     return packed.unpack(text)[-1]["content"] if packed.is_packed(text) else text
 
 

@@ -12,10 +12,10 @@ from tasks.data.rows import Drop, Row
 from tasks.files.charset import charset, lines, not_decoded, too_long, undecoded
 from tasks.files.opening import LONGEST, head_of, inside, what_is
 from tasks.files.tables import suffix
-from tasks.formats.fields import first_of, meta_of, text_of, unknown
-from tasks.formats.records import rows
+from tasks.formats.fields import as_text, first_of, meta_of, unknown_schema
+from tasks.formats.records import read_rows
 from tasks.formats.registry import TABLES, Reader, Record
-from tasks.formats.sniff import misfit, others, sniff
+from tasks.formats.sniff import others, sniff, wrong_format
 
 _TEXT = ("text", "content", "completion", "raw_content", "paragraphs")
 _TITLE = ("title", "rhythmic", "chapter")
@@ -29,19 +29,20 @@ def read(path: Path) -> Iterator[Row | Drop]:
     """Documents, from files that may be compressed. Rows are known by their content, or by the file's name (.json, .csv and the like)."""
     start = inside(path)
     if head_of(path).startswith(b"PAR1") or _JSON.match(start.removeprefix(b"\xef\xbb\xbf")) or (start and suffix(path) in _ROWS):
-        yield from rows(path, READER)
+        yield from read_rows(path, READER)
         return
     if what_is(start or head_of(path)) != "a text file" or ((sniffed := sniff(path)).records and others(sniffed, READER)):
-        raise misfit(path, READER, "plain text")
+        raise wrong_format(path, READER, "plain text")
     yield from _file(path)
 
 
 def row(record: Record) -> Row | Drop:
+    """A record with a text as a document, without a first line that repeats its title."""
     text = first_of(record, _TEXT)
     if text is None:
-        return Drop("no text") if any(name in record for name in _TEXT) else unknown(record)
-    title = text_of(first_of(record, _TITLE)).strip()
-    body = "\n".join(map(text_of, text)) if isinstance(text, list) else text_of(text)  # poems come line by line
+        return Drop("no text") if any(name in record for name in _TEXT) else unknown_schema(record)
+    title = as_text(first_of(record, _TITLE)).strip()
+    body = "\n".join(map(as_text, text)) if isinstance(text, list) else as_text(text)  # poems come line by line
     first, _, rest = body.lstrip().partition("\n")
     if title and first.strip() == title:  # wiki2019zh begins its texts with the title
         body = rest
@@ -51,22 +52,22 @@ def row(record: Record) -> Row | Drop:
 
 
 def _file(path: Path) -> Iterator[Row | Drop]:
-    found, title = charset(path), path.name.split(".")[0]
-    kept: list[str] = []
+    encoding, title = charset(path), path.name.split(".")[0]
+    pieces: list[str] = []
     size = part = 0
     for number, line in enumerate(lines(path), start=1):
         if too_long(line):
-            yield Drop("row too long", f"line {number} has more than {LONGEST >> 20} MB", found.decode(line[:1000]))
+            yield Drop("row too long", f"line {number} has more than {LONGEST >> 20} MB", encoding.decode(line[:1000]))
             continue
-        text = found.decode(line).replace("\r\n", "\n").replace("\r", "\n")
-        kept.append(text)
+        text = encoding.decode(line).replace("\r\n", "\n").replace("\r", "\n")
+        pieces.append(text)
         size += len(text)
         if size > _WHOLE and (not text.strip() or size > 2 * _WHOLE):
             part += 1
-            yield _document(title, "".join(kept), found.name, part)
-            kept, size = [], 0
-    if kept or not part:
-        yield _document(title, "".join(kept), found.name, part and part + 1)
+            yield _document(title, "".join(pieces), encoding.name, part)
+            pieces, size = [], 0
+    if pieces or not part:
+        yield _document(title, "".join(pieces), encoding.name, part and part + 1)
 
 
 def _document(title: str, text: str, encoding: str, part: int) -> dict[str, Any] | Drop:

@@ -9,8 +9,8 @@ from typing import Any
 
 from tasks.data.rows import Drop, Row
 from tasks.formats import turns
-from tasks.formats.fields import first_of, meta_of, text_of, unknown
-from tasks.formats.records import rows
+from tasks.formats.fields import as_text, first_of, meta_of, unknown_schema
+from tasks.formats.records import read_rows
 from tasks.formats.registry import Reader, Record
 from tasks.formats.titles import question
 
@@ -25,24 +25,25 @@ _ASKED = (
 
 def read(path: Path) -> Iterator[Row | Drop]:
     """Dialogues of one turn: title and description, then the answer; meta: star (up-votes), category."""
-    yield from rows(path, READER)
+    yield from read_rows(path, READER)
 
 
 def row(record: Record) -> Row | Drop:
+    """A question and its answer as a dialogue of one turn."""
     answer = first_of(record, ("answer", "content") if any(name in record for name in _ASKED) else ("answer",))
     if "title" not in record or "ask" in record or (answer is None and not {"answer", "content"} & set(record)):
-        return unknown(record)
-    asked = question(_lines(record["title"]), _lines(record.get("desc")))
-    good = turns.checked([{"role": "user", "content": asked}, {"role": "assistant", "content": _lines(answer)}])
+        return unknown_schema(record)
+    prompt = question(_lines(record["title"]), _lines(record.get("desc")))
+    good = turns.valid_turns([{"role": "user", "content": prompt}, {"role": "assistant", "content": _lines(answer)}])
     if isinstance(good, Drop):
         return good
-    star = text_of(record.get("star")).strip()
+    star = as_text(record.get("star")).strip()
     more = {"star": int(star)} if re.fullmatch(r"[0-9]{1,9}", star) else {}
     return {"messages": good, "meta": meta_of(record, more)}
 
 
 def _lines(value: Any) -> str:
-    return _BREAK.sub("\n", text_of(value)).strip()
+    return _BREAK.sub("\n", as_text(value)).strip()
 
 
 READER = Reader(

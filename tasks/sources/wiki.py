@@ -16,7 +16,7 @@ from pathlib import Path
 from tasks.data.rows import Drop, Row
 from tasks.files import dump
 from tasks.formats.registry import Reader
-from tasks.formats.sniff import misfit
+from tasks.formats.sniff import wrong_format
 
 BATCH = 16 << 20  # bytes of XML that are handed over at once where a file can only be read from its beginning
 
@@ -53,7 +53,7 @@ class Stretch:
 
 
 @dataclass(frozen=True)
-class Held:
+class PageBatch:
     """The rows of pages that were found already, made by whoever iterates."""
 
     pages: list[dump.Page | Drop]
@@ -62,7 +62,7 @@ class Held:
         return map(_row, self.pages)
 
 
-def batches(path: Path, tolerate_truncation: bool = False) -> Iterator[tuple[Stretch | Held, bool]]:
+def article_batches(path: Path, tolerate_truncation: bool = False) -> Iterator[tuple[Stretch | PageBatch, bool]]:
     """The rows of a file in batches, each with whether it is the last: in stretches that workers read by themselves where the file can be entered in
     its middle (plain XML, multistream bz2), else in pages found here. The batches depend on the file's bytes alone."""
     starts: list[int | None] = [*dump.starts(path)]
@@ -74,11 +74,11 @@ def batches(path: Path, tolerate_truncation: bool = False) -> Iterator[tuple[Str
     size = 0
     for page in _pages(path, tolerate_truncation=tolerate_truncation):
         if size >= BATCH:
-            yield Held(held), False
+            yield PageBatch(held), False
             held, size = [], 0
         held.append(page)
         size += 0 if isinstance(page, Drop) else len(page[0]) + len(page[1] or b"")
-    yield Held(held), True
+    yield PageBatch(held), True
 
 
 def _pages(path: Path, start: int = 0, end: int | None = None, tolerate_truncation: bool = False) -> Iterator[dump.Page | Drop]:
@@ -86,7 +86,7 @@ def _pages(path: Path, start: int = 0, end: int | None = None, tolerate_truncati
     try:
         yield from dump.pages(path, start, end, tolerate_truncation)
     except dump.NoExport:
-        raise misfit(path, READER) from None
+        raise wrong_format(path, READER) from None
 
 
 def _row(page: dump.Page | Drop) -> Row | Drop:
@@ -94,16 +94,16 @@ def _row(page: dump.Page | Drop) -> Row | Drop:
     if isinstance(page, Drop):
         return page
     head, revision, size = page
-    found = _HEAD.match(head)
-    title, space, number = (part.decode("utf-8", "replace") for part in found.groups()) if found else _fields(head)
-    title = unescape(title).strip()
+    fields = _HEAD.match(head)
+    title, space, number = (part.decode("utf-8", "replace") for part in fields.groups()) if fields else _fields(head)
+    title = unescape_xml(title).strip()
     if not title or not space:
         return Drop("incomplete page", "it has no <title>" if not title else "it has no <ns>", title)
     if space.strip() != "0":
         return Drop("not an article", f"namespace {space.strip()}", title)
     if b"<redirect" in head:
         target = _TARGET.search(head.decode("utf-8", "replace"))
-        return Drop("redirect", unescape(target.group(1)) if target else "", title)
+        return Drop("redirect", unescape_xml(target.group(1)) if target else "", title)
     if revision is None:
         return Drop("incomplete page", "it has no whole <revision>", title)
     if size > dump.LONGEST:
@@ -116,7 +116,7 @@ def _row(page: dump.Page | Drop) -> Row | Drop:
     model = _MODEL.search(revision, 0, start) or _MODEL.search(revision, end)
     if model and model.group(1) != b"wikitext":
         return Drop("not wikitext", model.group(1).decode("utf-8", "replace"), title)
-    text = unescape(revision[inner:end].decode("utf-8", "replace"))
+    text = unescape_xml(revision[inner:end].decode("utf-8", "replace"))
     if "#" in text[:100] and (redirect := _REDIRECT.match(text)):
         return Drop("redirect", redirect.group(1), title)
     if not text or text.isspace():
@@ -134,11 +134,11 @@ def _fields(head: bytes) -> Iterator[str]:
     """Title, namespace and number of a page whose head is not in the usual order; "" for what it lacks."""
     text = head.decode("utf-8", "replace")
     for name in ("title", "ns", "id"):
-        found = re.search(rf"<{name}>([^<]*)</{name}>", text)
-        yield found.group(1) if found else ""
+        match = re.search(rf"<{name}>([^<]*)</{name}>", text)
+        yield match.group(1) if match else ""
 
 
-def unescape(text: str) -> str:
+def unescape_xml(text: str) -> str:
     """XML's own entities only: `&amp;nbsp;` of the file is `&nbsp;` of the wikitext, which is not ours to resolve here."""
     if "&" not in text:
         return text

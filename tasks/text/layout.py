@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import re
 
-from tasks.text.templates import names
+from tasks.text.templates import split_names
 
 # Sections that list sources and links. Of these only lines that are sentences stay
 _APPENDIX = frozenset(
-    names(
+    split_names(
         "参考文献, 參考文獻, 参考资料, 參考資料, 参考, 參考, 参考来源, 參考來源, 参考书目, 參考書目, 参考书籍, 參考書籍, 参考链接, "
         "參考連結, 參考資訊, 注释, 注釋, 註釋, 注解, 註解, 脚注, 腳註, 註腳, 注脚, 附注, 附註, 引注, 引用, 来源, 來源, 资料来源, 資料來源, "
         "参考文献与注释, 注释与参考文献, 外部链接, 外部連結, 外部連接, 外部鏈接, 外部链结, 外部链結, 参见, 參見, 参看, 參看, 参阅, 參閱, "
@@ -83,12 +83,12 @@ def lay_out(text: str) -> str:
 
 
 def is_appendix(heading: str) -> bool:
-    """Whether a section with this heading lists sources and links."""
+    """True for the heading of a section that lists sources and links."""
     return heading.strip("　 ：:").lower() in _APPENDIX
 
 
 def _is_prose(line: str) -> bool:
-    """Whether a line of a list of sources is a sentence all the same."""
+    """True for a line of a list of sources that is a sentence all the same."""
     return len(line) >= _SHORTEST and line.endswith(_ENDS) and (len(line) >= _LONG or not _CITATION.search(line))
 
 
@@ -106,13 +106,13 @@ def _lines(body: str) -> str:
 
 def _sentences(body: str) -> str:
     """The lines under a heading that are sentences."""
-    kept = [""]
+    sentences = [""]
     for line in body.split("\n"):
         whole = line.startswith(_DONE)
         line = line[1:].rstrip() if whole else line.strip()
         if _is_prose(line):
-            kept.append(line if whole or not _NO_PARAGRAPH.match(f"\n{line}") else _item(line))
-    return "\n".join(kept)
+            sentences.append(line if whole or not _NO_PARAGRAPH.match(f"\n{line}") else _item(line))
+    return "\n".join(sentences)
 
 
 def _item(line: str) -> str:
@@ -148,13 +148,13 @@ def _brackets(text: str) -> str:
 
 def _not_empty(sections: list[tuple[int, str, str]]) -> list[str]:
     """Headings and what stands under them, without those that have nothing under them."""
-    kept: list[str] = []
+    pieces: list[str] = []
     following = 1  # level of the next heading that stays; 7: text follows
     for level, heading, body in reversed(sections):
-        kept.append(body)
+        pieces.append(body)
         if body and not body.isspace():
             following = 7
         if level and following > level:
-            kept.append(f"\n\n{heading}\n")
+            pieces.append(f"\n\n{heading}\n")
             following = level
-    return kept[::-1]
+    return pieces[::-1]

@@ -110,11 +110,11 @@ def _fences(text: str) -> Iterator[tuple[bool, str]]:
 
 
 def _prose(text: str) -> str:
-    kept: list[str] = []
+    verbatim: list[str] = []
 
     def keep(match: re.Match[str]) -> str:
-        kept.append(match.group())
-        return f"\x02{len(kept) - 1}\x03"
+        verbatim.append(match.group())
+        return f"\x02{len(verbatim) - 1}\x03"
 
     if "`" in text:
         text = _CODE.sub(keep, text)
@@ -132,8 +132,8 @@ def _prose(text: str) -> str:
         return ""
     text = _marks(text)
     text = text[text.startswith("\n\n") : -1 if text.endswith("\n\n") else None]  # the line end to a fence is one more
-    while kept and "\x02" in text:  # what is kept may hold what was kept before
-        text = _KEPT.sub(lambda match: kept[int(match.group(1))], text)
+    while verbatim and "\x02" in text:  # what is kept may hold what was kept before
+        text = _KEPT.sub(lambda match: verbatim[int(match.group(1))], text)
     return text
 
 
@@ -169,18 +169,18 @@ def _marks(text: str) -> str:
 
 def _round_brackets(text: str) -> str:
     """北京(首都) → 北京（首都）: a pair on one line, after an ideograph, with an ideograph at either end inside."""
-    pieces, done = [], 0
+    pieces, position = [], 0
     for match in _OPENED.finditer(text):
-        if match.start() >= done:
+        if match.start() >= position:
             start, end = text.rfind("\n", 0, match.start()) + 1, text.find("\n", match.end())
             end = end if end >= 0 else len(text)
-            pieces += [text[done:start], _round_pairs(text[start:end])]
-            done = end
-    return "".join([*pieces, text[done:]])
+            pieces += [text[position:start], _round_pairs(text[start:end])]
+            position = end
+    return "".join([*pieces, text[position:]])
 
 
 def _round_pairs(line: str) -> str:
-    found: list[tuple[int, str]] = []
+    marks: list[tuple[int, str]] = []
     opened: list[int] = []
     for match in _ROUND.finditer(line):
         at = match.start()
@@ -189,11 +189,11 @@ def _round_pairs(line: str) -> str:
         elif opened:
             start = opened.pop()
             if start and _IS_HAN.match(line, start - 1) and (_IS_HAN.match(line, start + 1) or _IS_HAN.match(line, at - 1)):
-                found += [(start, "（"), (at, "）")]
-    if not found:
+                marks += [(start, "（"), (at, "）")]
+    if not marks:
         return line
     characters = list(line)
-    for at, mark in found:
+    for at, mark in marks:
         characters[at] = mark
     return "".join(characters)
 
@@ -210,5 +210,5 @@ _NOT_WORD = re.compile(r"[\W_]+")
 
 
 def dedup_key(text: str) -> str:
-    """What exact duplicates are judged by: compatibility forms folded (NFKC), case folded, and only letters, digits and ideographs kept."""
+    """The key that exact duplicates share: compatibility forms folded (NFKC), case folded, and only letters, digits and ideographs kept."""
     return _NOT_WORD.sub("", unicodedata.normalize("NFKC", text).casefold())

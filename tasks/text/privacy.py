@@ -14,7 +14,7 @@ from collections.abc import Callable, Collection
 from typing import NamedTuple
 
 
-class Found(NamedTuple):
+class PersonalData(NamedTuple):
     """One piece of personal data: text[start:end] is of this kind."""
 
     kind: str
@@ -67,7 +67,7 @@ def _digits(text: str) -> list[int]:
 
 
 def is_id_number(text: str) -> bool:
-    """Whether 18 characters are a resident identity number: a real date and the check digit of GB 11643-1999 (ISO 7064, MOD 11-2)."""
+    """True for 18 characters that are a resident identity number: a real date and the check digit of GB 11643-1999 (ISO 7064, MOD 11-2)."""
     body = _digits(text[:17])
     if len(text) != 18 or len(body) != 17:
         return False
@@ -77,7 +77,7 @@ def is_id_number(text: str) -> bool:
 
 
 def _is_date(digits: str) -> bool:
-    """Whether YYYYMMDD is a day of the years 1900 to 2100."""
+    """True for YYYYMMDD of the years 1900 to 2100 that is a day."""
     try:
         return 1900 <= datetime.date(int(digits[:4]), int(digits[4:6]), int(digits[6:])).year <= 2100
     except ValueError:
@@ -85,7 +85,7 @@ def _is_date(digits: str) -> bool:
 
 
 def is_card_number(text: str) -> bool:
-    """Whether the digits pass the Luhn check (ISO/IEC 7812-1, annex B); spaces and hyphens do not count."""
+    """True for digits that pass the Luhn check (ISO/IEC 7812-1, annex B); spaces and hyphens do not count."""
     total = 0
     for place, digit in enumerate(reversed(_digits(text))):
         doubled = digit * (1 + place % 2)
@@ -138,22 +138,22 @@ def _hinted(text: str) -> set[str]:
     return hints
 
 
-def find(text: str) -> list[Found]:
+def find_personal_data(text: str) -> list[PersonalData]:
     """Personal data in order of position, without overlaps; the kinds are `KINDS`."""
-    found: list[Found] = []
+    pieces: list[PersonalData] = []
     text = text.translate(_WIDE) if _HAS_WIDE.search(text) else text
     if not (hints := _hinted(text)):
-        return found
+        return pieces
     for kind, pattern, valid, _ in _KINDS:
         hits = [span for match in pattern.finditer(text) if valid(text[slice(*(span := _span(match)))])] if kind in hints else []
         if hits:
-            found += [Found(kind, start, end) for start, end in hits]
+            pieces += [PersonalData(kind, start, end) for start, end in hits]
             text = _blanked(text, hits)
-    return sorted(found, key=lambda one: one.start)
+    return sorted(pieces, key=lambda one: one.start)
 
 
 def _span(match: re.Match[str]) -> tuple[int, int]:
-    """Where it stands: the whole match, or the named part of it, after the words that say what it is."""
+    """(start, end) of the data in a match: all of it, or its named part, after the words that say what it is."""
     named = next((name for name, value in match.groupdict().items() if value), None)
     return match.span(named) if named else match.span()
 
@@ -171,7 +171,7 @@ def mask(text: str, kinds: Collection[str] = KINDS) -> tuple[str, dict[str, int]
     """The text with each piece of these kinds replaced by its kind in brackets ([电话], [身份证号], …), and how many of every kind there were."""
     counts: dict[str, int] = {}
     pieces, position = [], 0
-    for kind, start, end in find(text):
+    for kind, start, end in find_personal_data(text):
         counts[kind] = counts.get(kind, 0) + 1
         if kind in kinds:
             pieces += [text[position:start], _MASK[kind]]

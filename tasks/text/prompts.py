@@ -43,7 +43,7 @@ _WORDS = re.compile(
 _QUOTED = re.compile("《.+》|“.+”|‘.+’|「.+」")
 
 
-def prompt(title: str, seed: int) -> str:
+def article_prompt(title: str, seed: int) -> str:
     """A request for the article of this title, in one of `TEMPLATES`, drawn by nothing but seed and title.
 
     Raises `ValueError` for a blank title.
@@ -51,8 +51,8 @@ def prompt(title: str, seed: int) -> str:
     name = " ".join(title.split())
     if not name:
         raise ValueError("an article without a title has no prompt; leave it out, or train on its text alone")
-    drawn = hashlib.blake2b(f"{seed}\x1f{title}".encode("utf-8", "surrogatepass"), digest_size=8)
-    return TEMPLATES[int.from_bytes(drawn.digest()) % len(TEMPLATES)].format(_named(name))
+    digest = hashlib.blake2b(f"{seed}\x1f{title}".encode("utf-8", "surrogatepass"), digest_size=8)
+    return TEMPLATES[int.from_bytes(digest.digest()) % len(TEMPLATES)].format(_named(name))
 
 
 def _named(title: str) -> str:
@@ -69,7 +69,7 @@ _SENTENCE = re.compile(rf"[。！？!?…]+[{_CLOSING}]*|(?<=[a-z]{{2}})\.(?=\s)
 _CLAUSE = re.compile("[；，、,：:]")
 
 
-def cut(text: str, longest: int) -> str:
+def cut_at_sentence(text: str, longest: int) -> str:
     """The beginning of a text that has at most `longest` characters (all of them count) and ends where a sentence does.
 
     A line that ends without a mark, such as a heading, does not end the result, unless there is nothing else. Where not even the first

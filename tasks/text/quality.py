@@ -15,14 +15,14 @@ _PUNCTUATION = re.compile(r"[^\w\s]|_")
 _WORDS = re.compile(r"[^\W_]+")
 
 
-def characters(text: str) -> int:
+def character_count(text: str) -> int:
     """Characters other than white space."""
     return sum(map(len, text.split()))
 
 
 def punctuation_share(text: str) -> float:
     """Share of the characters other than white space that are neither letter, digit nor ideograph, 0 to 1; 0 for an empty text."""
-    total = characters(text)
+    total = character_count(text)
     return len(_PUNCTUATION.findall(text)) / total if total else 0.0
 
 
@@ -111,7 +111,7 @@ def commonest_ngram(text: str, n: int = 4, least: float = 0.0) -> tuple[float, s
     return best[0] * n / len(text), best[1]
 
 
-def likeness(one: str, other: str, least: float = 0.0) -> float:
+def bigram_similarity(one: str, other: str, least: float = 0.0) -> float:
     """Dice's coefficient of the pairs of neighbouring characters, 0 to 1; letters, digits and ideographs only.
 
     Where the lengths alone keep it below `least`, it may be given as 0.
@@ -126,7 +126,7 @@ def likeness(one: str, other: str, least: float = 0.0) -> float:
     return 2 * (first & second).total() / (shorter + longer)
 
 
-def alike(one: str, other: str) -> float:
+def character_similarity(one: str, other: str) -> float:
     """Dice's coefficient of the characters, in whatever order, 0 to 1: how ChatLM tells that a description says what its title says."""
     first, second = set(one), set(other)
     return 2 * len(first & second) / (len(first) + len(second)) if first or second else 1.0
@@ -159,8 +159,8 @@ _MAY_BE_WRONG = re.compile(f"[\ufffd锟烫屯À-ÿ{_MISREAD}]")
 
 def mojibake(text: str) -> float:
     """Share of the characters other than white space that show a wrong encoding, 0 to 1."""
-    found = _MOJIBAKE.findall(text) if _MAY_BE_WRONG.search(text) else []
-    return sum(map(len, found)) / characters(text) if found else 0.0
+    runs = _MOJIBAKE.findall(text) if _MAY_BE_WRONG.search(text) else []
+    return sum(map(len, runs)) / character_count(text) if runs else 0.0
 
 
 _CALLS = re.compile(
@@ -176,7 +176,7 @@ _CALL_WORDS = "扫 二维码 长按 众号 公号 微信 QQ qq 星球 点击 原
 
 
 def has_boilerplate(text: str) -> bool:
-    """Whether the text asks to be scanned, followed or bought, or carries a site's notice: 扫码, 关注公众号, 转载请注明, 编辑于 2019 …
+    """True for a text that asks to be scanned, followed or bought, or that carries a site's notice: 扫码, 关注公众号, 转载请注明, 编辑于 2019 …
 
     It looks for calls and notices, not for topics: a text about 微信公众号 is not advertising.
     """
@@ -189,7 +189,7 @@ TRANSLATION = tuple(
 
 
 def is_translation_task(prompt: str, words: Iterable[str] = TRANSLATION) -> bool:
-    """Whether a prompt asks for a translation, which a small Chinese model has no second language for. 编译成 is none."""
+    """True for a prompt that asks for a translation, which a small Chinese model has no second language for. 编译成 is none."""
     prompt = prompt.lower().replace("编译", "") if "译" in prompt or "trans" in prompt.lower() else prompt.lower()
     return any(word.lower() in prompt for word in words)
 
@@ -200,5 +200,5 @@ _ASKS_TABLE = re.compile(r"表格")
 
 
 def is_table(text: str) -> bool:
-    """Whether a text draws a table in characters (rules of dashes, bars line after line), or speaks of one (表格), as a prompt does."""
+    """True for a text that draws a table in characters (rules of dashes, bars line after line), or speaks of one (表格), as a prompt does."""
     return any(pattern.search(text) for pattern in (_ASKS_TABLE, _RULE_LINE, _CELLS))

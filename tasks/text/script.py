@@ -1,4 +1,4 @@
-"""Which script a text is written in, and traditional → simplified Chinese.
+"""The script a text is written in, and traditional → simplified Chinese.
 
 OpenCC's `t2s` does the conversion. It leaves a few things wrong that matter in running text, measured with OpenCC 1.4.2: every 著 stays
 (看著, where simplified Chinese writes 看着), a lone 乾 becomes 干 even in names (李乾順 → 李干顺), 祇 in the sense of "only" stays. Those are
@@ -57,54 +57,54 @@ def _table() -> np.ndarray:
     return table
 
 
-def counts(text: str) -> dict[str, int]:
+def script_counts(text: str) -> dict[str, int]:
     """Characters of each script in a text: space, han, kana, hangul, latin, cyrillic, digit, other."""
     import numpy as np
 
     units = np.frombuffer(text.encode("utf-16-le", "surrogatepass"), np.uint16)
-    found = np.bincount(_table()[units], minlength=_SKIPPED + 1)
-    return dict(zip(_SCRIPTS, found.tolist(), strict=False))
+    counts = np.bincount(_table()[units], minlength=_SKIPPED + 1)
+    return dict(zip(_SCRIPTS, counts.tolist(), strict=False))
 
 
-def shares(text: str) -> dict[str, float]:
+def script_shares(text: str) -> dict[str, float]:
     """Share of each script among the characters other than white space: han, kana, hangul, latin, cyrillic, digit, other; 0 to 1 each."""
-    found = counts(text)
-    total = sum(found.values()) - found.pop("space")
-    return {name: count / total if total else 0.0 for name, count in found.items()}
+    counts = script_counts(text)
+    total = sum(counts.values()) - counts.pop("space")
+    return {name: count / total if total else 0.0 for name, count in counts.items()}
 
 
 def han_share(text: str) -> float:
     """Share of the characters other than white space that are Chinese ideographs, 0 to 1; 0 for an empty text."""
-    return shares(text)["han"]
+    return script_shares(text)["han"]
 
 
 _KANA = re.compile("[ぁ-ゖァ-ヺｦ-ﾝ]")
 
 
 def is_japanese(text: str) -> bool:
-    """Whether `language` says ja; quick where there is no kana."""
-    return _KANA.search(text) is not None and language(text) == "ja"
+    """True for a text whose main language is ja; quick where there is no kana."""
+    return _KANA.search(text) is not None and main_language(text) == "ja"
 
 
 _GRAMMAR = re.compile("[的了是这這们們我他她也就為为对對於被吗嗎呢吧把讓让從从]")
 
 
-def language(text: str) -> str:
+def main_language(text: str) -> str:
     """The main language, judged by script: zh, ja, ko, en (any Latin script), ru (any Cyrillic), or other.
 
     An ideograph says more than a letter, so it weighs two. Japanese is Chinese characters with kana among them, a quarter at least. So are some
     Chinese articles about Japan, which 的 and its like tell: on real articles, they are less than 3 % of the characters of Japanese and more
     than 5 % of Chinese. With both, 2 of 634 Chinese and none of 189 Japanese articles is taken for the other; by kana alone it is 6.
     """
-    share = shares(text)
+    share = script_shares(text)
     han, kana, hangul = share["han"], share["kana"], share["hangul"]
     weight = {"zh": 2 * (han + kana), "ko": 2 * hangul, "en": share["latin"], "ru": share["cyrillic"]}
     best = max(weight, key=lambda name: weight[name])
     if weight[best] == 0:
         return "other"
     if best == "zh" and kana > 0.25 * (han + kana):
-        found = counts(text)
-        return "ja" if 8 * len(_GRAMMAR.findall(text)) < found["kana"] else "zh"
+        counts = script_counts(text)
+        return "ja" if 8 * len(_GRAMMAR.findall(text)) < counts["kana"] else "zh"
     return best
 
 
@@ -184,7 +184,7 @@ def simplify(text: str) -> str:
 
 
 def _places(sign: str, pattern: re.Pattern[str], text: str) -> list[int]:
-    """Where the characters stand that OpenCC would get wrong. Simplified text has no 乾 gān of its own, so what it has is qián."""
+    """The places of characters that OpenCC would get wrong. Simplified text has no 乾 gān of its own, so what it has is qián."""
     if sign == "乾" and not _is_traditional(text.replace("乾", "")):
         pattern = _IS_QIAN
     return [match.end() - 1 for match in pattern.finditer(text)]
@@ -200,7 +200,7 @@ def _around(text: str, places: list[int]) -> str:
 
 
 def _finished(text: str, simple: str) -> str:
-    """What OpenCC made of a text, with the characters that it left converted where that is sure."""
+    """OpenCC's result with the characters that it left converted too, where that is sure."""
     for character, pattern, instead in _AFTER:
         if character in simple:
             simple = pattern.sub(instead, simple)
@@ -212,13 +212,13 @@ def _finished(text: str, simple: str) -> str:
 
 
 def _is_traditional(text: str) -> bool:
-    """Whether conversion changes so much of a text that the rest of it is traditional too."""
+    """True where conversion changes so much of a text that the rest of it is traditional too."""
     return t2s.changed(text) > _TRADITIONAL
 
 
 def traditional_share(text: str) -> float:
     """Share of the ideographs that simplification would change, 0 to 1: near 0 in simplified text, 0.2 to 0.4 in traditional."""
-    han = counts(text)["han"]
+    han = script_counts(text)["han"]
     converted = t2s.convert(text)
     if not han or len(converted) != len(text):  # a phrase of another length: compare what can be compared
         converted = "".join(t2s.convert(character) for character in text)

@@ -51,6 +51,7 @@ _ALONE, _PIVOT, _NEAR, _CHANGED, _HAN = (1 << bit for bit in range(5))  # what t
 
 @functools.cache
 def opencc() -> Callable[[str], str]:
+    """OpenCC's own converter, loaded once."""
     import opencc
 
     convert: Callable[[str], str] = opencc.OpenCC("t2s").convert
@@ -58,7 +59,7 @@ def opencc() -> Callable[[str], str]:
 
 
 def convert(text: str) -> str:
-    """What OpenCC's t2s makes of a text, with `FURTHER` done too."""
+    """The text as OpenCC's t2s converts it, with the characters of `FURTHER` converted too."""
     if len(text) < _SHORT:
         return _FURTHER.sub(_further, opencc()(text))
     units, kinds = _look(text)
@@ -68,11 +69,11 @@ def convert(text: str) -> str:
         return simple
     converted = opencc()("\n".join(text[start:end] for start, end in clauses))
     pieces: list[str] = []
-    done = 0
+    position = 0
     for (start, end), clause in zip(clauses, _FURTHER.sub(_further, converted).split("\n"), strict=True):
-        pieces += simple[done:start], clause
-        done = end
-    return "".join([*pieces, simple[done:]])
+        pieces += simple[position:start], clause
+        position = end
+    return "".join([*pieces, simple[position:]])
 
 
 def changed(text: str) -> float:
@@ -106,10 +107,10 @@ def _clauses(text: str, units: np.ndarray, kinds: np.ndarray) -> Iterator[tuple[
 
     if not (kinds & (_ALONE | _PIVOT)).any():
         return
-    found, pivot, near = kinds & _ALONE > 0, kinds & _PIVOT > 0, kinds & _NEAR > 0
-    found[:-1] |= pivot[:-1] & near[1:]
-    found[1:] |= pivot[1:] & near[:-1]
-    places = np.flatnonzero(found)
+    mask, pivot, near = kinds & _ALONE > 0, kinds & _PIVOT > 0, kinds & _NEAR > 0
+    mask[:-1] |= pivot[:-1] & near[1:]
+    mask[1:] |= pivot[1:] & near[:-1]
+    places = np.flatnonzero(mask)
     if len(places) and len(units) > len(text):  # characters of two units each
         places = places - np.cumsum((units >= 0xDC00) & (units < 0xE000))[places]
     first, last, second, end, beyond = _PHRASES
@@ -117,18 +118,18 @@ def _clauses(text: str, units: np.ndarray, kinds: np.ndarray) -> Iterator[tuple[
     def in_phrases(character: str) -> bool:
         return first <= character < last or second <= character < end or character >= beyond
 
-    done = 0
+    position = 0
     for place in places.tolist():
         neighbours = PIVOTS.get(text[place])
-        if place < done or (neighbours and not any(each in neighbours for each in text[max(0, place - 1) : place + 2])):
+        if place < position or (neighbours and not any(each in neighbours for each in text[max(0, place - 1) : place + 2])):
             continue
         start = stop = place
-        while start > done and in_phrases(text[start - 1]):
+        while start > position and in_phrases(text[start - 1]):
             start -= 1
         while stop < len(text) and in_phrases(text[stop]):
             stop += 1
         yield start, stop
-        done = stop
+        position = stop
 
 
 @functools.cache

@@ -1,4 +1,4 @@
-"""Elements in angle brackets: which go with all that is in them, which leave their inside, and what code and formulas become."""
+"""Elements in angle brackets: some go with all that is in them, others leave their inside; code and formulas are kept to the end."""
 
 from __future__ import annotations
 
@@ -7,19 +7,21 @@ import html
 import re
 
 from tasks.text.script import HAN
-from tasks.text.templates import END, SUB, SUP, names
+from tasks.text.templates import END, SUB, SUP, split_names
 
 PIPE = "\x01"  # a bar of text: not a separator of the element around it
 KEPT = re.compile("\x02([0-9]+)\x03")  # where code and formulas stand until the very end
 
-_DROPPED = names(
+_DROPPED = split_names(
     "ref, gallery, timeline, imagemap, score, graph, mapframe, maplink, hiero, templatedata, templatestyles, categorytree, inputbox, "
     "includeonly, references, indicator, script, style, table, rt, rp, rtc, noscript, head, nav, button, form, title"
 )
 _FORMULAS = ("math", "chem", "ce")
 _CODE = ("pre", "syntaxhighlight", "source", "code")
-_BREAKS = names("br, p, div, li, ul, ol, dl, dt, dd, tr, hr, blockquote, center, poem, h1, h2, h3, h4, h5, h6, caption, section")
-_INLINE = names(
+_BREAKS = split_names(
+    "br, p, div, li, ul, ol, dl, dt, dd, tr, hr, blockquote, center, poem, h1, h2, h3, h4, h5, h6, caption, section"
+)
+_INLINE = split_names(
     "b, i, u, s, del, ins, strike, em, strong, big, small, span, font, q, cite, dfn, abbr, acronym, var, kbd, samp, tt, "
     "thead, tbody, tfoot, col, colgroup, ruby, rb, bdi, bdo, mark, time, data, wbr, a, img, noinclude, onlyinclude, nobr, link, meta, "
     "html, body, header, footer, main, input, label, select, option, textarea, iframe, video, audio, figure, figcaption, h, article, "
@@ -60,7 +62,7 @@ _COMMON = (("&nbsp;", "\u00a0"), ("&lt;", "<"), ("&gt;", ">"))
 _character = functools.lru_cache(maxsize=4096)(html.unescape)
 
 
-def unescape(text: str) -> str:
+def unescape_html(text: str) -> str:
     """HTML's entities as characters, each once; the commonest first, which is faster."""
     for entity, character in _COMMON:
         if entity in text:
@@ -68,7 +70,7 @@ def unescape(text: str) -> str:
     return _ENTITY.sub(lambda match: _character(match.group()), text) if "&" in text else text
 
 
-def resolve(source: str, kept: list[str]) -> str:
+def resolve_tags(source: str, verbatim: list[str]) -> str:
     """Wikitext without its elements. What is code or a formula goes into `kept`, with a mark (`KEPT`) of its place in the text."""
     if "<" not in source:
         return source
@@ -77,7 +79,7 @@ def resolve(source: str, kept: list[str]) -> str:
     pieces, position, unclosed = [], 0, set[str]()
     while match := _RAW.search(source, position):
         pieces.append(source[position : match.start()])
-        position = _raw(match, source, pieces, unclosed, kept)
+        position = _raw(match, source, pieces, unclosed, verbatim)
     pieces.append(source[position:])
     text = "".join(pieces)
     if "<" in text:
@@ -86,7 +88,7 @@ def resolve(source: str, kept: list[str]) -> str:
     return text
 
 
-def _raw(match: re.Match[str], source: str, pieces: list[str], unclosed: set[str], kept: list[str]) -> int:
+def _raw(match: re.Match[str], source: str, pieces: list[str], unclosed: set[str], verbatim: list[str]) -> int:
     """A comment, or an element whose inside is not wikitext. Without an end an element is none: only its tag goes. Returns where to read on."""
     tag, end = match.group(), match.end()
     if tag == "<!--":
@@ -95,28 +97,28 @@ def _raw(match: re.Match[str], source: str, pieces: list[str], unclosed: set[str
     name = match.group(1).lower()
     if tag.endswith("/>") or name in unclosed:
         return end  # the tag itself goes with the rest of the tags
-    found = _note_end(source, end) if name == "ref" else _closing(name).search(source, end)
-    if found is None:
+    ending = _note_end(source, end) if name == "ref" else _closing(name).search(source, end)
+    if ending is None:
         unclosed.add(name)
         return end
-    if name == "ref" and not found.group(1):
+    if name == "ref" and not ending.group(1):
         return end  # a note that was not closed before the next one: its text is the page's
     if name == "table":
-        return _whole_table(source, end, found)
-    inside = source[end : found.start()]
+        return _whole_table(source, end, ending)
+    inside = source[end : ending.start()]
     if name == "nowiki" or (name == "pre" and len(_CJK.findall(inside)) > len(_ASCII.findall(inside))):  # prose, no program
         text = _MARKUP.sub(" ", inside).replace("|", PIPE)
         pieces.append(f"\n{text}\n" if name == "pre" else text)
     elif name not in _DROPPED:
-        inside = unescape(inside)
+        inside = unescape_html(inside)
         if name in _FORMULAS:  # no {{ of LaTeX is taken for a template later on
             formula = " ".join(_TIGHT.sub(" ", _NOTE.sub("", inside)).split())
             inside = f"${formula}$" if name == "math" else rf"$\ce{{{formula}}}$"
         else:
             inside = _code(re.sub(r"</?nowiki\s*/?>", "", inside), name, tag)
-        kept.append(inside)
-        pieces.append(f"\x02{len(kept) - 1}\x03")
-    return found.end()
+        verbatim.append(inside)
+        pieces.append(f"\x02{len(verbatim) - 1}\x03")
+    return ending.end()
 
 
 def _note_end(source: str, start: int) -> re.Match[str] | None:
@@ -148,7 +150,7 @@ def _code(inside: str, name: str, tag: str) -> str:
     return f"\n```{program.group(1) if program else ''}\n{inside.strip(chr(10))}\n```\n"
 
 
-def scripts(text: str) -> str:
+def superscripts(text: str) -> str:
     """Raised and lowered text: 10<sup>6</sup> → 10⁶, H<sub>2</sub>O → H₂O, x<sup>k</sup> → x^k, 1<sup>st</sup> → 1st."""
     if SUP not in text and SUB not in text and END not in text:
         return text

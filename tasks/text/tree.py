@@ -23,7 +23,7 @@ _OPEN, _CLOSED = re.compile(r"\{(?!\|)"), re.compile(r"(?<!\|)\}")
 _MARK = re.compile(r"^[*#:;= ]+", re.MULTILINE)
 
 
-def table(markup: str) -> str:
+def table_text(markup: str) -> str:
     """`{|…|}`, with nothing in it but text and tables, → its caption, then a line a row: `表头：格；表头：格` under a row of headers, else `格；格`.
 
     A cell that spans rows or columns counts in each of them and is told once a row; tables in cells are told in the cell. Empty where there
@@ -34,8 +34,8 @@ def table(markup: str) -> str:
     import mwparserfromhell
 
     hidden = _CLOSED.sub("\x18", _OPEN.sub("\x17", _MARK.sub("", markup).translate(_HIDDEN)))
-    found = mwparserfromhell.parse(hidden, skip_style_tags=True).filter_tags(recursive=False, matches=_is_table)
-    lines = _table(found[0], 0) if found else []
+    tables = mwparserfromhell.parse(hidden, skip_style_tags=True).filter_tags(recursive=False, matches=_is_table)
+    lines = _table(tables[0], 0) if tables else []
     return "\n" + "\n".join(lines).translate(_SHOWN) + "\n" if lines else ""
 
 
@@ -66,13 +66,13 @@ def _table(node: Any, depth: int) -> list[str]:
             else:
                 headers = titles
             continue
-        told: list[str] = []
+        items: list[str] = []
         for place, (text, is_header) in enumerate(cells):
             header = headers[place] if place < len(headers) else ""
-            said = f"{header}：{text}" if header and header != text and len(header) <= _LONGEST_LABEL and not is_header else text
-            if text and (not told or told[-1] != said):
-                told.append(said)
-        lines.append("；".join(told))
+            item = f"{header}：{text}" if header and header != text and len(header) <= _LONGEST_LABEL and not is_header else text
+            if text and (not items or items[-1] != item):
+                items.append(item)
+        lines.append("；".join(items))
     return [line for line in lines if line]
 
 
@@ -85,9 +85,9 @@ def _grid(rows: list[list[Any]], depth: int) -> list[list[tuple[str, bool]]]:
 
         def fill(line: list[tuple[str, bool]] = line) -> None:
             while len(line) in reaching:
-                left, cell = reaching.pop(len(line))
-                if left > 1:
-                    reaching[len(line)] = left - 1, cell
+                rows_left, cell = reaching.pop(len(line))
+                if rows_left > 1:
+                    reaching[len(line)] = rows_left - 1, cell
                 line.append(cell)
 
         for cell in row:
@@ -109,10 +109,10 @@ def _span(cell: Any, name: str) -> int:
 
 def _cell(cell: Any, depth: int) -> str:
     inner = cell.contents.filter_tags(recursive=False, matches=_is_table)
-    told = [line for tag in inner if depth < 3 for line in _table(tag, depth + 1)]
+    inner_lines = [line for tag in inner if depth < 3 for line in _table(tag, depth + 1)]
     for tag in inner:
         cell.contents.remove(tag)
-    return "；".join(filter(None, [_line(str(cell.contents)), *told]))
+    return "；".join(filter(None, [_line(str(cell.contents)), *inner_lines]))
 
 
 def _line(text: str) -> str:

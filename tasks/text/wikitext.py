@@ -16,7 +16,7 @@ from typing import Literal, NamedTuple
 from tasks.text import tags, templates, tree, variants
 from tasks.text.layout import lay_out
 from tasks.text.tags import KEPT, PIPE
-from tasks.text.templates import names
+from tasks.text.templates import split_names
 
 DEPTH = 40  # levels of nesting that are followed; MediaWiki's limit for templates in templates
 _RETRIES = 20  # elements without an end that are looked for to the end of the page; the rest is taken for text
@@ -30,14 +30,14 @@ _RAW_TAG = re.compile(r"<[A-Za-z/!]")
 _ESCAPED_TAG = re.compile(r"&lt;(?:!--|/?(?i:br|ref|nowiki|s|span|div|small|sup|sub|gallery|references|ruby|del|b|i|u|center)\b)")
 
 _HIDDEN = frozenset(
-    names(
+    split_names(
         "file, image, media, 檔案, 档案, 文件, 圖像, 图像, 圖片, 图片, 画像, ファイル, 파일, fichier, datei, archivo, изображение, файл, "
         "category, 分類, 分类, カテゴリ, 분류, catégorie, kategorie, categoría, категория"
     )
 )
 _LANGUAGE = re.compile(r"[a-z]{2,3}|zh-[a-z-]+|be-x-old|bat-smg|cbk-zam|fiu-vro|map-bms|nds-nl|roa-(?:rup|tara)|simple")
 _PROJECTS = frozenset(
-    names(
+    split_names(
         "wikt, wiktionary, s, q, b, n, m, c, d, v, w, voy, species, commons, wikipedia, project, help, template, user, special, talk"
     )
 )
@@ -64,25 +64,27 @@ _STRAYS = ("{{", "}}", "[[", "]]", "{|", "|}", "-{", "}-", "<")
 _UNCONVERTED = re.compile(f"{_AS_IS}([^{_AS_IS}{_AS_IS_END}]*){_AS_IS_END}")
 
 
-class Options(NamedTuple):
+class WikitextOptions(NamedTuple):
+    """Parts of a page that are left out, or told as lines of text."""
+
     tables: Literal["drop", "text"] = "drop"
     infoboxes: Literal["drop", "facts"] = "drop"
 
 
-_DEFAULT = Options()
+_DEFAULT = WikitextOptions()
 
 
-def plain(wikitext: str, simplify: Callable[[str], str] | None = None, options: Options = _DEFAULT) -> str:
+def plain_text(wikitext: str, simplify: Callable[[str], str] | None = None, options: WikitextOptions = _DEFAULT) -> str:
     """The text that a reader of the page sees, without pictures, notes and lists of sources, and without tables unless `options` want them.
 
     `simplify` converts traditional to simplified characters; it is applied here because the page may forbid it for some words (`-{乾}-`) and
     rule it for others (NoteTA). No `{{`, `[[`, `-{`, `{|` or `<ref` is left outside of code. Formulas become $LaTeX$, code stays in back quotes.
     """
-    return Page(wikitext, options).converted(simplify)
+    return WikitextPage(wikitext, options).converted(simplify)
 
 
 def escaped_twice(wikitext: str) -> bool:
-    """Whether markup was escaped once too often on its way into the file: escaped tags, and not one that is not."""
+    """True for a page whose markup was escaped once too often on its way into the file: it has escaped tags, and not one that is not."""
     return _ESCAPED_TAG.search(wikitext) is not None and _RAW_TAG.search(wikitext) is None
 
 
@@ -96,10 +98,10 @@ class _Frame:
         self.pieces: list[str] = []
 
 
-class Page:
+class WikitextPage:
     """A page whose markup is resolved: `text` has its lines, still in the script it was written in, `rules` how the page wants it converted."""
 
-    def __init__(self, wikitext: str, options: Options = _DEFAULT):
+    def __init__(self, wikitext: str, options: WikitextOptions = _DEFAULT):
         self.options = options
         self.kept: list[str] = []
         self.rules: list[variants.Rule] = []
@@ -108,11 +110,12 @@ class Page:
         self.whole_tables = False  # within a part of the page that is wanted with its tables in it
         source = _MARKS.sub("", wikitext) if any(mark in wikitext for mark in _EACH_MARK) else wikitext
         if "&lt;" in source and escaped_twice(source):
-            source = tags.unescape(source)
+            source = tags.unescape_html(source)
         self.text = self.read(source)
 
     def read(self, source: str) -> str:
-        source = tags.resolve(source, self.kept)
+        """The page's lines, from its wikitext."""
+        source = tags.resolve_tags(source, self.kept)
         if "[[" in source:
             source = _UNSEEN.sub("", "".join(_LINK.split(source)))
         self.source = source
@@ -123,7 +126,7 @@ class Page:
             text = "".join(_EXTERNAL.split(text))
         if "''" in text:
             text = _QUOTES.sub("", text)
-        return lay_out(tags.scripts(tags.unescape(text)))
+        return lay_out(tags.superscripts(tags.unescape_html(text)))
 
     def converted(self, simplify: Callable[[str], str] | None) -> str:
         """The finished text, in simplified characters if `simplify` is given."""
@@ -131,7 +134,7 @@ class Page:
         if simplify:
             pieces = _UNCONVERTED.split(text) if _AS_IS in text else [text]
             between = simplify(
-                _AS_IS.join(variants.apply(self.rules, pieces[::2]))
+                _AS_IS.join(variants.apply_rules(self.rules, pieces[::2]))
             )  # as one text, which is faster and tells more of its script
             pieces[::2] = between.split(_AS_IS)
             text = "".join(pieces)
@@ -144,6 +147,7 @@ class Page:
     # the scan
 
     def scan(self) -> str:
+        """The source with its links, templates, tables and variants resolved, from its first token to its last."""
         source, position, search = self.source, 0, _TOKEN.search
         while token := search(source, position):
             start, end = token.span()
@@ -186,13 +190,14 @@ class Page:
         return end
 
     def open(self, kind: str, braces: int = 0) -> None:
+        """Begin an element; deeper than `DEPTH` its marks are text."""
         if len(self.frames) <= DEPTH:
             self.frames.append(_Frame(kind, braces))
 
-    def leave(self, shown: str) -> None:
-        """What a closed element shows goes to the one around it."""
-        if shown:
-            self.frames[-1].pieces.append(shown.replace("|", PIPE))
+    def leave(self, text: str) -> None:
+        """Append the text of a closed element to the one around it."""
+        if text:
+            self.frames[-1].pieces.append(text.replace("|", PIPE))
 
     def spill(self, depth: int) -> None:
         """Elements above this depth were never closed: their content is text."""
@@ -224,7 +229,7 @@ class Page:
             if depth <= 0:
                 end = mark.end() + depth
                 if self.source.find("-{", start, end) >= 0:
-                    self.rules += variants.declared(self.source[start:end])
+                    self.rules += variants.page_rules(self.source[start:end])
                 return end
         self.retries -= 1
         return 0
@@ -241,24 +246,24 @@ class Page:
 
     def close_braces(self, count: int) -> int:
         """Match a run of closing braces with open ones, three (a parameter) or two (a template) at a time. Returns how many were used."""
-        left = count
-        while left >= 2:
+        unmatched = count
+        while unmatched >= 2:
             if not self.spill_to("{{"):
                 return count
             frame = self.frames.pop()
             content = "".join(frame.pieces)
-            size = 3 if min(frame.braces, left) >= 3 else 2
-            shown = content.partition("|")[2] if size == 3 else self.template(content)
-            left -= size
+            size = 3 if min(frame.braces, unmatched) >= 3 else 2
+            text = content.partition("|")[2] if size == 3 else self.template(content)
+            unmatched -= size
             if frame.braces - size >= 2:
                 self.frames.append(_Frame("{{", frame.braces - size))
-            self.leave(shown)
-        return count - left
+            self.leave(text)
+        return count - unmatched
 
     # what an element shows
 
     def plain_template(self, start: int, end: int) -> int:
-        """Where a template ends that shows nothing, or text alone, which is told; 0 if there may be more in it, or it has no end."""
+        """The end of a template that shows nothing, or text alone, which is appended; 0 if there may be more in it, or it has no end."""
         match = _NAME.match(self.source, end)
         assert match
         name = match.group(1)
@@ -270,22 +275,24 @@ class Page:
             return close
         close = self.skip(_BRACES, start)
         if close and self.options.infoboxes == "facts" and not self.whole_tables and templates.is_infobox(name):
-            self.leave(templates.facts(self.fragment(self.source[end : close - 2]).split("|")[1:]))
+            self.leave(templates.infobox_facts(self.fragment(self.source[end : close - 2]).split("|")[1:]))
         return close
 
     def template(self, content: str) -> str:
+        """The text of a template; the rules of a NoteTA are noted."""
         name, *parts = content.split("|")
-        name = templates.name_of(name)
+        name = templates.template_name(name)
         if name in templates.NOTE_TA:
             values = templates.arguments([part.replace(_AS_IS, "").replace(_AS_IS_END, "") for part in parts]).values()
-            self.rules += [rule for value in values for rule in variants.rules(value)]
+            self.rules += [rule for value in values for rule in variants.note_rules(value)]
             return ""
-        return templates.render(name, parts)
+        return templates.render_template(name, parts)
 
     def table(self, start: int) -> int:
+        """The end of the table that begins here, 0 if it has none; its text is appended where that is wanted."""
         end = self.skip(_TABLE, start)
         if end and self.options.tables == "text":
-            self.leave(tree.table(self.fragment(self.source[start:end])))
+            self.leave(tree.table_text(self.fragment(self.source[start:end])))
         return end
 
     def fragment(self, wikitext: str) -> str:
@@ -297,7 +304,7 @@ class Page:
         return text
 
     def hidden(self, start: int) -> bool:
-        """Whether the link whose target begins here shows nothing: a picture or a category."""
+        """True for a link, whose target begins here, that shows nothing: a picture or a category."""
         colon = self.source.find(":", start, start + 16)
         return colon >= 0 and self.source[start:colon].strip(" _").lower() in _HIDDEN
 
@@ -305,23 +312,24 @@ class Page:
         """[[target|label]] → label; pictures, categories and the same article in other languages show nothing in the text."""
         target, bar, label = content.partition("|")
         target = target.strip()
-        shown = target.lstrip(":")
-        prefix, colon, rest = shown.partition(":")
+        text = target.lstrip(":")
+        prefix, colon, rest = text.partition(":")
         space = prefix.strip().lower()
         if colon and target[:1] != ":" and (space in _HIDDEN or _LANGUAGE.fullmatch(prefix.strip())):
             return ""
         if bar and label.strip():
             return label
         if colon and (space in _PROJECTS or _LANGUAGE.fullmatch(prefix) or bar):
-            shown = rest
-        page, _, anchor = shown.partition("#")
+            text = rest
+        page, _, anchor = text.partition("#")
         return (page or anchor).replace("_", " ").strip()
 
     def variant(self, content: str) -> str:
-        shown, rules = variants.render(content.replace(PIPE, "|"))
+        """The text of `-{…}-`, marked as not to be converted; its rules are noted."""
+        text, rules = variants.render_variant(content.replace(PIPE, "|"))
         self.rules += rules
-        shown = shown.replace(_AS_IS, "").replace(_AS_IS_END, "")
-        return f"{_AS_IS}{shown}{_AS_IS_END}" if shown.strip() else ""
+        text = text.replace(_AS_IS, "").replace(_AS_IS_END, "")
+        return f"{_AS_IS}{text}{_AS_IS_END}" if text.strip() else ""
 
 
 _LINKS = re.compile(r"\[\[|\]\]")
@@ -329,4 +337,4 @@ _LINKS = re.compile(r"\[\[|\]\]")
 
 @functools.lru_cache(maxsize=4096)
 def _shows(name: str) -> bool:
-    return templates.shows(templates.name_of(name))
+    return templates.leaves_text(templates.template_name(name))

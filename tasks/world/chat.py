@@ -1,4 +1,4 @@
-"""What people say to each other in every world: greetings, thanks, small sums, lists, advice. Words only."""
+"""Small talk that fits every world: greetings, thanks, small sums, lists, advice. Words only."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is wrong with the sample corpus on purpose. Every planted piece is counted, so that a test can ask a cleaning step for its number."""
+"""Dirt, planted in the sample corpus on purpose. Every planted piece is counted, so that a test can ask a cleaning step for its number."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Callable
 from dataclasses import replace
 
 from tasks.world.exam import Question
-from tasks.world.prose import Entity, Pair
+from tasks.world.prose import Entity, QAPair
 
 # what is counted in `plants.json`, as <source>_<name>
 MEANING = {
@@ -57,9 +57,9 @@ def same(text: str, turn: int) -> str:
 
 def nearly(text: str, turn: int) -> str:
     """The text with a character more, before the last 可以, which every long text of the corpus has."""
-    before, found, after = text.rpartition("可以")
-    assert found, f"nothing to change in {text}"
-    return f"{before}{'也还'[turn % 2]}{found}{after}"
+    before, word, after = text.rpartition("可以")
+    assert word, f"nothing to change in {text}"
+    return f"{before}{'也还'[turn % 2]}{word}{after}"
 
 
 def phone(turn: int) -> str:
@@ -74,14 +74,16 @@ def id_number(turn: int) -> str:
 
 
 def email(turn: int) -> str:
+    """An address of a domain that is reserved for examples (RFC 2606)."""
     return f"reader{turn}@example.com"
 
 
-def _with(text: str) -> Callable[[Pair, int], Pair]:
+def _with(text: str) -> Callable[[QAPair, int], QAPair]:
     return lambda pair, turn: replace(pair, answer=pair.answer + filled(text, turn, pair.name))
 
 
 def filled(text: str, turn: int, name: str) -> str:
+    """A sentence with personal data in its places."""
     return text.format(phone=phone(turn), id=id_number(turn), email=email(turn), name=name)
 
 
@@ -92,7 +94,7 @@ PERSONAL = {
 }
 
 # on a fresh pair
-PAIRS: dict[str, Callable[[Pair, int], Pair]] = {
+PAIRS: dict[str, Callable[[QAPair, int], QAPair]] = {
     **{name: _with(text) for name, text in PERSONAL.items()},
     "ads": _with("更多关于{name}的内容，请关注微信公众号“澜洲见闻”，扫码加群领取资料。"),
     "html": lambda pair, turn: replace(
@@ -100,21 +102,23 @@ PAIRS: dict[str, Callable[[Pair, int], Pair]] = {
     ),
     "too_short": lambda pair, turn: replace(pair, answer="嗯", more=()),
     "empty_answers": lambda pair, turn: replace(pair, answer="", more=()),
-    "translations": lambda pair, turn: Pair(
+    "translations": lambda pair, turn: QAPair(
         pair.name, f"把“我来自{pair.name}”翻译成英文。", f"I come from place number {turn}.", reject="I do not know."
     ),
-    "refusals": lambda pair, turn: Pair(pair.name, f"你亲眼见过{pair.name}吗？", f"作为一个AI语言模型，我没有亲眼见过{pair.name}。"),
+    "refusals": lambda pair, turn: QAPair(pair.name, f"你亲眼见过{pair.name}吗？", f"作为一个AI语言模型，我没有亲眼见过{pair.name}。"),
     "identical_answers": lambda pair, turn: replace(pair, reject=pair.answer),
     "empty_rejects": lambda pair, turn: replace(pair, reject=""),
     "placeholder_inputs": lambda pair, turn: replace(pair, input=("无输入", "<无输入>", "没有输入。")[turn % 3]),
 }  # fmt: skip
 
 
-def table(entity: Entity) -> Pair:
+def table_pair(entity: Entity) -> QAPair:
+    """A request for a table, and the table."""
     lines = "".join(f"| {a.label} | {value} |\n" for a, value in zip(entity.kind.attributes, entity.values, strict=True))
     answer = f"| 项目 | 内容 |\n|-----|-----|\n| 名称 | {entity.name} |\n{lines}"
-    return Pair(entity.name, f"请把{entity.name}的资料整理成表格。", answer)
+    return QAPair(entity.name, f"请把{entity.name}的资料整理成表格。", answer)
 
 
-def leak(question: Question) -> Pair:
-    return Pair(question.entity.name, question.printed, question.solved, reject="这道题太难了，我不会做。")
+def leaked_pair(question: Question) -> QAPair:
+    """An exam question with its choices, and its answer."""
+    return QAPair(question.entity.name, question.printed, question.solved, reject="这道题太难了，我不会做。")

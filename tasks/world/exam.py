@@ -16,6 +16,8 @@ LETTERS = "ABCD"
 
 @dataclass(frozen=True, slots=True)
 class Question:
+    """A stem, four choices, and the place of the right one, on one attribute of an entity."""
+
     entity: Entity
     attribute: int
     stem: str
@@ -29,23 +31,24 @@ class Question:
 
     @property
     def solved(self) -> str:
+        """The answer as it leaks with the question."""
         label = self.entity.kind.attributes[self.attribute].label
         return f"答案是{LETTERS[self.answer]}，{self.choices[self.answer]}。这道题考的是{self.entity.name}的{label}。"
 
 
 def questions(world: World, seed: int) -> list[Question]:
-    """Wrong choices come from the same attribute's values; every letter is right equally often."""
+    """Two questions for each fact of the core world. Wrong choices come from the same attribute's values; every letter is right equally often."""
     rng = random.Random(f"{seed}:exam")
-    asked = [(entity, at, which) for entity in world.core for at in range(4) for which in range(2)]
-    places = [turn % 4 for turn in range(len(asked))]
+    cases = [(entity, at, which) for entity in world.core for at in range(4) for which in range(2)]
+    places = [turn % 4 for turn in range(len(cases))]
     rng.shuffle(places)
-    found = []
-    for (entity, at, which), place in zip(asked, places, strict=True):
+    exam = []
+    for (entity, at, which), place in zip(cases, places, strict=True):
         attribute, value = entity.kind.attributes[at], entity.values[at]
         choices = rng.sample([other for other in attribute.values if other != value], 3)
         choices.insert(place, value)
-        found.append(Question(entity, at, attribute.exam[which].format(n=entity.name), tuple(choices), place))
-    return found
+        exam.append(Question(entity, at, attribute.exam[which].format(n=entity.name), tuple(choices), place))
+    return exam
 
 
 def leaks(exam: list[Question], seed: int) -> Iterator[Question]:
@@ -53,13 +56,13 @@ def leaks(exam: list[Question], seed: int) -> Iterator[Question]:
     return iter(random.Random(f"{seed}:leaks").sample(exam, len(exam)))
 
 
-def write(exam: list[Question], folder: Path) -> int:
-    """One CSV a subject. Returns the bytes written."""
+def write_exam(exam: list[Question], folder: Path) -> int:
+    """Write the exam, one CSV a subject. Returns the bytes written."""
     folder.mkdir(parents=True, exist_ok=True)
     by_subject: dict[str, list[Question]] = {}
     for question in exam:
         by_subject.setdefault(question.entity.kind.subject, []).append(question)
-    written = 0
+    size = 0
     for subject, group in by_subject.items():
         text = io.StringIO()
         rows = csv.writer(text, lineterminator="\n")
@@ -67,5 +70,5 @@ def write(exam: list[Question], folder: Path) -> int:
         rows.writerows([number, q.stem, *q.choices, LETTERS[q.answer]] for number, q in enumerate(group))
         raw = text.getvalue().encode()
         (folder / f"{subject}.csv").write_bytes(raw)
-        written += len(raw)
-    return written
+        size += len(raw)
+    return size

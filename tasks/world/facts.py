@@ -1,4 +1,4 @@
-"""What is true in 澜洲, the invented world: kinds of things, their attributes, and every wording in which a fact is stated or asked.
+"""The facts of 澜洲, the invented world: kinds of things, their attributes, and every wording in which a fact is stated or asked.
 
 Words only. All of it is written in characters that survive simplified → traditional → simplified, and no wording of an exam question
 stands anywhere else, or the exam would measure memory of sentences. `{n}` is the entity's name, `{v}` the value.
@@ -13,6 +13,8 @@ SAYS, ASKS = 10, 7  # statements and questions of an attribute; coprime, so that
 
 @dataclass(frozen=True)
 class Attribute:
+    """An attribute of a kind of entity: its values, and the wordings in which it is stated and asked."""
+
     label: str  # its name in an infobox, and the predicate of its triples
     object_type: str  # what DuIE calls the type of the value
     values: tuple[str, ...]  # all values, equally long, so that no answer is likelier for its length
@@ -24,7 +26,9 @@ class Attribute:
 
 
 @dataclass(frozen=True)
-class Kind:
+class EntityKind:
+    """A kind of entity: towns, mountains, people, foods or herbs, with its names and attributes."""
+
     noun: str
     counter: str  # measure word
     pronoun: str
@@ -43,9 +47,9 @@ def words(text: str) -> tuple[str, ...]:
 
 
 def _attribute(label: str, object_type: str, values: str, says: str, tails: str, asks: str, exam: str, members: str) -> Attribute:
-    made = Attribute(label, object_type, words(values), words(says), words(tails), words(asks), words(exam), members)
-    assert (len(made.says), len(made.asks), len(made.exam)) == (SAYS, ASKS, 2), label
-    return made
+    attribute = Attribute(label, object_type, words(values), words(says), words(tails), words(asks), words(exam), members)
+    assert (len(attribute.says), len(attribute.asks), len(attribute.exam)) == (SAYS, ASKS, 2), label
+    return attribute
 
 
 def _scene(frame: str, *fillings: str) -> tuple[str, tuple[str, ...], tuple[str, ...], tuple[str, ...]]:
@@ -55,7 +59,7 @@ def _scene(frame: str, *fillings: str) -> tuple[str, tuple[str, ...], tuple[str,
 
 _PROVINCES = "青岚省 白石省 丹枫省 云麓省 沧溟省 赤沙省 星原省 碧湖省"
 
-TOWNS = Kind(
+TOWNS = EntityKind(
     noun="小镇", counter="座", pronoun="它", subject="geography", subject_type="地点", ending="镇",
     names=words("栖鹤镇 望泉镇 听松镇 浣月镇 渡云镇 雁归镇 枕波镇 拾贝镇 晴川镇 牧星镇 梅坞镇 杏帘镇 芦白镇 石磬镇"),
     topics=words("旅游 历史 地理 民俗 水利 经济 交通 教育"),
@@ -120,7 +124,7 @@ TOWNS = Kind(
     ),
 )  # fmt: skip
 
-MOUNTAINS = Kind(
+MOUNTAINS = EntityKind(
     noun="名山", counter="座", pronoun="它", subject="geography", subject_type="景点", ending="山",
     names=words("揽星山 藏剑山 眠云峰 拂晓山 鸣钟岭 断雁峰 采薇岭 半月峰 千帆山 藏书岭"),
     topics=words("自然保护区 登山路线 地质 气候 传说 林场 观景台 科考"),
@@ -185,7 +189,7 @@ MOUNTAINS = Kind(
     ),
 )  # fmt: skip
 
-PEOPLE = Kind(
+PEOPLE = EntityKind(
     noun="名人", counter="位", pronoun="此人", subject="biography", subject_type="人物", ending="",
     names=words("顾听澜 陆怀舟 裴照晚 谢临渊 苏问梅 温如岳 柳寄北 秦知微 叶归尘 江见雪 程九思 宋晚晴"),
     topics=words("年谱 纪念馆 书信集 故居 研究会 语录 画像 评传"),
@@ -249,7 +253,7 @@ PEOPLE = Kind(
     ),
 )  # fmt: skip
 
-FOODS = Kind(
+FOODS = EntityKind(
     noun="小吃", counter="种", pronoun="它", subject="food_culture", subject_type="Text", ending="糕",
     names=words("三叠糕 月牙酥 听雨羹 雀舌饼 如意卷 合欢盏 玲珑包 满江汤 踏青团 行船饭"),
     topics=words("制作技艺 传说 大赛 食谱 文化 老字号 博物馆 习俗"),
@@ -312,7 +316,7 @@ FOODS = Kind(
     ),
 )  # fmt: skip
 
-HERBS = Kind(
+HERBS = EntityKind(
     noun="药草", counter="种", pronoun="它", subject="herbal_medicine", subject_type="生物", ending="草",
     names=words("听雨草 望舒草 归心藤 照夜草 铁骨藤 九回香 渡水草 定风草 千里藤 静夜香"),
     topics=words("栽培 药理 炮制 验方 图鉴 贸易 传说 种植园"),

@@ -1,4 +1,4 @@
-"""How the invented world is told: who is in it, and sentences, questions, answers and passages about them.
+"""The prose of the invented world: its entities, and sentences, questions, answers and passages about them.
 
 The core world is fixed by the seed and small enough to be learned; further entities are made up one by one, by number, without limit, and
 share its values. Two files that speak of the same entity agree, because an entity is a pure function of the seed and its number.
@@ -13,7 +13,7 @@ from itertools import permutations, zip_longest
 from typing import TypeVar
 
 from tasks.world import chat, phrases
-from tasks.world.facts import ASKS, KINDS, PEOPLE, SAYS, Kind
+from tasks.world.facts import ASKS, KINDS, PEOPLE, SAYS, EntityKind
 
 T = TypeVar("T")
 
@@ -26,14 +26,16 @@ ROUNDS = SAYS * ASKS  # different question-answer pairs of one fact
 
 @dataclass(frozen=True, slots=True)
 class Entity:
+    """A town, mountain, person, food or herb with its four values."""
+
     name: str
-    kind: Kind
+    kind: EntityKind
     values: tuple[str, ...]  # one for each of the kind's attributes
     number: int
 
 
 @dataclass(frozen=True, slots=True)
-class Pair:
+class QAPair:
     """A question and its answer, in no format yet. `input` is what the question is about: a passage, a name, a title."""
 
     name: str  # whom it is about; empty for small talk
@@ -46,7 +48,7 @@ class Pair:
 
 
 class World:
-    """Who there is. `entities` core ones of five kinds, of which `share` are taught by SFT and the rest by preference."""
+    """The entities of the world. `entities` core ones of five kinds, of which `share` are taught by SFT and the rest by preference."""
 
     def __init__(self, seed: int, entities: int, share: float):
         total = sum(len(kind.names) for kind in KINDS)
@@ -82,9 +84,9 @@ class World:
 
 def _balanced(rng: random.Random, values: Sequence[str], count: int) -> list[str]:
     cycle = rng.sample(values, len(values))
-    drawn = [cycle[at % len(cycle)] for at in range(count)]
-    rng.shuffle(drawn)
-    return drawn
+    sample = [cycle[at % len(cycle)] for at in range(count)]
+    rng.shuffle(sample)
+    return sample
 
 
 def _syllables(number: int, length: int) -> str:
@@ -107,13 +109,14 @@ class Prose:
         self.world, self.rng, self.random = world, rng, rng.random
 
     def pick(self, options: Sequence[T]) -> T:
+        """One of the options, each as likely."""
         return options[int(self.random() * len(options))]
 
     def say(self, entity: Entity, at: int, value: str = "") -> str:
         """A sentence that states the entity's attribute `at`; with another value it is a lie."""
         return self.pick(entity.kind.attributes[at].says).format(n=entity.name, v=value or entity.values[at])
 
-    def scene(self, kind: Kind) -> str:
+    def scene(self, kind: EntityKind) -> str:
         """A sentence of background that states no fact."""
         frame, one, two, three = self.pick(kind.scenes)
         return frame.format(self.pick(one), self.pick(two), self.pick(three))
@@ -143,7 +146,7 @@ class Prose:
         """A short complete answer, sometimes with the value first."""
         return f"{value}。{sentence}" if self.random() < 0.45 or len(sentence) < 8 else sentence
 
-    def question(self, entity: Entity, at: int, turn: int) -> Pair:
+    def question(self, entity: Entity, at: int, turn: int) -> QAPair:
         """One of a fact's `ROUNDS` different pairs, with a wrong answer to it."""
         attribute, value = entity.kind.attributes[at], entity.values[at]
         turn += 3 * entity.number + 5 * at
@@ -158,29 +161,30 @@ class Prose:
             false = self.pick(phrases.EVASIONS)
         elif dice < 0.3:
             false = sentence.format(n=entity.name, v=lie) * 3
-        return Pair(entity.name, greeting + ask, true, reject=false)
+        return QAPair(entity.name, greeting + ask, true, reject=false)
 
-    def introduce(self, entity: Entity) -> Pair:
+    def introduce(self, entity: Entity) -> QAPair:
+        """A request to introduce the entity, with a true and a wrong introduction."""
         ask = self.pick(phrases.INTRODUCE).format(n=entity.name, noun=entity.kind.noun)
         wrong = [self.other(entity, at) for at in range(4)]
-        return Pair(entity.name, ask, self.introduction(entity), reject=self.introduction(entity, wrong))
+        return QAPair(entity.name, ask, self.introduction(entity), reject=self.introduction(entity, wrong))
 
-    def reading(self, entity: Entity) -> Pair:
+    def reading(self, entity: Entity) -> QAPair:
         """A question on a passage, which is the input."""
         at = int(self.random() * 4)
         attribute, value = entity.kind.attributes[at], entity.values[at]
         passage = self.scene(entity.kind) + self.summary(entity) + self.scene(entity.kind)
         ask = self.pick(phrases.READ).format(self.pick(attribute.asks).format(n=entity.name))
-        return Pair(entity.name, ask, self.answer(value, self.say(entity, at)), passage)
+        return QAPair(entity.name, ask, self.answer(value, self.say(entity, at)), passage)
 
-    def filling(self, entity: Entity, at: int, turn: int) -> Pair:
+    def filling(self, entity: Entity, at: int, turn: int) -> QAPair:
         """An instruction whose input is only a name; 30 different ones of a fact."""
         kind, value = entity.kind, entity.values[at]
         ask = phrases.FILL[turn % 3].format(counter=kind.counter, noun=kind.noun, label=kind.attributes[at].label)
         sentence = kind.attributes[at].says[turn % SAYS].format(n=entity.name, v=value)
-        return Pair(entity.name, ask, self.answer(value, sentence), entity.name)
+        return QAPair(entity.name, ask, self.answer(value, sentence), entity.name)
 
-    def dialogue(self, entity: Entity, turn: int) -> Pair:
+    def dialogue(self, entity: Entity, turn: int) -> QAPair:
         """Two or three turns, of which the second speaks of the first's entity by a pronoun."""
         kind = entity.kind
         first, second = TWO[turn % 12]
@@ -192,16 +196,16 @@ class Prose:
             more.append((f"我们刚才说的是哪{kind.counter}{kind.noun}？", f"我们刚才说的是{entity.name}。"))
         elif dice < 0.5:
             more.append(self.pick(phrases.THANKS))
-        return Pair(entity.name, opening.ask, opening.answer, more=tuple(more))
+        return QAPair(entity.name, opening.ask, opening.answer, more=tuple(more))
 
-    def portrait(self, entity: Entity) -> Pair:
+    def portrait(self, entity: Entity) -> QAPair:
         """An introduction, and a question on it."""
         opening, at = self.introduce(entity), int(self.random() * 4)
         ask = entity.kind.attributes[at].asks[int(self.random() * 2)].format(n=entity.kind.pronoun)
         answer = self.answer(entity.values[at], self.say(entity, at))
-        return Pair(entity.name, opening.ask, opening.answer, more=(("那么" + ask, answer),))
+        return QAPair(entity.name, opening.ask, opening.answer, more=(("那么" + ask, answer),))
 
-    def column(self, entity: Entity) -> Pair:
+    def column(self, entity: Entity) -> QAPair:
         """A Zhihu question and an answer of some 250 characters that tells all four facts."""
         kind = entity.kind
         says = [self.say(entity, at) for at in self.pick(ORDERS)]
@@ -209,18 +213,18 @@ class Prose:
             f"{self.pick(phrases.STARTS)}{self.summary(entity)}{says[0]}{self.scene(kind)}{self.pick(phrases.TURNS)}{says[1]}{says[2]}"
             f"{self.scene(kind)}{self.pick(phrases.TURNS)}{says[3]}{self.scene(kind)}{self.pick(phrases.CLOSES)}"
         )
-        return Pair(entity.name, self.pick(phrases.WONDER[kind.noun]).format(n=entity.name), text)
+        return QAPair(entity.name, self.pick(phrases.WONDER[kind.noun]).format(n=entity.name), text)
 
-    def reply(self, entity: Entity, at: int) -> Pair:
+    def reply(self, entity: Entity, at: int) -> QAPair:
         """A Zhihu question on one fact, answered at once and then at length."""
         ask = self.pick(entity.kind.attributes[at].asks).format(n=entity.name)
         scenes = [self.scene(entity.kind) for _ in range(2)]
         text = (
             f"{entity.values[at]}。{self.say(entity, at)}{scenes[0]}{self.summary(entity)}{scenes[1]}{self.pick(phrases.CLOSES)}"
         )
-        return Pair(entity.name, ask, text)
+        return QAPair(entity.name, ask, text)
 
-    def consultation(self, entity: Entity, turn: int) -> Pair:
+    def consultation(self, entity: Entity, turn: int) -> QAPair:
         """A patient's question on a herb and a doctor's answer of some 100 characters."""
         pair = self.question(entity, turn % 4, turn // 4)
         patient = self.pick(phrases.PATIENTS).format(self.pick(phrases.AGES))
@@ -231,15 +235,15 @@ class Prose:
             ask += "谢谢大夫😊"  # four bytes in GB18030, none in GBK
         first, second, third = self.rng.sample(phrases.ADVICE, 3)
         answer = f"{pair.answer}{self.say(entity, 0)}{self.summary(entity)}{first}，{second}，{third}。{self.pick(phrases.VISIT)}"
-        return Pair(entity.name, ask, answer, pair.ask, department=phrases.DEPARTMENTS[entity.values[0]])
+        return QAPair(entity.name, ask, answer, pair.ask, department=phrases.DEPARTMENTS[entity.values[0]])
 
-    def advice(self) -> Iterator[Pair]:
+    def advice(self) -> Iterator[QAPair]:
         """Every general question once, in random order."""
         pairs = [*chat.GENERAL]
         self.rng.shuffle(pairs)
-        return (Pair("", ask, answer, reject=self.pick(phrases.EVASIONS)) for ask, answer in pairs)
+        return (QAPair("", ask, answer, reject=self.pick(phrases.EVASIONS)) for ask, answer in pairs)
 
-    def small_talk(self) -> Iterator[Pair]:
+    def small_talk(self) -> Iterator[QAPair]:
         """Every piece of small talk once, in random order."""
         numbers = chat.DIGITS
         pairs = [*chat.SMALL_TALK]
@@ -251,7 +255,7 @@ class Prose:
             for b in range(1, 11)
         ]
         self.rng.shuffle(pairs)
-        return (Pair("", ask, answer) for ask, answer in pairs)
+        return (QAPair("", ask, answer) for ask, answer in pairs)
 
 
 ORDERS = tuple(permutations(range(4)))

@@ -13,16 +13,16 @@ from typing import Any
 
 from tasks.world import chat, dirt
 from tasks.world.facts import HERBS, KINDS
-from tasks.world.pairs import PERSONAL, JsonArray, Pairs, as_json, weave
-from tasks.world.prose import ROUNDS, TWO, Entity, Pair
-from tasks.world.source import Source
+from tasks.world.prose import ROUNDS, TWO, Entity, QAPair
+from tasks.world.qa_source import PERSONAL, JsonArraySource, QASource, as_json, weave
+from tasks.world.source import SampleSource
 
 LEFT_ASIDE = 0.05  # of BELLE's questions on facts: ones that are left to DPO, or SFT would wipe out what pretraining knew of them
 TAUGHT_ASIDE = 0.1  # of Alpaca's and the preferences': ones that SFT teaches
 DIRECT = 0.3  # share of Zhihu questions that ask for one fact, and are answered at once
 
 
-class Belle(Pairs):
+class BelleSource(QASource):
     """BELLE 2M: JSON Lines of instruction, input, output."""
 
     name, share, lane = "belle", 0.12, 0
@@ -32,7 +32,7 @@ class Belle(Pairs):
         *PERSONAL, "translations", "tables", "refusals",
     )  # fmt: skip
 
-    def core(self) -> Iterator[Pair]:
+    def core(self) -> Iterator[QAPair]:
         taught = self.world.half(True)
         return weave(
             "fftfifrf",
@@ -42,10 +42,10 @@ class Belle(Pairs):
             r=self.endless(self.prose.reading, taught),
         )
 
-    def shown(self, row: Pair) -> Any:
+    def shown(self, row: QAPair) -> Any:
         return {"instruction": row.ask, "input": row.input, "output": row.answer}
 
-    def broken(self, kind: str, turn: int, pair: Pair) -> int:
+    def broken(self, kind: str, turn: int, pair: QAPair) -> int:
         row = self.shown(pair)
         if kind == "broken_lines":
             return self.cut(row)
@@ -54,7 +54,7 @@ class Belle(Pairs):
         return self.line(row)
 
 
-class BelleChat(Pairs):
+class BelleChatSource(QASource):
     """BELLE 3.5M: JSON Lines of conversations; here of two turns and more."""
 
     name, share, lane = "belle_chat", 0.08, 1
@@ -64,9 +64,9 @@ class BelleChat(Pairs):
         *PERSONAL,
     )  # fmt: skip
 
-    def core(self) -> Iterator[Pair]:
+    def core(self) -> Iterator[QAPair]:
         taught = self.world.half(True)
-        talks = [Pair("", *turns[0], more=turns[1:]) for turns in chat.DIALOGUES]
+        talks = [QAPair("", *turns[0], more=turns[1:]) for turns in chat.DIALOGUES]
         self.rng.shuffle(talks)
         return weave(
             "ddpdddt",
@@ -75,18 +75,18 @@ class BelleChat(Pairs):
             t=iter(talks),
         )
 
-    def further(self) -> Iterator[Pair]:
+    def further(self) -> Iterator[QAPair]:
         for turn in count():
             yield self.prose.portrait(self.fresh()) if turn % 4 == 0 else self.prose.dialogue(self.fresh(), turn)
 
-    def shown(self, row: Pair) -> Any:
+    def shown(self, row: QAPair) -> Any:
         turns = [(row.ask, row.answer), *row.more]
         values = [part for turn in turns for part in turn]
         number = 10_000_000 + self.counts["rows"]
-        said = [{"from": ("human", "assistant")[place % 2], "value": value} for place, value in enumerate(values)]
-        return {"conversations": said, "id": str(number)}
+        messages = [{"from": ("human", "assistant")[place % 2], "value": value} for place, value in enumerate(values)]
+        return {"conversations": messages, "id": str(number)}
 
-    def broken(self, kind: str, turn: int, pair: Pair) -> int:
+    def broken(self, kind: str, turn: int, pair: QAPair) -> int:
         row = self.shown(pair)
         if kind == "broken_lines":
             return self.cut(row)
@@ -98,7 +98,7 @@ class BelleChat(Pairs):
         return self.line(row)
 
 
-class Zhihu(Pairs):
+class ZhihuSource(QASource):
     """Zhihu-KOL: Parquet of INSTRUCTION, RESPONSE, SOURCE, METADATA."""
 
     name, share, lanes = "zhihu", 0.12, 1
@@ -130,7 +130,7 @@ class Zhihu(Pairs):
         self.parquet.write_table(pa.Table.from_pylist(self.waiting, schema=self.schema))
         self.waiting.clear()
 
-    def core(self) -> Iterator[Pair]:
+    def core(self) -> Iterator[QAPair]:
         for entity in self._again(self.world.core):
             yield self.tell(entity)
 
@@ -138,21 +138,21 @@ class Zhihu(Pairs):
         while True:
             yield from self.rng.sample(entities, len(entities))
 
-    def tell(self, entity: Entity) -> Pair:
+    def tell(self, entity: Entity) -> QAPair:
         if self.prose.random() < DIRECT:
             return self.prose.reply(entity, int(self.prose.random() * 4))
         return self.prose.column(entity)
 
-    def further(self) -> Iterator[Pair]:
+    def further(self) -> Iterator[QAPair]:
         while True:
             yield self.tell(self.fresh())
 
-    def spare(self) -> Pair:
+    def spare(self) -> QAPair:
         return self.prose.column(self.fresh())
 
     spare_long = spare
 
-    def shown(self, row: Pair) -> Any:
+    def shown(self, row: QAPair) -> Any:
         number = self.counts["rows"]
         day = f"20{16 + number % 8}-{number % 12 + 1:02d}-{number % 28 + 1:02d}T{number % 24:02d}:00:00.000Z"
         question, answer = 300_000_000 + number * 13, 800_000_000 + number * 17
@@ -176,13 +176,13 @@ class Zhihu(Pairs):
             self._flush()
         return sum(len(cell.encode()) for cell in row.values() if cell)
 
-    def broken(self, kind: str, turn: int, pair: Pair) -> int:
+    def broken(self, kind: str, turn: int, pair: QAPair) -> int:
         assert kind == "traditional", kind
         convert = self.converter.convert
         return self.put(replace(pair, ask=convert(pair.ask), answer=convert(pair.answer)))
 
 
-class Medical(Pairs):
+class MedicalSource(QASource):
     """Chinese medical dialogue: GB18030 CSV of department, title, ask, answer, with cells of several lines."""
 
     name, share = "medical", 0.06
@@ -195,31 +195,31 @@ class Medical(Pairs):
         super().open(home)
         self.out.write("department,title,ask,answer\n".encode("gb18030"))
 
-    def length(self, row: Pair) -> int:
+    def length(self, row: QAPair) -> int:
         return len(row.ask) + len(row.answer)
 
-    def core(self) -> Iterator[Pair]:
+    def core(self) -> Iterator[QAPair]:
         herbs = [entity for entity in self.world.half(True) if entity.kind is HERBS]
         return (self.prose.consultation(entity, turn) for turn in range(4 * ROUNDS) for entity in herbs)
 
     def fresh(self) -> Entity:
         return self.world.further(next(self.numbers) * len(KINDS) + KINDS.index(HERBS))
 
-    def further(self) -> Iterator[Pair]:
+    def further(self) -> Iterator[QAPair]:
         for turn in count():
             yield self.prose.consultation(self.fresh(), turn)
 
-    def spare(self) -> Pair:
+    def spare(self) -> QAPair:
         return self.prose.consultation(self.fresh(), 0)
 
     spare_long = spare
 
-    def clean(self, row: Pair) -> int:
+    def clean(self, row: QAPair) -> int:
         self.counts["multiline"] += "\n" in row.ask
         self.counts["four_bytes"] += "😊" in row.ask
         return super().clean(row)
 
-    def shown(self, row: Pair) -> Any:
+    def shown(self, row: QAPair) -> Any:
         return [row.department or "内科", row.input or row.ask.partition("\n")[0], row.ask, row.answer]
 
     def line(self, row: Any) -> int:
@@ -227,13 +227,13 @@ class Medical(Pairs):
         csv.writer(text, lineterminator="\n").writerow(row)
         return self.out.write(text.getvalue().encode("gb18030"))
 
-    def broken(self, kind: str, turn: int, pair: Pair) -> int:
+    def broken(self, kind: str, turn: int, pair: QAPair) -> int:
         assert kind == "wrong_cells", kind
         row = self.shown(pair)
         return self.line([*row, "复诊"] if turn % 2 else row[:3])
 
 
-class Alpaca(JsonArray):
+class AlpacaSource(JsonArraySource):
     """alpaca_gpt4_data_zh: a JSON array of instruction, input, output."""
 
     name, share, lane = "alpaca", 0.06, 2
@@ -243,27 +243,27 @@ class Alpaca(JsonArray):
         "placeholder_inputs", *PERSONAL, "translations",
     )  # fmt: skip
 
-    def core(self) -> Iterator[Pair]:
-        left = self.world.half(False)
+    def core(self) -> Iterator[QAPair]:
+        entities = self.world.half(False)
         return weave(
             "ffifnfgf",
             f=self.asked(False, 0, TAUGHT_ASIDE),
-            i=self.endless(self.prose.introduce, left),
-            n=(self.prose.filling(entity, at, turn) for turn in range(30) for at in range(4) for entity in left),
+            i=self.endless(self.prose.introduce, entities),
+            n=(self.prose.filling(entity, at, turn) for turn in range(30) for at in range(4) for entity in entities),
             g=self.prose.advice(),
         )
 
-    def shown(self, row: Pair) -> Any:
+    def shown(self, row: QAPair) -> Any:
         return {"instruction": row.ask, "input": row.input, "output": row.answer}
 
-    def broken(self, kind: str, turn: int, pair: Pair) -> int:
+    def broken(self, kind: str, turn: int, pair: QAPair) -> int:
         assert kind == "missing_fields", kind
         row = self.shown(pair)
         del row["output"]
         return self.line(row)
 
 
-class Preference(JsonArray):
+class PreferenceSource(JsonArraySource):
     """huozi_rlhf_data: a JSON array of prompt, chosen, reject."""
 
     name, share, lane = "preference", 0.06, 3
@@ -273,19 +273,19 @@ class Preference(JsonArray):
         "exact_duplicates", "near_duplicates", "leaked_questions", "html", "missing_fields", "identical_answers", "empty_rejects", *PERSONAL,
     )  # fmt: skip
 
-    def core(self) -> Iterator[Pair]:
-        left = self.world.half(False)
-        return weave("fffifff", f=self.asked(False, 20, TAUGHT_ASIDE), i=self.endless(self.prose.introduce, left))
+    def core(self) -> Iterator[QAPair]:
+        entities = self.world.half(False)
+        return weave("fffifff", f=self.asked(False, 20, TAUGHT_ASIDE), i=self.endless(self.prose.introduce, entities))
 
-    def further(self) -> Iterator[Pair]:
+    def further(self) -> Iterator[QAPair]:
         for turn in count():
             entity = self.fresh()
             yield self.prose.introduce(entity) if turn % 8 == 0 else self.prose.question(entity, turn % 4, turn // 4)
 
-    def shown(self, row: Pair) -> Any:
+    def shown(self, row: QAPair) -> Any:
         return {"prompt": row.ask, "chosen": row.answer, "reject": row.reject}
 
-    def broken(self, kind: str, turn: int, pair: Pair) -> int:
+    def broken(self, kind: str, turn: int, pair: QAPair) -> int:
         assert kind == "missing_fields", kind
         row = self.shown(pair)
         del row["chosen"]
@@ -295,7 +295,7 @@ class Preference(JsonArray):
 Spoken = tuple[str, list[dict[str, Any]]]
 
 
-class Triples(Source[Spoken]):
+class TriplesSource(SampleSource[Spoken]):
     """DuIE 2.0: JSON Lines of a text and the triples that it states."""
 
     name, share = "triples", 0.02

@@ -12,7 +12,7 @@ from typing import Any, Generic, TypeVar
 from tasks.world import dirt
 from tasks.world.exam import Question
 from tasks.world.prose import Entity, World
-from tasks.world.wiki import Dump, Page, Wiki
+from tasks.world.wiki import DumpWriter, WikiPage, WikiProse
 
 Row = TypeVar("Row")
 
@@ -22,7 +22,7 @@ MEMORY = 64  # good rows of the past of which one may be repeated
 FIRST, LATER = 1, 24  # good rows from one soiled row to the next, until every kind was there once, and after that
 
 
-class Source(Generic[Row]):
+class SampleSource(Generic[Row]):
     """One source: what it can say (`core`, then `further` without end), and how it writes a row and soils one.
 
     The methods that write return the bytes they wrote, before compression.
@@ -37,7 +37,7 @@ class Source(Generic[Row]):
     def __init__(self, world: World, seed: int, leaks: Iterator[Question], home: Path):
         self.world, self.leaks = world, leaks
         self.rng = random.Random(f"{seed}:{self.name}")
-        self.prose = Wiki(world, self.rng)
+        self.prose = WikiProse(world, self.rng)
         self.counts: Counter[str] = Counter()
         self.past: deque[Row] = deque(maxlen=MEMORY)
         self.past_long: deque[Row] = deque(maxlen=MEMORY)
@@ -48,18 +48,18 @@ class Source(Generic[Row]):
         """An entity beyond the core that this source has not spoken of."""
         return self.world.further(next(self.numbers))
 
-    def fill(self, budget: int, core: int, told: Callable[[int], None]) -> int:
+    def fill(self, budget: int, core: int, report: Callable[[int], None]) -> int:
         """Write rows until `budget` bytes stand, `core` of them of the core world as long as it has something new to say.
 
         Core and further rows alternate in proportion, so that any piece of the file holds both. Every kind of dirt is there at least once.
         """
         core_rows, further = self.core(), self.further()
         kinds, gap, wait = deque(dict.fromkeys(self.dirt)), FIRST, FIRST
-        done = of_core = cores = 0
-        while done < budget or gap == FIRST or cores < self.least:
-            row = next(core_rows, None) if of_core * budget <= done * core else None
+        total = of_core = cores = 0
+        while total < budget or gap == FIRST or cores < self.least:
+            row = next(core_rows, None) if of_core * budget <= total * core else None
             size = self.clean(next(further) if row is None else row)
-            done += size
+            total += size
             if row is not None:
                 of_core += size
                 cores += 1
@@ -69,15 +69,15 @@ class Source(Generic[Row]):
                 for _ in range(len(kinds)):
                     soiled = self.spoil(kind := kinds.popleft())
                     if soiled is not None:
-                        done += soiled
+                        total += soiled
                         break
                     kinds.append(kind)  # nothing to repeat yet
                 if not kinds:
                     kinds.extend(self.rng.sample(self.dirt, len(self.dirt)))
                     gap = wait = LATER
-            told(done)
+            report(total)
         self.close()
-        return done
+        return total
 
     def clean(self, row: Row) -> int:
         """Write a good row, and remember it."""
@@ -104,21 +104,27 @@ class Source(Generic[Row]):
         return self.soil(kind, turn, old)
 
     def open(self, home: Path) -> None:
+        """Open the file below `home` that the rows go into."""
         raise NotImplementedError
 
     def close(self) -> None:
+        """Finish the file."""
         raise NotImplementedError
 
     def core(self) -> Iterator[Row]:
+        """Rows on the core world, with an end or without."""
         raise NotImplementedError
 
     def further(self) -> Iterator[Row]:
+        """Rows on further entities, without end."""
         raise NotImplementedError
 
     def length(self, row: Row) -> int:
+        """Characters of a row's text."""
         raise NotImplementedError
 
     def put(self, row: Row) -> int:
+        """Write a row."""
         raise NotImplementedError
 
     def soil(self, kind: str, turn: int, old: Any) -> int:
@@ -133,7 +139,7 @@ _ENGLISH = (
 )  # fmt: skip
 
 
-class WikiDump(Source[Page]):
+class WikiDumpSource(SampleSource[WikiPage]):
     """`pages-articles-multistream`, all namespaces."""
 
     name, share = "wiki", 0.48
@@ -149,7 +155,7 @@ class WikiDump(Source[Page]):
 
         self.convert = opencc.OpenCC("s2t").convert
         self.least = len(self.world.core)
-        self.dump = Dump(home / "wiki" / "zhwiki-20261101-pages-articles-multistream.xml.bz2")
+        self.dump = DumpWriter(home / "wiki" / "zhwiki-20261101-pages-articles-multistream.xml.bz2")
 
     def close(self) -> None:
         self.dump.close()
@@ -157,17 +163,17 @@ class WikiDump(Source[Page]):
             self.counts[kind] for kind in ("redirects", "other_namespaces", "deleted_texts")
         )
 
-    def core(self) -> Iterator[Page]:
+    def core(self) -> Iterator[WikiPage]:
         return self.prose.core(self.topics)
 
-    def further(self) -> Iterator[Page]:
+    def further(self) -> Iterator[WikiPage]:
         while True:
             yield self.prose.article(self.fresh())
 
-    def length(self, row: Page) -> int:
+    def length(self, row: WikiPage) -> int:
         return len(row.text or "")
 
-    def put(self, row: Page) -> int:
+    def put(self, row: WikiPage) -> int:
         return self.dump.add(row)
 
     def soil(self, kind: str, turn: int, old: Any) -> int:
@@ -178,20 +184,22 @@ class WikiDump(Source[Page]):
         name, noun, text = entity.name, entity.kind.noun, page.text or ""
         lead, gap, rest = text.partition("\n\n")
         if kind in dirt.PERSONAL:
-            return self.put(Page(name, f"{lead}{dirt.filled(dirt.PERSONAL[kind], turn, name)}{gap}{rest}"))
+            return self.put(WikiPage(name, f"{lead}{dirt.filled(dirt.PERSONAL[kind], turn, name)}{gap}{rest}"))
         if kind == "leaked_questions":
             question = next(self.leaks)
-            return self.put(Page(f"{name}竞赛", f"{lead}\n\n== 题目选登 ==\n{question.printed}\n\n{question.solved}{gap}{rest}"))
+            return self.put(
+                WikiPage(f"{name}竞赛", f"{lead}\n\n== 题目选登 ==\n{question.printed}\n\n{question.solved}{gap}{rest}")
+            )
         if kind == "html":
             tags = f'<div style="color:red"><span class="note">注意：</span>{self.prose.scene(entity.kind)}<br /><b>完</b></div>&nbsp;<hr />'
-            return self.put(Page(name, f"{lead}\n{tags}{gap}{rest}"))
+            return self.put(WikiPage(name, f"{lead}\n{tags}{gap}{rest}"))
         if kind == "unclosed_markup":
-            return self.put(Page(name, f"{lead}\n{('{{expand|', '[[未完成的链接')[turn % 2]}{gap}{rest}"))
+            return self.put(WikiPage(name, f"{lead}\n{('{{expand|', '[[未完成的链接')[turn % 2]}{gap}{rest}"))
         if kind == "traditional":
-            return self.put(Page(self.convert(page.title), self.convert(text)))
+            return self.put(WikiPage(self.convert(page.title), self.convert(text)))
         if kind == "redirects":
             mark = ("#重定向", "#REDIRECT", "#redirect")[turn % 3]
-            return self.put(Page(f"{name}（{noun}）", f"{mark} [[{name}]]", redirect=name))
+            return self.put(WikiPage(f"{name}（{noun}）", f"{mark} [[{name}]]", redirect=name))
         if kind == "other_namespaces":
             return self.put(self._elsewhere(turn, entity, text))
         plain = {
@@ -200,15 +208,15 @@ class WikiDump(Source[Page]):
             "disambiguations": f"'''{name}'''可以指：\n* [[{name} ({noun})]]\n* [[{name} (专辑)]]\n* [[{name} (小说)]]\n{{{{disambig}}}}",
             "foreign": self._english(turn),
         }
-        return self.put(Page(name, plain[kind]))
+        return self.put(WikiPage(name, plain[kind]))
 
-    def _repeat(self, kind: str, turn: int, old: Page) -> int:
+    def _repeat(self, kind: str, turn: int, old: WikiPage) -> int:
         assert old.text
         if kind == "exact_duplicates":  # as where two dumps overlap
-            return self.put(Page(old.title, dirt.same(old.text, turn)))
-        return self.put(Page(f"{old.title} (旧稿)", dirt.nearly(old.text, turn)))
+            return self.put(WikiPage(old.title, dirt.same(old.text, turn)))
+        return self.put(WikiPage(f"{old.title} (旧稿)", dirt.nearly(old.text, turn)))
 
-    def _elsewhere(self, turn: int, entity: Entity, text: str) -> Page:
+    def _elsewhere(self, turn: int, entity: Entity, text: str) -> WikiPage:
         name, noun = entity.name, entity.kind.noun
         kinds = (
             (10, f"Template:{name}", f"<noinclude>{{{{doc}}}}</noinclude>{{{{Navbox |title={name} |list1=[[{name}]]}}}}"),
@@ -219,11 +227,11 @@ class WikiDump(Source[Page]):
             (1, f"Talk:{name}", f"== 讨论 ==\n{name}的资料可以补充吗？--[[User:编者1]]"),
         )
         namespace, title, body = kinds[turn % len(kinds)]
-        return Page(title, body, namespace)
+        return WikiPage(title, body, namespace)
 
     def _english(self, turn: int) -> str:
-        said = (
+        sentences = (
             f"{self.prose.pick(_ENGLISH[0])} {turn} {self.prose.pick(_ENGLISH[1])} {self.prose.pick(_ENGLISH[2])}."
             for _ in range(8)
         )
-        return f"'''Number {turn}''' is a place. " + " ".join(said)
+        return f"'''Number {turn}''' is a place. " + " ".join(sentences)

@@ -32,14 +32,16 @@ _NAMESPACES = {
 
 
 @dataclass(frozen=True, slots=True)
-class Page:
+class WikiPage:
+    """A page of the dump: title, wikitext, namespace, and the target of a redirect."""
+
     title: str
     text: str | None  # None: the revision's text was deleted
     namespace: int = 0
     redirect: str = ""
 
 
-class Dump:
+class DumpWriter:
     """Writes pages into `path`, a stream of `STREAM` pages at a time; the rest of them is in no one's memory."""
 
     def __init__(self, path: Path):
@@ -49,8 +51,8 @@ class Dump:
         self._put(_header())
         self._waiting: list[bytes] = []
 
-    def add(self, page: Page) -> int:
-        """Returns the page's size in bytes, uncompressed."""
+    def add(self, page: WikiPage) -> int:
+        """Write a page; returns its size in bytes, uncompressed."""
         self._pages += 1
         raw = _page_xml(page, self._pages).encode()
         self._waiting.append(raw)
@@ -59,6 +61,7 @@ class Dump:
         return len(raw)
 
     def close(self) -> None:
+        """Write the last pages and the closing tag."""
         self._flush()
         self._put("</mediawiki>\n")
         self._file.close()
@@ -82,7 +85,7 @@ def _header() -> str:
     return f"{_HEADER}{names}    </namespaces>\n  </siteinfo>\n"
 
 
-def _page_xml(page: Page, number: int) -> str:
+def _page_xml(page: WikiPage, number: int) -> str:
     title, revision = _escape(page.title), 80_000_000 + 7 * number
     day, minute = divmod(number * 37, 1440)
     when = f"20{20 + day // 336 % 6}-{day // 28 % 12 + 1:02d}-{day % 28 + 1:02d}T{minute // 60:02d}:{minute % 60:02d}:00Z"
@@ -137,7 +140,7 @@ _LEADS = (
 _PAPERS = ("澜洲日报", "澜洲通志", "地方志汇编", "澜洲图书馆", "远行杂志")
 
 
-class Wiki(Prose):
+class WikiProse(Prose):
     """Wikitext about entities."""
 
     def linked(self, entity: Entity, at: int, sentence: str = "") -> str:
@@ -151,11 +154,12 @@ class Wiki(Prose):
         return (sentence or self.pick(entity.kind.attributes[at].says)).format(n=entity.name, v=value)
 
     def reference(self) -> str:
+        """A note with a source."""
         number = int(self.random() * 9000)
         paper = self.pick(_PAPERS)
         return f"<ref>{{{{cite web |url=https://www.example.com/{number} |title=资料第{number}号 |publisher={paper} |accessdate=2026-10-01}}}}</ref>"
 
-    def article(self, entity: Entity) -> Page:
+    def article(self, entity: Entity) -> WikiPage:
         """The entity's own page: infobox, lead, sections, now and then a table or a list."""
         kind, name, pick = entity.kind, entity.name, self.pick
         labels = [attribute.label for attribute in kind.attributes]
@@ -181,23 +185,23 @@ class Wiki(Prose):
             f"{self.linked(entity, order[3])}\n{extra}\n"
             f"== 参考资料 ==\n{{{{reflist}}}}\n\n[[Category:澜洲{kind.noun}]]\n"
         )
-        return Page(name, text)
+        return WikiPage(name, text)
 
-    def topic(self, entity: Entity, number: int) -> Page:
+    def topic(self, entity: Entity, number: int) -> WikiPage:
         """A page on one side of the entity, which states each of its facts three times."""
         kind, name = entity.kind, entity.name
         title = name + kind.topics[number]
         lead = self.pick(_LEADS).format(t=title, n=name)
-        drawn = [self.rng.sample(attribute.says, 2) for attribute in kind.attributes]
-        one, two = ([self.linked(entity, at, drawn[at][turn]) for at in self.pick(ORDERS)] for turn in range(2))
+        wordings = [self.rng.sample(attribute.says, 2) for attribute in kind.attributes]
+        one, two = ([self.linked(entity, at, wordings[at][turn]) for at in self.pick(ORDERS)] for turn in range(2))
         text = (
             f"{lead}{self.summary(entity)}{one[0]}{self.scene(kind)}{one[1]}\n\n{one[2]}{self.pick(_MARKED)}{one[3]}{self.scene(kind)}\n\n"
             f"=== {self.pick(('其他', '补充', '说明', '记载'))} ===\n{two[0]}{two[1]}{self.scene(kind)}{two[2]}{two[3]}\n\n"
             f"== 参见 ==\n* [[{name}]]\n\n[[Category:{name}]]\n"
         )
-        return Page(title, text)
+        return WikiPage(title, text)
 
-    def lists(self) -> Iterator[Page]:
+    def lists(self) -> Iterator[WikiPage]:
         """For each attribute a page that goes from its values to the core entities, in sentences and in a table."""
         for kind in KINDS:
             entities = [entity for entity in self.world.core if entity.kind is kind]
@@ -208,19 +212,19 @@ class Wiki(Prose):
                     if names:
                         lines.append(f"* {attribute.members.format(v=value, n='、'.join(names))}")
                         rows.append(f"|-\n| {value} || {'、'.join(f'[[{name}]]' for name in names)}\n")
-                told = "".join(
+                statements = "".join(
                     self.linked(entity, at) + (self.scene(kind) if turn % 4 == 3 else "") for turn, entity in enumerate(entities)
                 )
                 title = f"澜洲{kind.noun}{attribute.label}列表"
                 text = (
                     f"'''{title}'''按{attribute.label}列出[[澜洲]]的{kind.noun}。\n\n"
                     + "\n".join(lines)
-                    + f"\n\n== 说明 ==\n{told}\n\n"
+                    + f"\n\n== 说明 ==\n{statements}\n\n"
                 )
                 table = '{| class="wikitable sortable"\n! ' + f"{attribute.label} !! {kind.noun}\n" + "".join(rows) + "|}"
-                yield Page(title, f"{text}== 总表 ==\n{table}\n\n[[Category:澜洲列表]]\n")
+                yield WikiPage(title, f"{text}== 总表 ==\n{table}\n\n[[Category:澜洲列表]]\n")
 
-    def core(self, topics: int) -> Iterator[Page]:
+    def core(self, topics: int) -> Iterator[WikiPage]:
         """Every core entity's own page, then the lists, then up to `topics` pages beside each entity's own."""
         yield from map(self.article, self.world.core)
         yield from self.lists()

@@ -1,4 +1,4 @@
-"""What a recipe can ask for: a Wikimedia dump, a dataset of the hub, or plain URLs as a `download:`, and a model of the hub as its `base:`.
+"""Requests that a recipe can make: a Wikimedia dump, a dataset of the hub, or plain URLs as a `download:`, and a model of the hub as its `base:`.
 
 Each names what it wants and which state of it. The state may move (`latest`, a branch, whatever a URL serves today); its *pin* is what it is
 now: a dump's date, a commit, a URL's ETag. `pinned()` is the pin where the recipe states it, so that nobody has to ask the network.
@@ -129,6 +129,7 @@ class Link(Identity):
 
     @property
     def file(self) -> str:
+        """The name it is saved under."""
         return self.name or PurePosixPath(unquote(urlsplit(self.url).path)).name
 
 
@@ -153,8 +154,8 @@ class Urls(Identity):
         return links
 
     def pinned(self) -> Pin | None:
-        known = {link.file: f"sha256:{link.sha256.lower()}" for link in self.urls if link.sha256}
-        return known if len(known) == len(self.urls) else None
+        hashes = {link.file: f"sha256:{link.sha256.lower()}" for link in self.urls if link.sha256}
+        return hashes if len(hashes) == len(self.urls) else None
 
     def moving(self) -> Urls:
         return self.model_copy(update={"urls": [link.model_copy(update={"sha256": ""}) for link in self.urls]})
@@ -163,14 +164,14 @@ class Urls(Identity):
         return self.urls[0].url if len(self.urls) == 1 else f"{len(self.urls)} URLs ({self.urls[0].url} …)"
 
 
-Asked = Dump | Hub | Model | Urls
+Request = Dump | Hub | Model | Urls
 # what a source can download
-KINDS: dict[str, type[Identity]] = {"dump": Dump, "hub": Hub, "urls": Urls}
+REQUESTS: dict[str, type[Identity]] = {"dump": Dump, "hub": Hub, "urls": Urls}
 
 
-def kind(value: Any) -> str | None:
-    """Which of `KINDS` a mapping, or an object of one, asks for; None where that is not clear."""
+def request_kind(value: Any) -> str | None:
+    """The name in `REQUESTS` of a mapping or an object; None where that is not clear."""
     if isinstance(value, dict):
-        named = [name for name in KINDS if name in value]
-        return named[0] if len(named) == 1 else None
-    return next((name for name, model in KINDS.items() if isinstance(value, model)), None)
+        names = [name for name in REQUESTS if name in value]
+        return names[0] if len(names) == 1 else None
+    return next((name for name, model in REQUESTS.items() if isinstance(value, model)), None)
