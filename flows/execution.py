@@ -84,8 +84,9 @@ def run_graph(
         if name not in (names := [node.name for node in nodes]):
             raise ValueError(f"resources.hours.{name}: no such stage; its stages: {', '.join(names)}")
     nodes = _until(nodes, until, [*refresh, *accept], recipe)
+    stages = {node.name: node.stage for node in nodes}
     for name in accept:
-        if not contract.applies(name):
+        if not contract.applies(stages[name]):
             raise ValueError(f"{name} has no contract that could be accepted: it is no data stage; leave it out of `accept`")
     return GraphRun(recipe, nodes, refresh=refresh, drift=drift, accept=accept).run(finishes=finishes and not until)
 
@@ -141,14 +142,15 @@ class GraphRun:
         record = self.store.record(ref.key)
         assert record is not None, f"{node.name} ended without a record"
         self.records[node.name] = record
-        if contract.applies(node.name):
+        if contract.applies(node.stage):
             try:
                 self.enforcement.enforce(record)
             except ContractBroken:
                 self._note(node.name, refused=[node.name])  # used by a run, so not garbage, but never compared with
                 raise
+        stages = {each.name: each.stage for each in self.nodes}
         folders = {name: self.store.object(each.key) for name, each in self.records.items()}
-        for key, (about, table) in ui_tables.tables(node.name, report_entries(self.records), folders).items():
+        for key, (about, table) in ui_tables.tables(node.name, report_entries(self.records, stages), folders).items():
             create_table_artifact(table, key=key, description=about)
 
     def _note(self, node: str, **facts: Any) -> None:

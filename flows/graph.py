@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from flows import inputs
 from flows.inputs import NodeInput
@@ -165,7 +165,9 @@ class _Builder:
         assert base_model
         if request := base_model.asked():
             params = download.Params(asked=request.moving())
-            node = self.add("base-files", download.run, params, upstream=inputs.upstream_pin(self.pins, "base"))
+            node = self.add(
+                "base-files", replace(download.run, group="model"), params, upstream=inputs.upstream_pin(self.pins, "base")
+            )
             files = inputs.download_files(node)
         else:
             files = inputs.model_files(base_model.folder())
@@ -234,7 +236,7 @@ class _Builder:
 
     def add_report(self) -> None:
         """The page about all that the run made."""
-        before = [node.name for node in self.nodes]
+        before = {node.name: node.stage for node in self.nodes}
         self.add(
             "report",
             report.run,

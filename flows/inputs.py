@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from fnmatch import fnmatch
 from pathlib import Path
@@ -14,6 +14,7 @@ from flows.pins import Pins
 from flows.recipe import Recipe
 from tasks import base, sft
 from tasks.artifacts.build import Input, files_input, text_digest
+from tasks.artifacts.stage import Stage
 from tasks.artifacts.store import Record, Store
 from tasks.data import contract
 
@@ -180,18 +181,19 @@ def _files(digests: dict[Path, str], keys: tuple[str, ...] = ()) -> Input:
     return files_input({str(path.relative_to(shared)): (path, digest) for path, digest in digests.items()}, keys)
 
 
-def statistics(nodes: list[str]) -> NodeInput:
-    """The statistics of the run's artifacts so far, as a file for the report."""
+def statistics(stages: Mapping[str, Stage]) -> NodeInput:
+    """The statistics of the artifacts of these nodes, each with its stage, as a file for the report."""
 
     def resolve(store: Store, records: Records) -> Input:
-        facts = report_entries({name: records[name] for name in nodes})
+        facts = report_entries({name: records[name] for name in stages}, stages)
         return Input(store.note(facts), None)  # all of it follows from the artifacts, which are in the key
 
-    return NodeInput(tuple(nodes), resolve)
+    return NodeInput(tuple(stages), resolve)
 
 
-def report_entries(records: Records) -> dict[str, dict[str, Any]]:
-    """The part of each record that does not differ from machine to machine, by node: identity, sizes, lineage and statistics."""
+def report_entries(records: Records, stages: Mapping[str, Stage]) -> dict[str, dict[str, Any]]:
+    """The part of each record that does not differ from machine to machine, by node: identity, sizes, lineage and statistics; and the place
+    in the report that its stage asks for."""
     return {
         name: {
             "stage": record.identity["stage"],
@@ -202,26 +204,29 @@ def report_entries(records: Records) -> dict[str, dict[str, Any]]:
             "bytes": record.bytes,
             "lineage": record.lineage,
             "reproducibility": record.reproducibility,
+            "group": stages[name].group,
+            "section": stages[name].section,
+            "step": stages[name].step or stages[name].name,
             "stats": {key: value for key, value in record.stats.items() if key != "timing"},
         }
         for name, record in records.items()
     }
 
 
-def contracts(recipe: Recipe, nodes: list[str]) -> NodeInput:
+def contracts(recipe: Recipe, stages: Mapping[str, Stage]) -> NodeInput:
     """The data stages' differences from the last run that made something else, as a file for the report.
 
     They are part of the report's key, since they do not follow from the artifacts.
     """
-    stages = [name for name in nodes if contract.applies(name)]
+    names = [name for name, stage in stages.items() if contract.applies(stage)]
 
     def resolve(store: Store, records: Records) -> Input:
         notes = store.runs()
         facts = {}
-        for name in stages:
+        for name in names:
             last, _ = contract.last_run(store, notes, recipe.name, records[name])
             verdict = contract.judge(name, records[name].stats, store.object(records[name].key), recipe.contract, last)
             facts[name] = verdict.to_json()
         return Input(store.note(facts), text_digest(facts))
 
-    return NodeInput(tuple(stages), resolve)
+    return NodeInput(tuple(names), resolve)

@@ -29,7 +29,15 @@ class Params(Identity):
     chat: bool = Field(default=False, description="The model knows turns, and is asked by the chat template that came with it")
 
 
-@stage("base", version=2, title="Model from outside", params=Params, tools=("transformers", "tokenizers"))
+@stage(
+    "base",
+    version=2,
+    title="Model from outside",
+    params=Params,
+    group="model",
+    section="training",
+    tools=("transformers", "tokenizers"),
+)
 def run(job: Job, params: Params, *, files: list[Path], tokenizer: Path | None = None) -> Stats:
     """`files` as `chosen` finds them → `model/`, in their own precision. `tokenizer` is the artifact of one that extends the model's own:
     the model gets its vocabulary, and every old token keeps its row. `ValueError` for what is no language model that can be tuned."""

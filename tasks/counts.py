@@ -25,7 +25,7 @@ class Params(Identity):
     """Counting has nothing to set."""
 
 
-@stage("counts", version=1, title="Word counts", params=Params, tools=("tokenizers", "jieba"))
+@stage("counts", version=1, title="Word counts", params=Params, group="model", tools=("tokenizers", "jieba"))
 def run(job: Job, params: Params, *, rows: Path) -> Stats:
     """Count the words of the training texts of `pretrain`, `text2text` and `sft`.
 

@@ -58,7 +58,13 @@ class Params(Identity):
 
 
 @stage(
-    "evaluate", version=4, title="Scores of every model", params=Params, tools=("torch", "transformers"), reproducibility="seeded"
+    "evaluate",
+    version=4,
+    title="Scores of every model",
+    params=Params,
+    group="result",
+    tools=("torch", "transformers"),
+    reproducibility="seeded",
 )
 def run(
     job: Job,

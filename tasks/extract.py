@@ -47,7 +47,15 @@ class Params(Identity):
         return WikitextOptions(self.tables, self.infoboxes)
 
 
-@stage("extract", version=4, title="Extract articles from wiki dumps", params=Params, tools=("opencc", "mwparserfromhell"))
+@stage(
+    "extract",
+    version=4,
+    title="Extract articles from wiki dumps",
+    params=Params,
+    section="rows",
+    step="ingest",
+    tools=("opencc", "mwparserfromhell"),
+)
 def run(job: Job, params: Params, *, files: list[Path]) -> Stats:
     """`files`, MediaWiki XML exports in the given order → `documents/*.parquet`, `dropped/*.parquet`."""
     batches = functools.partial(wiki.article_batches, tolerate_truncation=params.tolerate_truncation)

@@ -44,6 +44,7 @@ class Params(Identity):
     version=3,
     title="Scores of triple extraction",
     params=Params,
+    group="result",
     tools=("torch", "transformers"),
     reproducibility="seeded",
 )

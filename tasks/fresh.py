@@ -19,6 +19,7 @@ class Params(Identity):
     version=1,
     title="New weights in the model's shape",
     params=Params,
+    group="model",
     tools=("torch", "transformers"),
     reproducibility="seeded",
 )

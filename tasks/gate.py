@@ -71,7 +71,14 @@ class Measure:
     less_is_better: bool = False
 
 
-@stage("gate", version=1, title="Candidate against production", params=Params, tools=("numpy", "jinja2", "matplotlib"))
+@stage(
+    "gate",
+    version=1,
+    title="Candidate against production",
+    params=Params,
+    group="result",
+    tools=("numpy", "jinja2", "matplotlib"),
+)
 def run(job: Job, params: Params, *, candidate: Path, prod: Path | None = None) -> Stats:
     """Write `verdict.json` and `report.html`. Both inputs are artifacts of `evaluate` over the same rows; the last model of each counts."""
     cases = _cases(candidate)

@@ -54,6 +54,7 @@ class Params(Identity):
     version=3,
     title="Read, check and normalise rows",
     params=Params,
+    section="rows",
     tools=("opencc",),
     choice=Choice("format", readers),
 )

@@ -35,7 +35,9 @@ class Params(Identity):
     seed: int = Field(default=23333, ge=0, lt=2**63, description="Seed of the order that weights mix the documents in")
 
 
-@stage("pack", version=2, title="Documents as one memory-mapped run of tokens", params=Params, tools=("tokenizers",))
+@stage(
+    "pack", version=2, title="Documents as one memory-mapped run of tokens", params=Params, group="model", tools=("tokenizers",)
+)
 def run(job: Job, params: Params, *, rows: Path, tokenizer: Path) -> Stats:
     """Write `train.bin`, `valid.bin`, their offsets and `pack.json`. `ValueError` where there is no document to train on."""
     import pyarrow.parquet as pq

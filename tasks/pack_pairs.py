@@ -25,6 +25,7 @@ class Params(Identity):
     version=1,
     title="Prompts and responses as one memory-mapped run of tokens",
     params=Params,
+    group="model",
     tools=("tokenizers",),
 )
 def run(job: Job, params: Params, *, rows: Path, tokenizer: Path) -> Stats:

@@ -96,7 +96,16 @@ class Params(Training):
         return self
 
 
-@stage("pretrain", version=3, title="Pretraining", params=Params, tools=TOOLS, reproducibility="seeded")
+@stage(
+    "pretrain",
+    version=3,
+    title="Pretraining",
+    params=Params,
+    group="model",
+    section="training",
+    tools=TOOLS,
+    reproducibility="seeded",
+)
 def run(job: Job, params: Params, *, packed: Path, tokenizer: Path, start: Path | None = None) -> Stats:
     """Write `model/` (transformers' layout, with its tokenizer), `stable/` (`models/training_state.py`) and `log.jsonl`.
 

@@ -35,7 +35,13 @@ class Params(Identity):
 
 
 @stage(
-    "reference", version=1, title="Log-probabilities of the reference model", params=Params, tools=TOOLS, reproducibility="seeded"
+    "reference",
+    version=1,
+    title="Log-probabilities of the reference model",
+    params=Params,
+    group="model",
+    tools=TOOLS,
+    reproducibility="seeded",
 )
 def run(job: Job, params: Params, *, model: Path, pairs: Path) -> Stats:
     """Read `pairs/preferences/{train,valid}.parquet`; write `{train,valid}.npy`, (pairs, 2): chosen and rejected, in nats."""

@@ -68,6 +68,7 @@ def _engines() -> dict[str, str]:
     version=3,
     title="Preference pairs from the model's own answers",
     params=Params,
+    group="model",
     tools=("torch", "transformers"),
     reproducibility="seeded",
     choice=Choice("engine", _engines),

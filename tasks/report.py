@@ -22,17 +22,8 @@ from tasks.pages import data_section, diagram, plots, training_section, triples_
 from tasks.pages.data_section import stats_of
 from tasks.pages.render import percent, render
 
-# what a stage makes, which colours its box; what is not named here makes data
-GROUPS = {
-    **dict.fromkeys(
-        ("base", "counts", "tokenizer", "pack", "pretrain", "sft", "rejected", "reward", "reference", "dpo"), "model"
-    ),
-    **dict.fromkeys(("fresh", "extractor"), "model"),
-    **dict.fromkeys(("evaluate", "extraction", "gate"), "result"),
-}
 # of a model, everywhere on the page
 COLOURS = {"base": 1, "pretrain": 1, "sft": 2, "dpo": 3, "extractor-fresh": 1, "extractor": 3}
-TRAINED = ("base", "pretrain", "sft", "reward", "dpo", "extractor-fresh", "extractor")  # stages whose training is shown
 CUT = 160  # characters of a text shown as tokens
 NEEDED = {
     "split": "This run split no data, so nothing is known of what was used for training.",
@@ -64,14 +55,15 @@ class Score:
         return COLOURS.get(self.model, 4)
 
 
-@stage("report", version=4, title="Report of a run", params=Params, tools=("jinja2", "matplotlib"))
+@stage("report", version=4, title="Report of a run", params=Params, group="result", tools=("jinja2", "matplotlib"))
 def run(job: Job, params: Params, *, artifacts: dict[str, Path], statistics: Path, contracts: Path) -> Stats:
     """Write `report.html` and `figures.json`.
 
     `artifacts` are the folders of a run's artifacts by node name; `statistics` is a JSON file with what their records say: node name →
-    `{stage, title, key, digest, version, stats, bytes, reproducibility, lineage}` in pipeline order, where `lineage` maps an input's role
-    to the key of the artifact it came from; `contracts` is one with what became of each data stage's contract, as `contract.Verdict` has
-    it. Rows that do not add up are not an error here: the page says so, at its top.
+    `{stage, title, key, digest, version, stats, bytes, reproducibility, lineage, group, section, step}` in pipeline order, where `lineage`
+    maps an input's role to the key of the artifact it came from, and the last three are the stage's (see `Stage`); `contracts` is one with
+    the verdict on each data stage's contract, as `contract.Verdict` has it. Rows that do not add up are not an error here: the page says
+    so, at its top.
     """
     nodes: Nodes = json.loads(statistics.read_text("utf-8"))
     rows = funnel.build(nodes, artifacts)
@@ -87,7 +79,7 @@ def run(job: Job, params: Params, *, artifacts: dict[str, Path], statistics: Pat
 def _page(params: Params, nodes: Nodes, artifacts: dict[str, Path], rows: Funnel) -> dict[str, Any]:
     """Everything that the template shows."""
     parents = _parents(nodes)
-    data_only = not any(family in GROUPS for family in map(funnel.family, nodes))
+    data_only = all(entry["group"] == "data" for entry in nodes.values())
     cleaned = stats_of(nodes, "filter")
     needed = {name: text for name, text in NEEDED.items() if not (name in ("pretrain", "dpo") and "base" in nodes)}
     scores = _json(artifacts, "evaluate", "scores.json")
@@ -96,7 +88,7 @@ def _page(params: Params, nodes: Nodes, artifacts: dict[str, Path], rows: Funnel
     answers = _json(artifacts, "evaluate", "answers.json") or []
     return {
         "recipe": params.recipe,
-        "nodes": {name: entry | {"group": GROUPS.get(funnel.family(name), "data")} for name, entry in nodes.items()},
+        "nodes": nodes,
         "graphs": {"across": diagram.across(parents), "down": diagram.down(parents)},
         "data_only": data_only,
         "missing": [text for name, text in needed.items() if name not in nodes and (name == "split" or not data_only)],
@@ -111,7 +103,9 @@ def _page(params: Params, nodes: Nodes, artifacts: dict[str, Path], rows: Funnel
         "preferences": training_section.preferences(stats_of(nodes, "rejected"), artifacts.get("rejected"), params.examples),
         "tokenizer": _json(artifacts, "tokenizer", "report.json"),
         "training": [
-            training_section.stage(name, nodes[name], artifacts[name], COLOURS) for name in TRAINED if name in artifacts
+            training_section.stage(name, entry, artifacts[name], COLOURS)
+            for name, entry in nodes.items()
+            if entry["section"] == "training"
         ],
         "scores": scores,
         "results": results,

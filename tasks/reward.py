@@ -23,7 +23,16 @@ class Params(Tuning):
         return self
 
 
-@stage("reward", version=3, title="Reward model", params=Params, tools=TOOLS, reproducibility="seeded")
+@stage(
+    "reward",
+    version=3,
+    title="Reward model",
+    params=Params,
+    group="model",
+    section="training",
+    tools=TOOLS,
+    reproducibility="seeded",
+)
 def run(job: Job, params: Params, *, model: Path, pairs: Path) -> Stats:
     """Read `pairs/preferences/{train,valid}.parquet`; write `model/`, a sequence classifier of one label, and `log.jsonl`."""
     return train("reward", job, params, model=model / "model", pairs=pairs)

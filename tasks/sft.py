@@ -19,7 +19,16 @@ class Params(Tuning):
     )
 
 
-@stage("sft", version=3, title="Supervised fine-tuning", params=Params, tools=TOOLS, reproducibility="seeded")
+@stage(
+    "sft",
+    version=3,
+    title="Supervised fine-tuning",
+    params=Params,
+    group="model",
+    section="training",
+    tools=TOOLS,
+    reproducibility="seeded",
+)
 def run(job: Job, params: Params, *, model: Path, rows: Path, start: Path | None = None) -> Stats:
     """Read `rows/sft/{train,valid}.parquet`; write `model/` (transformers' layout, with its tokenizer) and `log.jsonl`; with `lora` also
     `adapter/`, and with `keep_state` `state/` (`models/training_state.py`).

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
+import importlib
 import json
 import math
 from pathlib import Path
 from typing import Any
 
-from tasks import extraction, report
-from tasks.artifacts.stage import Job
+from tasks import download, extraction, report, sft
+from tasks.artifacts.stage import Job, Stage
 from tasks.data.rows import Writer
 from tasks.metrics import health
 from tasks.metrics.intervals import wilson
@@ -37,6 +39,11 @@ LOST = {  # stage → source → reason → rows; the rest is kept
     },
 }
 MODELS = ("pretrain", "sft", "dpo")
+STAGES = {  # of nodes whose names do not say their stage
+    "extractor": sft.run,
+    "extractor-fresh": sft.run,
+    "base-files": dataclasses.replace(download.run, group="model"),
+}
 MIX = [
     {"group": "wiki", "weight": 7.0, "share": 0.7, "available": 42_000, "taken": 42_000, "share_taken": 0.7001, "passes": 1.0}
     | {"documents": 320, "repeated": 0, "left_out": 0},
@@ -180,10 +187,11 @@ class Run:
             [asked, {**asked, "prompt": EVIL, "answers": {"pretrain": "", "sft": EVIL, "dpo": "不知道。"}}],
         )
 
-    def add(self, name: str, stats: dict[str, Any], reads: list[str]) -> None:
+    def add(self, name: str, stats: dict[str, Any], reads: list[str], node_stage: Stage | None = None) -> None:
         key, digest = (hashlib.sha256(f"{what} of {name}".encode()).hexdigest() for what in ("key", "digest"))
         lineage = {f"role.{number}": self.nodes[parent]["key"] for number, parent in enumerate(reads)}
         stage = name.partition("-")[0]
+        shown = node_stage or STAGES.get(name) or importlib.import_module(f"tasks.{stage}").run
         self.nodes[name] = {
             "stage": stage,
             "title": f"The {stage} stage",
@@ -191,10 +199,21 @@ class Run:
             "digest": digest,
             "version": 1,
             "stats": stats,
+            "group": shown.group,
+            "section": shown.section,
+            "step": shown.step or shown.name,
         }
         self.nodes[name] |= {"bytes": 1234 * len(self.nodes), "reproducibility": "bitwise", "lineage": lineage}
         self.artifacts[name] = self.home / name
         self.artifacts[name].mkdir(parents=True)
+
+    def insert(self, name: str, stats: dict[str, Any], reads: list[str], node_stage: Stage, *, before: str) -> None:
+        """Add a node of a stage at its place in the pipeline; the next node reads it instead of what it read."""
+        self.add(name, stats, reads, node_stage)
+        names = [other for other in self.nodes if other != name]
+        names.insert(names.index(before), name)
+        self.nodes = {other: self.nodes[other] for other in names}
+        self.nodes[before]["lineage"] = {"rows": self.nodes[name]["key"]}
 
     def judge_and_experts(self) -> None:
         """What not every run has: a reward model, and experts in place of a feed-forward."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import re
 from pathlib import Path
@@ -12,11 +13,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lxml import html
 
+from flows.inputs import report_entries
+from tasks.artifacts.stage import Identity, Job, Stats, stage
+from tasks.artifacts.store import Store
+from tasks.data import contract
 from tasks.data.rows import Writer
 from tasks.metrics.intervals import wilson
 from tasks.pages import data_section, ui_tables
 from tasks.pages.render import percent, size
 from tests.invented import EVIL, MODELS, Run, scores, written
+from tests.toys import count, make_count
 
 Rendered = tuple[Run, str, dict[str, Any]]  # a run, its page, its figures
 
@@ -69,6 +75,65 @@ def test_the_page_shows_every_artifact_with_its_version_and_digest(rendered: Ren
     edges = sum(len(node["lineage"]) for node in made.nodes.values())
     for drawing in html.fromstring(page).find_class("graph"):
         assert len(drawing.findall("path")) == edges
+
+
+@stage("courtesy", version=1, title="Drop rude answers", params=Identity, section="rows")
+def courtesy(job: Job, params: Identity, *, rows: Path) -> Stats:
+    return {}
+
+
+@stage("distil", version=1, title="Distillation", params=Identity, group="model", section="training")
+def distil(job: Job, params: Identity, *, model: Path) -> Stats:
+    return {}
+
+
+def boxes(page: str) -> dict[str, set[str]]:
+    """Node → the classes of its boxes, in the wide drawing and in the narrow one."""
+    found: dict[str, set[str]] = {}
+    for box in html.fromstring(page).xpath("//svg[contains(@class, 'graph')]/g"):
+        found.setdefault(box.find("text").text, set()).add(box.get("class"))
+    return found
+
+
+def test_a_new_data_stage_is_drawn_and_counted_as_it_says_itself(made: Run, tmp_path: Path) -> None:
+    left = {source: counts["kept"] for source, counts in made.counts("filter").items()}
+    funnel = {source: {"in": count, "kept": count - 3, "dropped": {"rude answer": 3}} for source, count in left.items()}
+    made.insert("courtesy", {"funnel": funnel}, ["filter"], courtesy, before="split")
+    made.drop("courtesy")
+    for counts in made.counts("split").values():
+        counts.update({"in": counts["in"] - 3, "kept": counts["kept"] - 3})
+    page, figures = made.render(tmp_path / "out")
+    assert figures["problems"] == []
+    assert figures["funnel"]["wiki"]["courtesy"] == {"in": 328, "kept": 325, "dropped": {"rude answer": 3}}
+    table = html.fromstring(page).get_element_by_id("data").find(".//table")
+    assert [cell.text for cell in table.findall(".//th")][2:6] == ["ingested", "after dedup", "after filter", "after courtesy"]
+    assert boxes(page)["courtesy"] == {"g-data"} and "rude answer" in text_of(page)
+    unknown = {**made.nodes["courtesy"], "section": ""}
+    made.nodes["courtesy"] = unknown
+    assert "filter kept 328 rows, but split took in 325" in made.render(tmp_path / "untold")[1]["problems"][0]
+
+
+def test_a_new_training_stage_is_drawn_and_shown_as_it_says_itself(made: Run, tmp_path: Path) -> None:
+    made.insert("distil", {"steps": 77}, ["sft"], distil, before="rejected")
+    made.log("distil", 100, lambda step: 2 - step / 100)
+    page, _ = made.render(tmp_path / "out")
+    assert boxes(page) == {**boxes(page), "distil": {"g-model"}, "evaluate": {"g-result"}, "dedup": {"g-data"}}
+    trained = html.fromstring(page).get_element_by_id("training")
+    titles = [title.text.strip() for title in trained.iter("h3")]
+    assert titles[:4] == ["pretrain", "sft", "distil", "dpo"]
+    assert trained.xpath(".//svg[@aria-label='Loss, distil']") and "77" in trained.text_content()
+
+
+def test_what_a_stage_says_of_itself_reaches_the_report_and_is_in_no_key(tmp_path: Path) -> None:
+    store = Store(tmp_path / "store")
+    record = make_count(store).record
+    other = dataclasses.replace(count, group="result", section="rows", step="numbers")
+    shown = report_entries({"count": record}, {"count": other})["count"]
+    assert (shown["group"], shown["section"], shown["step"]) == ("result", "rows", "numbers")
+    shown = report_entries({"count": record}, {"count": count})["count"]
+    assert (shown["group"], shown["section"], shown["step"]) == ("data", "", "count")
+    assert contract.applies(other) and not contract.applies(count)
+    assert make_count(store, stage=other).reused
 
 
 def test_the_table_of_rows_adds_up_for_every_source(rendered: Rendered) -> None:

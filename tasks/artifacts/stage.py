@@ -28,6 +28,8 @@ from tasks.artifacts.digests import OURS, source_digest
 Stats = dict[str, Any]
 Digest = str | list[list[str]]  # of one input, or [name, digest] pairs of several, in an order that counts
 Reproducibility = Literal["bitwise", "seeded", "external"]
+Group = Literal["data", "model", "result"]
+Section = Literal["", "rows", "training"]
 
 
 class Identity(BaseModel):
@@ -235,6 +237,12 @@ class Stage:
     tools: tuple[str, ...] = ()  # packages whose version is part of the meaning
     reproducibility: Reproducibility = "bitwise"
     choice: Choice | None = None
+    # for the report, and no part of an identity:
+    group: Group = "data"  # what it makes, which colours its box in the diagram
+    section: Section = (
+        ""  # rows: a column of the table of rows, from its funnel; training: facts and curves, from its statistics and log
+    )
+    step: str = ""  # of a stage with rows: its column, where it shares that of another stage
 
     def __call__(self, job: Job, params: Identity, **inputs: Any) -> Stats:
         return self.run(job, params, **inputs)
@@ -277,14 +285,17 @@ def stage(
     tools: tuple[str, ...] = (),
     reproducibility: Reproducibility = "bitwise",
     choice: Choice | None = None,
+    group: Group = "data",
+    section: Section = "",
+    step: str = "",
 ) -> Callable[[Callable[..., Stats]], Stage]:
     """Make a `run` function a stage.
 
     `title` is for people; `tools` are packages whose version is part of the result's meaning; `choice` is the parameter, if there is one,
-    that chooses a module which nothing imports.
+    that chooses a module which nothing imports; `group`, `section` and `step` say where the report shows it (see `Stage`).
     """
 
     def wrap(run: Callable[..., Stats]) -> Stage:
-        return Stage(name, version, title, run, params, tools, reproducibility, choice)
+        return Stage(name, version, title, run, params, tools, reproducibility, choice, group, section, step)
 
     return wrap

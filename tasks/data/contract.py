@@ -17,12 +17,11 @@ from typing import Any, Literal
 
 from pydantic import BaseModel, ConfigDict, Field
 
-from tasks.artifacts.stage import Stats
+from tasks.artifacts.stage import Stage, Stats
 from tasks.artifacts.store import Record, Store
-from tasks.data.funnel import STEPS, family
 
 HISTOGRAMS = {"lengths": "length_shift", "scripts": "script_shift"}  # statistics → the bound on how far they may move
-ABSOLUTE = {"ingest", "dedup", "filter"}  # steps whose losses are judged by themselves; a split drops what has no use
+READ = ("extract", "ingest")  # stages that read rows: how many came is judged there
 
 
 class Contract(BaseModel):
@@ -108,14 +107,19 @@ class Verdict:
         return asdict(self)
 
 
-def applies(node: str) -> bool:
-    """True for a data stage, which alone has a contract."""
-    return family(node) in STEPS
+def applies(stage: Stage) -> bool:
+    """Whether a stage has a contract: one whose rows the report counts."""
+    return stage.section == "rows"
+
+
+def _family(node: str) -> str:
+    """`ingest-belle` is an `ingest`."""
+    return node.partition("-")[0]
 
 
 def judge(node: str, stats: Stats, folder: Path, rules: Contract, last: Record | None) -> Verdict:
     """Check a stage's statistics and files, by themselves and against the last run's."""
-    changes = [*_alone(node, stats, rules), *(_compared(STEPS[family(node)], stats, last.stats, rules) if last else ())]
+    changes = [*_alone(node, stats, rules), *(_compared(_family(node), stats, last.stats, rules) if last else ())]
     changes.sort(key=lambda change: not change.breach)  # stable: else in the order of the sources
     return Verdict(node, last.key if last else None, changes, list(_broken(node, stats, folder)))
 
@@ -169,7 +173,7 @@ def _broken(node: str, stats: Stats, folder: Path) -> Iterator[str]:
                 f"{source}: of {count['in']:,} rows {count['kept']:,} were kept and {lost[source]:,} dropped, which is not all of them"
             )
     kept = sum(count["kept"] for count in counts.values())
-    if family(node) == "split":  # a row of two uses is written twice
+    if _family(node) == "split":  # a row of two uses is written twice
         kept = sum(
             amount["rows"] for sides in stats.get("uses", {}).values() for side in sides.values() for amount in side.values()
         )
@@ -194,7 +198,7 @@ def _files(folder: Path) -> Iterator[tuple[Path, str]]:
 
 def _alone(node: str, stats: Stats, rules: Contract) -> Iterator[Change]:
     """Bounds that need no other run."""
-    if STEPS[family(node)] not in ABSOLUTE:
+    if _family(node) == "split":  # it drops what has no use
         return
     for source, count in stats.get("funnel", {}).items():
         if count["kept"] < rules.min_rows:
@@ -213,7 +217,7 @@ def _alone(node: str, stats: Stats, rules: Contract) -> Iterator[Change]:
             yield Change(source, "rows dropped", "", percent(dropped), "", limit, True)
 
 
-def _compared(step: str, now: Stats, last: Stats, rules: Contract) -> Iterator[Change]:
+def _compared(family: str, now: Stats, last: Stats, rules: Contract) -> Iterator[Change]:
     """Every figure that moved since the last run.
 
     How many rows came is judged where they are read, and a source that is gone where sources meet: what a step drops is held against it
@@ -226,10 +230,10 @@ def _compared(step: str, now: Stats, last: Stats, rules: Contract) -> Iterator[C
             if new is not None and new["in"]:
                 yield Change(source, "rows read", "none" if old else "", f"{new['in']:,}", "new", "", False)
             elif old is not None and old["in"]:
-                yield from _rows(source, old["in"], 0, rules, step in ("ingest", "dedup"))
+                yield from _rows(source, old["in"], 0, rules, family in (*READ, "dedup"))
             continue
         enough = min(old["in"], new["in"]) >= rules.compare_from
-        yield from _rows(source, old["in"], new["in"], rules, step == "ingest")
+        yield from _rows(source, old["in"], new["in"], rules, family in READ)
         if new["in"]:
             yield from _share(
                 source, "kept", old["kept"] / old["in"], new["kept"] / new["in"], -rules.kept_points, "kept_points", enough

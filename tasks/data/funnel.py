@@ -12,16 +12,11 @@ from typing import Any
 
 from tasks.text import privacy
 
-STEPS = {
-    "extract": "ingest",
-    "ingest": "ingest",
-    "dedup": "dedup",
-    "filter": "filter",
-    "split": "split",
-}  # a stage's part of the way
 TRAINS = {"documents", "conversations", "preferences"}  # kinds that go the whole way; others leave it for the evaluation
 
-Nodes = dict[str, dict[str, Any]]  # node name → {stage, title, key, digest, version, stats, …}, in pipeline order
+Nodes = dict[
+    str, dict[str, Any]
+]  # node name → {stage, title, key, digest, version, group, section, step, stats, …}, in pipeline order
 
 
 @dataclass(frozen=True)
@@ -87,11 +82,6 @@ class Funnel:
         return self.kept(self.steps.index("split")) if "split" in self.steps else 0
 
 
-def family(node: str) -> str:
-    """`ingest-belle` is an `ingest`."""
-    return node.partition("-")[0]
-
-
 def kinds(folder: Path | None) -> list[str]:
     """The kinds of rows that an artifact holds: the names of its folders, without those of dropped rows."""
     return (
@@ -104,9 +94,7 @@ def kinds(folder: Path | None) -> list[str]:
 def build(nodes: Nodes, artifacts: dict[str, Path]) -> Funnel:
     """The table of all sources that any step counted, with every sum that does not hold put into words."""
     steps = list(
-        dict.fromkeys(
-            STEPS[family(node)] for node, entry in nodes.items() if family(node) in STEPS and "funnel" in entry["stats"]
-        )
+        dict.fromkeys(entry["step"] for entry in nodes.values() if entry["section"] == "rows" and "funnel" in entry["stats"])
     )
     table: dict[str, list[Cell | None]] = {}
     problems: list[str] = []
@@ -119,8 +107,8 @@ def build(nodes: Nodes, artifacts: dict[str, Path]) -> Funnel:
                 problem = f"{node}, {source}: of {cell.taken:,} rows {cell.kept:,} were kept and {cell.lost:,} dropped, {what}"
                 problems.append(problem)
                 of_source.setdefault(source, []).append(problem)
-            if family(node) in STEPS:
-                table.setdefault(source, [None] * len(steps))[steps.index(STEPS[family(node)])] = cell
+            if entry["section"] == "rows":
+                table.setdefault(source, [None] * len(steps))[steps.index(entry["step"])] = cell
     ways = []
     for source, cells in table.items():
         folder = artifacts.get(next(cell.node for cell in cells if cell))
