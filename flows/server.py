@@ -13,7 +13,6 @@ import fcntl
 import json
 import os
 import socket
-import subprocess
 import sys
 import tempfile
 import time
