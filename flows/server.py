@@ -9,11 +9,12 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import fcntl
 import json
 import os
 import socket
-import subprocess
 import sys
+import tempfile
 import time
 import urllib.error
 import urllib.request
@@ -22,10 +23,13 @@ from pathlib import Path
 from typing import Any
 
 from flows import profile
-from tasks.processes.runner import supervised
+from tasks.processes.runner import importable, supervised
 
 DEFAULT = "http://127.0.0.1:4200/api"  # where `prefect server start` listens
 PATIENCE = 300.0  # seconds for a new server to answer; a first start migrates its database, and the machine may be busy
+ANSWER = 10.0  # seconds for one that runs; where nobody listens, the refusal comes at once
+DELIVERY = 60.0  # seconds that logs and events get to arrive, once the run is over
+GLANCE = 1.0  # seconds for one that is asked again and again
 _own: list[str] = []  # API address of our own server, while there is one
 
 
@@ -98,10 +102,10 @@ def _deliver() -> None:
     from prefect.logging.handlers import APILogWorker
 
     for worker in (APILogWorker, EventsWorker):
-        worker.drain_all(timeout=10)
+        worker.drain_all(timeout=DELIVERY)
 
 
-def healthy(url: str, timeout: float = 1.0) -> bool:
+def healthy(url: str, timeout: float = ANSWER) -> bool:
     """Whether a Prefect server answers there."""
     try:
         with urllib.request.urlopen(f"{url}/health", timeout=timeout) as answer:
@@ -118,7 +122,7 @@ def report_link(key: str, page: Path) -> str:
     request = urllib.request.Request(f"{(PREFECT_API_URL.value() or '').removesuffix('/api')}{path}", method="HEAD")
     if both := PREFECT_API_AUTH_STRING.value():
         request.add_header("Authorization", f"Basic {base64.b64encode(both.encode()).decode()}")
-    with contextlib.suppress(OSError, ValueError), urllib.request.urlopen(request, timeout=5):
+    with contextlib.suppress(OSError, ValueError), urllib.request.urlopen(request, timeout=ANSWER):
         return path
     return page.as_uri()
 
@@ -126,12 +130,7 @@ def report_link(key: str, page: Path) -> str:
 @contextlib.contextmanager
 def own_server() -> Iterator[str]:
     """A Prefect server on a free port of this machine, without UI and schedulers. Raises `RuntimeError` where none comes up."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    url = f"http://127.0.0.1:{port}/api"
-    app = ["--factory", "prefect.server.api.server:create_app", "--lifespan", "on"]
-    command = [sys.executable, "-m", "uvicorn", *app, "--host", "127.0.0.1", "--port", str(port), "--log-level", "error"]
+    app = ["--factory", "flows.web:patient", "--lifespan", "on"]
     quiet = {
         "PREFECT_UI_ENABLED": "0",
         "PREFECT_SERVER_ANALYTICS_ENABLED": "false",
@@ -140,13 +139,36 @@ def own_server() -> Iterator[str]:
         "PREFECT__SERVER_FINAL": "1",
         "PREFECT_LOGGING_SERVER_LEVEL": "CRITICAL",
     }
-    with supervised(command, env=os.environ | quiet, stdout=subprocess.DEVNULL) as server:
-        until = time.monotonic() + PATIENCE
-        while not healthy(url):
-            if server.poll() is not None or time.monotonic() > until:
-                raise RuntimeError(
-                    f"no Prefect server came up at {url}; start one yourself (`prefect server start`) to see why, "
-                    "or set PREFECT_API_URL to one that runs"
-                )
-            time.sleep(0.1)
+    with contextlib.ExitStack() as stack:
+        said = stack.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace"))
+        with starting(), socket.socket() as door:
+            door.bind(
+                ("127.0.0.1", 0)
+            )  # the server gets the socket itself: a port that is only known to be free may be taken by then
+            url = f"http://127.0.0.1:{door.getsockname()[1]}/api"
+            command = [sys.executable, "-m", "uvicorn", *app, "--fd", str(door.fileno()), "--log-level", "error"]
+            env = importable(os.environ | quiet)
+            server = stack.enter_context(supervised(command, env=env, stdout=said, handed=[door.fileno()]))
+            door.close()
+            until = time.monotonic() + PATIENCE
+            while not healthy(url, GLANCE):
+                if server.poll() is not None or time.monotonic() > until:
+                    said.seek(0)
+                    raise RuntimeError(
+                        f"no Prefect server came up at {url}; start one yourself (`prefect server start`), or set PREFECT_API_URL to one "
+                        f"that runs. What it said last:\n{''.join(said.readlines()[-15:])}"
+                    )
+                time.sleep(0.1)
         yield url
+
+
+@contextlib.contextmanager
+def starting() -> Iterator[None]:
+    """Held while a server starts on this PREFECT_HOME: of two that make its database at the same time, one would fail."""
+    from prefect.settings import PREFECT_HOME
+
+    home = PREFECT_HOME.value() / "hanlin"
+    home.mkdir(parents=True, exist_ok=True)
+    with (home / "starting.lock").open("a") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        yield

@@ -23,7 +23,7 @@ from typing import IO
 
 from flows import profile
 from flows.deployments import apply
-from flows.server import healthy, running
+from flows.server import GLANCE, healthy, running, starting
 from tasks.artifacts.store import store_folder
 from tasks.processes.runner import importable, supervised
 
@@ -123,13 +123,14 @@ class Up:
         self.asked = 0  # how often somebody wanted us to stop
 
     def run(self) -> int:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, self._stop)
         try:
-            say(f"starting the Prefect server at {self.options.address}")
-            self.server.run()
-            if not self._wait_for_server():
-                return 0 if self.asked else 1
+            with starting():
+                for number in (signal.SIGINT, signal.SIGTERM):
+                    signal.signal(number, self._stop)
+                say(f"starting the Prefect server at {self.options.address}")
+                self.server.run()
+                if not self._wait_for_server():
+                    return 0 if self.asked else 1
             try:
                 deployments = apply(self.env)
             except RuntimeError as failure:
@@ -168,7 +169,7 @@ class Up:
         """Whether it came up; says why if not."""
         began = time.monotonic()
         warned = False
-        while not healthy(f"{self.options.address}/api"):
+        while not self.server.alive or not healthy(f"{self.options.address}/api", GLANCE):
             if self.asked:
                 return False
             waited = time.monotonic() - began
@@ -235,6 +236,7 @@ def only_one(home: Path) -> Iterator[IO[str] | None]:
         except BlockingIOError:
             yield None
             return
+        notes.truncate(0)  # of one that was killed: its process number may be anybody's by now
         try:
             yield notes
         finally:
@@ -266,7 +268,7 @@ def taken(options: Options) -> str | None:
     except socket.gaierror:
         return f"--host {options.host}: no address of this machine; 127.0.0.1 is this machine alone, 0.0.0.0 all that reach it"
     except OSError as failure:
-        whose = "a Prefect server that is not this one" if healthy(f"{options.address}/api") else "another program"
+        whose = "a Prefect server that is not this one" if healthy(f"{options.address}/api", GLANCE) else "another program"
         why = f"{whose} listens there" if "in use" in str(failure) else str(failure)
         return f"{options.address} cannot be used: {why}; choose another --port, or end it"
     return None

@@ -33,6 +33,14 @@ def app() -> FastAPI:
     return server
 
 
+def patient() -> FastAPI:
+    """For `uvicorn --factory flows.web:patient`: Prefect's server with nothing added but the patience."""
+    from prefect.server.api.server import create_app
+
+    wait_for_locks()
+    return create_app()
+
+
 def wait_for_locks() -> None:
     """Of Prefect's transactions on SQLite, all that may write take the lock as they begin, and so wait for it."""
     from prefect.server.database.configurations import AioSqliteConfiguration as Config

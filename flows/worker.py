@@ -50,6 +50,7 @@ RECENT = datetime.timedelta(days=1)  # crashes before that are history
 STALE = datetime.timedelta(minutes=2)  # after which a run that no worker started was forgotten by one
 ENDING = datetime.timedelta(seconds=GRACE + 15)  # that a crashed run's process may still be there
 OWNER = "prefect.worker.name"  # label that says whose a run is
+RUN = "PREFECT__FLOW_RUN_ID"  # in the environment of a run's process
 
 log = logging.getLogger("hanlin.worker")
 
@@ -104,6 +105,19 @@ class Worker(ProcessWorker):
         finally:
             self.at_work.pop(flow_run.id, None)
 
+    def drain(self) -> None:
+        """Take no new runs; end once those under way have."""
+        if not self.draining:
+            self.draining = True
+            log.warning("draining: no new runs; waiting for %d runs to end", len(self.mine))
+
+    def hurry(self) -> None:
+        """End the runs under way, and with them the work."""
+        self.drain()
+        if not self.hurried:
+            self.hurried = True
+            log.warning("stopping at once; %d runs go on when a worker is there again", len(self.mine))
+
     @property
     def mine(self) -> set[UUID]:
         """Runs that have a process here, or are about to."""
@@ -115,11 +129,12 @@ Worker.type = ProcessWorker.type  # what the pool's is
 
 def main(told_by_stdin: bool) -> None:
     """Work until told to stop. `told_by_stdin`: whoever started us says `drain` or `stop` there, and its end is our end too."""
-    if told_by_stdin:
-        threading.Thread(target=_listen, daemon=True).start()
     if not device.devices():
         os.environ.setdefault("HANLIN_DEVICES", "cpu")  # without a GPU, one run at a time trains on the processors
-    anyio.run(serve, Worker(name=socket.gethostname(), work_pool_name=POOL))
+    worker = Worker(name=socket.gethostname(), work_pool_name=POOL)
+    if told_by_stdin:
+        threading.Thread(target=_listen, args=(worker,), daemon=True).start()
+    anyio.run(serve, worker)
 
 
 async def serve(worker: Worker) -> None:
@@ -130,12 +145,7 @@ async def serve(worker: Worker) -> None:
 
         async def obey() -> None:
             async for _ in received:
-                if not worker.draining:
-                    worker.draining = True
-                    log.warning("draining: no new runs; waiting for %d runs to end", len(worker.mine))
-                elif not worker.hurried:
-                    worker.hurried = True
-                    log.warning("stopping at once; %d runs go on when a worker is there again", len(worker.mine))
+                worker.hurry() if worker.draining else worker.drain()
 
         async def end_when_drained() -> None:
             while not worker.draining or worker.mine:
@@ -210,6 +220,8 @@ async def take_up(client: PrefectClient, worker: Worker) -> None:
                 await client.set_flow_run_state(run.id, Running(message="it lives"), force=True)
             continue
         mine, lost = owner == worker.name, owner not in online
+        if mine and _gone(run) and (await client.read_flow_run(run.id)).state_id != run.state_id:
+            continue  # it ended by itself meanwhile, and has said how
         if state.is_crashed():
             if (mine or lost) and age < RECENT:
                 await _restart(client, run)
@@ -245,23 +257,27 @@ def _ordinal(number: int) -> str:
 
 
 def _gone(run: FlowRun) -> bool:
-    """Whether a run's process on this machine has ended. Its supervisor ends it within `GRACE` seconds of its worker's end."""
+    """Whether a run's process on this machine has ended. Its supervisor ends it within `GRACE` seconds of its worker's end.
+
+    A process is the run's where its environment says so: its number may be another supervisor's by now, as in a container, where numbers
+    begin again with every start. One that has ended but whose parent has not asked yet (a zombie) has no command.
+    """
     try:
-        command = Path(f"/proc/{int(run.infrastructure_pid or '')}/cmdline").read_bytes()
-    except (ValueError, OSError):
+        process = Path(f"/proc/{int(run.infrastructure_pid or '')}")
+        command, environment = (process / "cmdline").read_bytes(), (process / "environ").read_bytes()
+    except (ValueError, OSError):  # nobody has the number, somebody else's process has it, or it ended as we looked
         return True
-    return b"tasks.processes.supervisor" not in command
+    return b"tasks.processes.supervisor" not in command or f"{RUN}={run.id}".encode() not in environment.split(b"\0")
 
 
-def _listen() -> None:
+def _listen(worker: Worker) -> None:
+    """Pass on what we are told. By no signal: two of a kind that follow each other are one where nobody is there to take the first."""
     for word in _words():
-        os.kill(os.getpid(), signal.SIGTERM)
         if word == "stop":
             break
+        worker.drain()
     threading.Timer(GRACE + 20, os._exit, [1]).start()  # whatever hangs, we do not stay
-    for _ in range(2):
-        os.kill(os.getpid(), signal.SIGTERM)
-        threading.Event().wait(0.5)
+    worker.hurry()
 
 
 def _words() -> Iterator[str]:

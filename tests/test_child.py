@@ -2,19 +2,20 @@
 
 from __future__ import annotations
 
+import io
 import os
 import shlex
 import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pytest
 
 from tasks.artifacts.stage import Job, Resources
 from tasks.processes import runner
+from tests.waiting import PATIENCE, alive, port, process, until
 
 ROOT = Path(__file__).parent.parent
 
@@ -81,29 +82,64 @@ with supervised([sys.executable, "-c", inner, sys.argv[1]], env=dict(os.environ)
 def test_a_child_does_not_outlive_whoever_started_it(tmp_path, number):
     pids = tmp_path / "pids"
     flow = subprocess.Popen([sys.executable, "-c", GRANDPARENT, str(pids)], cwd=ROOT)
-    while not pids.exists() or not pids.read_text():
-        time.sleep(0.05)
-    pid = int(pids.read_text())
+    until(lambda: pids.exists() and pids.read_text(), during=flow)
+    child = process(int(pids.read_text()))
+    assert child is not None
     flow.send_signal(number)
     flow.wait()
-    deadline = time.monotonic() + 30
-    while _alive(pid) and time.monotonic() < deadline:
-        time.sleep(0.05)
-    assert not _alive(pid)
+    until(lambda: not alive(child))
 
 
 def test_a_child_that_ignores_sigterm_is_killed(tmp_path):
     inner = "import signal, sys, time; signal.signal(signal.SIGTERM, signal.SIG_IGN); print('ready', flush=True); time.sleep(600)"
-    with runner.supervised([sys.executable, "-c", inner], env=dict(os.environ)) as process:
-        assert process.stdout.readline() == "ready\n"
-    assert process.returncode == 128 + signal.SIGKILL
+    with runner.supervised([sys.executable, "-c", inner], env=dict(os.environ), grace=0.5) as child:
+        assert child.stdout.readline() == "ready\n"
+    assert child.returncode == 128 + signal.SIGKILL
 
 
-def _alive(pid: int) -> bool:
+SERVER = """
+import socket, sys
+with socket.socket(fileno=int(sys.argv[1])) as door:
+    door.listen()
+    while True:
+        door.accept()[0].sendall(b"here")
+"""
+
+
+def test_a_child_serves_on_the_socket_it_was_handed_and_the_socket_ends_with_it():
+    """Nobody else can take its port in between."""
+    with socket.socket() as door:
+        door.bind(("127.0.0.1", 0))
+        address, number = door.getsockname(), door.fileno()
+        child = runner.supervised([sys.executable, "-c", SERVER, str(number)], env=dict(os.environ), handed=[number])
+    with child:
+        until(lambda: answer(address) == b"here", during=child)
+    assert answer(address) is None
+
+
+def answer(address: tuple[str, int]) -> bytes | None:
     try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
+        with socket.create_connection(address, timeout=60) as line:
+            return line.recv(10)
+    except ConnectionError:
+        return None
+
+
+def test_a_process_that_ends_as_it_is_looked_at_has_ended(monkeypatch):
+    """Between being opened and being read its file has nothing more to say, which is another error than that of a file that is not there."""
+    child = subprocess.Popen(["sleep", "600"])
+    assert (seen := process(child.pid)) is not None and alive(seen)
+    true_open = io.open
+
+    def opened(path, *rest, **named):
+        file = true_open(path, *rest, **named)
+        if str(path) == f"/proc/{child.pid}/stat":
+            child.kill()
+            child.wait()
+        return file
+
+    monkeypatch.setattr(io, "open", opened)
+    assert not alive(seen)
 
 
 @pytest.mark.slow
@@ -122,10 +158,6 @@ if processes.get_rank() == 0:
 processes.destroy_process_group()
 """,
     )
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    job.resources = Resources(processes=2, machines=2, meet=f"127.0.0.1:{port}")
     others = []
 
     def log(text: str) -> None:
@@ -135,9 +167,11 @@ processes.destroy_process_group()
 
     job.log = log
     (tmp_path / "job.json").write_text("{}")
-    result = runner.run(name, tmp_path / "job.json", job=job, processes=2)
+    with port() as free:
+        job.resources = Resources(processes=2, machines=2, meet=f"127.0.0.1:{free}")
+        result = runner.run(name, tmp_path / "job.json", job=job, processes=2)
     assert result == {"sum": 3.0, "processes": 2, "machine": "0"}
-    assert [other.wait(60) for other in others] == [0]
+    assert [other.wait(PATIENCE) for other in others] == [0]
 
 
 @pytest.mark.parametrize(("given", "problem"), [({"processes": 3}, "do not divide"), ({"processes": 4}, "needs meet")])

@@ -106,7 +106,7 @@ def test_a_template_whose_end_the_tokenizer_lacks_is_refused() -> None:
     assert "< /s>" in tokenizer.apply_chat_template([{"role": "user", "content": "好</s>"}], tokenize=False)
 
 
-@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
 @given(system=st.none() | TEXT, turns=TURNS, reply=st.booleans())
 def test_encoding_is_what_the_saved_template_gives_other_programs(
     tokenizer: PreTrainedTokenizerBase, system: str | None, turns: list[tuple[str, str]], reply: bool
@@ -126,7 +126,7 @@ def test_encoding_is_what_the_saved_template_gives_other_programs(
     assert ids.count(template.STOP_ID) == len(messages) and ids.count(template.START_ID) == len(messages) + reply
 
 
-@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
+@settings(max_examples=50, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
 @given(question=TEXT, answer=TEXT)
 def test_a_prompt_and_an_answer_are_the_conversation(tokenizer: PreTrainedTokenizerBase, question: str, answer: str) -> None:
     asked = [{"role": "user", "content": question}]

@@ -345,7 +345,7 @@ ANY = st.one_of(
 )
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
+@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow])
 @given(faults=st.lists(ANY, max_size=6), seed=st.integers(0, 3), etag=st.sampled_from(["", None, 'W/"w"']))
 def test_whatever_goes_wrong_the_bytes_are_right_or_there_is_an_error(tmp_path_factory, faults, seed, etag):
     body = random.Random(seed).randbytes(50_000)

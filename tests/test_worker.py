@@ -4,29 +4,38 @@ from __future__ import annotations
 
 import contextlib
 import datetime
+import os
 import subprocess
 import sys
+import uuid
 from collections.abc import Awaitable, Callable, Iterator
+from pathlib import Path
 from typing import Any
 
 import anyio
 import pytest
 
+from flows import profile
 from flows.profile import POOL
 from tasks.processes import supervisor
 
 pytestmark = pytest.mark.usefixtures("prefect_api")
+ROOT = Path(__file__).parent.parent
 NOBODY = "4194305"  # above the largest process number that Linux gives out
 
 
-@pytest.fixture
-def alive() -> Iterator[str]:
-    """The number of a process under the supervisor."""
-    command = [sys.executable, "-m", supervisor.__name__, "sleep", "60"]
-    process = subprocess.Popen(command, stdin=subprocess.PIPE)
-    yield str(process.pid)
-    process.terminate()
-    process.wait()
+@contextlib.contextmanager
+def process_of(run: Any) -> Iterator[str]:
+    """The number of a process under the supervisor, as a worker starts it for a run."""
+    from flows.worker import RUN
+
+    command = [sys.executable, "-m", supervisor.__name__, "sleep", "600"]
+    process = subprocess.Popen(command, stdin=subprocess.PIPE, env=os.environ | {RUN: str(run)})
+    try:
+        yield str(process.pid)
+    finally:
+        process.kill()
+        process.communicate()
 
 
 def after(judge: Callable[[Any, Any], Awaitable[Any]]) -> Any:
@@ -96,17 +105,57 @@ def test_what_becomes_of_a_run_without_a_process(owner, states, becomes):
     assert after(judge) == becomes
 
 
-def test_a_run_with_a_process_is_left_alone(alive):
+@pytest.mark.parametrize(("whose", "becomes"), [("its own", "Running"), ("another run's", "AwaitingRetry")])
+def test_a_run_with_a_process_is_left_alone(whose, becomes):
+    """And one whose process number another run's process has by now is not."""
     from prefect.states import Running
 
     from flows.worker import take_up
 
     async def judge(client: Any, worker: Any) -> str:
-        run = await a_run(client, "me", alive, Running())
-        await take_up(client, worker)
+        run = await a_run(client, "me", NOBODY, Running())
+        with process_of(run if whose == "its own" else uuid.uuid4()) as pid:
+            await client.update_flow_run(run, infrastructure_pid=pid)
+            await take_up(client, worker)
         return (await client.read_flow_run(run)).state.name
 
-    assert after(judge) == "Running"
+    assert after(judge) == becomes
+
+
+def test_a_run_that_ends_while_lost_ones_are_looked_for_has_ended():
+    """The list of runs says that it runs; by the time that it is read, the run is over and its process is gone."""
+    from prefect.states import Completed, Running
+
+    from flows.worker import take_up
+
+    class Late:
+        def __init__(self, client: Any):
+            self.client = client
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self.client, name)
+
+        async def read_flow_runs(self, **given: Any) -> Any:
+            found = await self.client.read_flow_runs(**given)
+            await self.client.set_flow_run_state(self.run, Completed(), force=True)
+            return found
+
+    async def judge(client: Any, worker: Any) -> str:
+        late = Late(client)
+        late.run = await a_run(client, "me", NOBODY, Running())
+        await take_up(late, worker)
+        return (await client.read_flow_run(late.run)).state.name
+
+    assert after(judge) == "Completed"
+
+
+@pytest.mark.slow
+def test_a_worker_that_is_told_to_stop_before_it_works_ends_in_order(prefect_api, tmp_path):
+    """Told by the end of its input, as when `hanlin up` is killed: here, before it has started."""
+    env = os.environ | profile.client(prefect_api) | {"PREFECT_HOME": str(tmp_path)}
+    command = [sys.executable, "-m", "flows.cli", "worker", "--told-by-stdin"]
+    worker = subprocess.run(command, stdin=subprocess.DEVNULL, cwd=ROOT, env=env, capture_output=True, text=True, check=False)
+    assert worker.returncode == 0, worker.stdout + worker.stderr
 
 
 def test_a_run_at_work_that_was_taken_for_lost_goes_on(monkeypatch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from pydantic import Field
@@ -45,8 +46,25 @@ def double(job: Job, params: DoubleParams, *, numbers: Path) -> Stats:
     return {}
 
 
-def make_count(store: Store, stage=count, resources: Resources | None = None, **params: object) -> Built:
-    return build(store, BuildRequest("count", stage, CountParams(**params), {}), BuildOptions(resources or Resources()))
+def make_count(
+    store: Store,
+    stage=count,
+    resources: Resources | None = None,
+    progress: Callable[[Progress], None] = lambda now: None,
+    **params: object,
+) -> Built:
+    options = BuildOptions(resources or Resources(), progress=progress)
+    return build(store, BuildRequest("count", stage, CountParams(**params), {}), options)
+
+
+def stay_at(shards: int, until: Callable[[], bool] = lambda: False) -> Callable[[Progress], None]:
+    """A build that has finished so many shards and goes no further before it may: it can be killed, or overtaken, at leisure."""
+
+    def stay(now: Progress) -> None:
+        while now.done == shards and not until():
+            time.sleep(0.05)
+
+    return stay
 
 
 def make_double(store: Store, numbers: Built, stage=double, **params: object) -> Built:

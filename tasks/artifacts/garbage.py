@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import contextlib
+import os
+import stat
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -40,15 +43,16 @@ def collect(store: Store, *, keep_runs: int, scratch_days: float, dry_run: bool,
             garbage.append(Garbage(f"half-published {home.name[:12]}", home, size(home)))
     for home in sorted((store.root / "work").glob("*")):
         if not _leased(store, home.name) and time.time() - last_touched(home) > scratch_days * 86400:
-            stage = home / "stage"
-            what = stage.read_text("utf-8") if stage.exists() else "unknown stage"
+            what = "unknown stage"
+            with contextlib.suppress(OSError):
+                what = (home / "stage").read_text("utf-8")
             garbage.append(
                 Garbage(f"unfinished {what} {home.name[:12]} (shards or checkpoints of a run that ended early)", home, size(home))
             )
     for note in store.runs()[keep_runs:]:
         path = store.root / "runs" / f"{note['run']}.json"
         if not _leased(store, f"run-{note['run']}"):
-            garbage.append(Garbage(f"note of run {note['run']}", path, path.stat().st_size))
+            garbage.append(Garbage(f"note of run {note['run']}", path, size(path)))
     return garbage if dry_run else [piece for piece in garbage if _remove(store, piece, known)]
 
 
@@ -101,10 +105,20 @@ def _leased(store: Store, key: str) -> bool:
 
 
 def last_touched(folder: Path) -> float:
-    """The newest modification time below a folder, in seconds since the epoch."""
-    return max(path.stat().st_mtime for path in [folder, *folder.rglob("*")])
+    """The newest modification time below a folder, in seconds since the epoch; now, where it has gone meanwhile: somebody is at work on it."""
+    return max((entry.st_mtime for entry in _entries(folder)), default=time.time())
 
 
 def size(folder: Path) -> int:
     """Bytes of all files below a folder."""
-    return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+    return sum(entry.st_size for entry in _entries(folder) if stat.S_ISREG(entry.st_mode))
+
+
+def _entries(folder: Path) -> Iterator[os.stat_result]:
+    """A folder and all below it. What another process removes or renames meanwhile is left out."""
+    with contextlib.suppress(FileNotFoundError):
+        yield folder.stat()
+    for home, folders, files in os.walk(folder):  # passes over folders that have gone
+        for name in (*folders, *files):
+            with contextlib.suppress(FileNotFoundError):
+                yield Path(home, name).stat()

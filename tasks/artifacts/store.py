@@ -20,6 +20,7 @@ import json
 import os
 import shutil
 import time
+import uuid
 from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 from typing import Any
@@ -227,10 +228,11 @@ class Store:
     def tags(self) -> dict[str, Moves]:
         """Every tag's moves, oldest first; the last one is where it points."""
         home = self.root / "tags"
-        return {
-            str(path.relative_to(home))[: -len(".json")]: json.loads(path.read_text("utf-8"))
-            for path in sorted(home.rglob("*.json"))
-        }
+        moves: dict[str, Moves] = {}
+        for path in sorted(home.rglob("*.json")):
+            with contextlib.suppress(FileNotFoundError):  # somebody has just removed it
+                moves[str(path.relative_to(home))[: -len(".json")]] = json.loads(path.read_text("utf-8"))
+        return moves
 
     def note_run(self, run_id: str, recipe: str, artifacts: dict[str, str], **facts: Any) -> None:
         """Remember which artifacts (node name → key) a run used, and further `facts` of it."""
@@ -250,7 +252,10 @@ class Store:
 
     def runs(self) -> list[dict[str, Any]]:
         """Every run that was noted, newest first."""
-        notes = [json.loads(path.read_text("utf-8")) for path in (self.root / "runs").glob("*.json")]
+        notes = []
+        for path in (self.root / "runs").glob("*.json"):
+            with contextlib.suppress(FileNotFoundError):  # garbage collection has just removed it
+                notes.append(json.loads(path.read_text("utf-8")))
         return sorted(notes, key=lambda note: -note["at"])
 
     def note(self, facts: dict[str, Any]) -> Path:
@@ -316,7 +321,9 @@ def sha256_of(path: Path) -> str:
 
 def discard(path: Path) -> None:
     """Remove a folder tree by first renaming it, so that no reader finds half of it."""
-    doomed = path.with_name(f".{path.name}.{os.getpid()}.gone")
+    doomed = path.with_name(
+        f".{path.name}.{uuid.uuid4().hex}.gone"
+    )  # new each time: what a kill left half removed is in nobody's way
     try:
         os.replace(path, doomed)
     except FileNotFoundError:

@@ -120,8 +120,7 @@ def _try(name: str) -> int | None:
         return None
     with contextlib.suppress(OSError):
         os.fchmod(lock, 0o666)  # whatever the umask of the first user was
-    os.ftruncate(lock, 0)
-    os.pwrite(lock, f"{os.getpid()}\n".encode(), 0)
+    os.pwrite(lock, f"{os.getpid()}\n".ljust(16).encode(), 0)  # one write, one size: whoever reads it reads a number
     return lock
 
 

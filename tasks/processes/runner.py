@@ -19,6 +19,7 @@ import os
 import shlex
 import subprocess
 import sys
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -56,11 +57,20 @@ def run(module: str, job_file: Path, *, job: Job, processes: int = 1) -> dict[st
         return _listen(process, module, job)
 
 
-def supervised(command: list[str], *, env: dict[str, str], grace: float = GRACE, **popen: Any) -> subprocess.Popen[str]:
+def supervised(
+    command: list[str],
+    *,
+    env: dict[str, str],
+    grace: float = GRACE,
+    handed: Sequence[int] = (),
+    pass_fds: Sequence[int] = (),
+    **popen: Any,
+) -> subprocess.Popen[str]:
     """Start a command that ends when this process does: it is asked to, and killed `grace` seconds later. Standard output and error come as
-    one stream of text."""
+    one stream of text. The command inherits the descriptors `handed`, its supervisor alone those of `pass_fds`."""
+    inherited = [word for descriptor in handed for word in ("--fd", str(descriptor))]
     return _Supervised(
-        [sys.executable, "-m", "tasks.processes.supervisor", "--grace", str(grace), *command],
+        [sys.executable, "-m", "tasks.processes.supervisor", "--grace", str(grace), *inherited, *command],
         stdin=subprocess.PIPE,
         stdout=popen.pop("stdout", subprocess.PIPE),
         stderr=subprocess.STDOUT,
@@ -69,6 +79,7 @@ def supervised(command: list[str], *, env: dict[str, str], grace: float = GRACE,
         encoding="utf-8",
         errors="replace",
         start_new_session=True,  # Ctrl-C in the terminal is ours to handle
+        pass_fds=[*pass_fds, *handed],
         **popen,
     )
 

@@ -1,8 +1,9 @@
-"""A small parent for a child process that must not outlive us: `python -m tasks.processes.supervisor [--grace SECONDS] COMMAND …`.
+"""A small parent for a child process that must not outlive us: `python -m tasks.processes.supervisor [--grace SECONDS] [--fd NUMBER] COMMAND …`.
 
 Its standard input is a pipe whose other end the caller holds. When the caller ends, however it ends (a `kill -9` included), the
 kernel closes the pipe; this process then ends the child and everything the child started: first SIGTERM, so that a trainer
-can save, then SIGKILL. Should this process itself be killed, the kernel tells the child (Linux). Standard output is the child's.
+can save, then SIGKILL. Should this process itself be killed, the kernel tells the child (Linux). Standard output is the child's, and so
+are the open descriptors that `--fd` names, such as a socket to serve on.
 """
 
 from __future__ import annotations
@@ -25,10 +26,18 @@ def _end_with_parent() -> None:
 
 
 def main(command: list[str]) -> int:
-    grace = GRACE
-    if command[0] == "--grace":
-        grace, command = float(command[1]), command[2:]
-    child = subprocess.Popen(command, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=_end_with_parent)
+    grace, handed = GRACE, []
+    while command[0] in ("--grace", "--fd"):
+        option, value, *command = command
+        if option == "--grace":
+            grace = float(value)
+        else:
+            handed.append(int(value))
+    child = subprocess.Popen(
+        command, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=_end_with_parent, pass_fds=handed
+    )
+    for descriptor in handed:
+        os.close(descriptor)  # the child's alone: what is sent to a socket whose server has ended must be refused
 
     def signal_group(number: int) -> None:
         with contextlib.suppress(ProcessLookupError):
