@@ -11,6 +11,8 @@ from models import presets
 from tasks.artifacts.stage import Job, Stats, stage
 from tasks.processes.training import TOOLS, Training, train
 
+METHOD = "models.methods.pretrain"
+
 
 class Params(Training):
     preset: Literal[
@@ -104,4 +106,4 @@ def run(job: Job, params: Params, *, packed: Path, tokenizer: Path, start: Path 
     `start` is an earlier artifact of this stage, whose `stable/` the run goes on from: on its weights and moments, with the data order of
     its own seed, through a plateau and a decay of its own. The tokenizer is that run's, or extends it.
     """
-    return train("pretrain", job, params, packed=packed, tokenizer=tokenizer, start=start)
+    return train("pretrain", METHOD, job, params, packed=packed, tokenizer=tokenizer, start=start, shards=True)

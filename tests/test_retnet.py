@@ -23,8 +23,8 @@ from models.retnet.configuration import FORMS
 from models.sampling import Sampling
 from models.score import Scorer
 from tests import corpus
-from tests.test_engine import job, log
-from tests.test_engine import run as run_engine
+from tests.test_train import job, log
+from tests.test_train import run as run_engine
 
 CLOSE = 1e-5  # in float32
 
