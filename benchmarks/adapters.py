@@ -55,9 +55,10 @@ def case(home: Path, preset: str, lora: dict[str, Any]) -> tuple[float, float, f
     from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
     from models import presets, train
+    from models.job import read
     from tasks import sft
-    from tasks.artifacts.stage import Resources
-    from tasks.processes.training import Lora
+    from tasks.artifacts.stage import Job, Resources
+    from tasks.processes.training import Lora, description
     from tests import corpus
 
     made = corpus.build(home / "corpus")
@@ -69,16 +70,10 @@ def case(home: Path, preset: str, lora: dict[str, Any]) -> tuple[float, float, f
     params = sft.Params(
         lora=Lora(rank=4, **lora), learning_rate=5e-3, optimizer="adamw", precision="float32", batch_size=8, epochs=1, log_steps=1
     )
-    (home / "out").mkdir()
-    job = {
-        "stage": "sft",
-        "params": params.model_dump(mode="json"),
-        "resources": Resources(device="cpu").model_dump(mode="json"),
-        "inputs": {"model": str(home / "base"), "rows": str(made["rows"])},
-        "out": str(home / "out"),
-        "scratch": str(home / "scratch"),
-    }
-    assert train.run(job, lambda event, **fields: None) is not None
+    job = Job(out=home / "out", scratch=home / "scratch", resources=Resources(device="cpu"))
+    described = description("sft", sft.METHOD, job, params, shards=True, model=home / "base", rows=made["rows"])
+    (home / "job.json").write_text(json.dumps(described), "utf-8")
+    assert train.run(read(home / "job.json"), lambda event, **fields: None) is not None
     log = [json.loads(line) for line in (home / "out" / "log.jsonl").read_text("utf-8").splitlines()]
     losses = [row["loss"] for row in log if "loss" in row]
     ids = torch.randint(4, len(tokenizer), (4, 48), generator=torch.Generator().manual_seed(1))

@@ -124,21 +124,16 @@ def train(
 ) -> dict[str, float]:
     """The engine on a job in a process of its own, unless it has ended before; its result, and seconds a token."""
     from tasks import pretrain
-    from tasks.artifacts.stage import Resources
+    from tasks.artifacts.stage import Job, Resources
+    from tasks.processes.training import description
 
     home, (share, layout, asked) = home / name.replace(" ", "-"), plan
     batch = {"batch_tokens": CONTEXT * _batch(tokens)} if asked else {}
     if not (home / "done").exists():
-        (home / "out").mkdir(parents=True, exist_ok=True)
         params = {"preset": "tiny", "tokens": round(share * tokens), "seed": seed} | asked | batch
-        described = {
-            "stage": "pretrain",
-            "params": pretrain.Params(**params).model_dump(mode="json"),
-            "resources": Resources(device="cpu", threads=1, checkpoint_steps=10).model_dump(mode="json"),
-            "inputs": {"packed": str(corpus[layout]), "tokenizer": str(corpus["tokenizer"])},
-            "out": str(home / "out"),
-            "scratch": str(home / "scratch"),
-        }
+        job = Job(out=home / "out", scratch=home / "scratch", resources=Resources(device="cpu", threads=1, checkpoint_steps=10))
+        folders = {"packed": corpus[layout], "tokenizer": corpus["tokenizer"]}
+        described = description("pretrain", pretrain.METHOD, job, pretrain.Params(**params), shards=True, **folders)
         (home / "job.json").write_text(json.dumps(described), "utf-8")
         live(home)
         shutil.rmtree(home / "scratch")

@@ -22,11 +22,13 @@ import torch
 from benchmarks.bench import close, playground, stages
 from models import dataset as data
 from models import preference, train
+from models.job import read
 from models.loading import load
 from tasks import dpo
-from tasks.artifacts.stage import Resources
+from tasks.artifacts.stage import Job, Resources
 from tasks.metrics.health import Bounds
 from tasks.metrics.intervals import wilson
+from tasks.processes import training
 
 RECIPES = {"Llama": "sample", "T5": "chatlm-t5-0.2b-tiny"}
 HELD_OUT = ("split.valid_share=0.15", "evaluate.max_prompts=0", "evaluate.max_pairs=0")
@@ -116,18 +118,14 @@ def moved(row: dict[str, Any], worse: int) -> dict[str, Any]:
 def first_loss(made: dict[str, Path], home: Path) -> float:
     """The loss of DPO's first step on the run's own pairs, by the stages themselves, without its SFT part."""
     params = dpo.Params(sft_weight=0.0, log_steps=1, batch_size=16, epochs=0.01, max_length=96, precision="float32")
-    inputs = {"model": str(made["sft"] / "model"), "pairs": str(made["rejected"])}
-    job: dict[str, Any] = {
-        "resources": Resources(device="cpu").model_dump(mode="json"),
-        "inputs": inputs,
-        "scratch": str(home / "scratch"),
-    }
-    job["params"] = params.model_dump(mode="json")
+    inputs = {"model": made["sft"] / "model", "pairs": made["rejected"]}
     for stage in ("reference", "dpo"):
         out = home / stage
-        out.mkdir(parents=True)
-        train.run(job | {"stage": stage, "out": str(out)}, lambda event, **fields: None)
-        inputs["reference"] = str(out)
+        job = Job(out=out, scratch=home / "scratch", resources=Resources(device="cpu"))
+        described = training.description(stage, f"models.methods.{stage}", job, params, **inputs)
+        (home / "job.json").write_text(json.dumps(described), "utf-8")
+        train.run(read(home / "job.json"), lambda event, **fields: None)
+        inputs["reference"] = out
     log = (home / "dpo" / "log.jsonl").read_text("utf-8").splitlines()
     return next(row["loss"] for row in map(json.loads, log) if "loss" in row)
 

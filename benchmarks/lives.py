@@ -27,7 +27,7 @@ def live(home: Path, death: str = "", *, watch: str = "", processes: int = 1) ->
         "HF_HUB_OFFLINE": "1",
         "TRANSFORMERS_VERBOSITY": "error",
     }
-    multiprocessing.set_forkserver_preload(["models.methods", "models.trl_trainers"])
+    multiprocessing.set_forkserver_preload(["models.methods.sft", "models.methods.dpo", "models.trl_trainers"])
     spawn = multiprocessing.get_context("forkserver").Process
     world = {"WORLD_SIZE": str(processes), "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(_free_port())} if processes > 1 else {}
     ranks = [world | {"RANK": str(rank), "LOCAL_RANK": str(rank)} if world else {} for rank in range(processes)]

@@ -100,7 +100,8 @@ def corpus(home: Path) -> dict[str, Path]:
 def job(kind: str, home: Path, folders: dict[str, Path], **changed: Any) -> Path:
     """The home of a run, with its job file and, for DPO, its reference; `changed` resources."""
     from tasks import dpo, pretrain, sft
-    from tasks.artifacts.stage import Resources
+    from tasks.artifacts.stage import Job, Resources
+    from tasks.processes.training import description
 
     stage, asked = KINDS[kind]
     every = {"log_steps": 1, "eval_steps": 25}
@@ -115,22 +116,18 @@ def job(kind: str, home: Path, folders: dict[str, Path], **changed: Any) -> Path
             **every, epochs=passes, batch_size=BATCH, learning_rate=0.002, **asked
         )
         inputs = {"model": folders["model"]} | ({"rows": folders["rows"]} if stage == "sft" else {"pairs": folders["pairs"]})
-    resources = {"device": "cpu", "threads": 1, "micro_batch": MICRO, "checkpoint_steps": 4} | changed
-    described = {
-        "stage": stage,
-        "params": params.model_dump(mode="json"),
-        "resources": Resources(**resources).model_dump(mode="json"),
-    }
-    described |= {"out": str(home / "out"), "scratch": str(home / "scratch")}
+    resources = Resources(**{"device": "cpu", "threads": 1, "micro_batch": MICRO, "checkpoint_steps": 4} | changed)
+
+    def write(name: str, out: Path) -> None:
+        place = Job(out=out, scratch=home / "scratch", resources=resources)
+        described = description(name, f"models.methods.{name}", place, params, shards=name in ("pretrain", "sft"), **inputs)
+        (home / "job.json").write_text(json.dumps(described), "utf-8")
+
     if stage == "dpo":
-        inputs["reference"] = home / "reference"
-    described["inputs"] = {role: str(folder) for role, folder in inputs.items()}
-    for folder in ("out", "reference"):
-        (home / folder).mkdir(parents=True, exist_ok=True)
-    if stage == "dpo":
-        (home / "job.json").write_text(json.dumps(described | {"stage": "reference", "out": str(home / "reference")}), "utf-8")
+        write("reference", home / "reference")
         live(home)
-    (home / "job.json").write_text(json.dumps(described), "utf-8")
+        inputs["reference"] = home / "reference"
+    write(stage, home / "out")
     return home
 
 

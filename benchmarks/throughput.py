@@ -136,27 +136,24 @@ class Setting:
 
     def ours(self, pause: Pause) -> None:
         from models import train
-        from tasks.artifacts.stage import Resources
-        from tasks.pretrain import Params
+        from models.job import read
+        from tasks.artifacts.stage import Job, Resources
+        from tasks.pretrain import METHOD, Params
+        from tasks.processes.training import description
 
         params = {"tokens": self.steps * self.batch * self.context, "batch_tokens": self.batch * self.context}
-        folders = {name: str(self.home / name) for name in ("out", "scratch")}
         never = {"eval_steps": 1_000_000, "preset": self.preset, "context": self.context}
-        job = {
-            "stage": "pretrain",
-            "params": Params(**never | params).model_dump(mode="json"),
-            "resources": Resources(**{"device": self.device.type, "checkpoint_steps": 1_000_000} | self.resources).model_dump(
-                mode="json"
-            ),
-            "inputs": {name: str(self.home / name) for name in ("packed", "tokenizer")},
-            **folders,
-        }
+        resources = Resources(**{"device": self.device.type, "checkpoint_steps": 1_000_000} | self.resources)
+        job = Job(out=self.home / "out", scratch=self.home / "scratch", resources=resources)
+        folders = {name: self.home / name for name in ("packed", "tokenizer")}
+        described = description("pretrain", METHOD, job, Params(**never | params), shards=True, **folders)
+        (self.home / "job.json").write_text(json.dumps(described), "utf-8")
 
         def after() -> bool:
             pause()
             return False
 
-        train.run(job, lambda event, **fields: None, after)
+        train.run(read(self.home / "job.json"), lambda event, **fields: None, after)
 
     def bare(self, pause: Pause) -> None:
         from models import losses, optim

@@ -14,6 +14,8 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from models.job import Lora
+
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
@@ -46,16 +48,16 @@ def quantised(bits: int, device: torch.device) -> dict[str, Any]:
     return {"quantization_config": config, "device_map": {"": device}}
 
 
-def add(model: PreTrainedModel, lora: dict[str, Any]) -> list[str]:
+def add(model: PreTrainedModel, lora: Lora) -> list[str]:
     """Put new adapters in, and freeze all else. Returns the modules that have one.
 
-    `lora`: rank, alpha, dropout, modules (names of linear layers, or `all` of the layers'; the head and the embeddings by name). `ValueError` for
-    a module that is not there, and for one of two that share their weights.
+    `lora.modules` are names of linear layers, or `all` of the layers'; the head and the embeddings by name. `ValueError` for a module that is
+    not there, and for one of two that share their weights.
     """
     from peft import LoraConfig
 
     names, outer = linears(model), ends(model)
-    wanted = names if lora["modules"] == "all" else list(lora["modules"])
+    wanted = names if lora.modules == "all" else list(lora.modules)
     if missing := [name for name in wanted if name not in names + outer]:
         raise ValueError(
             f"lora.modules: the model has no linear layer {', '.join(missing)}; it has {', '.join(names)}, and {' and '.join(outer)}"
@@ -67,9 +69,9 @@ def add(model: PreTrainedModel, lora: dict[str, Any]) -> list[str]:
         )
     model.add_adapter(
         LoraConfig(
-            r=lora["rank"],
-            lora_alpha=lora["alpha"],
-            lora_dropout=lora["dropout"],
+            r=lora.rank,
+            lora_alpha=lora.alpha,
+            lora_dropout=lora.dropout,
             target_modules=wanted,
             bias="none",
             task_type="SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM",
@@ -101,8 +103,8 @@ def go_on(model: PreTrainedModel, folder: Path) -> None:
         p.requires_grad_("lora_" in name)
 
 
-def fill(model: PreTrainedModel, folder: Path, lora: dict[str, Any]) -> None:
-    """Give the adapters that a model has, as `lora` describes them, the values of those in a folder. `ValueError` where they differ in more
+def fill(model: PreTrainedModel, folder: Path) -> None:
+    """Give the adapters that a model has the values of those in a folder. `ValueError` where they differ in more
     than their dropout, or are of another model."""
     kept = _config(folder)
     has = model.peft_config[NAME]

@@ -9,16 +9,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable
-from typing import Any, Literal
+from typing import Any
 
 import torch
 from torch import Tensor, nn
 from torch.optim.adamw import adamw
 
 from models import sharding
-
-Kind = Literal["muon", "adamw", "adafactor"]
-Shape = Literal["wsd", "cosine", "onecycle", "constant"]
+from models.job import OptimizerName, ScheduleName
 
 NEWTON_SCHULZ = (
     3.4445,
@@ -111,7 +109,7 @@ class MuonAdamW(torch.optim.Optimizer):
         )
 
 
-def groups(model: nn.Module, kind: Kind, weight_decay: float) -> list[dict[str, Any]]:
+def groups(model: nn.Module, kind: OptimizerName, weight_decay: float) -> list[dict[str, Any]]:
     """Every trained parameter in exactly one group: the matrices inside the layers, which decay and which Muon takes, and the rest.
 
     Experts are stacks of matrices, (experts, rows, columns), each of which is orthogonalised by itself.
@@ -132,7 +130,9 @@ def groups(model: nn.Module, kind: Kind, weight_decay: float) -> list[dict[str, 
     return [group for group in found if group["params"]]
 
 
-def make(model: nn.Module, kind: Kind, *, lr: float, weight_decay: float, precision: torch.dtype) -> torch.optim.Optimizer:
+def make(
+    model: nn.Module, kind: OptimizerName, *, lr: float, weight_decay: float, precision: torch.dtype
+) -> torch.optim.Optimizer:
     """The optimiser of a model's trained parameters. `precision` is that of Muon's matrix products.
 
     Adafactor (https://arxiv.org/abs/1804.04235) keeps a row and a column of second moments for a matrix instead of all of them: what T5
@@ -146,7 +146,7 @@ def make(model: nn.Module, kind: Kind, *, lr: float, weight_decay: float, precis
     return MuonAdamW(groups(model, kind, weight_decay), lr=lr, precision=precision)
 
 
-def schedule(shape: Shape, steps: int, warmup: float, decay: float) -> Callable[[int], float]:
+def schedule(shape: ScheduleName, steps: int, warmup: float, decay: float) -> Callable[[int], float]:
     """Factor of the peak learning rate at a step (from 0): up over the first `warmup` share of the steps, then by shape.
 
     wsd (warm-up, stable, decay; Hu et al., https://arxiv.org/abs/2404.06395): flat, then a line to zero over the last `decay` share;
@@ -172,7 +172,7 @@ def schedule(shape: Shape, steps: int, warmup: float, decay: float) -> Callable[
     return factor
 
 
-def stable_step(shape: Shape, steps: int, decay: float) -> int | None:
+def stable_step(shape: ScheduleName, steps: int, decay: float) -> int | None:
     """Steps made when a rate leaves its plateau: all of a constant one's; None for a shape that has no plateau."""
     if shape == "constant":
         return steps

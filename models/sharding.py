@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 from torch.distributed.tensor import DTensor, distribute_tensor
 
+from models.job import TrainingJob
 from models.shardable import unfit
 
 
@@ -20,9 +21,9 @@ def asked() -> bool:
     return os.environ.get("ACCELERATE_USE_FSDP", "false") == "true"
 
 
-def check(job: dict[str, Any]) -> None:
+def check(job: TrainingJob[Any]) -> None:
     """`ValueError` for a job that cannot be trained in shards."""
-    if reason := unfit(job):
+    if reason := unfit(job.stage, job.params, job.inputs.get("model"), shards=job.shards):
         raise ValueError(f"resources.parallel: fsdp: {reason}; start it with resources.parallel: ddp")
 
 

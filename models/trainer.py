@@ -20,12 +20,13 @@ import torch
 from torch import Tensor
 from torch.optim.lr_scheduler import LambdaLR
 from torch.utils.data import DataLoader
-from transformers import TrainerCallback
+from transformers import Trainer, TrainerCallback
 from transformers.modeling_layers import GradientCheckpointingLayer
 
 from models import checkpoint, losses, optim, sharding
 from models import training_state as state
 from models.dataset import Order
+from models.job import Emit, OptimizerName, ScheduleName, Stopping
 
 PROGRESS_SECONDS = 0.5  # at least, between two reports
 REWARDS = {
@@ -46,9 +47,9 @@ class Run:
     micro: int  # samples a forward pass, of one process
     tokens: int  # that all steps read together, for the speed shown
     learning_rate: float
-    optimizer: optim.Kind
+    optimizer: OptimizerName
     weight_decay: float
-    schedule: optim.Shape
+    schedule: ScheduleName
     warmup: float
     decay: float
     eval_steps: int
@@ -59,8 +60,7 @@ class Run:
     keep: tuple[int, ...] = ()  # steps whose checkpoints are needed when the run is over
     best: bool = False  # whether the weights of the lowest validation loss are needed, too
     start: state.Earlier | None = None
-    emit: Callable[..., None] = lambda event, **fields: None
-    stopping: Callable[[], bool] = lambda: False  # asked after each step
+    emit: Emit = lambda event, **fields: None
     eval_order: np.ndarray = field(default_factory=lambda: np.arange(0))
 
     @property
@@ -79,12 +79,12 @@ class Exact:
     loss_is_scaled_for_ga = True
     rebuild: Callable[[], torch.nn.Module]  # the model as it was before training, for publishing what was trained in shards
 
-    def go(self: Any) -> None:
-        """Train to the end, or until stopped, from the newest whole checkpoint if there is one."""
+    def go(self: Any, stopping: Stopping) -> None:
+        """Train to the end, or until `stopping` (asked after each step) says so, from the newest whole checkpoint if there is one."""
         from transformers.trainer_callback import PrinterCallback
 
         self.remove_callback(PrinterCallback)
-        self.add_callback(_Conduct(self))
+        self.add_callback(_Conduct(self, stopping))
         if self.is_world_process_zero():
             checkpoint.clean(self.run.checkpoints)
         self.accelerator.wait_for_everyone()
@@ -279,6 +279,10 @@ class Exact:
         return [{name: row[name] for name in kept if name in row} for row in rows if "loss" in row or "eval_loss" in row]
 
 
+class Plain(Exact, Trainer):
+    """transformers' own trainer, which every architecture and layout of rows goes through where TRL adds nothing."""
+
+
 def compile_layers(model: torch.nn.Module) -> None:
     """Compile each layer of a model by itself: they are alike, so the compiler works once, in seconds, where a whole model takes it minutes."""
     for stack in model.modules():
@@ -291,8 +295,8 @@ def compile_layers(model: torch.nn.Module) -> None:
 class _Conduct(TrainerCallback):
     """Decides after each step what is due, and tells how far the run is."""
 
-    def __init__(self, trainer: Any):
-        self.trainer, self.run = trainer, trainer.run
+    def __init__(self, trainer: Any, stopping: Stopping):
+        self.trainer, self.run, self.stopping = trainer, trainer.run, stopping
         self.told = self.told_step = 0.0
         self.pace = 0.0  # seconds a step, smoothed
 
@@ -314,7 +318,7 @@ class _Conduct(TrainerCallback):
 
     def _stop_asked(self) -> bool:
         """Every process must stop after the same step, and a signal reaches them at different moments."""
-        stop = self.run.stopping()
+        stop = self.stopping()
         accelerator = self.trainer.accelerator
         if accelerator.num_processes > 1:
             stop = bool(accelerator.reduce(torch.tensor(float(stop), device=accelerator.device)))

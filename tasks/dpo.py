@@ -7,6 +7,7 @@ from pathlib import Path
 from tasks.artifacts.stage import Job, Stats, stage
 from tasks.processes.training import DPO, TOOLS, train
 
+METHOD = "models.methods.dpo"
 Params = DPO  # the stage `reference` runs the same trainer
 
 
@@ -14,4 +15,4 @@ Params = DPO  # the stage `reference` runs the same trainer
 def run(job: Job, params: Params, *, model: Path, pairs: Path, reference: Path, start: Path | None = None) -> Stats:
     """Read `pairs/preferences/{train,valid}.parquet`, and `reference/{train,valid}.npy` of the same pairs and model; write `model/`
     (transformers' layout, with its tokenizer) and `log.jsonl`. `start` is as in SFT; the reference stays `model`."""
-    return train("dpo", job, params, model=model / "model", pairs=pairs, reference=reference, start=start)
+    return train("dpo", METHOD, job, params, model=model / "model", pairs=pairs, reference=reference, start=start)

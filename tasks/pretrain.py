@@ -11,6 +11,8 @@ from models import presets
 from tasks.artifacts.stage import Job, Stats, stage
 from tasks.processes.training import TOOLS, Training, train
 
+METHOD = "models.methods.pretrain"
+
 
 def _offer_presets(schema: dict[str, Any]) -> None:
     """Give the field of a form its choices, which depend on the packages that are installed."""
@@ -112,4 +114,4 @@ def run(job: Job, params: Params, *, packed: Path, tokenizer: Path, start: Path 
     `start` is an earlier artifact of this stage, whose `stable/` the run goes on from: its weights and optimizer state, with the data order of
     its own seed, through a plateau and a decay of its own. The tokenizer is that run's, or extends it.
     """
-    return train("pretrain", job, params, packed=packed, tokenizer=tokenizer, start=start)
+    return train("pretrain", METHOD, job, params, packed=packed, tokenizer=tokenizer, start=start, shards=True)

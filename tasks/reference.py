@@ -13,6 +13,8 @@ from pydantic import Field
 from tasks.artifacts.stage import Identity, Job, Stats, stage
 from tasks.processes.training import DPO, TOOLS, Lora, Tuning, train
 
+METHOD = "models.methods.reference"
+
 
 class Params(Identity):
     """The part of DPO's parameters that the reference depends on. Its arithmetic is DPO's, so that the first loss is ln 2."""
@@ -47,4 +49,4 @@ def run(job: Job, params: Params, *, model: Path, pairs: Path) -> Stats:
     """Read `pairs/preferences/{train,valid}.parquet`; write `{train,valid}.npy`, (pairs, 2): chosen and rejected, in nats."""
     same: dict[str, Any] = params.model_dump(include={"max_length", "template", "precision", "batch_size"})
     bits = {"lora": Lora(bits=params.bits)} if params.bits != 32 else {}
-    return train("reference", job, DPO(**same, **bits), model=model / "model", pairs=pairs)
+    return train("reference", METHOD, job, DPO(**same, **bits), model=model / "model", pairs=pairs)

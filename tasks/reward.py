@@ -10,6 +10,8 @@ from pydantic import Field, model_validator
 from tasks.artifacts.stage import Job, Stats, stage
 from tasks.processes.training import TOOLS, Tuning, train
 
+METHOD = "models.methods.reward"
+
 
 class Params(Tuning):
     epochs: float = Field(default=1.0, gt=0, le=100, description="Passes over the pairs")
@@ -35,4 +37,4 @@ class Params(Tuning):
 )
 def run(job: Job, params: Params, *, model: Path, pairs: Path) -> Stats:
     """Read `pairs/preferences/{train,valid}.parquet`; write `model/`, a sequence classifier of one label, and `log.jsonl`."""
-    return train("reward", job, params, model=model / "model", pairs=pairs)
+    return train("reward", METHOD, job, params, model=model / "model", pairs=pairs)

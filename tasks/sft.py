@@ -9,6 +9,8 @@ from pydantic import Field
 from tasks.artifacts.stage import Job, Stats, stage
 from tasks.processes.training import TOOLS, Tuning, train
 
+METHOD = "models.methods.sft"
+
 
 class Params(Tuning):
     """The loss counts the assistant's turns alone, with the token that ends them."""
@@ -35,4 +37,4 @@ def run(job: Job, params: Params, *, model: Path, rows: Path, start: Path | None
 
     `start` is an earlier artifact of this stage on the same `model`, which this run goes on from: from its `state/`, else its `adapter/`.
     """
-    return train("sft", job, params, model=model / "model", rows=rows, start=start)
+    return train("sft", METHOD, job, params, model=model / "model", rows=rows, start=start, shards=True)

@@ -14,12 +14,12 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer, Trainer
 
-from models import dataset, losses, methods, presets
+from models import dataset, losses, presets
 from tasks import pack_pairs
 from tasks.artifacts.stage import Job
 from tests import corpus
-from tests.test_engine import job, log, run
-from tests.test_engine import losses as losses_of
+from tests.test_train import job, log, prepared, run
+from tests.test_train import losses as losses_of
 
 DECODERS: dict[str, dict[str, Any]] = {
     "llama": {"preset": "tiny"},
@@ -137,7 +137,7 @@ def test_a_text_to_text_batch_divides_among_devices(folders: dict[str, Path], tm
     folders = folders_of(folders, "t5")
     mean = dataset.Pairs(folders["packed"], "train", 32).lengths.mean()
     asked = job(folders, tmp_path, batch_tokens=math.ceil(pairs * mean), **ALL["t5"])
-    trainer, _ = methods.pretrain(asked, lambda *_, **__: None, lambda: False)
+    trainer = prepared(asked)
     assert trainer.run.batch == trainer.run.micro == {1: 1, 3: 2, 7: 4, 13: 8, 23: 16}[pairs]
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import importlib
+import inspect
 import json
 import os
 import shutil
@@ -16,13 +18,15 @@ import torch
 from safetensors.torch import load_file
 
 from models import checkpoint, optim, sharding
+from models import job as jobs
+from models.shardable import unfit
 from tasks.artifacts.stage import Job, Resources
 from tasks.pretrain import Params
-from tasks.processes import launcher, runner
-from tasks.processes.training import Lora
+from tasks.processes import launcher, runner, training
+from tasks.processes.training import DPO, Lora
 from tasks.sft import Params as SFTParams
 from tests import corpus
-from tests.test_engine import job, kill_after, log, run
+from tests.test_train import job, kill_after, log, run
 
 
 @pytest.fixture(scope="module")
@@ -137,21 +141,28 @@ def test_machines_are_told_where_to_meet(monkeypatch: pytest.MonkeyPatch) -> Non
 
 
 UNFIT = [
-    ("pretrain", Params(optimizer="adafactor"), "shards muon and adamw, not adafactor"),
-    ("pretrain", Params(preset="t5-0.2b"), "a T5 does not train in shards: its encoder, its decoder and its head share"),
-    ("sft", SFTParams(lora=Lora(bits=4)), "shards full-precision bases only, not one in 4 bits"),
-    ("dpo", SFTParams(), "dpo does not train in shards"),
+    ("pretrain", Params(optimizer="adafactor"), True, "shards muon and adamw, not adafactor"),
+    ("pretrain", Params(preset="t5-0.2b"), True, "a T5 does not train in shards: its encoder, its decoder and its head share"),
+    ("sft", SFTParams(lora=Lora(bits=4)), True, "shards full-precision bases only, not one in 4 bits"),
+    ("dpo", DPO(), False, "dpo does not train in shards"),
 ]
 
 
-@pytest.mark.parametrize(("stage", "params", "match"), UNFIT)
-def test_what_does_not_go_in_shards_is_trained_whole_and_says_so(stage: str, params: Any, match: str) -> None:
-    described, said = {"stage": stage, "params": params.model_dump(mode="json")}, list[str]()
-    settled = launcher.settled(Resources(processes=2, parallel="fsdp"), described, said.append)
+@pytest.mark.parametrize(("stage", "params", "shards", "match"), UNFIT)
+def test_what_does_not_go_in_shards_is_trained_whole_and_says_so(
+    tmp_path: Path, stage: str, params: Any, shards: bool, match: str
+) -> None:
+    said = list[str]()
+    reason = unfit(stage, params, None, shards=shards)
+    settled = launcher.settled(Resources(processes=2, parallel="fsdp"), reason, said.append)
     assert (settled.parallel, settled.processes, len(said)) == ("ddp", 2, 1) and match in said[0]
-    assert launcher.settled(settled, described, said.append) is settled and len(said) == 1
+    assert launcher.settled(settled, reason, said.append) is settled and len(said) == 1
+    place = Job(tmp_path / "out", tmp_path / "scratch", settled)
+    described = training.description(stage, f"models.methods.{stage}", place, params, shards=shards)
+    (tmp_path / "job.json").write_text(json.dumps(described))
+    read = jobs.read(tmp_path / "job.json")
     with pytest.raises(ValueError, match=f"{match}.*resources.parallel: ddp"):
-        sharding.check(described)
+        sharding.check(jobs.typed(read, jobs.method_of(read)[0]))
 
 
 def test_what_goes_in_shards_stays_in_shards(tmp_path: Path) -> None:
@@ -159,8 +170,8 @@ def test_what_goes_in_shards_stays_in_shards(tmp_path: Path) -> None:
     asked, said = Resources(processes=2, parallel="fsdp"), list[str]()
     for kind, parallel in (({"model_type": "llama"}, "fsdp"), ({"model_type": "t5", "is_encoder_decoder": True}, "ddp")):
         (tmp_path / "config.json").write_text(json.dumps(kind))
-        described = {"stage": "sft", "params": SFTParams().model_dump(mode="json"), "inputs": {"model": str(tmp_path)}}
-        assert launcher.settled(asked, described, said.append).parallel == parallel
+        reason = unfit("sft", SFTParams(), tmp_path, shards=True)
+        assert launcher.settled(asked, reason, said.append).parallel == parallel
     assert len(said) == 1
 
 
@@ -173,12 +184,31 @@ def test_a_stage_that_is_not_cut_is_launched_in_whole_models(tmp_path: Path, mon
     )
     monkeypatch.setenv("PYTHONPATH", str(tmp_path))
     found = {}
-    for stage in ("sft", "dpo"):
-        (tmp_path / "job.json").write_text(json.dumps({"stage": stage, "params": SFTParams().model_dump(mode="json")}))
+    (tmp_path / "job.json").write_text("{}")
+    for whole in ("", "dpo does not train in shards"):
         resources = Resources(processes=2, parallel="fsdp", device="cpu")
-        played = runner.run("played", tmp_path / "job.json", job=Job(tmp_path, tmp_path, resources), processes=2)
-        found[stage] = played["sharded"]
-    assert found == {"sft": "true", "dpo": "false"}
+        played = runner.run("played", tmp_path / "job.json", job=Job(tmp_path, tmp_path, resources), processes=2, whole=whole)
+        found[whole] = played["sharded"]
+    assert found == {"": "true", "dpo does not train in shards": "false"}
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("stage", "cut"), [("pretrain", True), ("sft", True), ("dpo", False), ("reward", False), ("reference", False)]
+)
+def test_a_stage_knows_whether_its_trainer_goes_in_shards(tmp_path: Path, stage: str, cut: bool) -> None:
+    """Told before the processes start, which then find no data."""
+    said = list[str]()
+    resources = Resources(processes=2, parallel="fsdp", device="cpu", threads=1)
+    module = importlib.import_module(f"tasks.{stage}")
+    folders = {
+        name: tmp_path
+        for name, p in inspect.signature(module.run.run).parameters.items()
+        if p.kind is p.KEYWORD_ONLY and p.default is p.empty
+    }
+    with pytest.raises(runner.ChildFailed):
+        module.run(Job(tmp_path / "out", tmp_path / "scratch", resources, log=said.append), module.Params(), **folders)
+    assert any("resources.parallel: ddp for this stage" in line for line in said) is not cut
 
 
 @pytest.mark.parametrize("name", ["ddp", "fsdp"])

@@ -25,8 +25,8 @@ from models.loading import load
 from models.sampling import Sampling
 from models.score import Scorer
 from tests import corpus
-from tests.test_engine import job, log
-from tests.test_engine import run as run_engine
+from tests.test_train import job, log
+from tests.test_train import run as run_engine
 
 CLOSE = 1e-5  # in float32
 

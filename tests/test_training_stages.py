@@ -14,8 +14,10 @@ import torch
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
 from models import dataset, presets, template, train
+from models.job import read
 from tasks import dpo, pretrain, reference, sft
 from tasks.artifacts.stage import Job, Progress, Resources
+from tasks.processes import training
 from tasks.processes.training import Tuning
 from tests import corpus
 
@@ -55,25 +57,30 @@ def tuned(
     start: Path | None = None,
     **resources: Any,
 ) -> dict[str, Any] | None:
-    """Run a stage's engine in this process."""
-    (home / "out").mkdir(parents=True, exist_ok=True)
-    inputs = {role: str(folders[role]) for role in ("model", {"sft": "rows", "dpo": "pairs", "reward": "pairs"}[stage])}
-    inputs |= {"start": str(start)} if start else {}
-    described = {
-        "stage": stage,
-        "params": params.model_dump(mode="json"),
-        "resources": Resources(**{"device": "cpu"} | resources).model_dump(mode="json"),
-        "inputs": inputs,
-        "out": str(home / "out"),
-        "scratch": str(home / "scratch"),
-    }
+    """Train as a stage does, in this process."""
+    inputs = {role: folders[role] for role in ("model", {"sft": "rows", "dpo": "pairs", "reward": "pairs"}[stage])}
     if stage == "dpo" and "reference" in folders:
-        inputs["reference"] = str(folders["reference"])
+        inputs["reference"] = folders["reference"]
     elif stage == "dpo":
-        (home / "reference").mkdir(exist_ok=True)
-        train.run(described | {"stage": "reference", "out": str(home / "reference")}, lambda event, **fields: None)
-        inputs["reference"] = str(home / "reference")
-    return train.run(described, lambda event, **fields: None, stopping)
+        _trained("reference", home, home / "reference", params, resources, inputs)
+        inputs["reference"] = home / "reference"
+    inputs |= {"start": start} if start else {}
+    return _trained(stage, home, home / "out", params, resources, inputs, stopping)
+
+
+def _trained(
+    stage: str,
+    home: Path,
+    out: Path,
+    params: Tuning,
+    resources: dict[str, Any],
+    inputs: dict[str, Path],
+    stopping: Callable[[], bool] = lambda: False,
+) -> dict[str, Any] | None:
+    job = Job(out=out, scratch=home / "scratch", resources=Resources(**{"device": "cpu"} | resources))
+    described = training.description(stage, f"models.methods.{stage}", job, params, shards=stage == "sft", **inputs)
+    (home / f"{stage}.json").write_text(json.dumps(described), "utf-8")
+    return train.run(read(home / f"{stage}.json"), lambda event, **fields: None, stopping)
 
 
 def log(home: Path) -> list[dict[str, Any]]:

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable
-from typing import Any
 
-from models.shardable import unfit
 from tasks.artifacts.digests import ROOT
 from tasks.artifacts.stage import Resources
 
@@ -14,10 +12,10 @@ CONFIGS = ROOT / "models" / "launch"
 PORT = "29500"  # torch's own choice, where machines must know it beforehand
 
 
-def settled(resources: Resources, job: dict[str, Any], log: Callable[[str], None]) -> Resources:
-    """The same, in whole models where the job does not train in shards: of one recipe, pretraining may, and DPO does not."""
-    if resources.parallel == "fsdp" and (reason := unfit(job)):
-        log(f"resources.parallel: ddp for this stage instead of fsdp, so each process holds the whole model: {reason}")
+def settled(resources: Resources, whole: str, log: Callable[[str], None]) -> Resources:
+    """The same, in whole models where there is a reason to: of one recipe, pretraining may go in shards, and DPO does not."""
+    if resources.parallel == "fsdp" and whole:
+        log(f"resources.parallel: ddp for this stage instead of fsdp, so each process holds the whole model: {whole}")
         return resources.model_copy(update={"parallel": "ddp"})
     return resources
 

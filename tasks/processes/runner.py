@@ -35,16 +35,17 @@ class ChildFailed(RuntimeError):
     """A child process ended without a result. The message is the child's own, or its last lines."""
 
 
-def run(module: str, job_file: Path, *, job: Job, processes: int = 1) -> dict[str, Any]:
+def run(module: str, job_file: Path, *, job: Job, processes: int = 1, whole: str = "") -> dict[str, Any]:
     """Run `python -m module job_file` (under `accelerate launch` for several processes) and return its result event.
 
-    Raises `ChildFailed` where it ends without one. The child ends with this process, whatever ends this process, and has its
-    device to itself (`tasks/processes/device.py`).
+    `whole` is the reason why each of several processes must hold the whole model, where there is one. Raises `ChildFailed` where the child
+    ends without a result. The child ends with this process, whatever ends this process, and has its device to itself
+    (`tasks/processes/device.py`).
     """
     resources, started = job.resources, [module, str(job_file)]
     command = [sys.executable, "-m", *started]
     if processes > 1:
-        resources = launcher.settled(resources, json.loads(job_file.read_text("utf-8")), job.log)
+        resources = launcher.settled(resources, whole, job.log)
         command = [sys.executable, *launcher.command(resources), *started]
         for machine in range(1, resources.machines):
             there = shlex.join(["python", *launcher.command(resources, machine), *started])

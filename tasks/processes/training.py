@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import json
+from dataclasses import fields
 from pathlib import Path
-from typing import Literal, Self
+from typing import Any, Literal, Self
 
 from pydantic import Field, model_validator
 
+from models.job import TrainingResources
+from models.shardable import unfit
 from tasks.artifacts.stage import Identity, Job, Stats
 from tasks.processes import runner
 
@@ -162,16 +165,27 @@ class DPO(Tuning):
         return self
 
 
-def train(stage: str, job: Job, params: Training, **inputs: Path | None) -> Stats:
-    """Run the training in a child process, on the inputs that there are. Raises `ChildFailed`, with a line for the user, where it fails."""
+def train(stage: str, method: str, job: Job, params: Training, *, shards: bool = False, **inputs: Path | None) -> Stats:
+    """Run a training method (a module's name, `models/methods/`) in a child process, on the inputs that there are. `shards` says whether its
+    trainer can hold a model in shards. Raises `ChildFailed`, with a line for the user, where it fails."""
     job_file = job.scratch / "job.json"
-    described = {
+    described = description(stage, method, job, params, shards=shards, **inputs)
+    job_file.write_text(json.dumps(described, indent=1), "utf-8")
+    whole = unfit(stage, params, inputs.get("model"), shards=shards)
+    return runner.run("models.train", job_file, job=job, processes=job.resources.processes, whole=whole)
+
+
+def description(
+    stage: str, method: str, job: Job, params: Training, *, shards: bool = False, **inputs: Path | None
+) -> dict[str, Any]:
+    """The content of a job file (`models/job.py`)."""
+    return {
         "stage": stage,
+        "method": method,
+        "shards": shards,
         "params": params.model_dump(mode="json"),
-        "resources": job.resources.model_dump(mode="json"),
+        "resources": job.resources.model_dump(mode="json", include={field.name for field in fields(TrainingResources)}),
         "inputs": {role: str(folder) for role, folder in inputs.items() if folder is not None},
         "out": str(job.out),
         "scratch": str(job.scratch),
     }
-    job_file.write_text(json.dumps(described, indent=1), "utf-8")
-    return runner.run("models.train", job_file, job=job, processes=job.resources.processes)

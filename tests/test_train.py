@@ -1,4 +1,4 @@
-"""Pretraining through the engine, in this process where one is enough and in killed ones where not."""
+"""Tests of the training process with pretraining: in this process where one is enough, and in killed ones where not."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -18,9 +19,12 @@ import pytest
 import torch
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from models import checkpoint, dataset, methods, train
-from tasks.artifacts.stage import Resources
-from tasks.pretrain import Params
+from models import checkpoint, dataset, train
+from models.job import TrainingJob, method_of, read, typed
+from models.methods import pretrain
+from tasks.artifacts.stage import Job, Resources
+from tasks.pretrain import METHOD, Params
+from tasks.processes import training
 from tests import corpus
 
 pytestmark = pytest.mark.slow
@@ -43,26 +47,37 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def job(
     folders: dict[str, Path], home: Path, steps: int = 12, resources: dict[str, Any] | None = None, **params: Any
-) -> dict[str, Any]:
-    described = {
-        "stage": "pretrain",
-        "params": Params(**RUN | {"tokens": steps * 256} | params).model_dump(mode="json"),
-        "resources": Resources(**{"device": "cpu", "checkpoint_steps": 5} | (resources or {})).model_dump(mode="json"),
-        "inputs": {"packed": str(folders["packed"]), "tokenizer": str(folders["tokenizer"])},
-        "out": str(home / "out"),
-        "scratch": str(home / "scratch"),
-    }
-    home.mkdir(parents=True, exist_ok=True)
+) -> TrainingJob[dict[str, Any]]:
+    """A pretraining, as its job file in `home` describes it."""
+    place = Job(
+        out=home / "out",
+        scratch=home / "scratch",
+        resources=Resources(**{"device": "cpu", "checkpoint_steps": 5} | (resources or {})),
+    )
+    described = training.description(
+        "pretrain",
+        METHOD,
+        place,
+        Params(**RUN | {"tokens": steps * 256} | params),
+        shards=True,
+        packed=folders["packed"],
+        tokenizer=folders["tokenizer"],
+    )
     (home / "job.json").write_text(json.dumps(described))
-    return described
+    return read(home / "job.json")
+
+
+def prepared(described: TrainingJob[dict[str, Any]]) -> Any:
+    """The trainer of a pretraining, ready to go."""
+    return pretrain.prepare(typed(described, method_of(described)[0]), lambda event, **fields: None)[0]
 
 
 def run(
-    described: dict[str, Any], stopping: Callable[[], bool] = lambda: False
+    described: TrainingJob[dict[str, Any]], stopping: Callable[[], bool] = lambda: False
 ) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
     """The result and the events of a run in this process."""
     events: list[dict[str, Any]] = []
-    Path(described["out"]).mkdir(parents=True, exist_ok=True)
+    described.out.mkdir(parents=True, exist_ok=True)
     return train.run(described, lambda event, **fields: events.append({"event": event, **fields}), stopping), events
 
 
@@ -162,7 +177,7 @@ def test_the_model_loads_anywhere_and_has_the_loss_that_was_reported(
 
 def test_every_run_validates_on_the_same_rows_from_all_of_the_split(folders: dict[str, Path], tmp_path: Path) -> None:
     rows = len(dataset.Windows(folders["packed"], "valid", 32))
-    found = [methods.pretrain(job(folders, tmp_path, seed=seed), lambda *_, **__: None, lambda: False)[0].run for seed in (1, 2)]
+    found = [prepared(job(folders, tmp_path, seed=seed)).run for seed in (1, 2)]
     assert (found[0].eval_order == found[1].eval_order).all() and (found[0].samples != found[1].samples).any()
     assert len(found[0].eval_order) == 16 < rows // 2
     assert {int(row) * 3 // rows for row in found[0].eval_order} == {0, 1, 2}
@@ -335,12 +350,10 @@ def test_too_little_data_is_said_before_anything_is_trained(folders: dict[str, P
 def test_a_tokenizer_that_the_corpus_was_not_packed_with_is_refused(folders: dict[str, Path], tmp_path: Path) -> None:
     described = job(folders, tmp_path)
     other = corpus.build(tmp_path / "other", documents=30, rows=20, vocab_size=300)["tokenizer"]
-    described["inputs"]["tokenizer"] = str(other)
     with pytest.raises(ValueError, match=r"was packed with 400 tokens, and the tokenizer has \d+; pack again"):
-        run(described)
-    described["inputs"]["tokenizer"] = str(tmp_path)
+        run(replace(described, inputs=described.inputs | {"tokenizer": other}))
     with pytest.raises(ValueError, match=r"has no tokenizer\.json"):
-        run(described)
+        run(replace(described, inputs=described.inputs | {"tokenizer": tmp_path}))
 
 
 def test_parameters_that_contradict_each_other_are_refused() -> None:

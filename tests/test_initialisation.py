@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import shutil
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,11 +15,14 @@ from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
 from models import adapters, checkpoint, initialisation, optim, training_state
+from models import job as jobs
+from models.job import TrainingJob
 from tasks import pack, sft, tokenizer
-from tasks.artifacts.stage import Job
+from tasks.artifacts.stage import Job, Resources
+from tasks.processes import training
 from tasks.processes.training import Lora
 from tests import corpus
-from tests.test_engine import job, log, losses, run
+from tests.test_train import job, log, losses, run
 from tests.test_training_stages import BASE, column, tuned
 
 pytestmark = pytest.mark.slow
@@ -41,10 +45,9 @@ def plateau(folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory) 
     return home / "out"
 
 
-def going_on(folders: dict[str, Path], home: Path, start: Path, **settings: Any) -> dict[str, Any]:
+def going_on(folders: dict[str, Path], home: Path, start: Path, **settings: Any) -> TrainingJob[dict[str, Any]]:
     described = job(folders, home, **{"steps": 4, "eval_steps": 100, "decay": 0.5, "learning_rate": None} | settings)
-    described["inputs"]["start"] = str(start)
-    return described
+    return replace(described, inputs=described.inputs | {"start": start})
 
 
 # pretraining
@@ -256,9 +259,8 @@ def test_an_adapter_that_is_not_whole_or_of_another_kind_is_refused(
     folder = Path(shutil.copytree(first_sft / "adapter", tmp_path / "adapter", ignore=shutil.ignore_patterns("base.json")))
     about, weights = folder / "adapter_config.json", folder / "adapter_model.safetensors"
     model = AutoModelForCausalLM.from_pretrained(plateau / "model")
-    lora = LORA.model_dump()
-    adapters.add(model, lora)
-    adapters.fill(model, folder, lora)
+    adapters.add(model, jobs.Lora(**LORA.model_dump()))
+    adapters.fill(model, folder)
     kept = load_file(weights)
     if isinstance(change, dict):
         about.write_text(json.dumps(json.loads(about.read_text("utf-8")) | change), "utf-8")
@@ -271,20 +273,20 @@ def test_an_adapter_that_is_not_whole_or_of_another_kind_is_refused(
             changed["base_model.model.extra.lora_A.weight"] = torch.zeros(1)
         save_file(changed, weights, metadata={"format": "pt"})
     with pytest.raises(ValueError, match=message):
-        adapters.fill(model, folder, lora)
+        adapters.fill(model, folder)
 
 
 def test_an_adapter_of_pefts_is_gone_on_from(folders: dict[str, Path], plateau: Path, first_sft: Path, tmp_path: Path) -> None:
     folder = Path(shutil.copytree(first_sft / "adapter", tmp_path / "adapter", ignore=shutil.ignore_patterns("base.json")))
     emitted: list[str] = []
-    job = {
-        "stage": "sft",
-        "params": sft.Params(**QUICK, lora=LORA).model_dump(mode="json"),
-        "resources": {"device": "cpu"},
-        "inputs": {"model": str(plateau / "model"), "start": str(folder)},
-    }
-    initialisation.tuned(job, lambda event, **fields: emitted.append(fields.get("text", "")))
-    assert f"going on from the adapters of {folder}" in emitted and len(initialisation.identity(job)["start"]) == 2
+    place = Job(out=tmp_path / "out", scratch=tmp_path / "scratch", resources=Resources(device="cpu"))
+    inputs = {"model": plateau / "model", "start": folder}
+    described = training.description("sft", sft.METHOD, place, sft.Params(**QUICK, lora=LORA), shards=True, **inputs)
+    (tmp_path / "job.json").write_text(json.dumps(described), "utf-8")
+    read = jobs.read(tmp_path / "job.json")
+    going = jobs.typed(read, jobs.method_of(read)[0])
+    initialisation.tuned(going, lambda event, **fields: emitted.append(fields.get("text", "")))
+    assert f"going on from the adapters of {folder}" in emitted and len(initialisation.identity(going)["start"]) == 2
 
 
 # the best and the last

@@ -1,0 +1,207 @@
+"""Pretraining: a new model of a preset, or one that goes on from an earlier plateau, trained on packed documents or pairs."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import numpy as np
+from transformers import AutoTokenizer, TrainingArguments
+
+from models import dataset, initialisation, losses, presets, scaling, training_state
+from models.job import Emit, Pretraining, Stats, Stopping, TrainingJob
+from models.methods import common
+from models.trainer import Plain
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase
+
+Params = Pretraining
+
+
+def pretrain(job: TrainingJob[Pretraining], emit: Emit, stopping: Stopping) -> Stats | None:
+    """Train a new model on `packed`, with `tokenizer`."""
+    trainer, stats = prepare(job, emit)
+    return common.train(job, trainer, stats, stopping)
+
+
+def prepare(job: TrainingJob[Pretraining], emit: Emit) -> tuple[Plain, Stats]:
+    """The trainer, ready to go, and what is known beforehand. What `params` leaves empty follows from the preset; the formulas are logged."""
+    params = job.params
+    corpus = _corpus(job)
+    start = initialisation.stable(job, corpus.tokenizer, emit)
+    budget = _budget(params, corpus, start, emit)
+    if isinstance(corpus.train, dataset.BestFit):
+        _log_waste(corpus.train, corpus.context, emit)
+    common.check_rows(len(corpus.train), budget.batch, f"{job.folder('packed')} has {len(corpus.train)} training {corpus.unit}",
+                      "batch_tokens or context")  # fmt: skip
+    settings = common.arguments(job, budget.steps, budget.batch)
+    trainer = Plain(
+        model=initialisation.new(job, corpus.tokenizer, corpus.context, start),
+        args=TrainingArguments(**settings),
+        train_dataset=corpus.train,
+        eval_dataset=corpus.valid,
+        data_collator=corpus.collate,
+        processing_class=corpus.tokenizer,
+    )
+    losses.fuse(trainer.model)
+    samples = dataset.order(
+        len(corpus.train), budget.steps * budget.batch, params.seed, batch=budget.batch, lengths=corpus.lengths
+    )
+    trainer.run = common.run_of(
+        job,
+        settings,
+        start,
+        {
+            "rows": len(corpus.train),
+            "tokens": corpus.tokens,
+            "context": corpus.context,
+            "vocab_size": corpus.train.vocab_size,
+        },
+        samples=samples,
+        batch=budget.batch,
+        tokens=round(len(samples) * corpus.filled) if corpus.lengths is None else int(corpus.lengths[samples].sum()),
+        learning_rate=budget.rate,
+        eval_order=dataset.checked(corpus.valid_lengths, params.eval_tokens),
+        emit=emit,
+    )
+    trainer.rebuild = lambda: initialisation.new(job, corpus.tokenizer, corpus.context)
+    return trainer, {"passes": len(samples) / len(corpus.train), **_waste(corpus.train)}
+
+
+# the data
+
+
+@dataclass(frozen=True)
+class Corpus:
+    """Packed rows of both splits, their tokenizer, and how many tokens they hold."""
+
+    train: dataset.Windows | dataset.BestFit | dataset.Pairs
+    valid: dataset.Windows | dataset.BestFit | dataset.Pairs
+    tokenizer: PreTrainedTokenizerBase
+    context: int
+
+    @property
+    def lengths(self) -> np.ndarray | None:
+        """Tokens of each training row, (rows,); None where all are as long as the context."""
+        return self.train.lengths if isinstance(self.train, dataset.Pairs) else None
+
+    @property
+    def valid_lengths(self) -> np.ndarray:
+        """Tokens of each validation row, (rows,)."""
+        return self.valid.lengths if isinstance(self.valid, dataset.Pairs) else np.full(len(self.valid), self.context)
+
+    @property
+    def tokens(self) -> int:
+        """Tokens of the training rows."""
+        return len(self.train.tokens) if self.lengths is None else int(self.lengths.sum())
+
+    @property
+    def row(self) -> float:
+        """Places of a training row: the context, or the mean length of a pair."""
+        return float(self.context) if self.lengths is None else max(1.0, self.tokens / max(1, len(self.lengths)))
+
+    @property
+    def filled(self) -> float:
+        """Tokens of a training row, on average."""
+        return self.tokens / max(1, len(self.train)) if isinstance(self.train, dataset.BestFit) else self.row
+
+    @property
+    def unit(self) -> str:
+        """What a row is, for a message."""
+        if isinstance(self.train, dataset.Pairs):
+            return "pairs"
+        return f"{'rows' if isinstance(self.train, dataset.BestFit) else 'windows'} of {self.context} tokens"
+
+    @property
+    def collate(self) -> Callable[[list[Any]], dict[str, Any]]:
+        """Makes rows a batch."""
+        if isinstance(self.train, dataset.Pairs):
+            return partial(dataset.pairs, pad_id=self.tokenizer.pad_token_id)
+        return dataset.stack
+
+
+def _corpus(job: TrainingJob[Pretraining]) -> Corpus:
+    """The packed corpus of a job. `ValueError` where it is of another tokenizer."""
+    params, packed, home = job.params, job.folder("packed"), job.folder("tokenizer")
+    if not (home / "tokenizer.json").is_file():
+        raise ValueError(f"{home} has no tokenizer.json; run the tokenizer stage first, or name the folder that holds it")
+    tokenizer = AutoTokenizer.from_pretrained(home)
+    context = params.context or presets.find(params.preset).context
+    train, valid = (_rows(params, packed, split, context, tokenizer.pad_token_id) for split in ("train", "valid"))
+    if len(tokenizer) != train.vocab_size:
+        raise ValueError(
+            f"{packed} was packed with {train.vocab_size} tokens, and the tokenizer has {len(tokenizer)}; pack again with this one"
+        )
+    return Corpus(train, valid, tokenizer, context)
+
+
+def _rows(
+    params: Pretraining, packed: Path, split: str, context: int, pad_id: int
+) -> dataset.Windows | dataset.BestFit | dataset.Pairs:
+    if params.packing == "best_fit":
+        return dataset.BestFit(packed, split, context, pad_id)
+    if presets.find(params.preset).text2text:
+        return dataset.Pairs(packed, split, context)
+    return dataset.Windows(packed, split, context)
+
+
+def _waste(rows: dataset.Windows | dataset.BestFit | dataset.Pairs) -> Stats:
+    """Shares of empty places and of cut documents, of rows that are packed by best fit."""
+    names = ("waste", "cut", "cut_by_windows") if isinstance(rows, dataset.BestFit) else ()
+    return {name: getattr(rows, name) for name in names}
+
+
+def _log_waste(rows: dataset.BestFit, context: int, emit: Emit) -> None:
+    emit(
+        "log",
+        text=f"best fit: {len(rows):,} rows of {context} tokens, {rows.waste:.2%} of their places empty; "
+        f"{rows.cut:.1%} of the documents are cut, where windows would cut {rows.cut_by_windows:.1%}",
+    )
+
+
+# how long, in which batches, at which rate
+
+
+@dataclass(frozen=True)
+class Budget:
+    """Steps of a run, rows of a batch, and the peak learning rate."""
+
+    steps: int
+    batch: int
+    rate: float
+
+
+def _budget(params: Pretraining, corpus: Corpus, start: training_state.Earlier | None, emit: Emit) -> Budget:
+    """The horizon, batch and rate that `params` sets; else from the compute that the preset's size is worth (`models/scaling.py`), logged with
+    its formulas."""
+    preset = presets.find(params.preset)
+    options = presets.chosen(params.preset, **initialisation.options(params))
+    body, held = preset.body(options), corpus.tokens
+    tokens = params.tokens or (round(params.epochs * held) if params.epochs else scaling.horizon(body, held))
+    flops = scaling.compute(body, tokens)
+    asked = params.batch_tokens and max(1, int(params.batch_tokens / corpus.row))
+    batch = asked or scaling.batch_sequences(flops, int(corpus.row))
+    if corpus.lengths is not None:
+        batch = _divisible(batch)
+    rate, whence = common.peak_rate(params, start, scaling.learning_rate(flops), "0.3118·C^-0.125")
+    steps = max(1, round(tokens / (batch * corpus.filled)))
+    why = "as asked" if params.tokens or params.epochs else f"min(20·N, 4 · {held:,} in the corpus)"
+    rows = f"{batch} · {corpus.context} tokens" if corpus.lengths is None else f"{batch} pairs of {corpus.row:.0f} tokens"
+    emit(
+        "log",
+        text=f"{params.preset}: N = {body:,} parameters and "
+        f"{preset.parameters(corpus.train.vocab_size, options) - body:,} in embeddings; "
+        f"D = {tokens:,} tokens ({why}); C = 6·N·D = {flops:.2g}; "
+        f"batch {rows}{'' if params.batch_tokens else ' (0.2920·C^0.3271)'}, {steps} steps; "
+        f"learning rate {rate:g}{whence}",
+    )
+    return Budget(steps, batch, rate)
+
+
+def _divisible(batch: int) -> int:
+    """The batch or the next below that usual numbers of devices and micro-batches divide: what a mean length gives may well be prime."""
+    return batch // 8 * 8 or 1 << (batch.bit_length() - 1)

@@ -1,0 +1,76 @@
+"""Supervised fine-tuning: a model goes on with conversations, whose answers alone count."""
+
+from __future__ import annotations
+
+from functools import partial
+from typing import Any
+
+from pydantic.dataclasses import dataclass
+from transformers import TrainingArguments
+
+from models import dataset, initialisation, losses
+from models.job import STRICT, Emit, Stats, Stopping, TrainingJob, Tuning
+from models.methods import common
+from models.trainer import Plain
+
+
+@dataclass(frozen=True, kw_only=True, config=STRICT)
+class Params(Tuning):
+    """A tuning's parameters, and whether conversations share rows."""
+
+    packing: bool
+
+
+def sft(job: TrainingJob[Params], emit: Emit, stopping: Stopping) -> Stats | None:
+    """Train a model on the conversations of `rows`."""
+    trainer, stats = prepare(job, emit)
+    return common.train(job, trainer, stats, stopping)
+
+
+def prepare(job: TrainingJob[Params], emit: Emit) -> tuple[Any, Stats]:
+    """The trainer, ready to go, and what is known beforehand."""
+    tuned = initialisation.tuned(job, emit)
+    splits, counts = _splits(job, tuned, emit)
+    run, settings = common.tuning_run(job, tuned, splits, 5, emit)
+    trainer = _trainer(tuned, splits, settings)
+    trainer.run = run
+    trainer.rebuild = lambda: initialisation.tuned(job, lambda *_, **__: None).model
+    losses.fuse(trainer.model)  # after TRL, which changes the forward too
+    return trainer, {"rows": vars(counts), **({"waste": splits.train.waste} if job.params.packing else {})}
+
+
+def _splits(job: TrainingJob[Params], tuned: initialisation.Tuned, emit: Emit) -> tuple[common.Splits, dataset.Taken]:
+    """The conversations of a job, tokenised and perhaps packed, and what became of those for training."""
+    home, packing, longest = job.folder("rows") / "sft", job.params.packing, tuned.max_length
+    read = dataset.exchanges if tuned.text2text else dataset.conversations
+    train, counts = read(home / "train.parquet", tuned.tokenizer, longest)
+    valid, _ = read(home / "valid.parquet", tuned.tokenizer, longest)
+    emit("log", text=f"{home}: {counts.told('conversations', longest)}")
+    if not packing:
+        return common.Splits(train, valid, f"{home / 'train.parquet'} has {len(train)} usable conversations"), counts
+    if tuned.text2text:
+        raise ValueError("packing is for decoders; this model reads its prompt by itself: leave sft.packing out")
+    packed, packed_valid = (dataset.Packed(rows, longest, tuned.tokenizer.pad_token_id) for rows in (train, valid))
+    emit("log", text=f"{len(packed):,} rows of {longest} tokens, {packed.waste:.1%} of their places empty")
+    return common.Splits(packed, packed_valid, f"{home / 'train.parquet'} has {len(packed)} usable conversations packed"), counts
+
+
+def _trainer(tuned: initialisation.Tuned, splits: common.Splits, settings: dict[str, Any]) -> Any:
+    """TRL's trainer, or transformers' own where TRL adds nothing: for a text-to-text model and for packed rows."""
+    shared: dict[str, Any] = {
+        "model": tuned.model,
+        "train_dataset": splits.train,
+        "eval_dataset": splits.validation,
+        "processing_class": tuned.tokenizer,
+    }
+    if tuned.text2text:
+        collate = partial(dataset.pairs, pad_id=tuned.tokenizer.pad_token_id)
+        return Plain(args=TrainingArguments(**settings), data_collator=collate, **shared)
+    if isinstance(splits.train, dataset.Packed):
+        return Plain(args=TrainingArguments(**settings), data_collator=dataset.stack, **shared)
+    from trl import SFTConfig
+
+    from models.trl_trainers import Tuner
+
+    arguments = SFTConfig(**settings, max_length=None, dataset_kwargs={"skip_prepare_dataset": True})
+    return Tuner(args=arguments, **shared)
