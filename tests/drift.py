@@ -54,7 +54,7 @@ BUILDS = {
     "models/trainer.py": "training",
     "models/training_state.py": "training",
     "models/trl_trainers.py": "dpo reference sft",
-    "models/vllm_engine.py": "rejected",
+    "models/vllm_engine.py": "rejected[vllm]",
     "models/vocabulary.py": "base tokenizer training",
     "tasks/__init__.py": "",
     "tasks/artifacts": "",

@@ -267,7 +267,7 @@ class Stage:
         """Name → value of the choice, for each piece of our own code that may build an artifact of this stage: `ingest[belle]` → belle."""
         if not self.choice:
             return {self.name: ""}
-        ours = [value for value, module in self.choice.modules().items() if module.split(".")[0] in OURS]
+        ours = [value for value, module in self.choice.modules().items() if not module or module.split(".")[0] in OURS]
         return {f"{self.name}[{value}]": value for value in ours}
 
     def modules(self, chosen: str = "") -> list[str]:
