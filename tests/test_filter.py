@@ -21,7 +21,7 @@ from pydantic import ValidationError
 from tasks import filter as filters
 from tasks.artifacts.stage import Job, Resources
 from tasks.data.rows import Drop, Writer, files, read, row_id
-from tasks.filters.thresholds import Rules
+from tasks.filters.thresholds import FilterRules
 from tasks.processes import shards
 
 Row = tuple[str, dict[str, Any]]
@@ -87,7 +87,7 @@ def verdict(row: Row, **rules: Any) -> str:
 
 
 def judged(row: Row, **rules: Any) -> tuple[dict[str, Any], str]:
-    verdict = filters.judge(*row, Rules(**rules))
+    verdict = filters.judge_row(*row, FilterRules(**rules))
     return verdict.row, verdict.drop.reason if verdict.drop else "kept"
 
 
@@ -229,7 +229,7 @@ def test_personal_data_is_masked_dropped_or_kept() -> None:
         assert after["id"] == row[1]["id"]
         assert judged(row, privacy="keep") == (row[1], "kept")
         count = str(row).count("13800001234")
-        gone = filters.judge(*row, Rules(privacy="drop"))
+        gone = filters.judge_row(*row, FilterRules(privacy="drop"))
         assert gone.drop == Drop("personal data", f"phone {count}")
         assert gone.personal == {"phone": count}
 
@@ -317,7 +317,7 @@ def test_a_source_changes_what_it_names_and_inherits_the_rest(tmp_path: Path) ->
         "boilerplate": "drop",
         "sources": {"poems": {"min_document": 5}, "typo": {"privacy": "keep"}},
     }
-    assert filters.Params(**params).sources["poems"] == Rules(min_document=5, boilerplate="drop")
+    assert filters.Params(**params).sources["poems"] == FilterRules(min_document=5, boilerplate="drop")
     log: list[str] = []
     _, stats = build(tmp_path, write(tmp_path / "rows", [poem, short]), log=log, **params)
     assert stats["funnel"]["poems"]["kept"] == 1
@@ -367,9 +367,9 @@ def test_other_systems_thresholds_are_recipe_values() -> None:
         "lines": (text("The Yangtze is the longest river in Asia and the third-longest."), {}, "kept"),
     }
     for source, ((kind, row), more, reason) in rows.items():
-        found = filters.judge(kind, row | more, sources[source]).drop
+        found = filters.judge_row(kind, row | more, sources[source]).drop
         assert (found.reason if found else "kept") == reason, source
-    assert filters.judge(*talk("长江有多长？", PROSE), sources["webtext"]).drop is None, "votes that nobody counted"
+    assert filters.judge_row(*talk("长江有多长？", PROSE), sources["webtext"]).drop is None, "votes that nobody counted"
 
 
 def test_a_title_like_its_question_is_asked_once(tmp_path: Path) -> None:
@@ -428,7 +428,7 @@ def test_personal_data_by_kind() -> None:
     after, reason = judged(row, privacy="keep", privacy_kinds={"phone": "mask"})
     assert reason == "kept"
     assert after["text"] == row[1]["text"].replace("13800001234", "[电话]")
-    gone = filters.judge(*row, Rules(privacy_kinds={"email": "drop"}))
+    gone = filters.judge_row(*row, FilterRules(privacy_kinds={"email": "drop"}))
     assert gone.drop == Drop("personal data", "email 1")
     assert gone.personal == {"phone": 1, "email": 1, "ip": 1}
 
@@ -450,7 +450,7 @@ def test_a_recipe_names_its_mistakes() -> None:
     assert any("min_anser: unknown field; did you mean 'min_answer'?" in problem for problem in problems)
     assert any(problem.startswith("filter.sources.belle.languages") for problem in problems)
     with pytest.raises(ValidationError, match="min_answer is 9 and max_answer is 3"):
-        Rules(min_answer=9, max_answer=3)
+        FilterRules(min_answer=9, max_answer=3)
 
 
 # -- sums, order, bytes -------------------------------------------------------------------------------------------------

@@ -1,4 +1,4 @@
-"""What the filter does to a row by the recipe's rules: small functions that change it, and small functions that object to it."""
+"""The filter's functions of one row: those that change it, and the checks that object to it, each by the recipe's rules."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from functools import cached_property
 from typing import Any
 
 from tasks.data.rows import Drop
-from tasks.filters.thresholds import Rules
+from tasks.filters.thresholds import FilterRules
 from tasks.text import privacy, prompts, quality, script
 
 LOOP = 50  # characters from which a text can have a commonest run
@@ -20,7 +20,7 @@ ECHO = 10  # characters from which an answer can repeat its question; 你好 is 
 
 @dataclass(frozen=True)
 class View:
-    """What checks look at."""
+    """A row as checks see it: its texts by role."""
 
     kind: str
     row: dict[str, Any]
@@ -39,16 +39,17 @@ class View:
 
 
 def view_of(kind: str, row: dict[str, Any]) -> View:
+    """The view of a row of one kind."""
     if kind == "documents":
         return View(kind, row, [], [row["text"]], row["text"])
     turns = row["messages"]
-    asked = [turn["content"] for turn in turns if turn["role"] == "user"]
+    questions = [turn["content"] for turn in turns if turn["role"] == "user"]
     answers = [turn["content"] for turn in turns if turn["role"] == "assistant"] if kind == "conversations" else [row["chosen"]]
     text = "\n".join([*(turn["content"] for turn in turns), *(answers if kind == "preferences" else [])])
-    return View(kind, row, asked, answers, text)
+    return View(kind, row, questions, answers, text)
 
 
-def strings(kind: str, row: dict[str, Any]) -> list[str]:
+def row_texts(kind: str, row: dict[str, Any]) -> list[str]:
     """All text of a row."""
     if kind == "documents":
         return [row["title"], row["text"]]
@@ -56,13 +57,13 @@ def strings(kind: str, row: dict[str, Any]) -> list[str]:
     return turns if kind == "conversations" else [*turns, row["chosen"], row["rejected"]]
 
 
-def characters(kind: str, row: dict[str, Any]) -> int:
-    """What a row's length is: its characters without white space, and without a document's title."""
-    texts = [row["text"]] if kind == "documents" else strings(kind, row)
+def row_characters(kind: str, row: dict[str, Any]) -> int:
+    """The length of a row: its characters without white space, and without a document's title."""
+    texts = [row["text"]] if kind == "documents" else row_texts(kind, row)
     return sum(map(quality.character_count, texts))
 
 
-def each_text(kind: str, row: dict[str, Any], change: Callable[[str, str], str]) -> dict[str, Any]:
+def change_texts(kind: str, row: dict[str, Any], change: Callable[[str, str], str]) -> dict[str, Any]:
     """The row with `change(role, text)` of every text, where roles are title, text, system, user, assistant, chosen, rejected."""
     if kind == "documents":
         return row | {name: change(name, row[name]) for name in ("title", "text")}
@@ -73,23 +74,23 @@ def each_text(kind: str, row: dict[str, Any], change: Callable[[str, str], str])
 # -- what changes a row -------------------------------------------------------------------------------------------------
 
 
-def masked(kind: str, row: dict[str, Any], rules: Rules) -> tuple[dict[str, Any], Counter[str], Drop | None]:
-    """The row without the personal data that the rules mask, how many pieces of each kind it had, and a drop where they want none."""
-    found = Counter(one.kind for text in strings(kind, row) for one in privacy.find_personal_data(text))
-    if not found:
-        return row, found, None
+def mask_personal_data(kind: str, row: dict[str, Any], rules: FilterRules) -> tuple[dict[str, Any], Counter[str], Drop | None]:
+    """The row without the personal data that the rules mask, the number of pieces of each kind that it had, and a drop where they want none."""
+    counts = Counter(one.kind for text in row_texts(kind, row) for one in privacy.find_personal_data(text))
+    if not counts:
+        return row, counts, None
     modes = dict.fromkeys(privacy.KINDS, rules.privacy) | {str(name): mode for name, mode in rules.privacy_kinds.items()}
-    if wrong := [f"{name} {count}" for name, count in sorted(found.items()) if modes[name] == "drop"]:
-        return row, found, Drop("personal data", ", ".join(wrong))
+    if wrong := [f"{name} {count}" for name, count in sorted(counts.items()) if modes[name] == "drop"]:
+        return row, counts, Drop("personal data", ", ".join(wrong))
     hidden = {name for name, mode in modes.items() if mode == "mask"}
-    return each_text(kind, row, lambda role, text: privacy.mask(text, hidden)[0]), found, None
+    return change_texts(kind, row, lambda role, text: privacy.mask(text, hidden)[0]), counts, None
 
 
 _SENTENCE = re.compile(r"(?<=[。！？!?\n])")
 _BLANKS = re.compile(r"\n{3,}")
 
 
-def without_boilerplate(kind: str, row: dict[str, Any], rules: Rules) -> tuple[dict[str, Any], Drop | None]:
+def cut_boilerplate(kind: str, row: dict[str, Any], rules: FilterRules) -> tuple[dict[str, Any], Drop | None]:
     """The row without the sentences of its answers that advertise, and a drop where these were too much of it."""
     answers = view_of(kind, row).answers
     if rules.boilerplate == "keep" or not any(map(quality.has_boilerplate, answers)):
@@ -104,14 +105,14 @@ def without_boilerplate(kind: str, row: dict[str, Any], rules: Rules) -> tuple[d
         cut.extend(advertise)
         return _BLANKS.sub("\n\n", "".join(each for each in sentences if each not in advertise)).strip() if advertise else text
 
-    cleaned = each_text(kind, row, clean)
+    changed = change_texts(kind, row, clean)
     share = sum(map(quality.character_count, cut)) / sum(map(quality.character_count, answers))
     if rules.boilerplate == "drop" or share > rules.max_boilerplate:
         return row, Drop("boilerplate", f"{share:.0%} of the text, such as: {cut[0].strip()[:60]}" if cut else "")
-    return cleaned, None
+    return changed, None
 
 
-def shortened(kind: str, row: dict[str, Any], rules: Rules) -> dict[str, Any]:
+def shorten(kind: str, row: dict[str, Any], rules: FilterRules) -> dict[str, Any]:
     """The row with its texts cut where a sentence ends, if the rules want them cut rather than dropped."""
     longest = dict.fromkeys(("assistant", "chosen", "rejected"), rules.max_answer)
     longest |= {"text": rules.max_document, "user": rules.max_prompt}
@@ -120,14 +121,14 @@ def shortened(kind: str, row: dict[str, Any], rules: Rules) -> dict[str, Any]:
         limit = longest.get(role)
         return text if limit is None or quality.character_count(text) <= limit else prompts.cut_at_sentence(text, limit)
 
-    return each_text(kind, row, cut) if rules.too_long == "cut" else row
+    return change_texts(kind, row, cut) if rules.too_long == "cut" else row
 
 
 # -- what drops it: the first of these that objects ---------------------------------------------------------------------
 
 
-def broken_dialogue(view: View, rules: Rules) -> Drop | None:
-    """A dialogue has a question and ends with an answer; no turn is empty; the two answers of a preference differ."""
+def broken_dialogue(view: View, rules: FilterRules) -> Drop | None:
+    """A dialogue without a question, or that does not end with an answer; an empty turn; a preference whose two answers are the same."""
     if view.kind == "documents":
         return None
     turns, last = view.row["messages"], "user" if view.kind == "preferences" else "assistant"
@@ -145,7 +146,8 @@ def broken_dialogue(view: View, rules: Rules) -> Drop | None:
     return None
 
 
-def length(view: View, rules: Rules) -> Drop | None:
+def wrong_length(view: View, rules: FilterRules) -> Drop | None:
+    """Texts, dialogues and numbers of exchanges outside their limits."""
     total = quality.character_count(view.text)
     if view.kind == "documents":
         if total < rules.min_document:
@@ -170,8 +172,8 @@ def length(view: View, rules: Rules) -> Drop | None:
     return Drop("too many exchanges", f"{exchanges}") if exchanges > rules.max_exchanges else None
 
 
-def language(view: View, rules: Rules) -> Drop | None:
-    """A dialogue is judged by its letters alone, since an answer may be mostly figures.
+def wrong_language(view: View, rules: FilterRules) -> Drop | None:
+    """Text in a language that the rules do not name. A dialogue is judged by its letters alone, since an answer may be mostly figures.
 
     Japanese holds enough Han characters to pass, so it is told by its kana: measured, 1.4 for each Han character, and 0.3 in the 1 % of
     Chinese articles that name most things in Japanese.
@@ -188,13 +190,13 @@ def language(view: View, rules: Rules) -> Drop | None:
     if not wrong and "zh" in rules.languages:
         latin = share["latin"]
         return Drop("mostly Latin letters", f"Latin letters {latin:.2f}") if latin > rules.max_latin else None
-    told = script.main_language(view.text) if wrong else "zh"
-    if wrong and told != "zh" and told in rules.languages:
+    language = script.main_language(view.text) if wrong else "zh"
+    if wrong and language != "zh" and language in rules.languages:
         return None
-    return Drop("not Chinese", wrong) if rules.languages == ["zh"] else Drop("other language", wrong or told)
+    return Drop("not Chinese", wrong) if rules.languages == ["zh"] else Drop("other language", wrong or language)
 
 
-def task(view: View, rules: Rules) -> Drop | None:
+def unwanted_task(view: View, rules: FilterRules) -> Drop | None:
     """Tasks that a recipe does not want, such as those that a small Chinese model cannot learn."""
     if view.kind != "documents":
         if rules.translations == "drop" and quality.is_translation_task(view.prompt, rules.translation_words):
@@ -203,10 +205,10 @@ def task(view: View, rules: Rules) -> Drop | None:
             any(word in view.prompt for word in rules.table_words) or any(map(_draws_table, [view.prompt, *view.answers]))
         ):
             return Drop("table")
-        if found := next((word for word in rules.blocked_prompts if any(word in prompt for prompt in view.prompts)), ""):
-            return Drop("blocked words", found)
-    found = next((word for word in rules.blocked if word in view.text), "")
-    return Drop("blocked words", found) if found else None
+        if word := next((word for word in rules.blocked_prompts if any(word in prompt for prompt in view.prompts)), ""):
+            return Drop("blocked words", word)
+    word = next((word for word in rules.blocked if word in view.text), "")
+    return Drop("blocked words", word) if word else None
 
 
 def _draws_table(text: str) -> bool:
@@ -217,8 +219,8 @@ def _draws_table(text: str) -> bool:
 _VOTES = ("star", "upvotes", "votes", "score")  # where readers put them
 
 
-def votes(view: View, rules: Rules) -> Drop | None:
-    """How readers of the source liked an answer, where the source says it."""
+def few_votes(view: View, rules: FilterRules) -> Drop | None:
+    """An answer that readers of its source did not like enough, where the source says how much they did."""
     if rules.min_votes == 0:
         return None
     meta = json.loads(view.row["meta"] or "{}")
@@ -232,12 +234,12 @@ _AS_A_MODEL = re.compile(
 )
 
 
-def refusal(view: View, rules: Rules) -> Drop | None:
+def refusal(view: View, rules: FilterRules) -> Drop | None:
     """Other models' excuses and self-portraits. A document may quote them."""
     if rules.refusals == "keep" or view.kind == "documents":
         return None
-    found = next((found for text in view.answers if "作为" in text and (found := _AS_A_MODEL.search(text))), None)
-    return Drop("speaks as another model", found.group()) if found else None
+    match = next((match for text in view.answers if "作为" in text and (match := _AS_A_MODEL.search(text))), None)
+    return Drop("speaks as another model", match.group()) if match else None
 
 
 _CODE = re.compile(r"```.*?(?:```|\Z)|`[^`\n]+`", re.DOTALL)
@@ -248,23 +250,24 @@ _MARKUP = re.compile(
 )
 
 
-def markup(view: View, rules: Rules) -> Drop | None:
+def residual_markup(view: View, rules: FilterRules) -> Drop | None:
     """Tags that a reader left in. A lesson on HTML has them too, but in code, or few."""
     if "<" not in view.text and "&" not in view.text:
         return None
     text = _CODE.sub("", view.text)
-    found = _MARKUP.findall(text)
-    share = sum(map(len, found)) / len(text) if text else 0.0
-    return Drop("residual HTML", f"{share:.2f} of the text, such as {found[0][:40]}") if share > rules.max_markup else None
+    tags = _MARKUP.findall(text)
+    share = sum(map(len, tags)) / len(text) if text else 0.0
+    return Drop("residual HTML", f"{share:.2f} of the text, such as {tags[0][:40]}") if share > rules.max_markup else None
 
 
-def encoding(view: View, rules: Rules) -> Drop | None:
+def wrong_encoding(view: View, rules: FilterRules) -> Drop | None:
+    """Text that was read in another encoding than it was written in."""
     share = quality.mojibake(view.text)
     return Drop("wrong encoding", f"{share:.2f} of the text") if share > rules.max_mojibake else None
 
 
-def repetition(view: View, rules: Rules) -> Drop | None:
-    """Of each answer by itself: that one quotes its question is no fault, but an answer that is its question is one."""
+def repetitive(view: View, rules: FilterRules) -> Drop | None:
+    """Repetition in each answer by itself: that one quotes its question is no fault, but an answer that is its question is one."""
     for text in view.answers:
         if (share := quality.repeated_lines(text)) > rules.max_repeated_lines:
             return Drop("repeats itself", f"repeated lines {share:.2f}")
@@ -287,8 +290,8 @@ def repetition(view: View, rules: Rules) -> Drop | None:
     return None
 
 
-def signs(view: View, rules: Rules) -> Drop | None:
-    """Not in dialogues: an answer may be a formula, a list of items or of numbers."""
+def signs(view: View, rules: FilterRules) -> Drop | None:
+    """Documents of signs, digits, broken lines or lists. Not dialogues: an answer may be a formula, a list of items or of numbers."""
     if view.kind != "documents":
         return None
     for reason, share, most in (
@@ -302,15 +305,15 @@ def signs(view: View, rules: Rules) -> Drop | None:
     return None
 
 
-CHECKS: tuple[Callable[[View, Rules], Drop | None], ...] = (
+CHECKS: tuple[Callable[[View, FilterRules], Drop | None], ...] = (
     broken_dialogue,
-    length,
-    language,
-    task,
-    votes,
+    wrong_length,
+    wrong_language,
+    unwanted_task,
+    few_votes,
     refusal,
-    markup,
-    encoding,
-    repetition,
+    residual_markup,
+    wrong_encoding,
+    repetitive,
     signs,
 )

@@ -37,16 +37,16 @@ _POINTS = 0x32400  # code points that may be letters here: up to the last extens
 
 
 @dataclass(frozen=True)
-class Leak:
+class QuestionMatch:
     """`share` of the characters of a question stands in a row, from the place `start` of its joined texts on."""
 
-    questions: tuple[int, ...]  # places in `Leaks.asked`; several where sets have a question in common
+    questions: tuple[int, ...]  # places in `QuestionIndex.questions`; several where sets have a question in common
     share: float
     start: int
 
 
 @dataclass(frozen=True)
-class _Grams:
+class _NgramIndex:
     """The n-grams of one length: their hashes, sorted, and the places in the folded questions where each stands."""
 
     n: int
@@ -56,8 +56,8 @@ class _Grams:
     known: Array  # bool, by the upper bits of a hash
 
 
-class Leaks:
-    """Finds evaluation questions inside rows.
+class QuestionIndex:
+    """An index of evaluation questions by their n-grams, which finds them inside rows.
 
     `characters`: a shorter question, or one whose words other questions share, is searched for together with its choices, since by itself it
     is a phrase; without them it counts where it is a whole turn. `share`: the part of a question's characters that a contaminated row holds.
@@ -67,16 +67,16 @@ class Leaks:
     def __init__(self, questions: Iterable[dict[str, Any]], characters: int = 13, share: float = 0.8, n: int = 13):
         import numpy as np
 
-        self.asked: list[tuple[str, str, str]] = []  # (id, set, question)
+        self.questions: list[tuple[str, str, str]] = []  # (id, set, question)
         self.counts = {"searched": 0, "too short": 0}
         self._share = share
-        self._grams: list[_Grams] = []
-        self._turns: dict[bytes, tuple[int, ...]] = {}  # short questions, to compare whole turns with
-        self._turn = 3 * characters  # characters of the longest turn that may be one, with its punctuation
+        self._indexes: list[_NgramIndex] = []
+        self._short_questions: dict[bytes, tuple[int, ...]] = {}  # short questions, to compare whole turns with
+        self._longest_turn = 3 * characters  # characters of the longest turn that may be one, with its punctuation
         forms: list[Array] = []  # three of each question: the stem, the stem with lettered choices, the stem with choices
         variants: dict[bytes, set[frozenset[bytes]]] = defaultdict(set)  # stem → the choices that it comes with
         for row in questions:
-            self.asked.append((row["id"], row["source"], row["question"]))
+            self.questions.append((row["id"], row["source"], row["question"]))
             stem, choices = fold(row["question"]), [fold(choice) for choice in row.get("choices") or []]
             lettered = [part for pair in zip(map(fold, LETTERS), choices, strict=False) for part in pair]
             forms += [stem, np.concatenate([stem, *lettered]), np.concatenate([stem, *choices])]
@@ -85,92 +85,98 @@ class Leaks:
             return
         self._length = np.array([len(form) for form in forms])
         self._start = np.cumsum(self._length + 1) - self._length - 1
-        self._form = np.repeat(np.arange(len(forms), dtype=np.uint32), self._length + 1)  # of each place
+        self._form_at = np.repeat(np.arange(len(forms), dtype=np.uint32), self._length + 1)  # of each place
         sizes = np.array(sorted({*(size for size in GRAMS if size < n), n}))
-        self._gram = sizes[np.maximum(0, np.searchsorted(sizes, self._length // EDITS, "right") - 1)]
+        self._ngram_of_form = sizes[np.maximum(0, np.searchsorted(sizes, self._length // EDITS, "right") - 1)]
         codes = np.concatenate([part for form in forms for part in (form, np.array([_BREAK], np.uint32))])
-        marks = self._marks(codes, sizes)
-        self._owned = np.bincount(self._form, self._own, len(forms))
-        self._least = np.ceil(share * self._owned / self._gram)  # n-grams that the share takes at the least
+        ngrams = self._distinctive_ngrams(codes, sizes)
+        self._own_count = np.bincount(self._form_at, self._is_own, len(forms))
+        self._least = np.ceil(share * self._own_count / self._ngram_of_form)  # n-grams that the share takes at the least
 
-        can = (self._length >= characters) & (self._owned >= min(OWN, characters))
-        stands: dict[bytes, int] = {}  # text → the first form that has it, which stands for the others
-        meant: dict[int, list[int]] = defaultdict(list)  # form → questions
-        for place in range(len(self.asked)):
+        searchable = (self._length >= characters) & (self._own_count >= min(OWN, characters))
+        representative: dict[bytes, int] = {}  # text → the first form that has it, which stands for the others
+        questions_of_form: dict[int, list[int]] = defaultdict(list)  # form → questions
+        for place in range(len(self.questions)):
             stem_form, *whole = range(3 * place, 3 * place + 3)
             text = forms[stem_form].tobytes()
-            alone = len(variants[text]) == 1
-            if alone and PHRASE <= len(forms[stem_form]) < characters:
-                self._turns[text] = (*self._turns.get(text, ()), place)
-            used = [stem_form] * bool(alone and can[stem_form]) + [form for form in whole if can[form]]
-            self.counts["searched" if used else "too short"] += 1
-            for first in {stands.setdefault(forms[form].tobytes(), form) for form in used}:
-                meant[first].append(place)
-        self._questions = {form: tuple(places) for form, places in meant.items()}
-        chosen = np.isin(np.arange(len(forms)), list(meant))
-        for size, hashes, places in marks:
-            used_here = chosen[self._form[places]]
-            self._grams.append(_indexed(size, hashes[used_here], places[used_here]))
+            unambiguous = len(variants[text]) == 1
+            if unambiguous and PHRASE <= len(forms[stem_form]) < characters:
+                self._short_questions[text] = (*self._short_questions.get(text, ()), place)
+            searched = [stem_form] * bool(unambiguous and searchable[stem_form]) + [form for form in whole if searchable[form]]
+            self.counts["searched" if searched else "too short"] += 1
+            for first in {representative.setdefault(forms[form].tobytes(), form) for form in searched}:
+                questions_of_form[first].append(place)
+        self._questions_of_form = {form: tuple(places) for form, places in questions_of_form.items()}
+        is_searched = np.isin(np.arange(len(forms)), list(questions_of_form))
+        for size, hashes, places in ngrams:
+            selected = is_searched[self._form_at[places]]
+            self._indexes.append(_ngram_index(size, hashes[selected], places[selected]))
 
-    def _marks(self, codes: Array, sizes: Array) -> list[tuple[int, Array, Array]]:
-        """(n, hashes, places) of the n-grams that few questions have and that are not mere figures. What they cover is a question's own."""
+    def _distinctive_ngrams(self, codes: Array, sizes: Array) -> list[tuple[int, Array, Array]]:
+        """(n, hashes, places) of the n-grams that few questions have and that are not mere figures. The characters they cover are a question's
+        own."""
         import numpy as np
 
-        end, edges, found = (self._start + self._length)[self._form], np.zeros(len(codes) + 1, np.int32), []
+        end, edges, ngrams = (self._start + self._length)[self._form_at], np.zeros(len(codes) + 1, np.int32), []
         words = np.cumsum(
             np.append(0, (codes < ord("0")) | (codes > ord("9")))
         )  # characters other than figures before each place
-        for n, hashes in _hashes(codes, sizes):
+        for n, hashes in _ngram_hashes(codes, sizes):
             inside = np.flatnonzero(np.arange(len(hashes)) + n <= end[: len(hashes)])
-            form = self._form[inside]
-            counted, of = hashes[inside][form % 3 == 1], form[form % 3 == 1]
-            order = np.lexsort((of, counted))
-            counted, of = counted[order], of[order]
-            once = np.append(True, (counted[1:] != counted[:-1]) | (of[1:] != of[:-1]))[: len(order)]  # in a question
-            each, count = np.unique(counted[once], return_counts=True)
-            places = inside[(self._gram[form] == n) & (words[inside + n] > words[inside])]
+            form = self._form_at[inside]
+            whole_hashes, whole_forms = hashes[inside][form % 3 == 1], form[form % 3 == 1]
+            order = np.lexsort((whole_forms, whole_hashes))
+            whole_hashes, whole_forms = whole_hashes[order], whole_forms[order]
+            first_of_form = np.append(True, (whole_hashes[1:] != whole_hashes[:-1]) | (whole_forms[1:] != whole_forms[:-1]))[
+                : len(order)
+            ]
+            each, count = np.unique(whole_hashes[first_of_form], return_counts=True)
+            places = inside[(self._ngram_of_form[form] == n) & (words[inside + n] > words[inside])]
             places = places[~np.isin(hashes[places], each[count > COMMON])]
             np.add.at(edges, places, 1)
             np.add.at(edges, places + n, -1)
-            found.append((n, hashes[places], places))
-        self._own = np.cumsum(edges)[:-1] > 0
-        return found
+            ngrams.append((n, hashes[places], places))
+        self._is_own = np.cumsum(edges)[:-1] > 0
+        return ngrams
 
-    def find(self, rows: Sequence[Sequence[str]]) -> list[Leak | None]:
-        """For each row, given as its texts, the question of which it holds the largest share, if that is enough to call it contaminated."""
-        found = [self._turn_of(texts) for texts in rows]
-        for pieces in _chunks(["\n".join(texts) for texts in rows]) if self._grams else ():
-            for row, leak in self._search(pieces):
-                best = found[row]
-                if best is None or (-leak.share, leak.questions) < (-best.share, best.questions):
-                    found[row] = leak
-        return found
+    def find(self, rows: Sequence[Sequence[str]]) -> list[QuestionMatch | None]:
+        """The best match of each row, given as its texts: the question of which it holds the largest share; None where no share is enough to
+        call the row contaminated."""
+        matches = [self._whole_turn(texts) for texts in rows]
+        for pieces in _chunks(["\n".join(texts) for texts in rows]) if self._indexes else ():
+            for row, match in self._search(pieces):
+                best = matches[row]
+                if best is None or (-match.share, match.questions) < (-best.share, best.questions):
+                    matches[row] = match
+        return matches
 
-    def _turn_of(self, texts: Sequence[str]) -> Leak | None:
+    def _whole_turn(self, texts: Sequence[str]) -> QuestionMatch | None:
         place = 0
-        for text in texts if self._turns else ():
-            if len(text) <= self._turn and (questions := self._turns.get(fold(text).tobytes())):
-                return Leak(questions, 1.0, place)
+        for text in texts if self._short_questions else ():
+            if len(text) <= self._longest_turn and (questions := self._short_questions.get(fold(text).tobytes())):
+                return QuestionMatch(questions, 1.0, place)
             place += len(text) + 1
         return None
 
-    def _search(self, pieces: list[tuple[int, int, str]]) -> Iterator[tuple[int, Leak]]:
-        """Leaks in pieces of texts, (text, place of the piece in it, piece), with the text that each is in."""
+    def _search(self, pieces: list[tuple[int, int, str]]) -> Iterator[tuple[int, QuestionMatch]]:
+        """Matches in pieces of texts, (text, place of the piece in it, piece), with the text that each is in."""
         import numpy as np
 
         joined = "\n".join(piece for _, _, piece in pieces)
         begins = np.cumsum([0, *(len(piece) + 1 for _, _, piece in pieces)])
-        codes = _table()[_points(joined)]
+        codes = _fold_table()[_code_points(joined)]
         codes[begins[1:-1] - 1] = _BREAK
-        kept = np.flatnonzero(codes)
+        letters = np.flatnonzero(codes)
         rows, forms, shifts, places, starts = [], [], [], [], []
-        for grams, (_, hashes) in zip(self._grams, _hashes(codes[kept], (each.n for each in self._grams)), strict=True):
-            found_at, found_in = _looked_up(grams, hashes)
-            starts.append(kept[found_at])
-            rows.append(np.searchsorted(begins, kept[found_at], "right") - 1)
-            forms.append(self._form[found_in])
-            shifts.append(found_at - found_in)
-            places.append(found_in)
+        for grams, (_, hashes) in zip(
+            self._indexes, _ngram_hashes(codes[letters], (each.n for each in self._indexes)), strict=True
+        ):
+            row_places, question_places = _shared_ngrams(grams, hashes)
+            starts.append(letters[row_places])
+            rows.append(np.searchsorted(begins, letters[row_places], "right") - 1)
+            forms.append(self._form_at[question_places])
+            shifts.append(row_places - question_places)
+            places.append(question_places)
         hits = [np.concatenate(each) for each in (rows, forms, shifts, places, starts)]
         order = np.lexsort((hits[2], hits[1], hits[0]))
         row, form, shift, place, start = (each[order] for each in hits)
@@ -178,19 +184,19 @@ class Leaks:
         ends = np.append(edges[1:], len(row))
         enough = ends - edges >= self._least[form[edges]]
         for first, last in zip(edges[enough], ends[enough], strict=True):
-            share, begin = self._covered(int(form[first]), place[first:last], shift[first:last])
+            share, begin = self._best_coverage(int(form[first]), place[first:last], shift[first:last])
             if share >= self._share:
                 text, offset, _ = pieces[int(row[first])]
                 at = int(start[first + begin : last].min()) - int(begins[row[first]])
-                yield text, Leak(self._questions[int(form[first])], share, offset + at)
+                yield text, QuestionMatch(self._questions_of_form[int(form[first])], share, offset + at)
 
-    def _covered(self, form: int, places: Array, shifts: Array) -> tuple[float, int]:
+    def _best_coverage(self, form: int, places: Array, shifts: Array) -> tuple[float, int]:
         """The largest share of a question's own characters that n-grams at these places cover, among n-grams that stand about as in the question
         (their shifts against it, by which they are sorted, differ by a third of its length at most), and the first of those n-grams."""
         import numpy as np
 
-        n, length, owned = int(self._gram[form]), int(self._length[form]), float(self._owned[form])
-        own = self._own[self._start[form] :][:length]
+        n, length, owned = int(self._ngram_of_form[form]), int(self._length[form]), float(self._own_count[form])
+        own = self._is_own[self._start[form] :][:length]
         places = places - self._start[form]
         covered = np.zeros(length, np.int32)
         for within in range(n):
@@ -202,8 +208,8 @@ class Leaks:
         covered[:] = best = at = first = 0
         for place, shift in zip(places.tolist(), shifts.tolist(), strict=True):
             while shifts[first] < shift - slack:
-                gone = int(places[first])
-                covered[gone : gone + n] -= 1
+                left_behind = int(places[first])
+                covered[left_behind : left_behind + n] -= 1
                 first += 1
             covered[place : place + n] += 1
             count = int(np.count_nonzero(covered[own]))
@@ -214,11 +220,11 @@ class Leaks:
 
 def fold(text: str) -> Array:
     """The letters, digits and ideographs of a text as numbers, equal for what differs in case, width or traditional characters alone."""
-    codes = _table()[_points(text)]
+    codes = _fold_table()[_code_points(text)]
     return codes[codes > 0]
 
 
-def _points(text: str) -> Array:
+def _code_points(text: str) -> Array:
     """Code points; those of no letter that matters here are `_POINTS`."""
     import numpy as np
 
@@ -226,8 +232,8 @@ def _points(text: str) -> Array:
 
 
 @functools.cache
-def _table() -> Array:
-    """Code point → what it is compared as, 0 for what is not compared. Of a character that stands for several (㎏), the first."""
+def _fold_table() -> Array:
+    """Code point → the code it is compared by, 0 for one that is not compared. Of a character that stands for several (㎏), the first."""
     import numpy as np
     import opencc
 
@@ -239,7 +245,7 @@ def _table() -> Array:
     return table
 
 
-def _hashes(codes: Array, sizes: Iterable[int]) -> Iterator[tuple[int, Array]]:
+def _ngram_hashes(codes: Array, sizes: Iterable[int]) -> Iterator[tuple[int, Array]]:
     """For each n, ascending: the hashes of the n-grams that begin at every place of `codes`, n - 1 fewer than these; 64 bits each."""
     import numpy as np
 
@@ -252,17 +258,17 @@ def _hashes(codes: Array, sizes: Iterable[int]) -> Iterator[tuple[int, Array]]:
         yield n, hashes
 
 
-def _indexed(n: int, hashes: Array, places: Array) -> _Grams:
+def _ngram_index(n: int, hashes: Array, places: Array) -> _NgramIndex:
     import numpy as np
 
     order = np.argsort(hashes, kind="stable")
     unique, first = np.unique(hashes[order], return_index=True)
     known = np.zeros(1 << _BITS, bool)
     known[unique >> np.uint64(64 - _BITS)] = True
-    return _Grams(n, unique, np.append(first, len(hashes)), places[order], known)
+    return _NgramIndex(n, unique, np.append(first, len(hashes)), places[order], known)
 
 
-def _looked_up(grams: _Grams, hashes: Array) -> tuple[Array, Array]:
+def _shared_ngrams(grams: _NgramIndex, hashes: Array) -> tuple[Array, Array]:
     """(place in the rows, place in the questions) of every n-gram that both have."""
     import numpy as np
 

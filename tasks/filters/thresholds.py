@@ -18,7 +18,7 @@ Personal = Literal["email", "id_number", "bank_card", "phone", "ip", "plate", "a
 Mode = Literal["mask", "drop", "keep"]
 
 
-class Rules(Identity):
+class FilterRules(Identity):
     """Thresholds. Lengths are characters without white space; shares are 0 to 1."""
 
     # lengths

@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.filters import decontamination
-from tasks.filters.decontamination import Leak, Leaks, fold
+from tasks.filters.decontamination import QuestionIndex, QuestionMatch, fold
 
 QUESTION = "在我国古代，科举考试中由皇帝亲自主持的最高一级考试称为什么？"
 CHOICES = ["乡试", "会试", "殿试", "院试"]
@@ -28,7 +28,7 @@ def asked(*questions: str, choices: list[str] | None = None) -> list[dict[str, A
 
 def share(row: str, *questions: str, **settings: Any) -> float:
     """The share of a question that is found in a row, 0 if it is not contaminated."""
-    found = Leaks(asked(*(questions or (QUESTION,))), **settings).find([[row]])[0]
+    found = QuestionIndex(asked(*(questions or (QUESTION,))), **settings).find([[row]])[0]
     return found.share if found else 0.0
 
 
@@ -67,7 +67,7 @@ def test_a_phrase_of_exams_marks_no_question() -> None:
     many = [f"下列有关这种{thing}的叙述中不正确的一项是" for thing in "金木水火土风雷电云雨山石田土花草树虫鱼鸟兽米面盐油"]
     assert share("下列有关这种说法的叙述中不正确的一项是什么？", *many) == 0.0
     different = [*asked("下列说法正确的是"), *asked("下列说法正确的是", choices=list("甲乙丙丁"))]
-    assert Leaks(different).find([["下列说法正确的是"]]) == [None]
+    assert QuestionIndex(different).find([["下列说法正确的是"]]) == [None]
 
 
 def test_short_questions_are_found_with_their_choices() -> None:
@@ -75,8 +75,8 @@ def test_short_questions_are_found_with_their_choices() -> None:
     assert share(row, stem) == 1.0
     assert share("殿试由谁主持？乡试、会试、殿试、院试", stem) == 1.0
     assert share("我想知道殿试由谁主持，请回答。", stem) == 0.0
-    found = Leaks(asked(stem)).find([["殿试由谁主持？", "皇帝"], ["殿试由谁主持呢", "皇帝"]])
-    assert found == [Leak((0,), 1.0, 0), None], "a whole turn is the question"
+    found = QuestionIndex(asked(stem)).find([["殿试由谁主持？", "皇帝"], ["殿试由谁主持呢", "皇帝"]])
+    assert found == [QuestionMatch((0,), 1.0, 0), None], "a whole turn is the question"
 
 
 def test_questions_with_one_stem_are_told_by_their_choices() -> None:
@@ -86,15 +86,15 @@ def test_questions_with_one_stem_are_told_by_their_choices() -> None:
     ]
     questions[1]["id"] = "second"
     row = "下列词语中没有错别字的一项是（ ）\nA、甲乙\nB、丙丁\nC、戊己\nD、庚辛"
-    found = Leaks(questions).find([[row], ["下列词语中没有错别字的一项是哪个？"]])
+    found = QuestionIndex(questions).find([[row], ["下列词语中没有错别字的一项是哪个？"]])
     assert found[1] is None
     assert found[0] is not None
     assert found[0].questions == (1,)
 
 
 def test_a_question_of_two_sets_is_found_in_both() -> None:
-    found = Leaks(asked(QUESTION, QUESTION)).find([[f"甲{QUESTION}"]])[0]
-    assert found == Leak((0, 1), 1.0, 1)
+    found = QuestionIndex(asked(QUESTION, QUESTION)).find([[f"甲{QUESTION}"]])[0]
+    assert found == QuestionMatch((0, 1), 1.0, 1)
 
 
 def test_figures_alone_mark_no_question() -> None:
@@ -104,13 +104,13 @@ def test_figures_alone_mark_no_question() -> None:
 @given(st.lists(HAN, min_size=13, max_size=80, unique=True).map("".join), st.text(max_size=50), st.text(max_size=50), st.data())
 @settings(max_examples=60, deadline=None)
 def test_a_question_is_found_wherever_it_stands(stem: str, before: str, after: str, data: st.DataObject) -> None:
-    found = Leaks(asked(stem)).find([[before + stem, after], ["无关"]])
+    found = QuestionIndex(asked(stem)).find([[before + stem, after], ["无关"]])
     assert found[0] is not None
     assert found[0].share == 1.0
     assert found[1] is None
     if len(stem) >= 26:
         place = data.draw(st.integers(0, len(stem) - 1))
-        assert Leaks(asked(stem)).find([[before + stem[:place] + "啊" + stem[place + 1 :] + after]])[0] is not None
+        assert QuestionIndex(asked(stem)).find([[before + stem[:place] + "啊" + stem[place + 1 :] + after]])[0] is not None
 
 
 @given(st.text(max_size=40), st.sampled_from([str.upper, str.lower]))
@@ -124,7 +124,7 @@ def test_what_is_compared_is_blind_to_case_width_and_marks(text: str, case: Any)
 def test_the_batch_makes_no_difference(monkeypatch: pytest.MonkeyPatch) -> None:
     dice = random.Random(3)
     rows = [[PROSE * dice.randint(0, 40) + dice.choice(["", QUESTION]) + PROSE * dice.randint(0, 40)] for _ in range(60)]
-    engine = Leaks(asked(QUESTION))
+    engine = QuestionIndex(asked(QUESTION))
     together = engine.find(rows)
     assert sum(found is not None for found in together) == sum(QUESTION in row[0] for row in rows) > 10
     assert together == [engine.find([row])[0] for row in rows]
@@ -147,24 +147,24 @@ def test_recall_on_edited_questions() -> None:
         ]
         return "".join(made)
 
-    found = Leaks(asked(*stems)).find([[PROSE + edited(stem) + PROSE] for stem in stems])
+    found = QuestionIndex(asked(*stems)).find([[PROSE + edited(stem) + PROSE] for stem in stems])
     assert sum(leak is not None and place in leak.questions for place, leak in enumerate(found)) >= 0.95 * len(stems)
 
 
 @pytest.mark.parametrize("hostile", ["在我国古代科举考试中", QUESTION[:9], QUESTION, "a", "　", "\ud800"])
 def test_hostile_rows_take_linear_time(hostile: str) -> None:
-    engine = Leaks(asked(QUESTION, *(f"{hostile[:20]}之{number}" for number in range(30))))
+    engine = QuestionIndex(asked(QUESTION, *(f"{hostile[:20]}之{number}" for number in range(30))))
     found = engine.find([[hostile * (300_000 // len(hostile)) + QUESTION]])[0]
     assert found is not None
     assert found.share == 1.0
 
 
 def test_nothing_to_search_for() -> None:
-    engine = Leaks([])
+    engine = QuestionIndex([])
     assert engine.find([["甲"], []]) == [None, None]
     assert engine.counts == {"searched": 0, "too short": 0}
-    assert Leaks(asked(QUESTION)).find([]) == []
-    assert Leaks(asked(QUESTION)).find([[], [""]]) == [None, None]
+    assert QuestionIndex(asked(QUESTION)).find([]) == []
+    assert QuestionIndex(asked(QUESTION)).find([[], [""]]) == [None, None]
 
 
 def test_traditional_rows_of_real_questions_are_found(real_data: Any) -> None:
@@ -177,4 +177,4 @@ def test_traditional_rows_of_real_questions_are_found(real_data: Any) -> None:
     ]
     convert = opencc.OpenCC("s2t").convert
     texts = [convert(f"{row['question']}\nA. {row['A']}\nB. {row['B']}\nC. {row['C']}\nD. {row['D']}") for row in rows]
-    assert all(Leaks(questions).find([[text] for text in texts]))
+    assert all(QuestionIndex(questions).find([[text] for text in texts]))
