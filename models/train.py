@@ -23,6 +23,11 @@ from models.job import Emit, Stats, Stopping, TrainingJob, method_of, read, type
 
 LOCK_SECONDS = 60  # that an earlier trainer on the same scratch gets to end
 STOPPED = 75  # EX_TEMPFAIL: start me again
+CUDA_ALLOCATION = 2  # cudaErrorMemoryAllocation
+FAILED_ALLOCATIONS = (
+    "DefaultCPUAllocator: can't allocate memory",
+    "MPS backend out of memory",
+)  # of torch 2.13, plain RuntimeErrors
 
 
 def main() -> int:
@@ -44,13 +49,11 @@ def main() -> int:
     except ValueError as mistake:
         emit("error", message=str(mistake))
         return 1
-    except RuntimeError as failure:
-        if "memory" not in str(failure):
+    except (RuntimeError, MemoryError) as failure:
+        if not is_out_of_memory(failure):
             raise
-        emit(
-            "error",
-            message=f"out of memory ({str(failure).splitlines()[0]}); lower resources.micro_batch, which changes nothing but the speed",
-        )
+        told = (str(failure) or type(failure).__name__).splitlines()[0]
+        emit("error", message=f"out of memory ({told}); lower resources.micro_batch, which changes nothing but the speed")
         return 1
     if result is None:
         emit("error", message="stopped by a signal, with a checkpoint saved; the same run, started again, goes on from there")
@@ -69,6 +72,18 @@ def run(job: TrainingJob[dict[str, Any]], emit: Emit, stopping: Stopping = lambd
     set_seed(described.params.seed)
     stats = train(described, emit, stopping)
     return stats if stats is None else stats | {"seconds": time.monotonic() - began}
+
+
+def is_out_of_memory(failure: RuntimeError | MemoryError) -> bool:
+    """Whether an error is a failed allocation, by its class; by the driver's code, or by the allocator that names itself, where torch raises
+    no class of its own. Other errors speak of memory, too: an illegal access to it is no lack of it."""
+    import torch
+
+    if isinstance(failure, MemoryError | torch.OutOfMemoryError):
+        return True
+    if isinstance(failure, torch.AcceleratorError):
+        return getattr(failure, "error_code", None) == CUDA_ALLOCATION
+    return any(text in str(failure) for text in FAILED_ALLOCATIONS)
 
 
 @contextlib.contextmanager

@@ -356,6 +356,62 @@ def test_a_tokenizer_that_the_corpus_was_not_packed_with_is_refused(folders: dic
         run(replace(described, inputs=described.inputs | {"tokenizer": tmp_path}))
 
 
+def _accelerator_error(code: int) -> RuntimeError:
+    failure = torch.AcceleratorError(
+        "CUDA error: out of memory" if code == 2 else "CUDA error: an illegal memory access was encountered"
+    )
+    failure.error_code = code
+    return failure
+
+
+def _raised(allocate: Callable[[], Any]) -> Any:
+    try:
+        return allocate()
+    except (RuntimeError, MemoryError) as failure:
+        return failure
+
+
+@pytest.mark.parametrize(
+    ("failure", "lacking"),
+    [
+        (_raised(lambda: torch.empty(1 << 50)), True),  # more than an address has bits for
+        (_raised(lambda: np.empty(1 << 50)), True),
+        (_raised(lambda: bytearray(1 << 60)), True),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), True),
+        (_accelerator_error(2), True),
+        (_accelerator_error(700), False),
+        (RuntimeError("unable to open shared memory object </torch_1> in read-write mode"), False),
+        (_raised(lambda: torch.zeros(2) @ torch.zeros(3)), False),
+    ],
+)
+def test_a_lack_of_memory_is_told_from_other_failures(failure: Exception, lacking: bool) -> None:
+    assert isinstance(failure, RuntimeError | MemoryError) and train.is_out_of_memory(failure) is lacking
+
+
+@pytest.mark.parametrize(
+    ("statement", "message"),
+    [
+        ("torch.empty(1 << 50)", "out of memory ([enforce fail at alloc_cpu.cpp"),
+        ("raise MemoryError", "out of memory (MemoryError); lower resources.micro_batch"),
+        ("raise RuntimeError('shared memory')", ""),
+    ],
+)
+def test_a_run_without_memory_says_what_to_lower(folders: dict[str, Path], tmp_path: Path, statement: str, message: str) -> None:
+    (tmp_path / "wide").mkdir()
+    (tmp_path / "wide" / "__init__.py").touch()
+    (tmp_path / "wide" / "method.py").write_text(
+        f"import torch\nfrom models.job import Pretraining as Params\ndef method(job, emit, stopping):\n    {statement}\n"
+    )
+    job(folders, tmp_path)
+    described = json.loads((tmp_path / "job.json").read_text())
+    (tmp_path / "job.json").write_text(json.dumps(described | {"method": "wide.method"}))
+    path = os.pathsep.join([str(tmp_path), str(Path(train.__file__).parents[1])])
+    process = spawn(tmp_path, env=os.environ | {"PYTHONPATH": path}, stderr=subprocess.DEVNULL)
+    said, _ = process.communicate()
+    assert process.returncode == 1
+    assert json.loads(said)["message"].startswith(message) if message else said == ""
+
+
 def test_parameters_that_contradict_each_other_are_refused() -> None:
     with pytest.raises(ValueError, match="tokens and epochs both say how long"):
         Params(tokens=100, epochs=1.0)
