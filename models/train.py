@@ -31,11 +31,13 @@ FAILED_ALLOCATIONS = (
 
 
 def main() -> int:
+    """Train as the job file named on the command line says. The exit code: 0, 1 after an error, 75 where the run was stopped."""
     first = os.environ.get("RANK", "0") == "0"
     events = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     sys.stdout = sys.stderr  # whatever a library prints is no event
 
     def emit(event: str, **fields: Any) -> None:
+        """Tell the parent process, if this is the first of several."""
         if first:
             print(json.dumps({"event": event, **fields}, ensure_ascii=False), file=events, flush=True)
 
@@ -52,8 +54,8 @@ def main() -> int:
     except (RuntimeError, MemoryError) as failure:
         if not is_out_of_memory(failure):
             raise
-        told = (str(failure) or type(failure).__name__).splitlines()[0]
-        emit("error", message=f"out of memory ({told}); lower resources.micro_batch, which changes nothing but the speed")
+        cause = (str(failure) or type(failure).__name__).splitlines()[0]
+        emit("error", message=f"out of memory ({cause}); lower resources.micro_batch, which changes nothing but the speed")
         return 1
     if result is None:
         emit("error", message="stopped by a signal, with a checkpoint saved; the same run, started again, goes on from there")
@@ -75,7 +77,7 @@ def run(job: TrainingJob[dict[str, Any]], emit: Emit, stopping: Stopping = lambd
 
 
 def is_out_of_memory(failure: RuntimeError | MemoryError) -> bool:
-    """Whether an error is a failed allocation, by its class; by the driver's code, or by the allocator that names itself, where torch raises
+    """True of a failed allocation, by its class; by the driver's code, or by the allocator that names itself, where torch raises
     no class of its own. Other errors speak of memory, too: an illegal access to it is no lack of it."""
     import torch
 
@@ -111,7 +113,7 @@ def alone(scratch: Path) -> Iterator[None]:
 
 
 def quiet(scratch: Path) -> None:
-    """Before the libraries are imported: no network, no caches in the user's home, no bars and no advice."""
+    """Set the environment before the libraries are imported: no network, no caches in the user's home, no bars and no advice."""
     os.environ.update(
         {
             "HF_HOME": str(scratch / "cache"),

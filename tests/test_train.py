@@ -162,8 +162,8 @@ def test_the_model_loads_anywhere_and_has_the_loss_that_was_reported(
     tokenizer = AutoTokenizer.from_pretrained(home / "out" / "model")
     assert (tokenizer.pad_token_id, model.generation_config.eos_token_id, model.generation_config.pad_token_id) == (0, 1, 0)
     assert sum(p.numel() for p in model.parameters()) == result["parameters"]
-    windows = dataset.Windows(folders["packed"], "valid", 32)
-    batch = dataset.stack([windows[int(number)] for number in dataset.checked(np.full(len(windows), 32), 512)])
+    windows = dataset.WindowDataset(folders["packed"], "valid", 32)
+    batch = dataset.collate([windows[int(number)] for number in dataset.validation_rows(np.full(len(windows), 32), 512)])
     with torch.no_grad():
         loss = model(**batch, use_cache=False).loss.item()
     assert loss == pytest.approx(result["eval_loss"], rel=1e-5)
@@ -176,7 +176,7 @@ def test_the_model_loads_anywhere_and_has_the_loss_that_was_reported(
 
 
 def test_every_run_validates_on_the_same_rows_from_all_of_the_split(folders: dict[str, Path], tmp_path: Path) -> None:
-    rows = len(dataset.Windows(folders["packed"], "valid", 32))
+    rows = len(dataset.WindowDataset(folders["packed"], "valid", 32))
     found = [prepared(job(folders, tmp_path, seed=seed)).run for seed in (1, 2)]
     assert (found[0].eval_order == found[1].eval_order).all() and (found[0].samples != found[1].samples).any()
     assert len(found[0].eval_order) == 16 < rows // 2
@@ -204,7 +204,7 @@ def test_documents_are_packed_by_best_fit_and_the_waste_is_told(folders: dict[st
     """And a run that was stopped goes on to the last digit."""
     asked = {"packing": "best_fit", "tokens": None, "epochs": 0.25}
     result, events = run(job(folders, tmp_path, **asked))
-    rows = dataset.BestFit(folders["packed"], "train", 32, 0)
+    rows = dataset.BestFitDataset(folders["packed"], "train", 32, 0)
     text = next(event["text"] for event in events if event.get("text", "").startswith("best fit: "))
     assert text == (
         f"best fit: {len(rows):,} rows of 32 tokens, {rows.waste:.2%} of their places empty; {rows.cut:.1%} of the documents are cut, "
