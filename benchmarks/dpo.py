@@ -142,7 +142,7 @@ def apart(trainer: Any, batch: dict[str, torch.Tensor], scores: preference.Score
     trainer.model.eval()
     with torch.no_grad():
         theirs = trainer.compute_loss(trainer.model, dict(batch)).item()
-    ours = preference.loss(kind, scores, beta=trainer.beta, smoothing=smoothing).mean().item()
+    ours = preference.pair_loss(kind, scores, beta=trainer.beta, smoothing=smoothing).mean().item()
     return abs(ours - theirs) / abs(theirs)
 
 

@@ -132,19 +132,21 @@ def job(kind: str, home: Path, folders: dict[str, Path], **changed: Any) -> Path
 
 
 def row_tokens(packed: Path) -> float:
-    from models.dataset import Pairs
+    from models.dataset import PairDataset
 
-    return float(Pairs(packed, "train", CONTEXT).lengths.mean())
+    return float(PairDataset(packed, "train", CONTEXT).lengths.mean())
 
 
 def deaths(kind: str, seed: int, folders: dict[str, Path]) -> list[tuple[int, int]]:
     """(step under way, micro-steps of it that are done), in order: at least three with some done and some not."""
-    from models.dataset import Pairs, Windows
+    from models.dataset import PairDataset, WindowDataset
 
     rows = ROWS
     if KINDS[kind][0] == "pretrain":
         rows = len(
-            Pairs(folders["packed-pairs"], "train", CONTEXT) if kind == "t5" else Windows(folders["packed"], "train", CONTEXT)
+            PairDataset(folders["packed-pairs"], "train", CONTEXT)
+            if kind == "t5"
+            else WindowDataset(folders["packed"], "train", CONTEXT)
         )
     dice, first = random.Random(f"{kind} {seed}"), rows // BATCH
     assert 2 * FIRST < first < STEPS - KILLS, "the run has no later pass"

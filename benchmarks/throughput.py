@@ -192,7 +192,7 @@ class Setting:
             disable_tqdm=True,
             use_cpu=self.device.type == "cpu",
         )
-        windows = dataset.Windows(self.home / "packed", "train", self.context)
+        windows = dataset.WindowDataset(self.home / "packed", "train", self.context)
         Trainer(self._model(), arguments, train_dataset=windows, callbacks=[Rest()]).train()
 
     def _model(self) -> Any:
@@ -206,9 +206,9 @@ class Setting:
     def _rows(self) -> Any:
         from models import dataset
 
-        windows = dataset.Windows(self.home / "packed", "train", self.context)
-        for step in dataset.order(len(windows), self.steps * self.batch, 1).reshape(self.steps, self.batch):
-            yield {name: column.to(self.device) for name, column in dataset.stack([windows[row] for row in step]).items()}
+        windows = dataset.WindowDataset(self.home / "packed", "train", self.context)
+        for step in dataset.sample_order(len(windows), self.steps * self.batch, 1).reshape(self.steps, self.batch):
+            yield {name: column.to(self.device) for name, column in dataset.collate([windows[row] for row in step]).items()}
 
 
 def _tokenizer(folder: Path, vocabulary: int) -> None:

@@ -1,4 +1,4 @@
-"""What of a model is trained: all of it, low-rank adapters beside its frozen matrices (LoRA, QLoRA), or what no pattern freezes.
+"""Low-rank adapters beside the frozen matrices of a model (LoRA, QLoRA), and the freezing of its parameters by name.
 
 Adapters are put into the model in place (https://arxiv.org/abs/2106.09685), so that everything else takes it for the model it was.
 """
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 NAME = "default"  # transformers' and peft's name for the one adapter of a model
 
 
-def quantised(bits: int, device: torch.device) -> dict[str, Any]:
+def quantisation(bits: int, device: torch.device) -> dict[str, Any]:
     """Arguments of `from_pretrained` for a base in 8 bits (LLM.int8, https://arxiv.org/abs/2208.07339) or in 4 (NF4 with its constants
     quantised again, QLoRA, https://arxiv.org/abs/2305.14314). `ValueError` where bitsandbytes is not installed."""
     try:
@@ -56,13 +56,13 @@ def add(model: PreTrainedModel, lora: Lora) -> list[str]:
     """
     from peft import LoraConfig
 
-    names, outer = linears(model), ends(model)
-    wanted = names if lora.modules == "all" else list(lora.modules)
-    if missing := [name for name in wanted if name not in names + outer]:
+    names, outer = linear_names(model), table_names(model)
+    targets = names if lora.modules == "all" else list(lora.modules)
+    if missing := [name for name in targets if name not in names + outer]:
         raise ValueError(
             f"lora.modules: the model has no linear layer {', '.join(missing)}; it has {', '.join(names)}, and {' and '.join(outer)}"
         )
-    if shared := [name for name in wanted if name in outer and model.config.tie_word_embeddings]:
+    if shared := [name for name in targets if name in outer and model.config.tie_word_embeddings]:
         raise ValueError(
             f"lora.modules: {' and '.join(outer)} of this model share their weights, so an adapter of {shared[0]} could not be added to them; "
             f"leave {shared[0]} out"
@@ -72,7 +72,7 @@ def add(model: PreTrainedModel, lora: Lora) -> list[str]:
             r=lora.rank,
             lora_alpha=lora.alpha,
             lora_dropout=lora.dropout,
-            target_modules=wanted,
+            target_modules=targets,
             bias="none",
             task_type="SEQ_2_SEQ_LM" if model.config.is_encoder_decoder else "CAUSAL_LM",
         )
@@ -81,10 +81,10 @@ def add(model: PreTrainedModel, lora: Lora) -> list[str]:
         p.requires_grad_("lora_" in name)
         if p.requires_grad:
             p.data = p.data.float()  # an adapter is small, and learns in full precision whatever its base is stored in
-    return wanted
+    return targets
 
 
-def still(model: nn.Module) -> None:
+def disable_dropout(model: nn.Module) -> None:
     """Switch off the dropout that a model has of its own: preference training compares it with what it was, which is no comparison while
     both are blurred. Adapters that come later keep theirs."""
     for part in model.modules():
@@ -95,7 +95,7 @@ def still(model: nn.Module) -> None:
                 setattr(part, name, 0.0)
 
 
-def go_on(model: PreTrainedModel, folder: Path) -> None:
+def attach(model: PreTrainedModel, folder: Path) -> None:
     """Put in the adapters of a folder (`adapter_config.json` and its weights, as peft saves them), to be trained further."""
     model.add_adapter(_config(folder))
     _put(model, folder)
@@ -103,13 +103,12 @@ def go_on(model: PreTrainedModel, folder: Path) -> None:
         p.requires_grad_("lora_" in name)
 
 
-def fill(model: PreTrainedModel, folder: Path) -> None:
+def load_values(model: PreTrainedModel, folder: Path) -> None:
     """Give the adapters that a model has the values of those in a folder. `ValueError` where they differ in more
     than their dropout, or are of another model."""
-    kept = _config(folder)
-    has = model.peft_config[NAME]
-    was = {"rank": kept.r, "alpha": kept.lora_alpha, "modules": sorted(kept.target_modules)}
-    now = {"rank": has.r, "alpha": has.lora_alpha, "modules": sorted(has.target_modules)}
+    saved, current = _config(folder), model.peft_config[NAME]
+    was = {"rank": saved.r, "alpha": saved.lora_alpha, "modules": sorted(saved.target_modules)}
+    now = {"rank": current.r, "alpha": current.lora_alpha, "modules": sorted(current.target_modules)}
     if differs := [f"{name} is {was[name]} there and {now[name]} in lora" for name in was if was[name] != now[name]]:
         raise ValueError(f"{folder} holds other adapters ({', '.join(differs)}); set lora as it was")
     try:
@@ -129,17 +128,17 @@ def _config(folder: Path) -> Any:
         raise ValueError(f"{folder} holds no adapter (no adapter_config.json); name the `adapter` folder of an earlier run")
     from peft import LoraConfig
 
-    found = LoraConfig.from_pretrained(str(folder))
+    config = LoraConfig.from_pretrained(str(folder))
     more = [
-        name for name in ("use_rslora", "use_dora", "rank_pattern", "alpha_pattern", "modules_to_save") if getattr(found, name)
+        name for name in ("use_rslora", "use_dora", "rank_pattern", "alpha_pattern", "modules_to_save") if getattr(config, name)
     ]
-    more += ["bias"] if found.bias != "none" else []
-    more += ["target_modules as a pattern"] if isinstance(found.target_modules, str) else []
+    more += ["bias"] if config.bias != "none" else []
+    more += ["target_modules as a pattern"] if isinstance(config.target_modules, str) else []
     if more:
         raise ValueError(
             f"{path} has {', '.join(more)}, which adapters here do not; merge it into its base with peft, and begin with that"
         )
-    return found
+    return config
 
 
 def _put(model: PreTrainedModel, folder: Path) -> list[str]:
@@ -150,22 +149,21 @@ def _put(model: PreTrainedModel, folder: Path) -> list[str]:
     path = folder / "adapter_model.safetensors"
     if not path.is_file():
         raise ValueError(f"{folder} has no {path.name} (a pickle is not read); write one with peft's save_pretrained")
-    kept = {name.removeprefix("base_model.model."): p for name, p in load_file(path).items()}
-    wanted = {name for name in get_peft_model_state_dict(model, adapter_name=NAME) if "lora_" in name}
-    if differs := sorted(wanted ^ {name for name in kept if "lora_" in name}):
-        return [f"{name} is only {'in the model' if name in wanted else 'there'}" for name in differs]
-    found = set_peft_model_state_dict(model, kept, NAME)
-    return list(found.unexpected_keys)
+    weights = {name.removeprefix("base_model.model."): p for name, p in load_file(path).items()}
+    names = {name for name in get_peft_model_state_dict(model, adapter_name=NAME) if "lora_" in name}
+    if differs := sorted(names ^ {name for name in weights if "lora_" in name}):
+        return [f"{name} is only {'in the model' if name in names else 'there'}" for name in differs]
+    return list(set_peft_model_state_dict(model, weights, NAME).unexpected_keys)
 
 
-def linears(model: nn.Module) -> list[str]:
+def linear_names(model: nn.Module) -> list[str]:
     """Names of the linear layers inside the layers (q_proj, …), without the head, in the order of the model."""
     head = model.get_output_embeddings() if hasattr(model, "get_output_embeddings") else None
-    found = [name.rpartition(".")[2] for name, part in model.named_modules() if isinstance(part, nn.Linear) and part is not head]
-    return list(dict.fromkeys(found))
+    names = [name.rpartition(".")[2] for name, part in model.named_modules() if isinstance(part, nn.Linear) and part is not head]
+    return list(dict.fromkeys(names))
 
 
-def ends(model: nn.Module) -> list[str]:
+def table_names(model: nn.Module) -> list[str]:
     """Names of the embeddings and of the head (embed_tokens, lm_head)."""
     tables = {id(table) for table in (model.get_input_embeddings(), model.get_output_embeddings()) if table is not None}
     return list(dict.fromkeys(name.rpartition(".")[2] for name, part in model.named_modules() if id(part) in tables))
@@ -178,9 +176,9 @@ def save(model: PreTrainedModel, folder: Path) -> None:
     model.save_pretrained(folder)
     (folder / "generation_config.json").unlink(missing_ok=True)
     path = folder / "adapter_model.safetensors"
-    kept = load_file(path)
-    if any("lora_" not in name for name in kept):
-        save_file({name: p for name, p in kept.items() if "lora_" in name}, path, metadata={"format": "pt"})
+    weights = load_file(path)
+    if any("lora_" not in name for name in weights):
+        save_file({name: p for name, p in weights.items() if "lora_" in name}, path, metadata={"format": "pt"})
 
 
 def freeze(model: nn.Module, patterns: Sequence[str]) -> int:
@@ -188,11 +186,11 @@ def freeze(model: nn.Module, patterns: Sequence[str]) -> int:
     matches none, or where nothing is left to train."""
     frozen = 0
     for pattern in patterns:
-        found = [p for name, p in model.named_parameters() if fnmatch(name, pattern)]
-        if not found:
+        matches = [p for name, p in model.named_parameters() if fnmatch(name, pattern)]
+        if not matches:
             some = ", ".join(list(dict(model.named_parameters()))[:4])
             raise ValueError(f"freeze: no parameter is called {pattern!r}; the model's are {some}, …")
-        for p in found:
+        for p in matches:
             frozen += p.numel() * p.requires_grad
             p.requires_grad_(False)
     if not any(p.requires_grad for p in model.parameters()):
@@ -206,9 +204,9 @@ def merge(model: PreTrainedModel) -> None:
 
     for name, part in list(model.named_modules()):
         if isinstance(part, LoraLayer):
-            kept = part.get_base_layer().weight.dtype
+            dtype = part.get_base_layer().weight.dtype
             part.double().merge()  # rounded once
             above, _, last = name.rpartition(".")
-            setattr(model.get_submodule(above), last, part.get_base_layer().to(kept))
+            setattr(model.get_submodule(above), last, part.get_base_layer().to(dtype))
     model._hf_peft_config_loaded = False
     model.peft_config = {}

@@ -20,16 +20,17 @@ MANIFEST = "whole.json"
 
 
 def place(folder: Path, step: int) -> Path:
-    """Where the checkpoint of a step lives. Names sort by step."""
+    """The path of a step's checkpoint. Names sort by step."""
     return folder / f"step-{step:08d}"
 
 
 def draft(folder: Path, step: int) -> Path:
-    """Where it is written."""
+    """The path at which a step's checkpoint is written."""
     return folder / f"draft-{step:08d}"
 
 
 def step_of(checkpoint: Path) -> int:
+    """The step of a checkpoint's path."""
     return int(checkpoint.name.removeprefix("step-"))
 
 
@@ -52,7 +53,7 @@ def writing(folder: Path, step: int, *, keep: int, beside: Iterable[int] = (), n
     _flush(folder)
     others = {place(folder, other) for other in beside}
     newest = [place(folder, step), *sorted(set(folder.glob("step-*")) - others)[-keep:]]
-    others |= {place(folder, other) for kept in newest for other in _manifest(kept).get("beside", ())}
+    others |= {place(folder, other) for recent in newest for other in _manifest(recent).get("beside", ())}
     for old in set(folder.glob("step-*")) - others - set(newest):
         _remove(old)
 
@@ -62,8 +63,8 @@ def newest(folder: Path, note: Callable[[str], None] = lambda line: None) -> Pat
     for checkpoint in sorted(folder.glob("step-*"), reverse=True):
         harm = damage(checkpoint)
         for needed in () if harm else _manifest(checkpoint)["needs"]:
-            if found := damage(place(folder, needed)):
-                harm = f"{place(folder, needed).name}, which it needs, is damaged: {found}"
+            if cause := damage(place(folder, needed)):
+                harm = f"{place(folder, needed).name}, which it needs, is damaged: {cause}"
         if not harm:
             return checkpoint
         note(f"checkpoint {checkpoint.name} is damaged ({harm}); trying the one before it")
@@ -86,7 +87,7 @@ def clean(folder: Path) -> None:
 
 
 def _manifest(checkpoint: Path) -> dict[str, Any]:
-    """What is written of a checkpoint; empty where that is damaged."""
+    """The manifest of a checkpoint; empty where it is damaged."""
     try:
         return json.loads((checkpoint / MANIFEST).read_text("utf-8"))
     except (OSError, ValueError):
@@ -95,11 +96,11 @@ def _manifest(checkpoint: Path) -> dict[str, Any]:
 
 def _digests(checkpoint: Path) -> dict[str, str]:
     files = sorted(path for path in checkpoint.iterdir() if path.name != MANIFEST)
-    found = {}
+    digests = {}
     for path in files:
         with path.open("rb") as file:
-            found[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
-    return found
+            digests[path.name] = hashlib.file_digest(file, "sha256").hexdigest()
+    return digests
 
 
 def _flush(path: Path) -> None:
@@ -111,7 +112,7 @@ def _flush(path: Path) -> None:
 
 
 def _remove(checkpoint: Path) -> None:
-    """Away under its name first, at once: removing file by file could be cut short and leave a part that looks like a checkpoint."""
+    """Remove a checkpoint, renamed first, at once: removing file by file could be cut short and leave a part that looks like a checkpoint."""
     if checkpoint.exists():
         gone = checkpoint.with_name(f"gone-{checkpoint.name}")
         shutil.rmtree(gone, ignore_errors=True)

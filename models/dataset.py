@@ -1,6 +1,6 @@
-"""What the trainers read: windows of packed documents, conversations, preference pairs; and the order they are read in.
+"""Training data: packed documents, conversations and preference pairs as data sets, their batches, and the order of samples.
 
-All are map-style, and the order is a pure function of (seed, global sample index). So a run that is killed and resumed at any step, on
+All data sets are map-style, and the order is a pure function of (seed, global sample index). So a run that is killed and resumed at any step, on
 any number of processes, sees the same batches.
 """
 
@@ -28,8 +28,8 @@ ROWS = 1000  # tokenised in one call
 BLOCK = 64  # batches sorted by length together, at most: long enough for little padding, short enough that neighbours differ from pass to pass
 
 
-def order(rows: int, samples: int, seed: int, *, batch: int = 1, lengths: np.ndarray | None = None) -> np.ndarray:
-    """Which row each sample of a run is, (samples,): one permutation of the rows after the other, as many as it takes. A longer run begins
+def sample_order(rows: int, samples: int, seed: int, *, batch: int = 1, lengths: np.ndarray | None = None) -> np.ndarray:
+    """The row of each sample of a run, (samples,): one permutation of the rows after the other, as many as it takes. A longer run begins
     as a shorter one.
 
     With `lengths` (rows,), rows of like length share a batch and little is padded: the batches that begin in one pass make blocks of at
@@ -51,18 +51,19 @@ def order(rows: int, samples: int, seed: int, *, batch: int = 1, lengths: np.nda
     return drawn[:samples]
 
 
-def checked(lengths: np.ndarray, tokens: int) -> np.ndarray:
-    """Rows of lengths (rows,) that a validation reads, the longest first: as many as `tokens` allow, one at least if there is one.
+def validation_rows(lengths: np.ndarray, tokens: int) -> np.ndarray:
+    """The rows that a validation reads, of those with these lengths (rows,), the longest first: as many as `tokens` allow, one at least if
+    there is one.
 
     They are drawn, since a split holds one source after the other, and by one seed whatever the run's, so that losses of runs compare.
     """
     drawn = np.random.default_rng(0).permutation(len(lengths))
-    seen = max(1, int((np.cumsum(lengths[drawn]) <= tokens).sum()))
-    return drawn[:seen][np.argsort(-lengths[drawn[:seen]], kind="stable")]
+    number = max(1, int((np.cumsum(lengths[drawn]) <= tokens).sum()))
+    return drawn[:number][np.argsort(-lengths[drawn[:number]], kind="stable")]
 
 
-class Order(Sampler[int]):
-    """Row numbers in the order of `order`, for a DataLoader."""
+class OrderSampler(Sampler[int]):
+    """A DataLoader's sampler of row numbers in a given order."""
 
     def __init__(self, rows: np.ndarray):
         self.rows = rows
@@ -74,9 +75,9 @@ class Order(Sampler[int]):
         return map(int, self.rows)
 
 
-def mapped(folder: Path, split: str) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
-    """One split of a packed corpus: its tokens (tokens,), mapped into memory; where its parts begin, and last where the run ends; what
-    `pack.json` says."""
+def load_packed(folder: Path, split: str) -> tuple[np.ndarray, np.ndarray, dict[str, Any]]:
+    """The tokens of one split of a packed corpus, (tokens,), mapped into memory; the offsets of its parts, and last that of the end,
+    (parts + 1,); and the content of `pack.json`."""
     packed = json.loads((folder / "pack.json").read_text("utf-8"))
     path = folder / f"{split}.bin"
     empty = path.stat().st_size == 0  # which cannot be mapped
@@ -84,7 +85,7 @@ def mapped(folder: Path, split: str) -> tuple[np.ndarray, np.ndarray, dict[str, 
     return np.zeros(0, dtype) if empty else np.memmap(path, dtype, mode="r"), np.load(folder / f"{split}.offsets.npy"), packed
 
 
-class Windows(Dataset[dict[str, torch.Tensor]]):
+class WindowDataset(Dataset[dict[str, torch.Tensor]]):
     """Windows of `context` tokens over one split of a packed corpus, mapped into memory.
 
     Neighbours share one token, so that every token but the first is a target exactly once. Documents do not see each other: positions
@@ -95,7 +96,7 @@ class Windows(Dataset[dict[str, torch.Tensor]]):
     """
 
     def __init__(self, folder: Path, split: str, context: int):
-        self.tokens, offsets, packed = mapped(folder, split)
+        self.tokens, offsets, packed = load_packed(folder, split)
         self.openings = offsets[1:] - 1  # the end tokens: each opens the next segment
         self.context = context
         self.vocab_size: int = packed["vocab_size"]
@@ -115,11 +116,11 @@ class Windows(Dataset[dict[str, torch.Tensor]]):
         return {"input_ids": ids, "position_ids": torch.from_numpy(places - np.maximum.accumulate(begins)), "labels": ids}
 
 
-class BestFit(Dataset[dict[str, torch.Tensor]]):
+class BestFitDataset(Dataset[dict[str, torch.Tensor]]):
     """Documents of one split of a packed corpus, put together by best fit in rows of `context` places (Ding et al.,
-    https://arxiv.org/abs/2404.10830). `Windows` fills every place and cuts documents at its edges; this cuts those that no row holds.
+    https://arxiv.org/abs/2404.10830). `WindowDataset` fills every place and cuts documents at its edges; this cuts those that no row holds.
 
-    As in `Windows`, the end token before a document is the first one of its segment, every token is a target once (that of the first
+    As in `WindowDataset`, the end token before a document is the first one of its segment, every token is a target once (that of the first
     document, too) and no document sees another. A long one fills rows of its own, each of which repeats the last token of the row before;
     what is left of it shares a row, and its first token, which repeats one as well, costs a place. The empty places of a row are a
     segment of padding that is no target.
@@ -128,7 +129,7 @@ class BestFit(Dataset[dict[str, torch.Tensor]]):
     """
 
     def __init__(self, folder: Path, split: str, context: int, pad_id: int):
-        self.tokens, self.offsets, packed = mapped(folder, split)
+        self.tokens, self.offsets, packed = load_packed(folder, split)
         self.vocab_size: int = packed["vocab_size"]
         self.context, self.room, self.pad_id = context, context - 1, pad_id  # a row has one target less than places
         sizes = np.diff(self.offsets)
@@ -165,98 +166,99 @@ class BestFit(Dataset[dict[str, torch.Tensor]]):
         }
 
     def _segments(self, number: int) -> list[tuple[int, int, bool]]:
-        """Of a row: where each begins and ends in the run of tokens, and whether it is a whole document. These come last, so that there is
-        an end token before each."""
+        """The segments of a row: where each begins and ends in the run of tokens, and whether it is a whole document. These come last, so
+        that there is an end token before each."""
         shared = number - int(self.alone[-1])
         if shared < 0:
             document = int(np.searchsorted(self.alone, number, "right"))
             start = int(self.offsets[document]) - 1 + (number - int(self.alone[document - 1] if document else 0)) * self.room
             return [(start, start + self.context, False)]
-        found = []
+        segments = []
         for document in self.plan[shared].tolist():
             begin, end = self.offsets[document : document + 2].tolist()
-            found.append((end - (end - begin) % self.room - 1, end, end - begin < self.room))
-        return sorted(found, key=lambda segment: segment[2])
+            segments.append((end - (end - begin) % self.room - 1, end, end - begin < self.room))
+        return sorted(segments, key=lambda segment: segment[2])
 
 
-def _share(which: np.ndarray) -> float:
-    return float(which.mean()) if len(which) else 0.0
+def _share(mask: np.ndarray) -> float:
+    """The share of a mask that is set, 0 where it is empty."""
+    return float(mask.mean()) if len(mask) else 0.0
 
 
-def stack(samples: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
-    """Samples of one length as a batch."""
+def collate(samples: list[dict[str, torch.Tensor]]) -> dict[str, torch.Tensor]:
+    """A batch of samples that are all of one length."""
     return {name: torch.stack([sample[name] for sample in samples]) for name in samples[0]}
 
 
 @dataclass
-class Taken:
-    """What became of a split's rows."""
+class RowCounts:
+    """Counts of a split's rows: how many are kept whole or in part, and how many are left out and why."""
 
     kept: int = 0
     cut: int = 0  # lost their last turns
     too_long: int = 0  # not even the first answer fits
     empty: int = 0  # nothing to learn
 
-    def told(self, what: str, longest: int) -> str:
-        """For the log."""
+    def summary(self, unit: str, longest: int) -> str:
+        """The counts in words, for the log; zeros are left out."""
         parts = {
-            f"{self.kept:,} {what}": True,
+            f"{self.kept:,} {unit}": True,
             f"{self.cut:,} of them with their first turns only": self.cut,
             f"{self.too_long:,} left out, longer than {longest} tokens": self.too_long,
             f"{self.empty:,} left out, with nothing to learn": self.empty,
         }
-        return ", ".join(part for part, said in parts.items() if said)
+        return ", ".join(part for part, count in parts.items() if count)
 
 
-def conversations(path: Path, tokenizer: PreTrainedTokenizerBase, max_length: int) -> tuple[datasets.Dataset, Taken]:
+def conversations(path: Path, tokenizer: PreTrainedTokenizerBase, max_length: int) -> tuple[datasets.Dataset, RowCounts]:
     """Conversations as `input_ids` and `labels`, −100 where the loss does not count.
 
     A conversation that is too long keeps the whole exchanges that fit: an answer that is cut off would teach the model not to end.
     """
-    taken = Taken()
+    counts = RowCounts()
     rows = _Rows("input_ids", "labels")
     for batch in _batches(path, ["messages"]):
         for ids, trained in template.encode(tokenizer, [row["messages"] for row in batch]):
             ends = [end for end, counted in enumerate(trained, 1) if counted and not any(trained[end : end + 1])]  # of answers
             fitting = [end for end in ends if end <= max_length]
             if not fitting:
-                taken.too_long += bool(ends)
-                taken.empty += not ends
+                counts.too_long += bool(ends)
+                counts.empty += not ends
                 continue
             end = fitting[-1]
-            taken.kept += 1
-            taken.cut += end < ends[-1]
+            counts.kept += 1
+            counts.cut += end < ends[-1]
             labels = [token if counted else IGNORE for token, counted in zip(ids[:end], trained[:end], strict=True)]
             rows.add(ids[:end], labels)
-    return rows.dataset(path.stem), taken
+    return rows.dataset(path.stem), counts
 
 
-def exchanges(path: Path, tokenizer: PreTrainedTokenizerBase, max_length: int) -> tuple[datasets.Dataset, Taken]:
+def exchanges(path: Path, tokenizer: PreTrainedTokenizerBase, max_length: int) -> tuple[datasets.Dataset, RowCounts]:
     """Every answer of the conversations, for a model that reads a prompt and writes a response: `prompt_ids` (the conversation up to it) and
     `answer_ids` (with its end of turn), each of at most `max_length` tokens.
 
     A conversation ends where one side no longer fits: an answer that is cut off would teach the model not to end.
     """
-    taken = Taken()
+    counts = RowCounts()
     rows = _Rows("prompt_ids", "answer_ids")
     for batch in _batches(path, ["messages"]):
-        for found in template.exchanges(tokenizer, [row["messages"] for row in batch]):
-            fitting = list(takewhile(lambda pair: max(map(len, pair)) <= max_length, found))
+        for pairs in template.exchanges(tokenizer, [row["messages"] for row in batch]):
+            fitting = list(takewhile(lambda pair: max(map(len, pair)) <= max_length, pairs))
             for prompt, answer in fitting:
                 rows.add(prompt, answer)
-            taken.kept += len(fitting)
-            taken.cut += 0 < len(fitting) < len(found)
-            taken.too_long += bool(found) and not fitting
-            taken.empty += not found
-    return rows.dataset(path.stem), taken
+            counts.kept += len(fitting)
+            counts.cut += 0 < len(fitting) < len(pairs)
+            counts.too_long += bool(pairs) and not fitting
+            counts.empty += not pairs
+    return rows.dataset(path.stem), counts
 
 
-class Pairs(Dataset[dict[str, Any]]):
+class PairDataset(Dataset[dict[str, Any]]):
     """Prompts and responses of one split of a packed corpus, mapped into memory; of each at most `context` tokens, the prompt's last and the
     response's first."""
 
     def __init__(self, folder: Path, split: str, context: int):
-        self.tokens, self.places, packed = mapped(folder, split)
+        self.tokens, self.places, packed = load_packed(folder, split)
         self.context = context
         self.vocab_size: int = packed["vocab_size"]
 
@@ -274,8 +276,9 @@ class Pairs(Dataset[dict[str, Any]]):
         return np.minimum(np.diff(self.places), self.context).reshape(-1, 2).sum(1)
 
 
-def pairs(samples: list[dict[str, list[int]]], pad_id: int) -> dict[str, torch.Tensor]:
-    """Rows of `exchanges` as a batch: `input_ids` and `attention_mask` (rows, longest prompt), `labels` (rows, longest answer)."""
+def collate_pairs(samples: list[dict[str, list[int]]], pad_id: int) -> dict[str, torch.Tensor]:
+    """A batch of prompts and responses, rows of `exchanges` or of a `PairDataset`: `input_ids` and `attention_mask` (rows, longest prompt),
+    `labels` (rows, longest answer)."""
     prompts = [torch.tensor(sample["prompt_ids"]) for sample in samples]
     answers = [torch.tensor(sample["answer_ids"]) for sample in samples]
     pad = torch.nn.utils.rnn.pad_sequence
@@ -286,9 +289,9 @@ def pairs(samples: list[dict[str, list[int]]], pad_id: int) -> dict[str, torch.T
     }
 
 
-class Packed(Dataset[dict[str, torch.Tensor]]):
+class PackedDataset(Dataset[dict[str, torch.Tensor]]):
     """Rows of `input_ids` and `labels` put together, `room` tokens at most; (room,) each. Positions start again with each row, and none
-    foretells the next one's first token, so they do not see each other."""
+    predicts the next one's first token, so they do not see each other."""
 
     def __init__(self, rows: datasets.Dataset, room: int, pad_id: int):
         self.rows, self.room, self.pad_id = rows, room, pad_id
@@ -304,10 +307,10 @@ class Packed(Dataset[dict[str, torch.Tensor]]):
         labels: list[int] = []
         places: list[int] = []
         for row in self.windows[number].tolist():
-            found = self.rows[row]
-            ids += found["input_ids"]
-            labels += [IGNORE, *found["labels"][1:]]
-            places += range(len(found["input_ids"]))
+            text = self.rows[row]
+            ids += text["input_ids"]
+            labels += [IGNORE, *text["labels"][1:]]
+            places += range(len(text["input_ids"]))
         rest = self.room - len(ids)  # a document of its own, of which nothing is learned
         filled = {
             "input_ids": ids + [self.pad_id] * rest,
@@ -317,10 +320,10 @@ class Packed(Dataset[dict[str, torch.Tensor]]):
         return {name: torch.tensor(column) for name, column in filled.items()}
 
 
-def preferences(path: Path, tokenizer: PreTrainedTokenizerBase, max_length: int) -> tuple[datasets.Dataset, Taken]:
+def preferences(path: Path, tokenizer: PreTrainedTokenizerBase, max_length: int) -> tuple[datasets.Dataset, RowCounts]:
     """Pairs as `prompt_ids`, `chosen_ids` and `rejected_ids`, the answers with their end of turn. A pair with a side that is too long is
     left out: what is compared would no longer be two whole answers."""
-    taken = Taken()
+    counts = RowCounts()
     rows = _Rows("prompt_ids", "chosen_ids", "rejected_ids")
     for batch in _batches(path, ["messages", "chosen", "rejected"]):
         prompts = [ids for ids, _ in template.encode(tokenizer, [row["messages"] for row in batch], reply=True)]
@@ -328,13 +331,13 @@ def preferences(path: Path, tokenizer: PreTrainedTokenizerBase, max_length: int)
         answers = template.replies(tokenizer, [row["messages"] for row in batch] * 2, texts)
         for prompt, chosen, rejected in zip(prompts, answers[: len(batch)], answers[len(batch) :], strict=True):
             if len(prompt) + max(len(chosen), len(rejected)) > max_length:
-                taken.too_long += 1
+                counts.too_long += 1
             elif chosen == rejected:
-                taken.empty += 1
+                counts.empty += 1
             else:
-                taken.kept += 1
+                counts.kept += 1
                 rows.add(prompt, chosen, rejected)
-    return rows.dataset(path.stem), taken
+    return rows.dataset(path.stem), counts
 
 
 def lengths(rows: datasets.Dataset) -> np.ndarray:
@@ -354,13 +357,14 @@ def lengths(rows: datasets.Dataset) -> np.ndarray:
 
 
 class _Rows:
-    """Gathers rows of token lists in Arrow's own flat layout, 4 bytes a token."""
+    """A builder of data sets from rows of token lists, in Arrow's own flat layout, 4 bytes a token."""
 
     def __init__(self, *names: str):
         self.columns: dict[str, list[Any]] = {name: [] for name in names}
         self.waiting: dict[str, list[list[int]]] = {name: [] for name in names}
 
     def add(self, *lists: list[int]) -> None:
+        """Add a row: a list for each column."""
         for name, numbers in zip(self.waiting, lists, strict=True):
             self.waiting[name].append(numbers)
         if len(next(iter(self.waiting.values()))) >= ROWS:
@@ -374,16 +378,17 @@ class _Rows:
             numbers.clear()
 
     def dataset(self, fingerprint: str) -> datasets.Dataset:
-        """In memory: nothing is cached on disk."""
+        """The rows so far, in memory: nothing is cached on disk."""
         import datasets
         import pyarrow as pa
 
         self._flush()
-        chunks = {name: pa.chunked_array(found, pa.list_(pa.int32())) for name, found in self.columns.items()}
-        return datasets.Dataset(datasets.table.InMemoryTable(pa.table(chunks)), fingerprint=fingerprint)
+        columns = {name: pa.chunked_array(chunks, pa.list_(pa.int32())) for name, chunks in self.columns.items()}
+        return datasets.Dataset(datasets.table.InMemoryTable(pa.table(columns)), fingerprint=fingerprint)
 
 
 def _batches(path: Path, columns: list[str]) -> Iterable[list[dict[str, Any]]]:
+    """The rows of a Parquet file, a batch at a time. `ValueError` where there is none."""
     import pyarrow.parquet as pq
 
     if not path.is_file():

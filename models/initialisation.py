@@ -1,6 +1,6 @@
-"""What a run begins from: a new model, one that was trained before, or the state of an earlier run on other data.
+"""Initialisation of a run: a new model, one that was trained before, or the state of an earlier run on other data.
 
-A job whose inputs have the role `start` goes on from an earlier artifact of the same kind: from its weights and moments (`stable/` of
+A job whose inputs have the role `start` goes on from an earlier artifact of the same kind: from its weights and optimizer state (`stable/` of
 pretraining, `state/` of the stages after it), or from its adapters alone. Where the tokenizer has grown since, embeddings follow it, row by
 row by the tokens' names. `ValueError` for whatever does not fit.
 """
@@ -25,14 +25,16 @@ if TYPE_CHECKING:
 
 FALLBACK = 512  # tokens of a prompt and of a response, for a model without a longest text (T5) where none is asked for
 TRAINED = ("stage", "lora", "freeze")  # facts of tuning that two runs of one state share
-BESIDE = "base.json"  # in an adapter's folder: which base it was trained beside
+BESIDE = "base.json"  # in an adapter's folder: the fingerprint of the base that it was trained beside
 EDGE = 1 << 20  # bytes at both ends of a file that tell it from others
 
 
 # pretraining
 
 
-def stable(job: TrainingJob[Pretraining], tokenizer: PreTrainedTokenizerBase, emit: Emit) -> training_state.Earlier | None:
+def stable_state(
+    job: TrainingJob[Pretraining], tokenizer: PreTrainedTokenizerBase, emit: Emit
+) -> training_state.SavedState | None:
     """The stable state that pretraining goes on from; None where it begins anew."""
     start = job.inputs.get("start")
     if not start:
@@ -43,29 +45,29 @@ def stable(job: TrainingJob[Pretraining], tokenizer: PreTrainedTokenizerBase, em
             f"{start} has no stable/ to go on from; it is kept by pretraining with schedule wsd (or constant) and keep_stable: true"
         )
     state = training_state.read(home, moments=not job.params.fresh_moments)
-    if differs := training_state.differences(state.facts, facts(job), presets.SHAPE):
+    if differs := training_state.differences(state.facts, state_facts(job), presets.SHAPE):
         raise ValueError(
             f"{start} was trained as another model ({differs}); go on with its preset, or leave start out to train a new one"
         )
     _check_optimizer(state, job.params, start)
     state = _follow(state, start / "model", tokenizer, job.folder("tokenizer"))
-    emit("log", text=_told(state, start))
+    emit("log", text=_progress(state, start))
     return state
 
 
-def options(params: Pretraining) -> dict[str, Any]:
-    """What a job asks of an architecture beside its size, by the presets' names."""
+def architecture_options(params: Pretraining) -> dict[str, Any]:
+    """The options of an architecture beside its size, by the presets' names."""
     return {name: getattr(params, name) for name in presets.OPTIONS}
 
 
-def new(
+def new_model(
     job: TrainingJob[Pretraining],
     tokenizer: PreTrainedTokenizerBase,
     context: int,
-    start: training_state.Earlier | None = None,
+    start: training_state.SavedState | None = None,
 ) -> PreTrainedModel:
     """A preset's model for a vocabulary, new or with the weights of an earlier state."""
-    config = presets.build(job.params.preset, len(tokenizer), context, **options(job.params))
+    config = presets.build(job.params.preset, len(tokenizer), context, **architecture_options(job.params))
     kind = AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM
     pad, end = tokenizer.pad_token_id, tokenizer.eos_token_id  # an outside tokenizer that was extended has them at other ids
     begins = {"decoder_start_token_id": pad} if config.is_encoder_decoder else {"bos_token_id": end}
@@ -80,33 +82,33 @@ def new(
 
 
 @dataclass(frozen=True)
-class Tuned:
+class PreparedModel:
     """A model to go on from, what of it is trained being marked; its tokenizer; the longest row it takes, in tokens; and the state of an
     earlier run, if it goes on from one."""
 
     model: PreTrainedModel
     tokenizer: PreTrainedTokenizerBase
     max_length: int
-    start: training_state.Earlier | None
+    start: training_state.SavedState | None
 
     @property
     def text2text(self) -> bool:
-        """Whether the model reads a prompt and writes a response, instead of going on with a text."""
+        """True of a model that reads a prompt and writes a response, instead of going on with a text."""
         return bool(self.model.config.is_encoder_decoder)
 
 
-def tuned(job: TrainingJob[Tuning], emit: Emit, head: Any = None, *, dropout: bool = True) -> Tuned:
+def prepare_model(job: TrainingJob[Tuning], emit: Emit, head: Any = None, *, dropout: bool = True) -> PreparedModel:
     """The model that a job goes on from. `head` asks for another one than the head that writes: a class of transformers, such as
     AutoModelForSequenceClassification, which gets one label. Without `dropout` the model loses its own."""
     home, params = job.folder("model"), job.params
-    loading = {} if params.bits == 32 else adapters.quantised(params.bits, device_of(job.resources.device))
+    loading = {} if params.bits == 32 else adapters.quantisation(params.bits, device_of(job.resources.device))
     loading |= {"kind": head, "num_labels": 1} if head else {}
     model, tokenizer = load(home, torch.device("cpu"), **loading)
     if params.template:
         template.use(tokenizer, params.template)
-    padded(tokenizer)
+    ensure_padding(tokenizer)
     if not dropout:
-        adapters.still(model)
+        adapters.disable_dropout(model)
     context = context_of(model)
     if params.max_length and params.max_length > context:
         raise ValueError(
@@ -114,7 +116,7 @@ def tuned(job: TrainingJob[Tuning], emit: Emit, head: Any = None, *, dropout: bo
         )
     _choose_trained(model, params, emit)
     start = _go_on(job, model, tokenizer, emit)
-    return Tuned(model, tokenizer, params.max_length or (context if context < 1 << 30 else FALLBACK), start)
+    return PreparedModel(model, tokenizer, params.max_length or (context if context < 1 << 30 else FALLBACK), start)
 
 
 def _choose_trained(model: PreTrainedModel, params: Tuning, emit: Emit) -> None:
@@ -130,7 +132,7 @@ def _choose_trained(model: PreTrainedModel, params: Tuning, emit: Emit) -> None:
         emit("log", text=f"{trained:,} of {total:,} parameters are trained ({trained / total:.2%})")
 
 
-def padded(tokenizer: PreTrainedTokenizerBase) -> None:
+def ensure_padding(tokenizer: PreTrainedTokenizerBase) -> None:
     """Give a tokenizer from outside that has no padding of its own something to fill batches with: what stands there is masked, and must only
     not be an end. Nothing of it is published."""
     ends = set(template.stops(tokenizer))
@@ -142,7 +144,7 @@ def padded(tokenizer: PreTrainedTokenizerBase) -> None:
 
 def _go_on(
     job: TrainingJob[Tuning], model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, emit: Emit
-) -> training_state.Earlier | None:
+) -> training_state.SavedState | None:
     """Give a model what an earlier run of its stage learned. Returns the state of that run, where it kept one."""
     start, base = job.inputs.get("start"), job.folder("model")
     if not start:
@@ -152,16 +154,16 @@ def _go_on(
         _load_adapters(job, model, start)
         emit("log", text=f"going on from the adapters of {start}")
         return None
-    state, wanted = training_state.read(home, moments=not job.params.fresh_moments), facts(job)
-    if differs := training_state.differences(state.facts, wanted, TRAINED):
+    state, facts = training_state.read(home, moments=not job.params.fresh_moments), state_facts(job)
+    if differs := training_state.differences(state.facts, facts, TRAINED):
         raise ValueError(f"{start} trained something else ({differs}); set these as they were, or leave start out")
-    if state.facts["base"] != wanted["base"]:
+    if state.facts["base"] != facts["base"]:
         raise ValueError(f"{start} was trained beside another base than {base}; give the one that it began with")
     state = _follow(state, start / "model", tokenizer, base)
     if problem := training_state.misfit(model, home, state.rows):
         raise ValueError(f"{start} is the state of another model than {base} ({problem}); give the one that it began with")
     training_state.load_weights(model, home, state.rows)
-    emit("log", text=_told(state, start))
+    emit("log", text=_progress(state, start))
     _check_optimizer(state, job.params, start)
     return state
 
@@ -181,14 +183,14 @@ def _load_adapters(job: TrainingJob[Tuning], model: PreTrainedModel, start: Path
         raise ValueError(
             f"the adapters of {start} were trained beside another base than {base}; give the one that they began with"
         )
-    adapters.fill(model, folder)
+    adapters.load_values(model, folder)
 
 
 # both
 
 
-def facts(job: TrainingJob[Training]) -> dict[str, Any]:
-    """What a state says of the run that it is of, beside how far it had come."""
+def state_facts(job: TrainingJob[Training]) -> dict[str, Any]:
+    """The facts in a state's `state.json` that describe its run, beside the step that it had reached."""
     params = job.params
     common = {"stage": job.stage, "optimizer": params.optimizer}
     if isinstance(params, Pretraining):
@@ -204,13 +206,13 @@ def facts(job: TrainingJob[Training]) -> dict[str, Any]:
     }
 
 
-def describe(job: TrainingJob[Training], folder: Path) -> None:
-    """Write into an adapter's folder which base it was trained beside."""
+def record_base(job: TrainingJob[Training], folder: Path) -> None:
+    """Write into an adapter's folder the fingerprint of the base that it was trained beside."""
     (folder / BESIDE).write_text(json.dumps({"base": _fingerprint(job.folder("model"))}) + "\n", "utf-8")
 
 
-def identity(job: TrainingJob[Training]) -> dict[str, Any]:
-    """What tells a run from another that starts elsewhere."""
+def start_identity(job: TrainingJob[Training]) -> dict[str, Any]:
+    """The part of a run's identity that says where it starts: digests of the files that it goes on from; empty for a run that begins anew."""
     start = job.inputs.get("start")
     if not start:
         return {}
@@ -219,7 +221,8 @@ def identity(job: TrainingJob[Training]) -> dict[str, Any]:
     return {"start": {name: training_state.digest(start / name) for name in names if (start / name).is_file()}}
 
 
-def _check_optimizer(state: training_state.Earlier, params: Training, start: Path) -> None:
+def _check_optimizer(state: training_state.SavedState, params: Training, start: Path) -> None:
+    """`ValueError` where the state of another optimizer would go on."""
     if state.moments and state.facts["optimizer"] != params.optimizer:
         raise ValueError(
             f"{start} has moments of {state.facts['optimizer']}, and optimizer is {params.optimizer}; keep that optimizer, or set "
@@ -228,8 +231,8 @@ def _check_optimizer(state: training_state.Earlier, params: Training, start: Pat
 
 
 def _follow(
-    state: training_state.Earlier, home: Path, tokenizer: PreTrainedTokenizerBase, source: Path
-) -> training_state.Earlier:
+    state: training_state.SavedState, home: Path, tokenizer: PreTrainedTokenizerBase, source: Path
+) -> training_state.SavedState:
     """A state whose embeddings follow its tokenizer, that of the model in `home`, to the one of now, from `source`, which extends it."""
     old, now = AutoTokenizer.from_pretrained(home).backend_tokenizer, tokenizer.backend_tokenizer
     if old.get_vocab() == now.get_vocab():
@@ -242,18 +245,19 @@ def _follow(
     return replace(state, rows=embeddings.sources(old, now))
 
 
-def _told(state: training_state.Earlier, start: Path) -> str:
+def _progress(state: training_state.SavedState, start: Path) -> str:
+    """The point that a run goes on from, for the log."""
     grown = "" if state.rows is None else "; its vocabulary has grown"
     return f"going on from step {state.facts['step']:,} of {start}, after {state.facts['tokens']:,} tokens{grown}"
 
 
 def _fingerprint(home: Path) -> str:
-    """Of a model's weights: their files' names, sizes, first and last bytes. Cheap where a digest of all of them would take minutes."""
-    found = hashlib.sha256()
+    """A digest of a model's weights: of their files' names, sizes, first and last bytes. One of all bytes would take minutes."""
+    digest = hashlib.sha256()
     for path in sorted(home.glob("*.safetensors")):
         size = path.stat().st_size
         with path.open("rb") as file:
-            found.update(f"{path.name} {size} ".encode() + file.read(EDGE))
+            digest.update(f"{path.name} {size} ".encode() + file.read(EDGE))
             file.seek(max(0, size - EDGE))
-            found.update(file.read())
-    return found.hexdigest()
+            digest.update(file.read())
+    return digest.hexdigest()

@@ -188,9 +188,9 @@ def _checked(kind: Any, text: bytes, where: str) -> Any:
     try:
         return TypeAdapter(kind).validate_json(text)
     except ValidationError as mistakes:
-        told = {"missing": "is missing", "unexpected_keyword_argument": "is unknown"}
+        phrases = {"missing": "is missing", "unexpected_keyword_argument": "is unknown"}
         problems = [
-            f"{'.'.join(map(str, error['loc'])) or 'the whole'} {told.get(error['type'], 'is wrong: ' + error['msg'])}"
+            f"{'.'.join(map(str, error['loc'])) or 'the whole'} {phrases.get(error['type'], 'is wrong: ' + error['msg'])}"
             for error in mistakes.errors()
         ]
         raise ValueError(

@@ -1,4 +1,4 @@
-"""What pretraining and fine-tuning minimise: cross-entropy straight from hidden states, a slice of positions at a time.
+"""The loss of pretraining and fine-tuning: cross-entropy straight from hidden states, a slice of positions at a time.
 
 A small model with a Chinese vocabulary spends its time and memory behind the last layer: 131,072 positions times 64,798 words of float32
 logits are 34 GB, and the softmax touches them again and again. Nothing after the loss needs the logits, so they are made, used and
@@ -22,9 +22,11 @@ SLICE_NUMBERS = {"cpu": 1 << 20, "cuda": 1 << 28}  # logits at a time: 4 MB that
 
 
 class _LinearCrossEntropy(torch.autograd.Function):
+    """The fused product and cross-entropy, whose gradient is computed with it."""
+
     @staticmethod
     def forward(ctx: Any, hidden: Tensor, weight: Tensor, labels: Tensor) -> Tensor:
-        """Sum over positions of −log p(label); hidden (N, H), weight (V, H), labels (N)."""
+        """The sum over positions of −log p(label); hidden (N, H), weight (V, H), labels (N)."""
         device = hidden.device.type
         dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else weight.dtype
         need_hidden, need_weight, _ = ctx.needs_input_grad
@@ -55,6 +57,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: Any, *grads: Tensor) -> tuple[Tensor | None, Tensor | None, None]:
+        """The gradients of `forward`, scaled."""
         d_hidden, d_weight = ctx.saved_tensors
         return (
             None if d_hidden is None else d_hidden * grads[0].to(d_hidden.dtype),
@@ -64,7 +67,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
 
 
 def linear_cross_entropy(hidden: Tensor, weight: Tensor, labels: Tensor) -> Tensor:
-    """Sum of −log softmax(hidden · weightᵀ)[label] over the positions whose label is not −100, in float32.
+    """The sum of −log softmax(hidden · weightᵀ)[label] over the positions whose label is not −100, in float32.
 
     hidden (…, H), weight (V, H), labels (…). The products run in autocast's type where autocast is on.
     """
@@ -143,7 +146,7 @@ def _seq2seq(self: PreTrainedModel, input_ids: Tensor, labels: Tensor, attention
 
 
 def expert_use(router_logits: tuple[Tensor, ...], active: int, attention_mask: Tensor | None = None) -> Tensor:
-    """Share of the tokens that each expert got, (layers, experts); a layer's sum to 1. The logits of each layer are (tokens, experts)."""
+    """The share of the tokens that each expert got, (layers, experts); a layer's sum to 1. The logits of each layer are (tokens, experts)."""
     real = slice(None) if attention_mask is None else attention_mask.reshape(-1).bool()
     counts = [
         torch.bincount(logits[real].topk(active, -1).indices.reshape(-1), minlength=logits.size(-1)).float()
@@ -153,11 +156,11 @@ def expert_use(router_logits: tuple[Tensor, ...], active: int, attention_mask: T
 
 
 def balance(router_logits: tuple[Tensor, ...], active: int, rows: int, attention_mask: Tensor | None = None) -> Tensor:
-    """How unevenly the tokens of each row go to experts, (rows,): E · Σ f·p of each layer, with f an expert's share of the row's tokens and p
+    """The imbalance of the experts' shares in each row, (rows,): E · Σ f·p of each layer, with f an expert's share of the row's tokens and p
     its mean probability there, as a mean over the layers; 1 where even, E where one expert gets all (Switch Transformer,
     https://arxiv.org/abs/2101.03961, equation 4; row by row as DeepSeek-V3, https://arxiv.org/abs/2412.19437, equation 17).
 
-    A row at a time: over all rows of a forward pass it would hang on how a batch is cut into them. A layer at a time: pooled over the layers, as
+    A row at a time: over all rows of a forward pass it would depend on how a batch is cut into them. A layer at a time: pooled over the layers, as
     transformers does, one layer's favourites hide another's. The logits of each layer are (tokens, experts).
     """
     each = torch.stack(router_logits).float().unflatten(1, (rows, -1))  # (layers, rows, tokens, experts)

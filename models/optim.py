@@ -1,4 +1,4 @@
-"""Muon for the hidden matrices and AdamW for the rest, as one optimiser; Adafactor; and the learning rate's schedule.
+"""Optimizers: Muon for the hidden matrices and AdamW for the rest, as one; Adafactor; and the learning rate's schedule.
 
 Muon (Keller Jordan, https://kellerjordan.github.io/posts/muon/) replaces the momentum of a matrix by the nearest orthogonal matrix. With
 an update scaled to AdamW's usual root mean square (Liu et al., https://arxiv.org/abs/2502.16982) one learning rate serves both halves.
@@ -38,7 +38,10 @@ def orthogonalise(matrices: Tensor) -> Tensor:
 
 
 class MuonAdamW(torch.optim.Optimizer):
-    """Each group of parameters has a `kind`, "muon" (matrices, or stacks of them: experts) or "adamw". Its state is tensors and numbers only."""
+    """Muon and AdamW as one optimizer: each group of parameters has a `kind`, "muon" (matrices, or stacks of them: experts) or "adamw".
+
+    Its state is tensors and numbers only.
+    """
 
     def __init__(self, groups: Iterable[dict[str, Any]], *, lr: float, betas: tuple[float, float] = (0.9, 0.95), momentum: float = 0.95,
                  precision: torch.dtype = torch.float32):  # fmt: skip
@@ -51,6 +54,7 @@ class MuonAdamW(torch.optim.Optimizer):
 
     @torch.no_grad()
     def step(self, closure: Callable[[], float] | None = None) -> float | None:
+        """Update every parameter that has a gradient."""
         assert closure is None, "one gradient a step"
         for group in self.param_groups:
             parameters = [p for p in group["params"] if p.grad is not None]
@@ -110,7 +114,8 @@ class MuonAdamW(torch.optim.Optimizer):
 
 
 def groups(model: nn.Module, kind: OptimizerName, weight_decay: float) -> list[dict[str, Any]]:
-    """Every trained parameter in exactly one group: the matrices inside the layers, which decay and which Muon takes, and the rest.
+    """The groups of a model's trained parameters, each of which is in exactly one: the matrices inside the layers, which decay and which Muon
+    takes, and the rest.
 
     Experts are stacks of matrices, (experts, rows, columns), each of which is orthogonalised by itself.
 
@@ -123,31 +128,31 @@ def groups(model: nn.Module, kind: OptimizerName, weight_decay: float) -> list[d
     hidden = [p for p in trained if p.ndim in (2, 3) and id(p) not in tables]
     rest = [p for p in trained if p.ndim not in (2, 3) or id(p) in tables]
     assert sorted(map(id, hidden + rest)) == sorted({id(p) for p in trained}), "a parameter is in no group, or in two"
-    found: list[dict[str, Any]] = [
+    both: list[dict[str, Any]] = [
         {"params": hidden, "kind": kind, "weight_decay": weight_decay},
         {"params": rest, "kind": "adamw", "weight_decay": 0.0},
     ]
-    return [group for group in found if group["params"]]
+    return [group for group in both if group["params"]]
 
 
 def make(
     model: nn.Module, kind: OptimizerName, *, lr: float, weight_decay: float, precision: torch.dtype
 ) -> torch.optim.Optimizer:
-    """The optimiser of a model's trained parameters. `precision` is that of Muon's matrix products.
+    """The optimizer of a model's trained parameters. `precision` is that of Muon's matrix products.
 
     Adafactor (https://arxiv.org/abs/1804.04235) keeps a row and a column of second moments for a matrix instead of all of them: what T5
     was trained with. Its rate is relative to a matrix's own size.
     """
     if kind == "adafactor":
-        found = [
+        parameters = [
             {"params": group["params"], "weight_decay": group["weight_decay"]} for group in groups(model, "adamw", weight_decay)
         ]
-        return torch.optim.Adafactor(found, lr=lr)
+        return torch.optim.Adafactor(parameters, lr=lr)
     return MuonAdamW(groups(model, kind, weight_decay), lr=lr, precision=precision)
 
 
 def schedule(shape: ScheduleName, steps: int, warmup: float, decay: float) -> Callable[[int], float]:
-    """Factor of the peak learning rate at a step (from 0): up over the first `warmup` share of the steps, then by shape.
+    """The factor of the peak learning rate at a step (from 0): up over the first `warmup` share of the steps, then by shape.
 
     wsd (warm-up, stable, decay; Hu et al., https://arxiv.org/abs/2404.06395): flat, then a line to zero over the last `decay` share;
     cosine: half a cosine to a tenth; onecycle: half a cosine up from a fiftieth, then half a cosine down to a five-thousandth (Smith and
@@ -158,6 +163,7 @@ def schedule(shape: ScheduleName, steps: int, warmup: float, decay: float) -> Ca
     falling = max(1, round(decay * steps))
 
     def factor(step: int) -> float:
+        """The factor at a step."""
         up = min(1.0, (step + 1) / rising)
         if shape == "wsd":
             return min(up, max(0, steps - step) / falling)
@@ -173,7 +179,7 @@ def schedule(shape: ScheduleName, steps: int, warmup: float, decay: float) -> Ca
 
 
 def stable_step(shape: ScheduleName, steps: int, decay: float) -> int | None:
-    """Steps made when a rate leaves its plateau: all of a constant one's; None for a shape that has no plateau."""
+    """The number of steps on the plateau of a rate: all of a constant one's; None for a shape that has no plateau."""
     if shape == "constant":
         return steps
     return steps - max(1, round(decay * steps)) + 1 if shape == "wsd" else None

@@ -1,4 +1,4 @@
-"""Which texts share a window: best fit decreasing, so that few places stay empty and no text is cut that would fit whole."""
+"""Packing of texts into windows by best fit decreasing: few places stay empty, and no text is cut that would fit whole."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import numpy as np
 
 @dataclass(frozen=True)
 class Plan:
-    """Which rows each window holds. Flat, since there may be millions."""
+    """A plan of windows: the rows that each holds, in flat arrays, since there may be millions."""
 
     rows: np.ndarray  # (n,), window by window
     starts: np.ndarray  # (windows + 1,): where each window's rows begin, and last where they end
@@ -25,7 +25,7 @@ class Plan:
 
 
 def best_fit(lengths: np.ndarray, room: int) -> Plan:
-    """Rows (n,) of 1 to `room` tokens each → the rows of each window, in the order in which windows were opened.
+    """The plan of rows with these lengths (n,), of 1 to `room` tokens each: windows in the order in which they were opened.
 
     From the longest to the shortest, each goes into the window with the least room that still takes it (Ding et al.,
     https://arxiv.org/abs/2404.10830, section 3). Rows of one length are placed together: a window that takes one is then the one with the
@@ -51,9 +51,9 @@ def best_fit(lengths: np.ndarray, room: int) -> Plan:
             used, others = np.split(having, [-(-waiting // each)])
             takes = np.full(len(used), each)
             takes[-1] = min(each, waiting - each * (len(used) - 1))
-            taken = int(takes.sum())
-            placed[done : done + taken] = np.repeat(used, takes)
-            done, waiting = done + taken, waiting - taken
+            number = int(takes.sum())
+            placed[done : done + number] = np.repeat(used, takes)
+            done, waiting = done + number, waiting - number
             rests = ((places, others), (places - each * size, used[:-1]), (places - int(takes[-1]) * size, used[-1:]))
             for rest, those in rests:
                 if rest and len(those):
@@ -68,5 +68,5 @@ def best_fit(lengths: np.ndarray, room: int) -> Plan:
 
 
 def waste(lengths: np.ndarray, windows: int, room: int) -> float:
-    """Share of the windows' places that stay empty."""
+    """The share of the windows' places that stay empty."""
     return 1 - float(lengths.sum()) / (windows * room) if windows else 0.0

@@ -50,9 +50,9 @@ def publish(job: TrainingJob[Training], trainer: Any, step: int) -> None:
 def _trained_model(trainer: Any, step: int) -> PreTrainedModel:
     """A trainer's model, whole and with the weights of a step."""
     model, run = trainer.model, trainer.run
-    if sharding.asked():
+    if sharding.is_requested():
         model = trainer.rebuild()
-    if sharding.asked() or step != run.steps:
+    if sharding.is_requested() or step != run.steps:
         training_state.load_weights(model, checkpoint.place(run.checkpoints, step))
     return model
 
@@ -60,10 +60,10 @@ def _trained_model(trainer: Any, step: int) -> PreTrainedModel:
 def _merged(job: TrainingJob[Training], tuning: Tuning, model: PreTrainedModel, folder: Path) -> PreTrainedModel:
     """Write the adapters by themselves, as peft loads them; return the whole model with them added, on a base in full precision."""
     adapters.save(model, folder)
-    initialisation.describe(job, folder)
+    initialisation.record_base(job, folder)
     if tuning.bits != 32:  # what was rounded for training is not what they are added to
         model, _ = load(job.folder("model"), torch.device("cpu"))
-        adapters.go_on(model, folder)
+        adapters.attach(model, folder)
     adapters.merge(model)
     return model
 
@@ -94,5 +94,5 @@ def _publish_states(job: TrainingJob[Training], trainer: Any, step: int) -> None
     for at, name in names.items():
         before = run.start.facts if run.start else {"step": 0, "tokens": 0}
         reached = {"step": before["step"] + at, "tokens": before["tokens"] + round(run.tokens * at / run.steps)}
-        facts = initialisation.facts(job) | reached | {"learning_rate": run.learning_rate}
+        facts = initialisation.state_facts(job) | reached | {"learning_rate": run.learning_rate}
         training_state.publish(checkpoint.place(run.checkpoints, at), job.out / name, facts)

@@ -12,10 +12,10 @@ import torch
 from torch import Tensor
 from torch.nn.functional import logsigmoid
 
-from models.preference import Judging
+from models.preference import PairTrainer
 
 
-def stack(samples: list[dict[str, Any]], pad_id: int) -> dict[str, Tensor]:
+def collate(samples: list[dict[str, Any]], pad_id: int) -> dict[str, Tensor]:
     """Rows of `prompt_ids`, `chosen_ids`, `rejected_ids` as whole conversations, (2 · pairs, longest), the chosen ones first, padded right."""
     whole = [torch.tensor(row["prompt_ids"] + row[side]) for side in ("chosen_ids", "rejected_ids") for row in samples]
     pad = torch.nn.utils.rnn.pad_sequence
@@ -25,15 +25,16 @@ def stack(samples: list[dict[str, Any]], pad_id: int) -> dict[str, Tensor]:
     }
 
 
-class Rewarder(Judging):
-    """Trains a model of transformers for sequence classification with one label."""
+class RewardTrainer(PairTrainer):
+    """The trainer of a reward model: one of transformers for sequence classification with one label."""
 
     def compute_loss(self, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None) -> Tensor:
-        """Mean over this piece's pairs."""
+        """The mean over this micro-batch's pairs."""
         assert not return_outputs
         chosen, rejected = model(**inputs, use_cache=False).logits[:, 0].float().chunk(2)
-        self.judged(chosen.detach(), rejected.detach())
+        self.log_rewards(chosen.detach(), rejected.detach())
         return -logsigmoid(chosen - rejected).mean()
 
     def size(self, batch: dict[str, Tensor]) -> tuple[float, float]:
+        """Pairs, and tokens of all their sequences."""
         return len(batch["input_ids"]) / 2, float(batch["attention_mask"].sum())

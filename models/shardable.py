@@ -16,7 +16,8 @@ class Optimized(Protocol):
     """Parameters of a training, as a stage or as a job has them; some also name a `preset`, or `lora` adapters and their `bits`."""
 
     @property
-    def optimizer(self) -> str: ...
+    def optimizer(self) -> str:
+        """The optimizer's name."""
 
 
 def unfit(stage: str, params: Optimized, model: Path | None, *, shards: bool) -> str:
@@ -37,7 +38,7 @@ def unfit(stage: str, params: Optimized, model: Path | None, *, shards: bool) ->
 
 
 def _unsharded(config: Path) -> str:
-    """The reason why the model of a config.json does not train in shards; empty where it does, or where there is none yet."""
+    """The reason why the model of a config.json does not go in shards; empty where it does, or where there is none yet."""
     described = json.loads(config.read_text("utf-8")) if config.is_file() else {}
     if architecture := presets.architecture_of(described.get("model_type", "")):
         return architecture.unsharded

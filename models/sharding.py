@@ -1,4 +1,4 @@
-"""Training in shards (FSDP2): each process holds a part of every parameter, of its gradient and of its moments.
+"""Training in shards (FSDP2): each process holds a part of every parameter, of its gradient and of its optimizer state.
 
 `accelerate launch` with `models/launch/fsdp.yaml` asks for it. What does not go in shards is refused before anything is trained.
 """
@@ -16,8 +16,8 @@ from models.job import TrainingJob
 from models.shardable import unfit
 
 
-def asked() -> bool:
-    """Whether this process was launched to train in shards."""
+def is_requested() -> bool:
+    """True where this process was launched to train in shards."""
     return os.environ.get("ACCELERATE_USE_FSDP", "false") == "true"
 
 
@@ -51,8 +51,8 @@ def autocast(trainer: Any) -> None:
         trainer.model.forward = torch.autocast(trainer.args.device.type, torch.bfloat16)(trainer.model.forward)
 
 
-def sharded(model: torch.nn.Module) -> bool:
-    """Whether a model is in shards."""
+def is_sharded(model: torch.nn.Module) -> bool:
+    """True of a model in shards."""
     return any(isinstance(p, DTensor) for p in model.parameters())
 
 

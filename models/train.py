@@ -23,14 +23,21 @@ from models.job import Emit, Stats, Stopping, TrainingJob, method_of, read, type
 
 LOCK_SECONDS = 60  # that an earlier trainer on the same scratch gets to end
 STOPPED = 75  # EX_TEMPFAIL: start me again
+CUDA_ALLOCATION = 2  # cudaErrorMemoryAllocation
+FAILED_ALLOCATIONS = (
+    "DefaultCPUAllocator: can't allocate memory",
+    "MPS backend out of memory",
+)  # of torch 2.13, plain RuntimeErrors
 
 
 def main() -> int:
+    """Train as the job file named on the command line says. The exit code: 0, 1 after an error, 75 where the run was stopped."""
     first = os.environ.get("RANK", "0") == "0"
     events = os.fdopen(os.dup(sys.stdout.fileno()), "w", encoding="utf-8")
     sys.stdout = sys.stderr  # whatever a library prints is no event
 
     def emit(event: str, **fields: Any) -> None:
+        """Tell the parent process, if this is the first of several."""
         if first:
             print(json.dumps({"event": event, **fields}, ensure_ascii=False), file=events, flush=True)
 
@@ -44,13 +51,11 @@ def main() -> int:
     except ValueError as mistake:
         emit("error", message=str(mistake))
         return 1
-    except RuntimeError as failure:
-        if "memory" not in str(failure):
+    except (RuntimeError, MemoryError) as failure:
+        if not is_out_of_memory(failure):
             raise
-        emit(
-            "error",
-            message=f"out of memory ({str(failure).splitlines()[0]}); lower resources.micro_batch, which changes nothing but the speed",
-        )
+        cause = (str(failure) or type(failure).__name__).splitlines()[0]
+        emit("error", message=f"out of memory ({cause}); lower resources.micro_batch, which changes nothing but the speed")
         return 1
     if result is None:
         emit("error", message="stopped by a signal, with a checkpoint saved; the same run, started again, goes on from there")
@@ -69,6 +74,18 @@ def run(job: TrainingJob[dict[str, Any]], emit: Emit, stopping: Stopping = lambd
     set_seed(described.params.seed)
     stats = train(described, emit, stopping)
     return stats if stats is None else stats | {"seconds": time.monotonic() - began}
+
+
+def is_out_of_memory(failure: RuntimeError | MemoryError) -> bool:
+    """True of a failed allocation, by its class; by the driver's code, or by the allocator that names itself, where torch raises
+    no class of its own. Other errors speak of memory, too: an illegal access to it is no lack of it."""
+    import torch
+
+    if isinstance(failure, MemoryError | torch.OutOfMemoryError):
+        return True
+    if isinstance(failure, torch.AcceleratorError):
+        return getattr(failure, "error_code", None) == CUDA_ALLOCATION
+    return any(text in str(failure) for text in FAILED_ALLOCATIONS)
 
 
 @contextlib.contextmanager
@@ -96,7 +113,7 @@ def alone(scratch: Path) -> Iterator[None]:
 
 
 def quiet(scratch: Path) -> None:
-    """Before the libraries are imported: no network, no caches in the user's home, no bars and no advice."""
+    """Set the environment before the libraries are imported: no network, no caches in the user's home, no bars and no advice."""
     os.environ.update(
         {
             "HF_HOME": str(scratch / "cache"),

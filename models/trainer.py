@@ -1,6 +1,6 @@
-"""What Hanlin adds to the trainers of transformers and TRL, the same for pretraining, SFT and DPO.
+"""Resumable training: the mixin that Hanlin adds to the trainers of transformers and TRL, the same for every method.
 
-Our order of samples, optimiser and schedule; a loss that does not depend on how a batch is cut into pieces; checkpoints that are whole or
+It brings our order of samples, optimiser and schedule; a loss that does not depend on how a batch is cut into pieces; checkpoints that are whole or
 absent; and a resume that is exact to the last digit, the history of losses included.
 """
 
@@ -25,7 +25,7 @@ from transformers.modeling_layers import GradientCheckpointingLayer
 
 from models import checkpoint, losses, optim, sharding
 from models import training_state as state
-from models.dataset import Order
+from models.dataset import OrderSampler
 from models.job import Emit, OptimizerName, ScheduleName, Stopping
 
 PROGRESS_SECONDS = 0.5  # at least, between two reports
@@ -38,8 +38,8 @@ REWARDS = {
 
 
 @dataclass(frozen=True)
-class Run:
-    """One training run: what is learned in what order, how fast, and where it leaves off."""
+class TrainingRun:
+    """The settings of one training run: its data order, optimizer and schedule, its checkpoints, and the state that it goes on from."""
 
     identity: dict[str, Any]  # all that defines the run; a checkpoint of another is refused
     samples: np.ndarray  # (steps · batch,) rows in training order
@@ -59,19 +59,20 @@ class Run:
     checkpoints: Path
     keep: tuple[int, ...] = ()  # steps whose checkpoints are needed when the run is over
     best: bool = False  # whether the weights of the lowest validation loss are needed, too
-    start: state.Earlier | None = None
+    start: state.SavedState | None = None
     emit: Emit = lambda event, **fields: None
     eval_order: np.ndarray = field(default_factory=lambda: np.arange(0))
 
     @property
     def steps(self) -> int:
+        """Optimizer steps of the whole run."""
         return len(self.samples) // self.batch
 
 
-class Exact:
-    """Mixed into a trainer before its own class. Set `run` before `go`."""
+class ResumableMixin:
+    """A mixin for trainers, named before their own class, that makes a resume exact. Set `run` before `fit`."""
 
-    run: Run
+    run: TrainingRun
     stopped = False  # by a signal, with a checkpoint saved
     resumed = 0  # step this process began at
     seconds = 0.0
@@ -79,42 +80,44 @@ class Exact:
     loss_is_scaled_for_ga = True
     rebuild: Callable[[], torch.nn.Module]  # the model as it was before training, for publishing what was trained in shards
 
-    def go(self: Any, stopping: Stopping) -> None:
+    def fit(self: Any, stopping: Stopping) -> None:
         """Train to the end, or until `stopping` (asked after each step) says so, from the newest whole checkpoint if there is one."""
         from transformers.trainer_callback import PrinterCallback
 
         self.remove_callback(PrinterCallback)
-        self.add_callback(_Conduct(self, stopping))
+        self.add_callback(_StepCallback(self, stopping))
         if self.is_world_process_zero():
             checkpoint.clean(self.run.checkpoints)
         self.accelerator.wait_for_everyone()
         start = checkpoint.newest(self.run.checkpoints, self._note)
         if start is not None:
-            kept = json.loads((start / "run.json").read_text("utf-8"))
-            if kept["identity"] != self.run.identity:
+            saved = json.loads((start / "run.json").read_text("utf-8"))
+            if saved["identity"] != self.run.identity:
                 raise ValueError(
                     f"{start} belongs to a run with other parameters or inputs; give this run a folder of its own, or empty that one"
                 )
             self.resumed = checkpoint.step_of(start)
             differs = [
-                f"{name} {kept['machine'][name]} → {now}" for name, now in self._machine().items() if kept["machine"][name] != now
+                f"{name} {saved['machine'][name]} → {now}"
+                for name, now in self._machine().items()
+                if saved["machine"][name] != now
             ]
             rounding = f"; last digits may differ from now on ({', '.join(differs)})" if differs else ""
             self._note(f"going on from step {self.resumed} of {self.run.steps}{rounding}")
         if self.run.compile:
             compile_layers(self.model)
-        if sharding.asked():
+        if sharding.is_requested():
             sharding.autocast(self)
         began = time.monotonic()
         self.train(resume_from_checkpoint=None if start is None else str(start))
         self.seconds = time.monotonic() - began
 
     def _machine(self: Any) -> dict[str, Any]:
-        """What decides how sums are rounded."""
+        """The settings and versions on which the rounding of sums depends."""
         return {
             "device": self.args.device.type,
             "processes": self.accelerator.num_processes,
-            "shards": sharding.asked(),
+            "shards": sharding.is_requested(),
             "micro_batch": self.run.micro,
             "threads": torch.get_num_threads(),
             "bfloat16": self.args.bf16,
@@ -129,14 +132,16 @@ class Exact:
     # what the trainers ask for
 
     def create_accelerator_and_postprocess(self: Any) -> None:
+        """transformers' accelerator, made to shard where that is requested."""
         super().create_accelerator_and_postprocess()  # type: ignore[misc]
-        if sharding.asked():
+        if sharding.is_requested():
             sharding.enable(self)
 
-    def _get_train_sampler(self, train_dataset: Any = None) -> Order:
-        return Order(self.run.samples)
+    def _get_train_sampler(self, train_dataset: Any = None) -> OrderSampler:
+        return OrderSampler(self.run.samples)
 
     def create_optimizer(self: Any, model: Any = None) -> torch.optim.Optimizer:
+        """The optimizer of the run."""
         if self.optimizer is None:
             self.optimizer = optim.make(
                 self.model,
@@ -148,6 +153,7 @@ class Exact:
         return self.optimizer
 
     def create_scheduler(self: Any, num_training_steps: int, optimizer: Any = None) -> LambdaLR:
+        """The learning rate schedule of the run."""
         if self.lr_scheduler is None:
             factor = optim.schedule(self.run.schedule, self.run.steps, self.run.warmup, self.run.decay)
             self.lr_scheduler = LambdaLR(self.optimizer, factor)
@@ -155,17 +161,17 @@ class Exact:
         return self.lr_scheduler
 
     def compute_loss(self: Any, model: Any, inputs: Any, return_outputs: bool = False, num_items_in_batch: Any = None) -> Tensor:
-        """Sum over this piece's targets, over the targets of the whole step on all processes, whose gradients are averaged later."""
+        """The sum over this micro-batch's targets, over the targets of the whole step on all processes, whose gradients are averaged later."""
         assert not return_outputs
         return model(**inputs) * (self.accelerator.num_processes / num_items_in_batch)
 
     # validation
 
     def evaluate(self: Any, *args: Any, **kwargs: Any) -> dict[str, float]:
-        """Mean over all targets of the validation rows, whatever the batches. Every process reads all of them: they are few."""
+        """Validation losses: means over all targets of the validation rows, whatever the batches. Every process reads all of them: they are few."""
         self.model.eval()
         loader = DataLoader(
-            self.eval_dataset, batch_size=self.run.micro, sampler=Order(self.run.eval_order), collate_fn=self.data_collator
+            self.eval_dataset, batch_size=self.run.micro, sampler=OrderSampler(self.run.eval_order), collate_fn=self.data_collator
         )
         with torch.no_grad():
             metrics = self._measure([self._prepare_inputs(batch) for batch in loader])
@@ -201,6 +207,7 @@ class Exact:
         return min(checked, key=lambda row: row["eval_loss"])["step"] if checked else None
 
     def _save_checkpoint(self: Any, model: Any, trial: Any) -> None:
+        """Write a checkpoint of this step: weights, optimizer state, schedule, random numbers, and what the trainers forget."""
         from transformers.trainer_pt_utils import nested_gather
 
         waiting = nested_gather(self._tr_loss, self.args.parallel_mode).mean().item()
@@ -215,13 +222,13 @@ class Exact:
         }
         step, first = self.state.global_step, self.is_world_process_zero()
         best = [] if self.best_step() is None else [self.best_step()]
-        keep = [kept for kept in self.run.keep if kept < step]
+        keep = [earlier for earlier in self.run.keep if earlier < step]
         needs = [*keep, *(best if self.run.best else [])]
         with contextlib.ExitStack() as stack:
             draft = checkpoint.draft(self.run.checkpoints, step)
             if first:
-                kept = {"keep": self.run.keep_checkpoints, "beside": [*keep, *best], "needs": needs}
-                stack.enter_context(checkpoint.writing(self.run.checkpoints, step, **kept))
+                others = {"keep": self.run.keep_checkpoints, "beside": [*keep, *best], "needs": needs}
+                stack.enter_context(checkpoint.writing(self.run.checkpoints, step, **others))
             self.accelerator.wait_for_everyone()
             self._save_rng_state(str(draft))
             state.save(self.model, self.optimizer, draft, write=first)
@@ -242,7 +249,8 @@ class Exact:
             group["lr"] = rate
 
     def restore(self: Any) -> None:
-        """What an earlier run gives to this one's first step; else what the trainers forget between two logged steps."""
+        """Load the optimizer state of an earlier run before this one's first step; on a resume, what the trainers forget between two logged
+        steps."""
         start = self.run.start
         if not self.resumed and start is not None and start.moments:
             state.load_moments(self.model, self.optimizer, start.home, start.rows)
@@ -254,6 +262,7 @@ class Exact:
                 self._metrics["train"].update(left["metrics"])
 
     def check_finite(self: Any, loss: float) -> None:
+        """`ValueError` for a loss that is no number: nothing good comes after it."""
         if not math.isfinite(loss):
             raise ValueError(
                 f"the loss became {loss} by step {self.state.global_step} (learning rate {self._get_learning_rate():.3g}); "
@@ -263,7 +272,7 @@ class Exact:
     def history(self: Any) -> list[dict[str, float]]:
         """Logged steps and validations, in order, without anything that differs between two runs of the same."""
         renamed = {f"rewards/{theirs}": ours for theirs, ours in REWARDS.items()}
-        kept = (
+        names = (
             "step",
             "loss",
             "eval_loss",
@@ -276,15 +285,15 @@ class Exact:
             "eval_busiest_expert",
         )
         rows = [{renamed.get(name, name): value for name, value in row.items()} for row in self.state.log_history]
-        return [{name: row[name] for name in kept if name in row} for row in rows if "loss" in row or "eval_loss" in row]
+        return [{name: row[name] for name in names if name in row} for row in rows if "loss" in row or "eval_loss" in row]
 
 
-class Plain(Exact, Trainer):
+class ResumableTrainer(ResumableMixin, Trainer):
     """transformers' own trainer, which every architecture and layout of rows goes through where TRL adds nothing."""
 
 
 def compile_layers(model: torch.nn.Module) -> None:
-    """Compile each layer of a model by itself: they are alike, so the compiler works once, in seconds, where a whole model takes it minutes."""
+    """Compile each layer of a model on its own: they are alike, so the compiler works once, in seconds, where a whole model takes it minutes."""
     for stack in model.modules():
         if isinstance(stack, torch.nn.ModuleList):
             for layer in stack:
@@ -292,19 +301,21 @@ def compile_layers(model: torch.nn.Module) -> None:
                     layer.compile()
 
 
-class _Conduct(TrainerCallback):
-    """Decides after each step what is due, and tells how far the run is."""
+class _StepCallback(TrainerCallback):
+    """A callback that decides after each step what is due (a log line, a validation, a checkpoint, a stop), and reports progress."""
 
     def __init__(self, trainer: Any, stopping: Stopping):
         self.trainer, self.run, self.stopping = trainer, trainer.run, stopping
-        self.told = self.told_step = 0.0
+        self.reported = self.reported_step = 0.0  # time and step of the last report
         self.pace = 0.0  # seconds a step, smoothed
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Restore what a checkpoint or an earlier run left."""
         self.trainer.restore()
-        self.told, self.told_step = time.monotonic(), state.global_step
+        self.reported, self.reported_step = time.monotonic(), state.global_step
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Decide what is due after a step, and report."""
         run, step = self.run, state.global_step
         last = step >= run.steps
         stop = self._stop_asked()
@@ -314,10 +325,10 @@ class _Conduct(TrainerCallback):
         if stop:
             self.trainer.stopped = control.should_training_stop = True
         if state.is_world_process_zero:
-            self._tell(state, last or stop)
+            self._report(state, last or stop)
 
     def _stop_asked(self) -> bool:
-        """Every process must stop after the same step, and a signal reaches them at different moments."""
+        """True where the run is to stop after this step: on every process alike, though a signal reaches them at different times."""
         stop = self.stopping()
         accelerator = self.trainer.accelerator
         if accelerator.num_processes > 1:
@@ -325,18 +336,21 @@ class _Conduct(TrainerCallback):
         return stop
 
     def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
+        """Save a checkpoint of the best step so far."""
         control.should_save = control.should_save or self.trainer.best_step() == state.global_step
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
+        """End a run whose logged loss is no number."""
         self.trainer.check_finite(logs.get("loss", 0.0))
 
-    def _tell(self, state: Any, now: bool) -> None:
+    def _report(self, state: Any, now: bool) -> None:
+        """Emit progress: loss, rate, speed and the seconds left; at most twice a second, unless it must be `now`."""
         run, step = self.run, state.global_step
-        passed, made = time.monotonic() - self.told, step - self.told_step
+        passed, steps = time.monotonic() - self.reported, step - self.reported_step
         if not now and passed < PROGRESS_SECONDS:
             return
-        self.told, self.told_step = time.monotonic(), step
-        self.pace = 0.5 * (self.pace or passed / made) + 0.5 * passed / made
+        self.reported, self.reported_step = time.monotonic(), step
+        self.pace = 0.5 * (self.pace or passed / steps) + 0.5 * passed / steps
         figures = {
             "loss": self.trainer._tr_loss.item() / (step - self.trainer._globalstep_last_logged),
             "lr": self.trainer._get_learning_rate(),

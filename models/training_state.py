@@ -1,8 +1,8 @@
-"""What a run knows at a step: the trained weights and the optimiser's moments, as safetensors by the parameters' names.
+"""The state of a run at a step: the trained weights and the optimizer state, as safetensors by the parameters' names.
 
 A checkpoint holds them, so that a killed run goes on. An artifact holds them too, in a folder of its own (`stable/` of the last step before
 a decay, `state/` of the step whose weights were published), so that a later run goes on from there on other data. `state.json` beside them
-says of what they are. Nothing in such a folder tells one run of the same from another.
+says of which run they are. Nothing in such a folder tells one run of the same from another.
 """
 
 from __future__ import annotations
@@ -29,18 +29,19 @@ WEIGHTS, MOMENTS, FACTS = "weights.safetensors", "moments.safetensors", "state.j
 
 
 @dataclass(frozen=True)
-class Earlier:
+class SavedState:
     """The state that a run goes on from. `facts` is what its `state.json` says; `rows` is set where the vocabulary has grown since: for each
     row of the new embeddings, the old ones that it starts from (`embeddings.sources`)."""
 
     home: Path
     facts: dict[str, Any]
-    moments: bool = True  # whether they go on as well as the weights
+    moments: bool = True  # the optimizer state goes on, too, and not the weights alone
     rows: Rows = None
 
 
-def trained(model: nn.Module) -> dict[str, nn.Parameter]:
-    """Trained parameters under their own names. transformers' names of experts on disk are others, which its trainer does not read back."""
+def trained_parameters(model: nn.Module) -> dict[str, nn.Parameter]:
+    """The trained parameters of a model, under their own names. transformers' names of experts on disk are others, which its trainer does not
+    read back."""
     return {name: p for name, p in model.named_parameters() if p.requires_grad}
 
 
@@ -51,7 +52,7 @@ def save(model: nn.Module, optimizer: Optimizer, home: Path, *, write: bool = Tr
     """
     from safetensors.torch import save_file
 
-    parameters = trained(model)
+    parameters = trained_parameters(model)
     weights = {name: _whole(p, write) for name, p in parameters.items()}
     moments = {
         f"{name}/{what}": _whole(value, write)
@@ -69,24 +70,24 @@ def load_weights(model: nn.Module, home: Path, rows: Rows = None) -> None:
     tokens."""
     from safetensors.torch import load_file
 
-    kept, parameters = load_file(home / WEIGHTS), trained(model)
+    weights, parameters = load_file(home / WEIGHTS), trained_parameters(model)
     tables = _tables(model)
-    assert kept.keys() == parameters.keys(), (
-        f"{home / WEIGHTS} holds other parameters: {sorted(kept.keys() ^ parameters.keys())[:3]}"
+    assert weights.keys() == parameters.keys(), (
+        f"{home / WEIGHTS} holds other parameters: {sorted(weights.keys() ^ parameters.keys())[:3]}"
     )
     for name, p in parameters.items():
-        p.copy_(sharding.like(p, embeddings.mapped(kept[name], rows) if rows and name in tables else kept[name]))
+        p.copy_(sharding.like(p, embeddings.mapped(weights[name], rows) if rows and name in tables else weights[name]))
 
 
 @torch.no_grad()
 def load_moments(model: nn.Module, optimizer: Optimizer, home: Path, rows: Rows = None) -> None:
-    """Give an optimiser the moments of a folder. With `rows` those of the embeddings move with their tokens, as the weights did."""
+    """Give an optimizer the state in a folder. With `rows` that of the embeddings moves with their tokens, as the weights did."""
     from safetensors.torch import load_file
 
-    parameters, tables = trained(model), _tables(model)
+    parameters, tables = trained_parameters(model), _tables(model)
     for name, moment in load_file(home / MOMENTS).items():
         name, _, what = name.rpartition("/")
-        assert name in parameters, f"{home / MOMENTS} holds moments of {name}, which is not trained"
+        assert name in parameters, f"{home / MOMENTS} holds the optimizer state of {name}, which is not trained"
         p = parameters[name]
         if rows and name in tables and moment.ndim and moment.size(0) > 1:  # not a number, nor a mean over all rows
             moment = embeddings.mapped(moment, rows)
@@ -95,7 +96,7 @@ def load_moments(model: nn.Module, optimizer: Optimizer, home: Path, rows: Rows 
 
 
 def publish(checkpoint: Path, home: Path, facts: dict[str, Any]) -> None:
-    """The state of a checkpoint as part of an artifact."""
+    """Copy the state of a checkpoint into a folder of an artifact, with its facts."""
     home.mkdir(parents=True)
     digests = {}
     for name in (WEIGHTS, MOMENTS):
@@ -104,47 +105,48 @@ def publish(checkpoint: Path, home: Path, facts: dict[str, Any]) -> None:
     (home / FACTS).write_text(json.dumps(facts | {"files": digests}, indent=1, sort_keys=True) + "\n", "utf-8")
 
 
-def read(home: Path, *, moments: bool = True) -> Earlier:
+def read(home: Path, *, moments: bool = True) -> SavedState:
     """The state that an earlier run published. `ValueError` where a file of it is damaged."""
     facts = json.loads((home / FACTS).read_text("utf-8"))
     damaged = [name for name, was in facts["files"].items() if not (home / name).is_file() or digest(home / name) != was]
     if damaged:
         raise ValueError(f"{home / damaged[0]} is missing or damaged; make that artifact again, or start from another one")
-    return Earlier(home, facts, moments)
+    return SavedState(home, facts, moments)
 
 
 def misfit(model: nn.Module, home: Path, rows: Rows = None) -> str:
     """The first parameter that a model and a state do not share, in words; empty where the state is the model's."""
     from safetensors import safe_open
 
-    with safe_open(home / WEIGHTS, "pt") as kept:
-        sizes = {name: list(kept.get_slice(name).get_shape()) for name in kept.keys()}  # noqa: SIM118  # no mapping
-    wanted = {name: list(p.shape) for name, p in trained(model).items()}
+    with safe_open(home / WEIGHTS, "pt") as file:
+        sizes = {name: list(file.get_slice(name).get_shape()) for name in file.keys()}  # noqa: SIM118  # no mapping
+    own = {name: list(p.shape) for name, p in trained_parameters(model).items()}
     for name in _tables(model) & sizes.keys() if rows else ():
         sizes[name][0] = len(rows or ())
-    for name in sorted(sizes.keys() | wanted.keys()):
-        if sizes.get(name) != wanted.get(name):
-            return f"{name} is {sizes.get(name, 'missing')} there and {wanted.get(name, 'missing')} here"
+    for name in sorted(sizes.keys() | own.keys()):
+        if sizes.get(name) != own.get(name):
+            return f"{name} is {sizes.get(name, 'missing')} there and {own.get(name, 'missing')} here"
     return ""
 
 
 def differences(one: dict[str, Any], other: dict[str, Any], names: Sequence[str]) -> str:
-    """In words, which of these facts differ: `optimizer muon → adamw`."""
+    """The facts of these names that differ, in words: `optimizer muon → adamw`."""
     return ", ".join(f"{name} {one.get(name)} → {other.get(name)}" for name in names if one.get(name) != other.get(name))
 
 
 def digest(path: Path) -> str:
+    """The SHA-256 of a file, in hexadecimal."""
     with path.open("rb") as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def _tables(model: nn.Module) -> set[str]:
-    """Names of the trained parameters that have a row a token."""
+    """The names of the trained parameters that have a row a token."""
     ids = {id(table.weight) for table in embeddings.tables(model)}
-    return {name for name, p in trained(model).items() if id(p) in ids}
+    return {name for name, p in trained_parameters(model).items() if id(p) in ids}
 
 
 def _whole(value: Tensor, keep: bool) -> Tensor | None:
     """A tensor in the processor's memory, put together from its shards; None where it is not to be kept."""
-    found = sharding.whole(value)
-    return found.detach().cpu().contiguous() if keep else None
+    tensor = sharding.whole(value)
+    return tensor.detach().cpu().contiguous() if keep else None

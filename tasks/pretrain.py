@@ -20,6 +20,8 @@ def _offer_presets(schema: dict[str, Any]) -> None:
 
 
 class Params(Training):
+    """Parameters of pretraining: the model, how documents fill its context, and how long it trains."""
+
     preset: str = Field(
         default="tiny",
         description="Architecture and size of the model (models/architectures, and installed packages)",
@@ -109,7 +111,7 @@ class Params(Training):
     reproducibility="seeded",
 )
 def run(job: Job, params: Params, *, packed: Path, tokenizer: Path, start: Path | None = None) -> Stats:
-    """Write `model/` (transformers' layout, with its tokenizer), `stable/` (`models/training_state.py`) and `log.jsonl`.
+    """Train a new model. Writes `model/` (transformers' layout, with its tokenizer), `stable/` (`models/training_state.py`) and `log.jsonl`.
 
     `start` is an earlier artifact of this stage, whose `stable/` the run goes on from: its weights and optimizer state, with the data order of
     its own seed, through a plateau and a decay of its own. The tokenizer is that run's, or extends it.

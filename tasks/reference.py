@@ -27,6 +27,7 @@ class Params(Identity):
 
     @classmethod
     def of(cls, dpo: Tuning) -> Params:
+        """The reference's parameters of a DPO."""
         return cls(
             max_length=dpo.max_length,
             template=dpo.template,

@@ -1,4 +1,4 @@
-"""A reward model: which of two answers is the better one (for reading only; DPO needs none)."""
+"""The reward model, a judge of which of two answers is the better one (for reading only; DPO needs none)."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ METHOD = "models.methods.reward"
 
 
 class Params(Tuning):
+    """Parameters of a tuning, with fewer passes; a reward model's head is new, so adapters alone would not do."""
+
     epochs: float = Field(default=1.0, gt=0, le=100, description="Passes over the pairs")
 
     @model_validator(mode="after")

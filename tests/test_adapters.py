@@ -179,7 +179,7 @@ def test_a_text_to_text_row_is_a_prompt_and_an_answer(folders: dict[str, Path]) 
             assert tokenizer.decode(rows[number]["answer_ids"]) == turns[place]["content"] + template.STOP
             number += 1
     assert number == len(rows) == taken.kept
-    batch = dataset.pairs([rows[0], rows[1]], pad_id=0)
+    batch = dataset.collate_pairs([rows[0], rows[1]], pad_id=0)
     assert batch["labels"].shape[0] == 2 and (batch["input_ids"] == 0).equal(batch["attention_mask"] == 0)
 
 
@@ -191,7 +191,7 @@ def test_the_first_text_to_text_loss_is_that_of_the_answers(folders: dict[str, P
         AutoModelForSeq2SeqLM.from_pretrained(folders["t5-tiny"]),
     )
     rows, _ = dataset.exchanges(folders["rows"] / "sft" / "train.parquet", tokenizer, 512)
-    samples = dataset.order(len(rows), round(0.5 * len(rows) / 8) * 8, 1, batch=8, lengths=dataset.lengths(rows))[:8]
+    samples = dataset.sample_order(len(rows), round(0.5 * len(rows) / 8) * 8, 1, batch=8, lengths=dataset.lengths(rows))[:8]
     total = tokens = 0.0
     for row in (rows[int(number)] for number in samples):
         with torch.no_grad():
@@ -241,7 +241,7 @@ def test_a_packed_row_keeps_its_conversations_apart(folders: dict[str, Path]) ->
     tokenizer = AutoTokenizer.from_pretrained(folders["tiny"])
     model = AutoModelForCausalLM.from_pretrained(folders["tiny"]).eval()
     rows, _ = dataset.conversations(folders["rows"] / "sft" / "train.parquet", tokenizer, 128)
-    packed = dataset.Packed(rows, 128, tokenizer.pad_token_id)
+    packed = dataset.PackedDataset(rows, 128, tokenizer.pad_token_id)
     number = int(np.argmax([len(window) for window in packed.windows]))
     window = {name: column[None] for name, column in packed[number].items()}
     assert window["input_ids"].shape == (1, 128) and len(packed.windows[number]) > 2
@@ -258,5 +258,5 @@ def test_every_linear_layer_of_the_layers_is_found() -> None:
     for name, expected in (("tiny", 7), ("t5-tiny", 6)):
         config = presets.build(name, 300, 32)
         model = (AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM).from_config(config)
-        found = adapters.linears(model)
+        found = adapters.linear_names(model)
         assert len(found) == expected and "lm_head" not in found

@@ -106,7 +106,7 @@ def test_packed_documents_do_not_see_each_other(name: str) -> None:
 def test_packed_pairs_are_the_conversations_and_are_cut_to_the_context(folders: dict[str, Path]) -> None:
     tokenizer = AutoTokenizer.from_pretrained(folders["tokenizer"])
     expected, _ = dataset.exchanges(folders["pairs-rows"] / "text2text" / "train.parquet", tokenizer, 1000)
-    whole, cut = (dataset.Pairs(folders["packed-pairs"], "train", context) for context in (1000, 9))
+    whole, cut = (dataset.PairDataset(folders["packed-pairs"], "train", context) for context in (1000, 9))
     assert [whole[number] for number in range(len(whole))] == [expected[number] for number in range(len(expected))]
     assert whole.lengths.tolist() == dataset.lengths(expected).tolist()
     for number in range(20):
@@ -122,8 +122,8 @@ def test_a_text_to_text_model_learns_and_loads(folders: dict[str, Path], tmp_pat
     found = losses_of(tmp_path)
     assert abs(found[0] - math.log(400)) < 1.2 and found[-1] < 2
     model = AutoModelForSeq2SeqLM.from_pretrained(tmp_path / "out" / "model").eval()
-    valid = dataset.Pairs(folders["packed"], "valid", 32)
-    rows = [valid[int(number)] for number in dataset.checked(valid.lengths, 512)]
+    valid = dataset.PairDataset(folders["packed"], "valid", 32)
+    rows = [valid[int(number)] for number in dataset.validation_rows(valid.lengths, 512)]
     total = tokens = 0.0
     for row in rows:
         with torch.no_grad():
@@ -135,7 +135,7 @@ def test_a_text_to_text_model_learns_and_loads(folders: dict[str, Path], tmp_pat
 @pytest.mark.parametrize("pairs", [1, 3, 7, 13, 23])  # that batch_tokens are worth
 def test_a_text_to_text_batch_divides_among_devices(folders: dict[str, Path], tmp_path: Path, pairs: int) -> None:
     folders = folders_of(folders, "t5")
-    mean = dataset.Pairs(folders["packed"], "train", 32).lengths.mean()
+    mean = dataset.PairDataset(folders["packed"], "train", 32).lengths.mean()
     asked = job(folders, tmp_path, batch_tokens=math.ceil(pairs * mean), **ALL["t5"])
     trainer = prepared(asked)
     assert trainer.run.batch == trainer.run.micro == {1: 1, 3: 2, 7: 4, 13: 8, 23: 16}[pairs]
@@ -152,8 +152,8 @@ def test_experts_share_the_work_and_the_log_says_so(folders: dict[str, Path], tm
     torch.testing.assert_close(use.sum(1), torch.ones(4))
     assert rows[-1]["eval_busiest_expert"] == pytest.approx(use.max().item() * 8)
     model = AutoModelForCausalLM.from_pretrained(tmp_path / "out" / "model").eval()
-    windows = dataset.Windows(folders["packed"], "valid", 32)
-    batch = dataset.stack([windows[int(number)] for number in dataset.checked(np.full(len(windows), 32), 512)])
+    windows = dataset.WindowDataset(folders["packed"], "valid", 32)
+    batch = dataset.collate([windows[int(number)] for number in dataset.validation_rows(np.full(len(windows), 32), 512)])
     with torch.no_grad():
         loss = model(**batch, use_cache=False).loss.item()
     assert loss == pytest.approx(result["eval_loss"], rel=1e-4)

@@ -109,7 +109,7 @@ def test_padding_is_the_same_token_everywhere_and_never_an_end(special: dict[str
     found = {}
     for number in range(2):
         tokenizer = PreTrainedTokenizerFast(tokenizer_object=test_extend.byte_level(), eos_token="</s>", **special)
-        initialisation.padded(tokenizer)
+        initialisation.ensure_padding(tokenizer)
         found[number] = tokenizer.pad_token_id
         assert tokenizer.pad_token_id not in template.stops(tokenizer)
     assert found[0] == found[1] == min(set(range(len(tokenizer))) - set(template.stops(tokenizer)))

@@ -45,17 +45,17 @@ DOCUMENTS = st.lists(st.lists(st.integers(4, 299), max_size=30), min_size=1, max
 
 @given(rows=st.integers(1, 40), passes=st.integers(1, 4), seed=st.integers(0, 9))
 def test_each_pass_reads_every_row_once_in_an_order_of_its_own(rows: int, passes: int, seed: int) -> None:
-    order = dataset.order(rows, rows * passes, seed)
+    order = dataset.sample_order(rows, rows * passes, seed)
     for number in range(passes):
         assert sorted(order[number * rows : (number + 1) * rows]) == list(range(rows))
     # a longer run begins as a shorter one: a sample depends on nothing but the seed and its own number
-    assert (order[:7] == dataset.order(rows, 5 * rows * passes, seed)[: len(order[:7])]).all()
+    assert (order[:7] == dataset.sample_order(rows, 5 * rows * passes, seed)[: len(order[:7])]).all()
 
 
 def test_the_order_is_what_it_was() -> None:
     """Recorded. A change here changes every training run."""
-    assert dataset.order(10, 14, seed=1).tolist() == RECORDED
-    assert (dataset.order(1000, 1000, seed=1) != dataset.order(1000, 1000, seed=2)).any()
+    assert dataset.sample_order(10, 14, seed=1).tolist() == RECORDED
+    assert (dataset.sample_order(1000, 1000, seed=1) != dataset.sample_order(1000, 1000, seed=2)).any()
 
 
 @settings(deadline=None)
@@ -64,8 +64,8 @@ def test_grouping_by_length_loses_no_row_and_pads_less(batches: int, batch: int,
     rows = batches * batch
     lengths = np.random.default_rng(seed).integers(1, 100, rows)
     grouped, plain = (
-        dataset.order(rows, rows * passes, seed, batch=batch, lengths=lengths),
-        dataset.order(rows, rows * passes, seed),
+        dataset.sample_order(rows, rows * passes, seed, batch=batch, lengths=lengths),
+        dataset.sample_order(rows, rows * passes, seed),
     )
     assert (np.sort(grouped.reshape(passes, rows)) == np.arange(rows)).all(), "each pass reads every row once"
 
@@ -79,23 +79,23 @@ def test_grouping_by_length_loses_no_row_and_pads_less(batches: int, batch: int,
 @given(rows=st.integers(1, 300), batch=st.integers(1, 8), samples=st.integers(1, 900), more=st.integers(0, 2000))
 def test_a_longer_run_begins_as_a_shorter_one_with_lengths_too(rows: int, batch: int, samples: int, more: int) -> None:
     lengths = np.random.default_rng(rows).integers(1, 100, rows)
-    short = dataset.order(rows, samples, 1, batch=batch, lengths=lengths)
+    short = dataset.sample_order(rows, samples, 1, batch=batch, lengths=lengths)
     assert len(short) == samples
-    assert (short == dataset.order(rows, samples + more, 1, batch=batch, lengths=lengths)[:samples]).all()
+    assert (short == dataset.sample_order(rows, samples + more, 1, batch=batch, lengths=lengths)[:samples]).all()
 
 
 def test_passes_are_not_sorted_together() -> None:
     """24 rows in batches of 8 for five passes: no batch holds a row twice. And of 101 rows, the 13th batch alone takes 3 of the second pass."""
     lengths = np.arange(101) % 7
-    small = dataset.order(24, 120, 0, batch=8, lengths=lengths[:24])
+    small = dataset.sample_order(24, 120, 0, batch=8, lengths=lengths[:24])
     assert all(len(set(batch)) == 8 for batch in small.reshape(-1, 8).tolist())
-    large = dataset.order(101, 104, 0, batch=8, lengths=lengths)
+    large = dataset.sample_order(101, 104, 0, batch=8, lengths=lengths)
     assert sorted(Counter(large.tolist()).values()) == [1] * 98 + [2] * 3
 
 
 def test_batches_of_like_length_come_in_mixed_order() -> None:
     lengths = np.arange(256)
-    firsts = dataset.order(256, 256, 0, batch=4, lengths=lengths)[::4]
+    firsts = dataset.sample_order(256, 256, 0, batch=4, lengths=lengths)[::4]
     assert (np.diff(firsts) < 0).any() and (np.diff(firsts) > 0).any()
 
 
@@ -106,13 +106,13 @@ def test_a_validation_reads_every_source_within_its_tokens_the_longest_first() -
     """Three sources, one after the other, as a split holds them."""
     sources = np.repeat(["wiki", "zhihu", "medical"], [500, 300, 200])
     lengths = np.random.default_rng(0).integers(5, 60, 1000)
-    read = dataset.checked(lengths, 3000)
+    read = dataset.validation_rows(lengths, 3000)
     assert len(set(read.tolist())) == len(read) and 2940 < lengths[read].sum() <= 3000
     assert (np.diff(lengths[read]) <= 0).all()
     share = Counter(sources[read].tolist())
     assert all(abs(share[name] / len(read) - part) < 0.15 for name, part in (("wiki", 0.5), ("zhihu", 0.3), ("medical", 0.2)))
-    assert sorted(dataset.checked(lengths, 1 << 30).tolist()) == list(range(1000))
-    assert len(dataset.checked(lengths, 1)) == 1 and len(dataset.checked(lengths[:0], 100)) == 0
+    assert sorted(dataset.validation_rows(lengths, 1 << 30).tolist()) == list(range(1000))
+    assert len(dataset.validation_rows(lengths, 1)) == 1 and len(dataset.validation_rows(lengths[:0], 100)) == 0
 
 
 # windows
@@ -123,7 +123,7 @@ def test_a_validation_reads_every_source_within_its_tokens_the_longest_first() -
 def test_every_token_but_the_first_is_a_target_once_and_positions_follow_documents(
     tmp_path_factory: pytest.TempPathFactory, documents: list[list[int]], context: int, dtype: str
 ) -> None:
-    windows = dataset.Windows(packed(tmp_path_factory.mktemp("packed"), documents, dtype), "train", context)
+    windows = dataset.WindowDataset(packed(tmp_path_factory.mktemp("packed"), documents, dtype), "train", context)
     run = [token for document in documents for token in [*document, template.END_ID]]
     targets = [token for number in range(len(windows)) for token in windows[number]["labels"][1:].tolist()]
     assert targets == run[1 : 1 + len(targets)] and len(run) - 1 - len(targets) < context - 1
@@ -140,7 +140,7 @@ def test_every_token_but_the_first_is_a_target_once_and_positions_follow_documen
 
 def test_packed_documents_do_not_see_each_other(tmp_path: Path) -> None:
     documents = [list(range(10, 30)), list(range(50, 57)), list(range(90, 120))]
-    window = dataset.Windows(packed(tmp_path, documents), "train", 58)[0]
+    window = dataset.WindowDataset(packed(tmp_path, documents), "train", 58)[0]
     torch.manual_seed(0)
     model = LlamaForCausalLM(presets.build("tiny", 300, 64)).eval()
     with torch.no_grad():
@@ -157,7 +157,7 @@ def test_packed_documents_do_not_see_each_other(tmp_path: Path) -> None:
 
 
 def test_an_empty_split_has_no_windows(tmp_path: Path) -> None:
-    assert len(dataset.Windows(packed(tmp_path, []), "valid", 16)) == 0
+    assert len(dataset.WindowDataset(packed(tmp_path, []), "valid", 16)) == 0
 
 
 # best fit
@@ -168,7 +168,7 @@ def transitions(run: list[int]) -> Counter[tuple[int, int]]:
     return Counter(zip([template.END_ID, *run], run, strict=False))
 
 
-def learned(rows: dataset.BestFit) -> Counter[tuple[int, int]]:
+def learned(rows: dataset.BestFitDataset) -> Counter[tuple[int, int]]:
     """Each target, with the token that it is foretold from; positions count from 0 in every segment, and padding is no target."""
     found: Counter[tuple[int, int]] = Counter()
     for row in (rows[number] for number in range(len(rows))):
@@ -189,13 +189,13 @@ def test_best_fit_makes_every_token_a_target_once_whatever_the_order_of_document
     tmp_path_factory: pytest.TempPathFactory, documents: list[list[int]], context: int, shuffled: Random
 ) -> None:
     home = packed(tmp_path_factory.mktemp("packed"), documents)
-    rows = dataset.BestFit(home, "train", context, template.PAD_ID)
+    rows = dataset.BestFitDataset(home, "train", context, template.PAD_ID)
     run = [token for document in documents for token in [*document, template.END_ID]]
     assert learned(rows) == transitions(run)
     # the figures that are printed
     assert rows.waste == pytest.approx(1 - len(run) / (len(rows) * (context - 1)))
     assert rows.cut == pytest.approx(np.mean([len(document) + 1 > context - 1 for document in documents]))
-    windows = dataset.Windows(home, "train", context)
+    windows = dataset.WindowDataset(home, "train", context)
     within = [number for number in range(len(windows) + 1) for _ in range(context - 1)][
         : len(run) - 1
     ]  # of each target but the first
@@ -203,7 +203,7 @@ def test_best_fit_makes_every_token_a_target_once_whatever_the_order_of_document
     cut = [len(set(within[max(0, start - 1) : end - 1])) > 1 for start, end in zip([0, *ends], ends, strict=False)]
     assert rows.cut_by_windows == pytest.approx(np.mean(cut))
     shuffled.shuffle(documents)
-    again = dataset.BestFit(packed(tmp_path_factory.mktemp("packed"), documents), "train", context, template.PAD_ID)
+    again = dataset.BestFitDataset(packed(tmp_path_factory.mktemp("packed"), documents), "train", context, template.PAD_ID)
     assert learned(again) == transitions(run) and len(again) == len(rows)
     with pytest.raises(IndexError):
         rows[len(rows)]
@@ -212,7 +212,7 @@ def test_best_fit_makes_every_token_a_target_once_whatever_the_order_of_document
 def test_documents_of_a_best_fit_row_do_not_see_each_other(tmp_path: Path) -> None:
     """Two whole documents after what is left of a long one, and padding."""
     long, first, second = list(range(100, 160)), list(range(10, 25)), list(range(50, 57))
-    rows = dataset.BestFit(packed(tmp_path, [first, long, second]), "train", 48, template.PAD_ID)
+    rows = dataset.BestFitDataset(packed(tmp_path, [first, long, second]), "train", 48, template.PAD_ID)
     assert len(rows) == 2 and rows[0]["input_ids"].tolist() == [template.END_ID, *long[:47]]
     end = template.END_ID
     parts = [[*long[46:], end], [end, *first], [end, *second, end], [template.PAD_ID] * 9]
@@ -233,7 +233,7 @@ def test_documents_of_a_best_fit_row_do_not_see_each_other(tmp_path: Path) -> No
 
 
 def test_a_best_fit_of_nothing_has_no_rows(tmp_path: Path) -> None:
-    rows = dataset.BestFit(packed(tmp_path, []), "valid", 16, template.PAD_ID)
+    rows = dataset.BestFitDataset(packed(tmp_path, []), "valid", 16, template.PAD_ID)
     assert (len(rows), rows.waste, rows.cut, rows.cut_by_windows) == (0, 0, 0, 0)
 
 
@@ -266,7 +266,7 @@ def test_a_conversation_that_is_too_long_keeps_whole_exchanges(tmp_path: Path, t
     kept, taken = dataset.conversations(tmp_path / "train.parquet", tokenizer, 40)
     assert vars(taken) == {"kept": 2, "cut": 1, "too_long": 1, "empty": 1}
     assert kept[0]["input_ids"] == kept[1]["input_ids"] and kept[1]["input_ids"][-1] == template.STOP_ID
-    assert taken.told("conversations", 40) == (
+    assert taken.summary("conversations", 40) == (
         "2 conversations, 1 of them with their first turns only, 1 left out, longer than 40 tokens, 1 left out, with nothing to learn"
     )
 

@@ -260,7 +260,7 @@ def test_an_adapter_that_is_not_whole_or_of_another_kind_is_refused(
     about, weights = folder / "adapter_config.json", folder / "adapter_model.safetensors"
     model = AutoModelForCausalLM.from_pretrained(plateau / "model")
     adapters.add(model, jobs.Lora(**LORA.model_dump()))
-    adapters.fill(model, folder)
+    adapters.load_values(model, folder)
     kept = load_file(weights)
     if isinstance(change, dict):
         about.write_text(json.dumps(json.loads(about.read_text("utf-8")) | change), "utf-8")
@@ -273,7 +273,7 @@ def test_an_adapter_that_is_not_whole_or_of_another_kind_is_refused(
             changed["base_model.model.extra.lora_A.weight"] = torch.zeros(1)
         save_file(changed, weights, metadata={"format": "pt"})
     with pytest.raises(ValueError, match=message):
-        adapters.fill(model, folder)
+        adapters.load_values(model, folder)
 
 
 def test_an_adapter_of_pefts_is_gone_on_from(folders: dict[str, Path], plateau: Path, first_sft: Path, tmp_path: Path) -> None:
@@ -285,8 +285,8 @@ def test_an_adapter_of_pefts_is_gone_on_from(folders: dict[str, Path], plateau: 
     (tmp_path / "job.json").write_text(json.dumps(described), "utf-8")
     read = jobs.read(tmp_path / "job.json")
     going = jobs.typed(read, jobs.method_of(read)[0])
-    initialisation.tuned(going, lambda event, **fields: emitted.append(fields.get("text", "")))
-    assert f"going on from the adapters of {folder}" in emitted and len(initialisation.identity(going)["start"]) == 2
+    initialisation.prepare_model(going, lambda event, **fields: emitted.append(fields.get("text", "")))
+    assert f"going on from the adapters of {folder}" in emitted and len(initialisation.start_identity(going)["start"]) == 2
 
 
 # the best and the last

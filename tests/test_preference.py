@@ -197,7 +197,7 @@ def test_every_loss_is_trls(trl_batch: tuple[Any, dict[str, torch.Tensor], prefe
 def test_every_loss_has_a_gradient(trl_batch: tuple[Any, dict[str, torch.Tensor], preference.Scores], kind: str) -> None:
     _, _, scores = trl_batch
     mine = [part.clone().requires_grad_() for part in scores[:2]]
-    preference.loss(
+    preference.pair_loss(
         kind, preference.Scores(*mine, *scores[2:]), beta=0.3, smoothing=0.1 if kind in bench.SMOOTHED else 0.0
     ).sum().backward()
     assert all(part.grad.isfinite().all() and part.grad.any() for part in mine)

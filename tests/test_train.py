@@ -162,8 +162,8 @@ def test_the_model_loads_anywhere_and_has_the_loss_that_was_reported(
     tokenizer = AutoTokenizer.from_pretrained(home / "out" / "model")
     assert (tokenizer.pad_token_id, model.generation_config.eos_token_id, model.generation_config.pad_token_id) == (0, 1, 0)
     assert sum(p.numel() for p in model.parameters()) == result["parameters"]
-    windows = dataset.Windows(folders["packed"], "valid", 32)
-    batch = dataset.stack([windows[int(number)] for number in dataset.checked(np.full(len(windows), 32), 512)])
+    windows = dataset.WindowDataset(folders["packed"], "valid", 32)
+    batch = dataset.collate([windows[int(number)] for number in dataset.validation_rows(np.full(len(windows), 32), 512)])
     with torch.no_grad():
         loss = model(**batch, use_cache=False).loss.item()
     assert loss == pytest.approx(result["eval_loss"], rel=1e-5)
@@ -176,7 +176,7 @@ def test_the_model_loads_anywhere_and_has_the_loss_that_was_reported(
 
 
 def test_every_run_validates_on_the_same_rows_from_all_of_the_split(folders: dict[str, Path], tmp_path: Path) -> None:
-    rows = len(dataset.Windows(folders["packed"], "valid", 32))
+    rows = len(dataset.WindowDataset(folders["packed"], "valid", 32))
     found = [prepared(job(folders, tmp_path, seed=seed)).run for seed in (1, 2)]
     assert (found[0].eval_order == found[1].eval_order).all() and (found[0].samples != found[1].samples).any()
     assert len(found[0].eval_order) == 16 < rows // 2
@@ -204,7 +204,7 @@ def test_documents_are_packed_by_best_fit_and_the_waste_is_told(folders: dict[st
     """And a run that was stopped goes on to the last digit."""
     asked = {"packing": "best_fit", "tokens": None, "epochs": 0.25}
     result, events = run(job(folders, tmp_path, **asked))
-    rows = dataset.BestFit(folders["packed"], "train", 32, 0)
+    rows = dataset.BestFitDataset(folders["packed"], "train", 32, 0)
     text = next(event["text"] for event in events if event.get("text", "").startswith("best fit: "))
     assert text == (
         f"best fit: {len(rows):,} rows of 32 tokens, {rows.waste:.2%} of their places empty; {rows.cut:.1%} of the documents are cut, "
@@ -354,6 +354,62 @@ def test_a_tokenizer_that_the_corpus_was_not_packed_with_is_refused(folders: dic
         run(replace(described, inputs=described.inputs | {"tokenizer": other}))
     with pytest.raises(ValueError, match=r"has no tokenizer\.json"):
         run(replace(described, inputs=described.inputs | {"tokenizer": tmp_path}))
+
+
+def _accelerator_error(code: int) -> RuntimeError:
+    failure = torch.AcceleratorError(
+        "CUDA error: out of memory" if code == 2 else "CUDA error: an illegal memory access was encountered"
+    )
+    failure.error_code = code
+    return failure
+
+
+def _raised(allocate: Callable[[], Any]) -> Any:
+    try:
+        return allocate()
+    except (RuntimeError, MemoryError) as failure:
+        return failure
+
+
+@pytest.mark.parametrize(
+    ("failure", "lacking"),
+    [
+        (_raised(lambda: torch.empty(1 << 50)), True),  # more than an address has bits for
+        (_raised(lambda: np.empty(1 << 50)), True),
+        (_raised(lambda: bytearray(1 << 60)), True),
+        (torch.OutOfMemoryError("CUDA out of memory. Tried to allocate 2.00 GiB"), True),
+        (_accelerator_error(2), True),
+        (_accelerator_error(700), False),
+        (RuntimeError("unable to open shared memory object </torch_1> in read-write mode"), False),
+        (_raised(lambda: torch.zeros(2) @ torch.zeros(3)), False),
+    ],
+)
+def test_a_lack_of_memory_is_told_from_other_failures(failure: Exception, lacking: bool) -> None:
+    assert isinstance(failure, RuntimeError | MemoryError) and train.is_out_of_memory(failure) is lacking
+
+
+@pytest.mark.parametrize(
+    ("statement", "message"),
+    [
+        ("torch.empty(1 << 50)", "out of memory ([enforce fail at alloc_cpu.cpp"),
+        ("raise MemoryError", "out of memory (MemoryError); lower resources.micro_batch"),
+        ("raise RuntimeError('shared memory')", ""),
+    ],
+)
+def test_a_run_without_memory_says_what_to_lower(folders: dict[str, Path], tmp_path: Path, statement: str, message: str) -> None:
+    (tmp_path / "wide").mkdir()
+    (tmp_path / "wide" / "__init__.py").touch()
+    (tmp_path / "wide" / "method.py").write_text(
+        f"import torch\nfrom models.job import Pretraining as Params\ndef method(job, emit, stopping):\n    {statement}\n"
+    )
+    job(folders, tmp_path)
+    described = json.loads((tmp_path / "job.json").read_text())
+    (tmp_path / "job.json").write_text(json.dumps(described | {"method": "wide.method"}))
+    path = os.pathsep.join([str(tmp_path), str(Path(train.__file__).parents[1])])
+    process = spawn(tmp_path, env=os.environ | {"PYTHONPATH": path}, stderr=subprocess.DEVNULL)
+    said, _ = process.communicate()
+    assert process.returncode == 1
+    assert json.loads(said)["message"].startswith(message) if message else said == ""
 
 
 def test_parameters_that_contradict_each_other_are_refused() -> None:

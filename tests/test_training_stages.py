@@ -143,7 +143,7 @@ def test_the_first_sft_loss_is_the_mean_over_answer_tokens(folders: dict[str, Pa
     model, tokenizer = AutoModelForCausalLM.from_pretrained(folders["model"]), AutoTokenizer.from_pretrained(folders["model"])
     rows, _ = dataset.conversations(folders["rows"] / "sft" / "train.parquet", tokenizer, 64)
     samples = 8 * len(column(whole_sft, "loss"))
-    first = dataset.order(120, samples, seed=1, batch=8, lengths=dataset.lengths(rows))[:8]
+    first = dataset.sample_order(120, samples, seed=1, batch=8, lengths=dataset.lengths(rows))[:8]
     total = count = 0.0
     for row in first:
         conversation = corpus.conversation(int(row))["messages"]
@@ -179,9 +179,9 @@ def test_the_loss_counts_answers_and_their_ends_by_every_template_and_model(
     rows, _ = (dataset.exchanges if config.is_encoder_decoder else dataset.conversations)(
         folders["rows"] / "sft" / "train.parquet", tokenizer, 256
     )
-    first = dataset.order(len(rows), 8 * len(column(tmp_path / "sft", "loss")), seed=1, batch=8, lengths=dataset.lengths(rows))[
-        :8
-    ]
+    first = dataset.sample_order(
+        len(rows), 8 * len(column(tmp_path / "sft", "loss")), seed=1, batch=8, lengths=dataset.lengths(rows)
+    )[:8]
     total = count = 0.0
     said = set()
     for row in first:
@@ -210,7 +210,7 @@ def test_a_validation_draws_its_rows_from_all_of_the_split(folders: dict[str, Pa
     tokenizer, model = AutoTokenizer.from_pretrained(folders["model"]), AutoModelForCausalLM.from_pretrained(folders["model"])
     tuned("sft", folders, tmp_path, sft.Params(**BASE | {"eval_tokens": 300}, epochs=0.1, learning_rate=1e-9))
     rows, _ = dataset.conversations(folders["rows"] / "sft" / "valid.parquet", tokenizer, 64)
-    read = dataset.checked(dataset.lengths(rows), 300)
+    read = dataset.validation_rows(dataset.lengths(rows), 300)
     assert 2 < len(read) < len(rows) and read.max() > len(read)
     total = count = 0.0
     for row in (rows[int(number)] for number in read):
@@ -273,7 +273,7 @@ def whole_dpo(folders: dict[str, Path], tmp_path_factory: pytest.TempPathFactory
 def test_the_first_dpo_loss_is_log_2_and_the_chosen_answers_mean(folders: dict[str, Path], whole_dpo: Path) -> None:
     model, tokenizer = AutoModelForCausalLM.from_pretrained(folders["model"]), AutoTokenizer.from_pretrained(folders["model"])
     rows, _ = dataset.preferences(folders["pairs"] / "preferences" / "train.parquet", tokenizer, 64)
-    first = [rows[int(row)] for row in dataset.order(120, 48, seed=1, batch=8, lengths=dataset.lengths(rows))[:8]]
+    first = [rows[int(row)] for row in dataset.sample_order(120, 48, seed=1, batch=8, lengths=dataset.lengths(rows))[:8]]
     mean = -sum(log_probability(model, row["prompt_ids"], row["chosen_ids"]) for row in first) / sum(
         len(row["chosen_ids"]) for row in first
     )

@@ -12,7 +12,7 @@ import torch
 from models import dataset, embeddings, initialisation, optim, publishing, scaling, sharding, training_state
 from models.job import Emit, Stats, Stopping, Training, TrainingJob, Tuning
 from models.loading import device_of, has_bf16
-from models.trainer import Run
+from models.trainer import TrainingRun
 
 if TYPE_CHECKING:
     import datasets
@@ -22,7 +22,7 @@ WARMUP = 0.02  # share of the steps, of an optimizer that begins without state
 
 def train(job: TrainingJob[Training], trainer: Any, stats: Stats, stopping: Stopping) -> Stats | None:
     """Train to the end, publish the model, and return the statistics; None if the run was stopped."""
-    trainer.go(stopping)
+    trainer.fit(stopping)
     if trainer.stopped:
         return None
     best = trainer.best_step()
@@ -33,7 +33,7 @@ def train(job: TrainingJob[Training], trainer: Any, stats: Stats, stopping: Stop
 
 
 def _results(job: TrainingJob[Training], trainer: Any, step: int, best: int | None) -> Stats:
-    """What a run learned, with the losses of the step whose weights are published."""
+    """The statistics of a run's learning, with the losses of the step whose weights are published."""
     history, run = trainer.history(), trainer.run
     validations = {row["step"]: row for row in history if "eval_loss" in row}
     return {
@@ -54,13 +54,13 @@ def _results(job: TrainingJob[Training], trainer: Any, step: int, best: int | No
 
 
 def _conditions(trainer: Any) -> Stats:
-    """The machine's part in a run: what it ran on and how fast it was."""
+    """The statistics of a run's machine: device, processes, precision and speed."""
     steps = trainer.run.steps - trainer.resumed
     return {
         "precision": "bfloat16" if trainer.args.bf16 else "float32",
         "device": trainer.args.device.type,
         "processes": trainer.accelerator.num_processes,
-        "shards": sharding.sharded(trainer.model),
+        "shards": sharding.is_sharded(trainer.model),
         "threads": torch.get_num_threads(),
         "micro_batch": trainer.run.micro,
         "resumed_from": trainer.resumed,
@@ -76,7 +76,7 @@ def arguments(job: TrainingJob[Training], steps: int, batch: int) -> dict[str, A
     params, resources = job.params, job.resources
     device = device_of(resources.device)
     processes = int(os.environ.get("WORLD_SIZE", "1"))
-    if sharding.asked():
+    if sharding.is_requested():
         sharding.check(job)
     if processes != resources.processes:
         raise ValueError(
@@ -114,10 +114,10 @@ def arguments(job: TrainingJob[Training], steps: int, batch: int) -> dict[str, A
 def run_of(
     job: TrainingJob[Training],
     settings: dict[str, Any],
-    start: training_state.Earlier | None,
+    start: training_state.SavedState | None,
     identity: dict[str, Any],
     **fields: Any,
-) -> Run:
+) -> TrainingRun:
     """The run of a job, whose trainer has these arguments. `start` is the state that it goes on from, if any: with its optimizer state,
     the rate needs no warm-up. `identity` and `fields` are what the method knows of its data."""
     params, resources = job.params, job.resources
@@ -127,8 +127,8 @@ def run_of(
     if params.weights == "best" and not len(fields["eval_order"]):
         raise ValueError("weights: best are those of the lowest validation loss, and there is nothing to validate on; take last")
     warmup = 0.0 if start and start.moments else WARMUP
-    return Run(
-        identity={"stage": job.stage, "params": params.as_json(), **identity, **initialisation.identity(job)},
+    return TrainingRun(
+        identity={"stage": job.stage, "params": params.as_json(), **identity, **initialisation.start_identity(job)},
         micro=settings["per_device_train_batch_size"],
         checkpoint_steps=resources.checkpoint_steps,
         keep_checkpoints=resources.keep_checkpoints,
@@ -147,7 +147,7 @@ def run_of(
     )
 
 
-def peak_rate(params: Training, start: training_state.Earlier | None, derived: float, formula: str) -> tuple[float, str]:
+def peak_rate(params: Training, start: training_state.SavedState | None, derived: float, formula: str) -> tuple[float, str]:
     """The peak learning rate, and where it comes from where nobody asked for it: an optimizer state goes on at the rate that it was gathered
     at."""
     if params.learning_rate:
@@ -170,28 +170,30 @@ def check_rows(rows: int, batch: int, description: str, settings: str) -> None:
 class Splits:
     """The rows of a tuning: for training and for validation (perhaps none), and the former described, for an error."""
 
-    train: datasets.Dataset | dataset.Packed
-    valid: datasets.Dataset | dataset.Packed
+    train: datasets.Dataset | dataset.PackedDataset
+    valid: datasets.Dataset | dataset.PackedDataset
     description: str
 
     @property
-    def validation(self) -> datasets.Dataset | dataset.Packed | None:
+    def validation(self) -> datasets.Dataset | dataset.PackedDataset | None:
         """The validation rows as a trainer takes them: None where there are none."""
         return self.valid if len(self.valid) else None
 
 
-def preference_splits(job: TrainingJob[Tuning], tuned: initialisation.Tuned, emit: Emit) -> tuple[Splits, dataset.Taken]:
+def preference_splits(
+    job: TrainingJob[Tuning], tuned: initialisation.PreparedModel, emit: Emit
+) -> tuple[Splits, dataset.RowCounts]:
     """The preference pairs of a job, tokenised, and what became of those for training."""
     home = job.folder("pairs") / "preferences"
     train, counts = dataset.preferences(home / "train.parquet", tuned.tokenizer, tuned.max_length)
     valid, _ = dataset.preferences(home / "valid.parquet", tuned.tokenizer, tuned.max_length)
-    emit("log", text=f"{home}: {counts.told('pairs', tuned.max_length)}")
+    emit("log", text=f"{home}: {counts.summary('pairs', tuned.max_length)}")
     return Splits(train, valid, f"{home / 'train.parquet'} has {len(train)} usable pairs"), counts
 
 
 def tuning_run(
-    job: TrainingJob[Tuning], tuned: initialisation.Tuned, splits: Splits, divisor: int, emit: Emit
-) -> tuple[Run, dict[str, Any]]:
+    job: TrainingJob[Tuning], tuned: initialisation.PreparedModel, splits: Splits, divisor: int, emit: Emit
+) -> tuple[TrainingRun, dict[str, Any]]:
     """The run of a method that goes on from a model, and its trainer's arguments. The learning rate is that of the model's own pretraining
     by a `divisor`, where none is asked for."""
     params, batch, model = job.params, job.params.batch_size, tuned.model
@@ -204,8 +206,8 @@ def tuning_run(
     rate, whence = peak_rate(params, tuned.start, derived, f"0.3118·C^-0.125 / {divisor}, C = 120·N², N = {body:,}")
     emit("log", text=f"batch {batch}, {steps} steps; learning rate {rate:g}{whence}")
     lengths, valid_lengths = _lengths(splits.train), _lengths(splits.valid)
-    by_length = None if isinstance(splits.train, dataset.Packed) else lengths  # packed rows are all of one length
-    samples = dataset.order(len(splits.train), steps * batch, params.seed, batch=batch, lengths=by_length)
+    by_length = None if isinstance(splits.train, dataset.PackedDataset) else lengths  # packed rows are all of one length
+    samples = dataset.sample_order(len(splits.train), steps * batch, params.seed, batch=batch, lengths=by_length)
     settings = arguments(job, steps, batch)
     run = run_of(
         job,
@@ -216,12 +218,12 @@ def tuning_run(
         batch=batch,
         tokens=int(lengths[samples].sum()),
         learning_rate=rate,
-        eval_order=dataset.checked(valid_lengths, params.eval_tokens),
+        eval_order=dataset.validation_rows(valid_lengths, params.eval_tokens),
         emit=emit,
     )
     return run, settings
 
 
-def _lengths(rows: datasets.Dataset | dataset.Packed) -> np.ndarray:
+def _lengths(rows: datasets.Dataset | dataset.PackedDataset) -> np.ndarray:
     """Tokens of each row, (rows,)."""
-    return np.full(len(rows), rows.room) if isinstance(rows, dataset.Packed) else dataset.lengths(rows)
+    return np.full(len(rows), rows.room) if isinstance(rows, dataset.PackedDataset) else dataset.lengths(rows)

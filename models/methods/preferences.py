@@ -14,7 +14,7 @@ from models.methods import common
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class Preferences(Tuning):
+class PreferenceTuning(Tuning):
     """A tuning's parameters, and those of direct preference optimisation."""
 
     beta: float
@@ -23,9 +23,9 @@ class Preferences(Tuning):
     label_smoothing: float
 
 
-def prepare(job: TrainingJob[Preferences], emit: Emit) -> tuple[Any, Stats]:
+def prepare(job: TrainingJob[PreferenceTuning], emit: Emit) -> tuple[Any, Stats]:
     """The trainer of a job's pairs, whose rows still lack the reference's figures, and what is known beforehand."""
-    tuned = initialisation.tuned(job, emit, dropout=False)
+    tuned = initialisation.prepare_model(job, emit, dropout=False)
     splits, counts = common.preference_splits(job, tuned, emit)
     run, settings = common.tuning_run(job, tuned, splits, 40, emit)
     shared: dict[str, Any] = {
@@ -40,10 +40,10 @@ def prepare(job: TrainingJob[Preferences], emit: Emit) -> tuple[Any, Stats]:
     return trainer, {"rows": vars(counts)}
 
 
-def _text2text_trainer(params: Preferences, settings: dict[str, Any], shared: dict[str, Any]) -> Any:
-    return preference.Text2Text(
+def _text2text_trainer(params: PreferenceTuning, settings: dict[str, Any], shared: dict[str, Any]) -> Any:
+    return preference.Seq2SeqDPOTrainer(
         args=TrainingArguments(**settings),
-        data_collator=partial(preference.stack, pad_id=shared["processing_class"].pad_token_id),
+        data_collator=partial(preference.collate, pad_id=shared["processing_class"].pad_token_id),
         beta=params.beta,
         loss_type=params.loss_type,
         smoothing=params.label_smoothing,
@@ -52,10 +52,10 @@ def _text2text_trainer(params: Preferences, settings: dict[str, Any], shared: di
     )
 
 
-def _decoder_trainer(params: Preferences, settings: dict[str, Any], shared: dict[str, Any]) -> Any:
+def _decoder_trainer(params: PreferenceTuning, settings: dict[str, Any], shared: dict[str, Any]) -> Any:
     from trl import DPOConfig
 
-    from models.trl_trainers import Preferrer
+    from models.trl_trainers import DecoderDPOTrainer
 
     weights = {params.loss_type: 1.0} | ({"sft": params.sft_weight} if params.sft_weight else {})
     arguments = DPOConfig(
@@ -68,4 +68,4 @@ def _decoder_trainer(params: Preferences, settings: dict[str, Any], shared: dict
         precompute_ref_log_probs=True,
         disable_dropout=False,  # of the adapters; the model's own is off already
     )
-    return Preferrer(args=arguments, **shared)
+    return DecoderDPOTrainer(args=arguments, **shared)

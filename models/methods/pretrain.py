@@ -14,7 +14,7 @@ from transformers import AutoTokenizer, TrainingArguments
 from models import dataset, initialisation, losses, presets, scaling, training_state
 from models.job import Emit, Pretraining, Stats, Stopping, TrainingJob
 from models.methods import common
-from models.trainer import Plain
+from models.trainer import ResumableTrainer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -28,19 +28,19 @@ def pretrain(job: TrainingJob[Pretraining], emit: Emit, stopping: Stopping) -> S
     return common.train(job, trainer, stats, stopping)
 
 
-def prepare(job: TrainingJob[Pretraining], emit: Emit) -> tuple[Plain, Stats]:
+def prepare(job: TrainingJob[Pretraining], emit: Emit) -> tuple[ResumableTrainer, Stats]:
     """The trainer, ready to go, and what is known beforehand. What `params` leaves empty follows from the preset; the formulas are logged."""
     params = job.params
     corpus = _corpus(job)
-    start = initialisation.stable(job, corpus.tokenizer, emit)
+    start = initialisation.stable_state(job, corpus.tokenizer, emit)
     budget = _budget(params, corpus, start, emit)
-    if isinstance(corpus.train, dataset.BestFit):
+    if isinstance(corpus.train, dataset.BestFitDataset):
         _log_waste(corpus.train, corpus.context, emit)
     common.check_rows(len(corpus.train), budget.batch, f"{job.folder('packed')} has {len(corpus.train)} training {corpus.unit}",
                       "batch_tokens or context")  # fmt: skip
     settings = common.arguments(job, budget.steps, budget.batch)
-    trainer = Plain(
-        model=initialisation.new(job, corpus.tokenizer, corpus.context, start),
+    trainer = ResumableTrainer(
+        model=initialisation.new_model(job, corpus.tokenizer, corpus.context, start),
         args=TrainingArguments(**settings),
         train_dataset=corpus.train,
         eval_dataset=corpus.valid,
@@ -48,7 +48,7 @@ def prepare(job: TrainingJob[Pretraining], emit: Emit) -> tuple[Plain, Stats]:
         processing_class=corpus.tokenizer,
     )
     losses.fuse(trainer.model)
-    samples = dataset.order(
+    samples = dataset.sample_order(
         len(corpus.train), budget.steps * budget.batch, params.seed, batch=budget.batch, lengths=corpus.lengths
     )
     trainer.run = common.run_of(
@@ -65,10 +65,10 @@ def prepare(job: TrainingJob[Pretraining], emit: Emit) -> tuple[Plain, Stats]:
         batch=budget.batch,
         tokens=round(len(samples) * corpus.filled) if corpus.lengths is None else int(corpus.lengths[samples].sum()),
         learning_rate=budget.rate,
-        eval_order=dataset.checked(corpus.valid_lengths, params.eval_tokens),
+        eval_order=dataset.validation_rows(corpus.valid_lengths, params.eval_tokens),
         emit=emit,
     )
-    trainer.rebuild = lambda: initialisation.new(job, corpus.tokenizer, corpus.context)
+    trainer.rebuild = lambda: initialisation.new_model(job, corpus.tokenizer, corpus.context)
     return trainer, {"passes": len(samples) / len(corpus.train), **_waste(corpus.train)}
 
 
@@ -79,20 +79,20 @@ def prepare(job: TrainingJob[Pretraining], emit: Emit) -> tuple[Plain, Stats]:
 class Corpus:
     """Packed rows of both splits, their tokenizer, and how many tokens they hold."""
 
-    train: dataset.Windows | dataset.BestFit | dataset.Pairs
-    valid: dataset.Windows | dataset.BestFit | dataset.Pairs
+    train: dataset.WindowDataset | dataset.BestFitDataset | dataset.PairDataset
+    valid: dataset.WindowDataset | dataset.BestFitDataset | dataset.PairDataset
     tokenizer: PreTrainedTokenizerBase
     context: int
 
     @property
     def lengths(self) -> np.ndarray | None:
         """Tokens of each training row, (rows,); None where all are as long as the context."""
-        return self.train.lengths if isinstance(self.train, dataset.Pairs) else None
+        return self.train.lengths if isinstance(self.train, dataset.PairDataset) else None
 
     @property
     def valid_lengths(self) -> np.ndarray:
         """Tokens of each validation row, (rows,)."""
-        return self.valid.lengths if isinstance(self.valid, dataset.Pairs) else np.full(len(self.valid), self.context)
+        return self.valid.lengths if isinstance(self.valid, dataset.PairDataset) else np.full(len(self.valid), self.context)
 
     @property
     def tokens(self) -> int:
@@ -107,21 +107,21 @@ class Corpus:
     @property
     def filled(self) -> float:
         """Tokens of a training row, on average."""
-        return self.tokens / max(1, len(self.train)) if isinstance(self.train, dataset.BestFit) else self.row
+        return self.tokens / max(1, len(self.train)) if isinstance(self.train, dataset.BestFitDataset) else self.row
 
     @property
     def unit(self) -> str:
-        """What a row is, for a message."""
-        if isinstance(self.train, dataset.Pairs):
+        """The name of rows, for a message."""
+        if isinstance(self.train, dataset.PairDataset):
             return "pairs"
-        return f"{'rows' if isinstance(self.train, dataset.BestFit) else 'windows'} of {self.context} tokens"
+        return f"{'rows' if isinstance(self.train, dataset.BestFitDataset) else 'windows'} of {self.context} tokens"
 
     @property
     def collate(self) -> Callable[[list[Any]], dict[str, Any]]:
         """Makes rows a batch."""
-        if isinstance(self.train, dataset.Pairs):
-            return partial(dataset.pairs, pad_id=self.tokenizer.pad_token_id)
-        return dataset.stack
+        if isinstance(self.train, dataset.PairDataset):
+            return partial(dataset.collate_pairs, pad_id=self.tokenizer.pad_token_id)
+        return dataset.collate
 
 
 def _corpus(job: TrainingJob[Pretraining]) -> Corpus:
@@ -141,21 +141,21 @@ def _corpus(job: TrainingJob[Pretraining]) -> Corpus:
 
 def _rows(
     params: Pretraining, packed: Path, split: str, context: int, pad_id: int
-) -> dataset.Windows | dataset.BestFit | dataset.Pairs:
+) -> dataset.WindowDataset | dataset.BestFitDataset | dataset.PairDataset:
     if params.packing == "best_fit":
-        return dataset.BestFit(packed, split, context, pad_id)
+        return dataset.BestFitDataset(packed, split, context, pad_id)
     if presets.find(params.preset).text2text:
-        return dataset.Pairs(packed, split, context)
-    return dataset.Windows(packed, split, context)
+        return dataset.PairDataset(packed, split, context)
+    return dataset.WindowDataset(packed, split, context)
 
 
-def _waste(rows: dataset.Windows | dataset.BestFit | dataset.Pairs) -> Stats:
+def _waste(rows: dataset.WindowDataset | dataset.BestFitDataset | dataset.PairDataset) -> Stats:
     """Shares of empty places and of cut documents, of rows that are packed by best fit."""
-    names = ("waste", "cut", "cut_by_windows") if isinstance(rows, dataset.BestFit) else ()
+    names = ("waste", "cut", "cut_by_windows") if isinstance(rows, dataset.BestFitDataset) else ()
     return {name: getattr(rows, name) for name in names}
 
 
-def _log_waste(rows: dataset.BestFit, context: int, emit: Emit) -> None:
+def _log_waste(rows: dataset.BestFitDataset, context: int, emit: Emit) -> None:
     emit(
         "log",
         text=f"best fit: {len(rows):,} rows of {context} tokens, {rows.waste:.2%} of their places empty; "
@@ -175,16 +175,15 @@ class Budget:
     rate: float
 
 
-def _budget(params: Pretraining, corpus: Corpus, start: training_state.Earlier | None, emit: Emit) -> Budget:
-    """The horizon, batch and rate that `params` sets; else from the compute that the preset's size is worth (`models/scaling.py`), logged with
-    its formulas."""
+def _budget(params: Pretraining, corpus: Corpus, start: training_state.SavedState | None, emit: Emit) -> Budget:
+    """The budget that `params` sets; what it leaves empty follows from the preset's size (`models/scaling.py`). The formulas are logged."""
     preset = presets.find(params.preset)
-    options = presets.chosen(params.preset, **initialisation.options(params))
+    options = presets.chosen(params.preset, **initialisation.architecture_options(params))
     body, held = preset.body(options), corpus.tokens
     tokens = params.tokens or (round(params.epochs * held) if params.epochs else scaling.horizon(body, held))
     flops = scaling.compute(body, tokens)
-    asked = params.batch_tokens and max(1, int(params.batch_tokens / corpus.row))
-    batch = asked or scaling.batch_sequences(flops, int(corpus.row))
+    set_by_hand = params.batch_tokens and max(1, int(params.batch_tokens / corpus.row))
+    batch = set_by_hand or scaling.batch_sequences(flops, int(corpus.row))
     if corpus.lengths is not None:
         batch = _divisible(batch)
     rate, whence = common.peak_rate(params, start, scaling.learning_rate(flops), "0.3118·C^-0.125")

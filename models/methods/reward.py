@@ -9,7 +9,7 @@ from transformers import AutoModelForSequenceClassification, TrainingArguments
 from models import initialisation
 from models.job import Emit, Stats, Stopping, TrainingJob, Tuning
 from models.methods import common
-from models.reward import Rewarder, stack
+from models.reward import RewardTrainer, collate
 
 Params = Tuning
 
@@ -20,17 +20,17 @@ def reward(job: TrainingJob[Tuning], emit: Emit, stopping: Stopping) -> Stats | 
     return common.train(job, trainer, stats, stopping)
 
 
-def prepare(job: TrainingJob[Tuning], emit: Emit) -> tuple[Rewarder, Stats]:
+def prepare(job: TrainingJob[Tuning], emit: Emit) -> tuple[RewardTrainer, Stats]:
     """The trainer, ready to go, and what is known beforehand."""
-    tuned = initialisation.tuned(job, emit, AutoModelForSequenceClassification)
+    tuned = initialisation.prepare_model(job, emit, AutoModelForSequenceClassification)
     splits, counts = common.preference_splits(job, tuned, emit)
     run, settings = common.tuning_run(job, tuned, splits, 5, emit)
-    trainer = Rewarder(
+    trainer = RewardTrainer(
         model=tuned.model,
         args=TrainingArguments(**settings),
         train_dataset=splits.train,
         eval_dataset=splits.validation,
-        data_collator=partial(stack, pad_id=tuned.tokenizer.pad_token_id),
+        data_collator=partial(collate, pad_id=tuned.tokenizer.pad_token_id),
         processing_class=tuned.tokenizer,
     )
     trainer.run = run

@@ -1,4 +1,4 @@
-"""What the training stages share: the parameters every run has, and the child process that trains."""
+"""The parameters that the training stages share, and the child process that trains."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ class Training(Identity):
         default=None,
         ge=0,
         le=0.5,
-        description="Share of the steps in which the rate rises from zero; empty: 0.02, and none where a run goes on with earlier moments",
+        description="Share of the steps in which the rate rises from zero; empty: 0.02, and none where a run goes on with an earlier optimizer state",
     )
     decay: float = Field(default=0.4, ge=0, le=1, description="Share of the steps in which a wsd rate falls to zero")
     precision: Literal["auto", "float32", "bfloat16"] = Field(
@@ -101,7 +101,7 @@ class Tuning(Training):
 
     keep_state: bool = Field(
         default=False,
-        description="Publish the trained weights with the optimiser's moments as state/ too, so that a later run can go on from them: "
+        description="Publish the trained weights with the optimizer state as state/ too, so that a later run can go on from them: "
         "2 (muon) to 3 (adamw) times what is trained",
     )
 
