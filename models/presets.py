@@ -112,10 +112,10 @@ def chosen(preset: str, **options: Any) -> ArchitectureOptions:
             f"preset {preset!r} ({size.name}) has no {' or '.join(unknown)}; "
             + (f"it has {', '.join(size.options)}" if size.options else "leave it out")
         )
-    asked = ArchitectureOptions(**options)
-    if problems := size.problems(asked):
+    settings = ArchitectureOptions(**options)
+    if problems := size.problems(settings):
         raise ValueError("; ".join(problems))
-    return asked
+    return settings
 
 
 def architecture_of(model_type: str) -> type[Architecture] | None:
