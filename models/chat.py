@@ -46,18 +46,18 @@ def chat(
     print(f"Type a message; `{CLEAR}` forgets the conversation, `{EXIT[0]}` ends it", file=out)
     while True:
         try:
-            said = input("> ").strip()
+            line = input("> ").strip()
         except (EOFError, KeyboardInterrupt):
             print(file=out)
             return
-        if said in EXIT:
+        if line in EXIT:
             return
-        if said == CLEAR:
+        if line == CLEAR:
             talk.turns.clear()
             print("(forgotten)", file=out)
-        elif said:
+        elif line:
             try:
-                talk.say(said)
+                talk.say(line)
             except ValueError as mistake:
                 print(mistake, file=out)
 

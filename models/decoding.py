@@ -31,9 +31,9 @@ class Answer:
     def of(cls, tokenizer: PreTrainedTokenizerBase, tokens: list[int], stops: Sequence[int]) -> Answer:
         """The answer in written tokens: those before the first stop token."""
         length = next((place for place, token in enumerate(tokens) if token in stops), None)
-        said = tokens if length is None else tokens[:length]
-        text = tokenizer.decode(said, skip_special_tokens=True)
-        return cls(text, len(said) + (length is not None), "length" if length is None else "stop")
+        written = tokens if length is None else tokens[:length]
+        text = tokenizer.decode(written, skip_special_tokens=True)
+        return cls(text, len(written) + (length is not None), "length" if length is None else "stop")
 
 
 class Engine(Protocol):

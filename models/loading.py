@@ -8,6 +8,7 @@ from typing import Any
 
 import torch
 from transformers import (
+    CONFIG_MAPPING,
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSeq2SeqLM,
@@ -58,10 +59,16 @@ def load(folder: Path, device: torch.device, kind: Any = None, **options: Any) -
 
 
 def config_of(home: Path) -> PreTrainedConfig:
-    """The configuration of the model in a folder; from then on transformers knows the classes of its architecture too."""
+    """The configuration of the model in a folder; from then on transformers knows the classes of its architecture too. `ValueError` where
+    nobody knows the architecture."""
     described = json.loads((home / "config.json").read_text("utf-8"))
-    if architecture := presets.architecture_of(described.get("model_type", "")):
+    kind = described.get("model_type", "")
+    if architecture := presets.architecture_of(kind):
         architecture.register()
+    elif kind not in CONFIG_MAPPING and (broken := presets.registry().broken):
+        raise ValueError(
+            f"{home} is a {kind}, which neither transformers nor Hanlin knows, but maybe a package does: {'; '.join(broken)}"
+        )
     return AutoConfig.from_pretrained(home)
 
 

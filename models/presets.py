@@ -32,6 +32,7 @@ class Registry:
     """The presets of this machine, by name, and what is wrong with entry points of the group `hanlin.presets`."""
 
     presets: dict[str, Architecture]
+    modules: dict[str, str]  # of other packages' presets: the module that their entry point names
     claimed: dict[str, tuple[str, ...]]  # names that several offer → who
     broken: tuple[str, ...]  # a sentence for each package whose presets cannot be used
 
@@ -40,7 +41,7 @@ class Registry:
 def registry() -> Registry:
     """Hanlin's own presets, then those of other packages; read once in a process."""
     offers: dict[str, list[tuple[str, Architecture]]] = {}
-    broken = []
+    modules, broken = {}, []
     for module in BUILT_IN:
         for name, preset in importlib.import_module(module).PRESETS.items():
             offers.setdefault(name, []).append(("Hanlin", preset))
@@ -57,8 +58,9 @@ def registry() -> Registry:
             continue
         for name, preset in presets.items():
             offers.setdefault(name, []).append((package, preset))
+            modules[name] = entry.module
     claimed = {name: tuple(who for who, _ in offer) for name, offer in offers.items() if len(offer) > 1}
-    return Registry({name: offer[0][1] for name, offer in offers.items()}, claimed, tuple(broken))
+    return Registry({name: offer[0][1] for name, offer in offers.items()}, modules, claimed, tuple(broken))
 
 
 def _offered(entry: EntryPoint) -> Mapping[str, Architecture]:
@@ -73,6 +75,11 @@ def _offered(entry: EntryPoint) -> Mapping[str, Architecture]:
 def names() -> list[str]:
     """The names of all presets, Hanlin's first."""
     return list(registry().presets)
+
+
+def modules() -> dict[str, str]:
+    """Preset → module, for the presets of other packages: code that builds what Hanlin's own code does not reach."""
+    return registry().modules
 
 
 def architectures() -> list[type[Architecture]]:
@@ -112,10 +119,10 @@ def chosen(preset: str, **options: Any) -> ArchitectureOptions:
             f"preset {preset!r} ({size.name}) has no {' or '.join(unknown)}; "
             + (f"it has {', '.join(size.options)}" if size.options else "leave it out")
         )
-    asked = ArchitectureOptions(**options)
-    if problems := size.problems(asked):
+    settings = ArchitectureOptions(**options)
+    if problems := size.problems(settings):
         raise ValueError("; ".join(problems))
-    return asked
+    return settings
 
 
 def architecture_of(model_type: str) -> type[Architecture] | None:

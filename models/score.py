@@ -223,8 +223,8 @@ def score_documents(scorer: Scorer, documents: Sequence[dict[str, Any]]) -> list
     alone = iter(scorer.encode([document["text"] for document in documents if "prompt" not in document]))
     answers = iter(scorer.encode_after([document["text"] for document in documents if "prompt" in document]))
     encoded = [next(answers if "prompt" in document else alone) for document in documents]
-    asked = [[{"role": "user", "content": document["prompt"]}] for document in documents if "prompt" in document]
-    prompts = iter([ids for ids, _ in template.encode(scorer.tokenizer, asked, reply=True)])
+    turns = [[{"role": "user", "content": document["prompt"]}] for document in documents if "prompt" in document]
+    prompts = iter([ids for ids, _ in template.encode(scorer.tokenizer, turns, reply=True)])
     starts = [next(prompts) if "prompt" in document else document_start(scorer.tokenizer) for document in documents]
     cut = [
         (row, window)
@@ -243,14 +243,14 @@ def score_documents(scorer: Scorer, documents: Sequence[dict[str, Any]]) -> list
 def score_questions(scorer: Scorer, questions: Sequence[dict[str, Any]], style: str) -> list[dict[str, Any]]:
     """The log-probability of each choice, and the choice picked: the likeliest per character, the first among equals."""
     if style == "base":
-        asked = [
+        prompts = [
             [*document_start(scorer.tokenizer), *ids] for ids in scorer.encode([f"{row['question']}\n" for row in questions])
         ]
     else:
         turns = [[{"role": "user", "content": row["question"]}] for row in questions]
-        asked = [ids for ids, _ in template.encode(scorer.tokenizer, turns, reply=True)]
+        prompts = [ids for ids, _ in template.encode(scorer.tokenizer, turns, reply=True)]
     choices = iter(scorer.encode_after([choice for row in questions for choice in row["choices"]]))
-    rows = [(ids, [next(choices) for _ in row["choices"]]) for ids, row in zip(asked, questions, strict=True)]
+    rows = [(ids, [next(choices) for _ in row["choices"]]) for ids, row in zip(prompts, questions, strict=True)]
     scored = []
     for row, sums in zip(questions, scorer.choose(rows), strict=True):
         each = [value / len(choice) if choice else -math.inf for value, choice in zip(sums, row["choices"], strict=True)]
@@ -283,16 +283,16 @@ def write_answers(
     """Greedy answers. A base model, which knows no turns, continues the last question."""
     if style == "base":
         texts = [row["messages"][-1]["content"] + "\n" for row in prompts]
-        asked = tokenizer(texts, add_special_tokens=False, split_special_tokens=True)["input_ids"] if texts else []
-        asked = [[*document_start(tokenizer), *ids] for ids in asked]
+        rows = tokenizer(texts, add_special_tokens=False, split_special_tokens=True)["input_ids"] if texts else []
+        rows = [[*document_start(tokenizer), *ids] for ids in rows]
     else:
-        asked = [ids for ids, _ in template.encode(tokenizer, [row["messages"] for row in prompts], reply=True)]
+        rows = [ids for ids, _ in template.encode(tokenizer, [row["messages"] for row in prompts], reply=True)]
     answers: list[dict[str, Any]] = [{} for _ in prompts]
     limit = min(job["max_new_tokens"], context_of(model) // 2)
-    for number, batch in enumerate(batches([len(ids) for ids in asked], job["batch"])):
-        for row, reply in zip(batch, answer(model, tokenizer, [asked[row] for row in batch], Sampling(limit)), strict=True):
+    for number, batch in enumerate(batches([len(ids) for ids in rows], job["batch"])):
+        for row, reply in zip(batch, answer(model, tokenizer, [rows[row] for row in batch], Sampling(limit)), strict=True):
             answers[row] = vars(reply)
-        emit("progress", done=min(len(asked), (number + 1) * job["batch"]), total=len(asked), unit="answer")
+        emit("progress", done=min(len(rows), (number + 1) * job["batch"]), total=len(rows), unit="answer")
     return answers
 
 

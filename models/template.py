@@ -104,7 +104,7 @@ class Template:
             "{%- if message.role not in ('system', 'user', 'assistant') or (message.role == 'system' and not loop.first) -%}\n"
             "{{- raise_exception('roles are user and assistant, and system for the first message only; got ' ~ message.role) -}}\n"
             "{%- endif -%}\n"
-            + "".join(f"{{%- if message.role == '{role}' -%}}{shown}{{%- endif -%}}\n" for role, shown in turn.items())
+            + "".join(f"{{%- if message.role == '{role}' -%}}{text}{{%- endif -%}}\n" for role, text in turn.items())
             + "{%- endfor -%}\n"
             + ("{%- if add_generation_prompt -%}" + text(self.assistant) + "{%- endif -%}\n")
         )
@@ -245,18 +245,18 @@ def encode(
     begin = bos_ids(tokenizer)
     cut = [_cut(tokenizer, messages, reply) for messages in conversations]
     # an answer follows what opens it; all else begins a text, or stands after a special token, where tokenizers begin again
-    said = [[assistant and number > 0 for number, (_, assistant) in enumerate(conversation)] for conversation in cut]
+    following = [[assistant and number > 0 for number, (_, assistant) in enumerate(conversation)] for conversation in cut]
     texts: dict[bool, list[str]] = {True: [], False: []}
-    for conversation, follows in zip(cut, said, strict=True):
-        for (text, _), inside in zip(conversation, follows, strict=True):
-            texts[inside].append(text)
+    for conversation, follows in zip(cut, following, strict=True):
+        for (text, _), after in zip(conversation, follows, strict=True):
+            texts[after].append(text)
     begun = tokenizer(texts[False], add_special_tokens=False)["input_ids"] if texts[False] else []
     ids = {True: iter(continuation_ids(tokenizer, texts[True])), False: iter(begun)}
     rows = []
-    for conversation, follows in zip(cut, said, strict=True):
+    for conversation, follows in zip(cut, following, strict=True):
         tokens, trained = list(begin), [False] * len(begin)
-        for (_, assistant), inside in zip(conversation, follows, strict=True):
-            piece = next(ids[inside])
+        for (_, assistant), after in zip(conversation, follows, strict=True):
+            piece = next(ids[after])
             tokens += piece
             trained += [assistant] * len(piece)
         rows.append((tokens, trained))
@@ -269,16 +269,16 @@ def _cut(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], reply:
 
 def _compared(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], reply: bool) -> tuple[list[int], list[bool]]:
     """A conversation by the tokenizer's own template. `ValueError` where that renders a turn in another way once others follow it."""
-    said = _safe(tokenizer, messages)
+    messages = _safe(tokenizer, messages)
 
-    def shown(upto: int, reply: bool) -> list[int]:
-        return tokenizer.apply_chat_template(said[:upto], add_generation_prompt=reply, return_dict=False)
+    def ids_upto(upto: int, reply: bool) -> list[int]:
+        return tokenizer.apply_chat_template(messages[:upto], add_generation_prompt=reply, return_dict=False)
 
-    ids = shown(len(said), reply)
+    ids = ids_upto(len(messages), reply)
     trained, ends = [False] * len(ids), set(stops(tokenizer))
-    for number, message in enumerate(said):
+    for number, message in enumerate(messages):
         if message["role"] == "assistant":
-            before, after = shown(number, True), shown(number + 1, False)
+            before, after = ids_upto(number, True), ids_upto(number + 1, False)
             if ids[: len(before)] != before or ids[: len(after)] != after:
                 raise ValueError(
                     "the model's own chat template writes a turn in another way once others follow it, so what of it is an answer cannot be "
@@ -299,11 +299,11 @@ def replies(
     """Ids of a text as the assistant's answer to each conversation, with its end of turn: what follows the ids of `reply`."""
     if not _keeps(tokenizer):
         return continuation_ids(tokenizer, [answer_text(tokenizer, text) for text in texts])
-    asked = [len(ids) for ids, _ in encode(tokenizer, conversations, reply=True)]
+    lengths = [len(ids) for ids, _ in encode(tokenizer, conversations, reply=True)]
     whole = [[*turns, {"role": "assistant", "content": text}] for turns, text in zip(conversations, texts, strict=True)]
     return [
         [number for number, counted in zip(ids[start:], trained[start:], strict=True) if counted]
-        for (ids, trained), start in zip(encode(tokenizer, whole), asked, strict=True)
+        for (ids, trained), start in zip(encode(tokenizer, whole), lengths, strict=True)
     ]
 
 

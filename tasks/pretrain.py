@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from models import presets
-from tasks.artifacts.stage import Job, Stats, stage
+from tasks.artifacts.stage import Choice, Job, Stats, stage
 from tasks.processes.training import TOOLS, Training, train
 
 METHOD = "models.methods.pretrain"
@@ -109,6 +109,7 @@ class Params(Training):
     section="training",
     tools=TOOLS,
     reproducibility="seeded",
+    choice=Choice("preset", presets.modules),
 )
 def run(job: Job, params: Params, *, packed: Path, tokenizer: Path, start: Path | None = None) -> Stats:
     """Train a new model. Writes `model/` (transformers' layout, with its tokenizer), `stable/` (`models/training_state.py`) and `log.jsonl`.

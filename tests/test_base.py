@@ -12,8 +12,7 @@ import torch
 from tokenizers import Tokenizer
 from transformers import AutoModelForCausalLM, AutoTokenizer
 
-from models import importer as reading
-from models import template
+from models import importer, template
 from tasks import base, tokenizer
 from tasks.artifacts.stage import Job
 from tests import outside, tiny
@@ -27,7 +26,9 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def imported(files: Path, home: Path, grown: Path | None = None) -> tuple[Path, dict[str, Any]]:
     """As the stage's child does it, in this process."""
     out = home / "out" / "model"
-    stats = reading.work({"files": str(files), "out": str(out), "tokenizer": str(grown) if grown else None, "chat": False})
+    stats = importer.import_model(
+        {"files": str(files), "out": str(out), "tokenizer": str(grown) if grown else None, "chat": False}
+    )
     return out, stats
 
 

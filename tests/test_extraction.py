@@ -12,7 +12,7 @@ from transformers import AutoConfig, AutoModelForCausalLM, AutoTokenizer
 
 from flows import recipe as recipes
 from flows.graph import graph
-from models import random_weights as new_weights
+from models import random_weights
 from tasks import extraction, triples
 from tasks.artifacts.stage import Job
 from tasks.data.rows import read
@@ -105,7 +105,7 @@ def model(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 def test_new_weights_have_the_shape_and_the_tokenizer_and_nothing_learned(model: Path, tmp_path: Path) -> None:
     for name, seed in (("one", 1), ("same", 1), ("other", 2)):
-        new_weights.work({"model": str(model / "model"), "out": str(tmp_path / name), "seed": seed})
+        random_weights.reinitialise({"model": str(model / "model"), "out": str(tmp_path / name), "seed": seed})
     before, one = (AutoModelForCausalLM.from_pretrained(home) for home in (model / "model", tmp_path / "one"))
     assert AutoConfig.from_pretrained(tmp_path / "one").to_dict() == before.config.to_dict() | {
         "_name_or_path": str(tmp_path / "one")

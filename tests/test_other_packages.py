@@ -169,6 +169,23 @@ def test_a_package_that_fails_is_named_and_takes_no_other_along(install: Install
     assert pretrain.Params(preset="16m").preset == "16m"
 
 
+def test_a_saved_model_whose_package_fails_names_it(install: Install, tmp_path: Path) -> None:
+    install("toy_broken", "1 / 0")
+    (tmp_path / "config.json").write_text('{"model_type": "toy"}')
+    with pytest.raises(ValueError, match=r"is a toy, which neither.*the package toy_broken 1\.5.*ZeroDivisionError"):
+        load(tmp_path, torch.device("cpu"))
+
+
+def test_its_code_is_code_of_what_it_builds(install: Install) -> None:
+    home = install("toy_presets", ARCHITECTURE)
+    (home / "modelling.py").write_text(MODELLING)
+    before = {preset: pretrain.run.source_digest(pretrain.Params(preset=preset)) for preset in ("toy-tiny", "tiny")}
+    (home / "modelling.py").write_text(MODELLING + "\nONE = 1\n")
+    after = {preset: pretrain.run.source_digest(pretrain.Params(preset=preset)) for preset in before}
+    assert after["toy-tiny"] != before["toy-tiny"] and after["tiny"] == before["tiny"]
+    assert pretrain.run.variants() == {"pretrain": ""}
+
+
 def test_a_name_that_two_claim_is_refused_and_both_are_named(install: Install) -> None:
     install("toy_presets", ARCHITECTURE)
     install("toy_tiny", ARCHITECTURE.replace("toy-tiny", "tiny"))

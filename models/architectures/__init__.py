@@ -35,7 +35,7 @@ DECODER: dict[str, Any] = {"pad_token_id": PAD_ID, "bos_token_id": END_ID, "eos_
 
 @dataclass(frozen=True)
 class ArchitectureOptions:
-    """What a recipe may ask of an architecture beside its sizes (fields of `pretrain` of the same names)."""
+    """The options of a recipe beside the sizes of an architecture (fields of `pretrain` of the same names)."""
 
     kv_heads: int | None = None  # heads of keys and values, each shared by a group of query heads; None: as many
     qk_norm: bool = False  # RMSNorm of each head's queries and keys
@@ -76,7 +76,7 @@ class Architecture(ABC):
         """All parameters of a model."""
 
     def problems(self, options: ArchitectureOptions) -> list[str]:
-        """Why these options do not fit this size or each other, a phrase each."""
+        """The conflicts of these options with this size or each other, a phrase each."""
         return []
 
     @classmethod  # noqa: B027  most architectures have no classes of their own

@@ -268,7 +268,7 @@ class Stage:
         if not self.choice:
             return {self.name: ""}
         ours = [value for value, module in self.choice.modules().items() if not module or module.split(".")[0] in OURS]
-        return {f"{self.name}[{value}]": value for value in ours}
+        return {f"{self.name}[{value}]": value for value in ours} or {self.name: ""}
 
     def modules(self, chosen: str = "") -> list[str]:
         """Where the code begins: the stage's own module, and the one that the choice names, if it names any."""

@@ -84,7 +84,7 @@ def decays(gamma: Tensor, length: int, chunk: int, real: Tensor | None = None, f
 
 
 def steps(gamma: Tensor, length: int, real: Tensor | None = None, first: Tensor | None = None) -> Step:
-    """The same for the recurrent form."""
+    """The factors for `length` tokens in the recurrent form; arguments as those of `decays`."""
     real = torch.ones(1, length, dtype=torch.bool, device=gamma.device) if real is None else real
     first = torch.zeros_like(real) if first is None else first
     real, first = torch.broadcast_tensors(real, first)
@@ -111,13 +111,13 @@ def chunkwise(
     q, k, v = (_cut(x, chunk) for x in (q, k, v))  # (B, H, N, C, ·)
     scores = (q @ k.mT) * decay.inside
     out = (scores.to(v.dtype) @ v).float()
-    kept = count if keep else count - 1  # what the last chunk adds, nobody here reads
-    before = None  # states before each chunk, (B, H, kept + 1, d, e)
-    if kept:
-        added = ((k[:, :, :kept] * decay.writing[:, :, :kept]).to(k.dtype).mT @ v[:, :, :kept]).float()
-        before = (decay.between[:, :, : kept + 1, :kept] @ added.flatten(3)).unflatten(3, added.shape[3:])
+    states = count if keep else count - 1  # nobody here reads the state after the last chunk
+    before = None  # states before each chunk, (B, H, states + 1, d, e)
+    if states:
+        added = ((k[:, :, :states] * decay.writing[:, :, :states]).to(k.dtype).mT @ v[:, :, :states]).float()
+        before = (decay.between[:, :, : states + 1, :states] @ added.flatten(3)).unflatten(3, added.shape[3:])
     if state is not None:
-        carried = decay.carried[:, :, : kept + 1] * state[:, :, None]
+        carried = decay.carried[:, :, : states + 1] * state[:, :, None]
         before = carried if before is None else before + carried
     if before is not None:
         out = out + ((q * decay.reading).to(q.dtype) @ before[:, :, :count].to(q.dtype)).float()
