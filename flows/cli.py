@@ -314,7 +314,7 @@ def sniff(
 
 
 def _described(format: str) -> dict[str, str]:
-    """What rows a format makes of what files; of one that cannot be used, why."""
+    """A format as two cells of the list: the kind of its rows, and its files; of one that cannot be used, the reason."""
     from tasks.formats import registry
 
     try:

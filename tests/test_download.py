@@ -349,7 +349,7 @@ def test_a_copy_that_was_damaged_is_fetched_again(server, store):
 KILLED = """
 import sys
 from pathlib import Path
-from tasks.remote.asked import Dump
+from tasks.remote.request import Dump
 from tasks.artifacts.stage import Resources
 from tasks.artifacts.store import Store
 from tests.test_download import QUICK, fetch

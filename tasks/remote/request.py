@@ -54,6 +54,7 @@ class Dump(Identity):
     )
 
     def pinned(self) -> Pin | None:
+        """The pin that the recipe states, None where upstream has to be asked."""
         return None if self.date == LATEST else {"date": self.date}
 
     def moving(self) -> Dump:
@@ -75,9 +76,11 @@ class Repository(Identity):
         raise NotImplementedError
 
     def pinned(self) -> Pin | None:
+        """The commit that the recipe states, None where the hub has to be asked."""
         return {"commit": self.revision} if re.fullmatch("[0-9a-f]{40}", self.revision) else None
 
     def moving(self) -> Self:
+        """The same without its state."""
         return self.model_copy(update={"revision": MAIN})
 
 
@@ -154,10 +157,12 @@ class Urls(Identity):
         return links
 
     def pinned(self) -> Pin | None:
+        """The hashes that the recipe states, None where one of the files has none."""
         hashes = {link.file: f"sha256:{link.sha256.lower()}" for link in self.urls if link.sha256}
         return hashes if len(hashes) == len(self.urls) else None
 
     def moving(self) -> Urls:
+        """The same without hashes."""
         return self.model_copy(update={"urls": [link.model_copy(update={"sha256": ""}) for link in self.urls]})
 
     def __str__(self) -> str:
