@@ -55,14 +55,16 @@ class Pins:
         found: dict[str, Pin] = {}
         failed: dict[str, str] = {}
 
-        def look(name: str, asked: Asked) -> None:
+        def look(name: str, asked: Asked, remote: Remote) -> None:
             try:
-                with Remote(self._rules, logging.getLogger(f"hanlin.{name}").debug) as remote:
+                with remote:
                     found[name] = pin(remote, asked)
             except Unavailable as error:
                 failed[name] = str(error)
 
-        threads = [threading.Thread(target=look, args=item, daemon=True) for item in moving.items()]
+        # made before the clock starts: on a machine that has much else to do, certificates and code take seconds to load
+        remotes = {name: Remote(self._rules, logging.getLogger(f"hanlin.{name}").debug) for name in moving}
+        threads = [threading.Thread(target=look, args=(*item, remotes[item[0]]), daemon=True) for item in moving.items()]
         for thread in threads:
             thread.start()
         until = time.monotonic() + self._deadline
