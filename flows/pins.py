@@ -55,14 +55,16 @@ class Pins:
         pins: dict[str, Pin] = {}
         failed: dict[str, str] = {}
 
-        def look(name: str, request: Request) -> None:
+        def look(name: str, request: Request, remote: Remote) -> None:
             try:
-                with Remote(self._rules, logging.getLogger(f"hanlin.{name}").debug) as remote:
+                with remote:
                     pins[name] = current_pin(remote, request)
             except Unavailable as error:
                 failed[name] = str(error)
 
-        threads = [threading.Thread(target=look, args=item, daemon=True) for item in moving.items()]
+        # made before the clock starts: on a machine that has much else to do, certificates and code take seconds to load
+        remotes = {name: Remote(self._rules, logging.getLogger(f"hanlin.{name}").debug) for name in moving}
+        threads = [threading.Thread(target=look, args=(*item, remotes[item[0]]), daemon=True) for item in moving.items()]
         for thread in threads:
             thread.start()
         until = time.monotonic() + self._deadline

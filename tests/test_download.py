@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
@@ -9,7 +10,6 @@ import random
 import signal
 import subprocess
 import sys
-import time
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -23,8 +23,9 @@ from tasks.remote.request import Dump, Hub, Pin, Request, Urls
 from tasks.remote.transfer import Remote, RetryPolicy, Unavailable
 from tasks.remote.upstream import current_pin, list_files
 from tests.faulty import Fault, Server, serving
+from tests.waiting import PATIENCE, until
 
-QUICK = Resources(download_retries=3, download_backoff=0.01, download_silence=0.5)
+QUICK = Resources(download_retries=3, download_backoff=0.01, download_silence=PATIENCE)
 ONE, TWO, THREE = (random.Random(n).randbytes(300_000) for n in (1, 2, 3))
 PARTS = {"pages-articles-multistream1.xml-p1p100.bz2": ONE, "pages-articles-multistream2.xml-p101p200.bz2": TWO}
 INDEX = {"pages-articles-multistream-index1.txt-p1p100.bz2": b"index"}
@@ -46,12 +47,12 @@ def store(tmp_path: Path) -> Store:
 
 
 def look_up(asked: Request) -> Pin:
-    with Remote(RetryPolicy(retries=1, backoff=0.01, connect=1, silence=1)) as remote:
+    with Remote(RetryPolicy(retries=1, backoff=0.01, silence=PATIENCE)) as remote:
         return current_pin(remote, asked)
 
 
 def names(asked: Request, at: Pin | None = None) -> list[str]:
-    with Remote(RetryPolicy(retries=1, backoff=0.01, connect=1, silence=1)) as remote:
+    with Remote(RetryPolicy(retries=1, backoff=0.01, silence=PATIENCE)) as remote:
         return [file.path for file in list_files(remote, asked, at or current_pin(remote, asked))]
 
 
@@ -360,12 +361,19 @@ fetch(Store(Path(sys.argv[1])), Dump(dump="zhwiki"))
 def test_kill_9_in_the_middle_costs_only_the_rest(server, store):
     server.dump("zhwiki", "20261101", PARTS)
     first, second = (f"/zhwiki/20261101/{name}" for name in named("20261101", PARTS))
-    server.files[second].faults = [Fault(after=100_000, stall=60)]
+    server.files[second].faults = [Fault(after=100_000, stall=PATIENCE)]
     process = subprocess.Popen([sys.executable, "-c", KILLED, str(store.root)], cwd=Path(__file__).parent.parent, env=os.environ)
     partial, finished = f"work/*/scratch/partial/{'?' * 32}", "work/*/scratch/shards/*/stats.json"
-    while 100_000 not in [path.stat().st_size for path in store.root.glob(partial)] or not list(store.root.glob(finished)):
-        assert process.poll() is None
-        time.sleep(0.02)
+
+    def half_way() -> bool:
+        """One file is finished, the other has come as far as it will: its bytes lie where those of the first one did before it was whole."""
+        sizes = []
+        for path in store.root.glob(partial):
+            with contextlib.suppress(FileNotFoundError):
+                sizes.append(path.stat().st_size)
+        return sizes == [100_000] and len(list(store.root.glob(finished))) == 1
+
+    until(half_way, during=process)
     process.send_signal(signal.SIGKILL)
     process.wait()
     sent = server.sent(".bz2")

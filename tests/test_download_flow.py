@@ -70,7 +70,7 @@ def recipe(server: Server, **changed: Any) -> Recipe:
         "alpaca": {"format": "alpaca", "use": ["prompts"], "download": {"urls": [f"{server.url}/alpaca.json"]}},
         "exam": {"format": "exam", "use": ["evaluate"], "download": {"urls": [f"{server.url}/exam/地理.csv"]}},
     }
-    quick = {"download_retries": 2, "download_backoff": 0.01, "download_silence": 1}
+    quick = {"download_retries": 2, "download_backoff": 0.01, "download_silence": 60}
     data = {"name": "fetched", "sources": sources | changed.pop("sources", {}), "resources": quick, **changed}
     assert recipes.check(data) == []
     return Recipe.model_validate(data)

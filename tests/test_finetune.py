@@ -50,7 +50,7 @@ def server(files: dict[str, bytes]) -> Iterator[Server]:
 
 
 def listed(asked: Model) -> list[str]:
-    with Remote(RetryPolicy(retries=1, backoff=0.01, connect=1, silence=1)) as remote:
+    with Remote(RetryPolicy(retries=1, backoff=0.01)) as remote:
         return [file.path for file in list_files(remote, asked, current_pin(remote, asked))]
 
 

@@ -18,8 +18,12 @@ from hypothesis import strategies as st
 from tasks.remote import transfer
 from tasks.remote.transfer import Remote, RemoteFile, RetryPolicy, StatusRefused, Stopped, Unavailable, Unreachable, state_of
 from tests.faulty import Fault, Server, serving
+from tests.waiting import PATIENCE, until
 
-RULES = RetryPolicy(retries=3, backoff=0.01, connect=1.0, silence=0.3)
+RULES = RetryPolicy(retries=3, backoff=0.01, silence=PATIENCE)  # silence is the server's doing, not the machine's
+HASTY = RetryPolicy(
+    retries=3, backoff=0.01, silence=2.0
+)  # where the server falls silent; nothing on this machine takes as long to reach another thread
 BODY = random.Random(1).randbytes(500_000)
 OTHER = random.Random(2).randbytes(400_000)
 
@@ -70,13 +74,13 @@ def test_a_broken_connection_costs_only_the_rest(server, part):
 
 def test_a_stalled_connection_is_given_up_and_gone_on_with(server, part):
     log: list[str] = []
-    assert get(server.put("/file.bin", BODY, Fault(after=200_000, stall=5)), part, log=log) == BODY
+    assert get(server.put("/file.bin", BODY, Fault(after=200_000, stall=PATIENCE)), part, HASTY, log) == BODY
     assert server.sent() == len(BODY) and any("stalled" in line for line in log)
 
 
 def test_a_trickle_counts_as_a_stall(server, part):
     log: list[str] = []
-    assert get(server.put("/file.bin", BODY, Fault(drip=0.02, after=100)), part, log=log) == BODY
+    assert get(server.put("/file.bin", BODY, Fault(drip=0.02, after=500)), part, HASTY, log) == BODY
     assert any("stalled: " in line and "bytes in" in line for line in log)
 
 
@@ -110,9 +114,7 @@ def test_one_connection_that_is_told_to_wait_holds_the_others(server, tmp_path):
     with Remote(RULES) as remote:
         thread = threading.Thread(target=remote.fetch, args=(RemoteFile("slow", slow), tmp_path / "slow"))
         thread.start()
-        while not server.seen:
-            time.sleep(0.01)
-        time.sleep(0.1)
+        until(lambda: remote._not_before)  # the first one has heard
         remote.fetch(RemoteFile("other", other), tmp_path / "other")
         thread.join()
     assert server.gets("/other")[0].at - server.gets("/slow")[0].at >= 1.0
@@ -132,11 +134,11 @@ def test_failures_that_bring_something_are_not_counted(server, part):
     assert server.sent() == len(BODY)
 
 
-@pytest.mark.parametrize("fault", [Fault(after=200_000), Fault(after=200_000, stall=2)])
-def test_a_server_that_breaks_off_at_the_same_place_forever_is_given_up(server, part, fault):
-    url = server.put("/file.bin", BODY, *[Fault(after=200_000, ignore_range=True)] * 50)
+@pytest.mark.parametrize("stall", [0, PATIENCE])
+def test_a_server_that_breaks_off_at_the_same_place_forever_is_given_up(server, part, stall):
+    url = server.put("/file.bin", BODY, *[Fault(after=200_000, stall=stall, ignore_range=True)] * 50)
     with pytest.raises(Unavailable, match=r"gave up after 4 attempts; 200,000 bytes are kept"):
-        get(url, part)
+        get(url, part, HASTY)
     assert part.stat().st_size == 200_000
 
 
@@ -249,13 +251,18 @@ def test_a_circle_of_redirects_ends(server, part):
 
 
 def test_a_server_that_disappears_is_named_and_what_came_is_kept(server, part):
-    url = server.put("/file.bin", BODY, Fault(after=200_000, stall=30))
-    threading.Timer(0.2, server.close).start()
+    url = server.put("/file.bin", BODY, Fault(after=200_000, stall=PATIENCE))
+
+    def disappear() -> None:
+        until(lambda: part.exists() and part.stat().st_size == 200_000)
+        server.close()
+
+    threading.Thread(target=disappear).start()
     with pytest.raises(
         Unreachable,
         match=r"no connection .* gave up after 4 attempts; 200,000 bytes are kept, and the next run goes on from there",
     ):
-        get(url, part, RetryPolicy(retries=3, backoff=0.05, silence=5))
+        get(url, part, RetryPolicy(retries=3, backoff=0.05, silence=PATIENCE))
     assert part.read_bytes() == BODY[:200_000]
 
 
@@ -305,10 +312,19 @@ def test_a_full_disk_is_the_disks_error_and_not_tried_again(server):
 
 
 def test_stopping_ends_a_transfer_and_a_wait(server, part):
-    with Remote(RetryPolicy(retries=5, backoff=30, silence=5)) as remote:
-        threading.Timer(0.3, remote.stop.set).start()
+    log: list[str] = []
+    with Remote(RetryPolicy(retries=5, backoff=PATIENCE, silence=PATIENCE), log.append) as remote:
+
+        def stop() -> None:
+            until(lambda: log)  # it has begun to wait
+            remote.stop.set()
+
+        threading.Thread(target=stop).start()
         with pytest.raises(Stopped):
             remote.fetch(RemoteFile("f", server.put("/f", BODY, Fault(status=500))), part)
+    with Remote(RULES) as remote, pytest.raises(Stopped):
+        url = server.put("/g", BODY, Fault(after=200_000, stall=PATIENCE))
+        remote.fetch(RemoteFile("g", url), part.with_name("g"), at=lambda have, total: remote.stop.set())
 
 
 def test_a_state_without_bytes(server):
@@ -353,11 +369,11 @@ def test_whatever_goes_wrong_the_bytes_are_right_or_there_is_an_error(tmp_path_f
     with serving() as server:
         file = RemoteFile("file.bin", server.put("/file.bin", body, *faults, etag=etag), size=len(body), checksum=sha1(body))
         try:
-            assert get(file, part, RetryPolicy(retries=3, backoff=0.001, silence=1.0)) == body
+            assert get(file, part, RetryPolicy(retries=3, backoff=0.001, silence=PATIENCE)) == body
         except Unavailable as error:
             assert server.url in str(error)
         assert (
-            get(file, part, RetryPolicy(retries=20, backoff=0.001, silence=1.0)) == body
+            get(file, part, RetryPolicy(retries=20, backoff=0.001, silence=PATIENCE)) == body
             if not server.files["/file.bin"].faults
             else True
         )
