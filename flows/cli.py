@@ -248,9 +248,9 @@ def plan(
 
     parsed = recipes.load(recipe, overrides or [], flow_name(flow))
     if retrain:
-        from flows.retrain import nodes_of
+        from flows.retrain import retraining_nodes
 
-        nodes = nodes_of(parsed, store(), tag, share)
+        nodes = retraining_nodes(parsed, store(), tag, share)
     else:
         nodes = graph(parsed, flow_name(flow))
     steps = plans.plan(nodes, store(), refresh=refresh or [], drift=drift)  # type: ignore[arg-type]
@@ -258,28 +258,29 @@ def plan(
         print(json.dumps({"stages": [step.to_json() for step in steps]}, ensure_ascii=False))
     else:
         table(plans.rows(steps))
+        print(f"\n{plans.summary(steps)}")
 
 
 @app.command()
 def sources(recipe: RecipeName, overrides: Overrides = None, flow: Flow = "", as_json: AsJson = False) -> None:
     """List a recipe's sources with the state of their data, and mark those with new data since the last run."""
     from flows import recipe as recipes
-    from flows.origins import origins
+    from flows.origins import source_states
 
-    states = origins(recipes.load(recipe, overrides or [], flow_name(flow)), store())
+    states = source_states(recipes.load(recipe, overrides or [], flow_name(flow)), store())
     rows = [
         {
-            "source": origin.source,
-            "format": origin.format,
-            "kind": origin.kind,
-            "now": origin.now,
-            "in the store": origin.stored or "–",
-            "new": "yes" if origin.new else "",
+            "source": state.source,
+            "format": state.format,
+            "kind": state.kind,
+            "now": state.now,
+            "in the store": state.stored or "–",
+            "new": "yes" if state.new else "",
         }
-        for origin in states
+        for state in states
     ]
     if as_json:
-        print(json.dumps({"sources": [vars(origin) | {"new": origin.new} for origin in states]}, ensure_ascii=False))
+        print(json.dumps({"sources": [vars(state) | {"new": state.new} for state in states]}, ensure_ascii=False))
     else:
         table(rows)
 

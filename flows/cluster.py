@@ -1,4 +1,4 @@
-"""Pieces of a data stage on a Ray cluster, through Prefect's task runner for it: each piece is a task run of the flow, on whatever machine.
+"""A Ray cluster as the executor of a data stage's pieces, through Prefect's task runner: each piece is a task run on one of its machines.
 
 The stage's code is the same, and so are its bytes. The machines must see the store and the raw files at the same paths, and have Hanlin
 installed.
@@ -24,9 +24,9 @@ STORE_MEMORY = (
 
 
 def cluster(resources: Resources) -> Callable[[int], Executor] | None:
-    """What makes the workers that `resources.runner` asks for; None where they are processes of this machine.
+    """The function that starts the executor of `resources.runner`, from a number of workers; None for processes of this machine.
 
-    Raises `ValueError` where what they need is not installed.
+    Raises `ValueError` where its packages are not installed.
     """
     if resources.runner == "processes":
         return None
@@ -34,10 +34,10 @@ def cluster(resources: Resources) -> Callable[[int], Executor] | None:
         raise ValueError(
             "resources.runner is ray, and prefect-ray is not installed; pip install 'hanlin[ray]', or set runner: processes"
         )
-    return lambda processes: OnRay(resources.ray_address, processes)
+    return lambda processes: RayExecutor(resources.ray_address, processes)
 
 
-class OnRay(Executor):
+class RayExecutor(Executor):
     """Prefect's `RayTaskRunner` with the interface of an executor. Without an address it starts a cluster of `processes` on this machine,
     which ends with `shutdown`."""
 
@@ -50,21 +50,21 @@ class OnRay(Executor):
         self._runner = RayTaskRunner(address or None, init_kwargs=quiet if address else quiet | local)
         self._runner.__enter__()
 
-    def submit(self, work: Callable[..., Any], /, *given: Any, **named: Any) -> Future[Any]:
+    def submit(self, work: Callable[..., Any], /, *arguments: Any, **options: Any) -> Future[Any]:
         """Start a call of a module's function somewhere. Its result must be small; an error is raised by the future."""
         piece = task(name="piece", task_run_name="piece", cache_policy=NO_CACHE, persist_result=False)(_do)
-        theirs: Any = self._runner.submit(piece, {"call": _Call(work, given, named)})
-        ours: Future[Any] = Future()
+        prefect_future: Any = self._runner.submit(piece, {"call": _Call(work, arguments, options)})
+        future: Future[Any] = Future()
 
         def settle(done: Future[State[Any]]) -> None:
-            if ours.set_running_or_notify_cancel():
+            if future.set_running_or_notify_cancel():
                 try:
-                    ours.set_result(done.result().result(raise_on_failure=True))
+                    future.set_result(done.result().result(raise_on_failure=True))
                 except BaseException as failure:
-                    ours.set_exception(failure)
+                    future.set_exception(failure)
 
-        theirs.wrapped_future.future().add_done_callback(settle)
-        return ours
+        prefect_future.wrapped_future.future().add_done_callback(settle)
+        return future
 
     def shutdown(self, wait: bool = True, *, cancel_futures: bool = False) -> None:
         """Leave the cluster; one that was started here ends, with what runs on it."""
@@ -74,9 +74,9 @@ class OnRay(Executor):
 class _Call:
     """A call and its arguments. Not a collection: Prefect would look into each of thousands of rows."""
 
-    def __init__(self, work: Callable[..., Any], given: tuple[Any, ...], named: dict[str, Any]):
-        self.work, self.given, self.named = work, given, named
+    def __init__(self, work: Callable[..., Any], arguments: tuple[Any, ...], options: dict[str, Any]):
+        self.work, self.arguments, self.options = work, arguments, options
 
 
 def _do(call: _Call) -> Any:
-    return call.work(*call.given, **call.named)
+    return call.work(*call.arguments, **call.options)

@@ -8,5 +8,6 @@ from __future__ import annotations
 from flows.recipe_flows import recipe_flows
 
 corpus, named = recipe_flows(
-    "corpus", "From raw files to deduplicated, filtered and split rows; every finished stage is reused, by the pipeline flow too."
+    "corpus",
+    "From raw files to deduplicated, filtered and split rows, with a report. Stages whose result is in the store are not run again.",
 )

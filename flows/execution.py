@@ -33,32 +33,32 @@ Outcome = dict[str, dict[str, Any]]  # node → {key, digest, reused}
 
 
 def run_name() -> str:
-    """The recipe's name is the run's, whether it came as a form, as a name or as a file."""
-    given = runtime.flow_run.parameters
-    recipe = given.get("recipe")
+    """The name of the current flow run: that of its recipe, which came as a form, by name or as a file."""
+    parameters = runtime.flow_run.parameters
+    recipe = parameters.get("recipe")
     if isinstance(recipe, Recipe):
         return recipe.name
     if isinstance(recipe, dict):
         return str(recipe.get("name", "unnamed"))
-    return Path(given["file"]).stem if given.get("file") else str(recipe)
+    return Path(parameters["file"]).stem if parameters.get("file") else str(recipe)
 
 
-def plainly(run: Callable[..., Any]) -> Callable[..., Any]:
-    """Make a flow end with its reason as the first line of its state, where the reason is one that a person can mend."""
+def reports_mistakes(run: Callable[..., Any]) -> Callable[..., Any]:
+    """A decorator for flows: a mistake that a person can correct ends the run in a failed state whose first line is the whole mistake."""
 
     @functools.wraps(run)
-    def inner(*given: Any, **named: Any) -> Any:
+    def inner(*arguments: Any, **parameters: Any) -> Any:
         try:
-            return run(*given, **named)
+            return run(*arguments, **parameters)
         except (ValueError, OSError, StageFailed) as failure:
             logging.getLogger(f"hanlin.{runtime.flow_run.flow_name}").error("%s", failure)
-            return Failed(message=reason(failure), data=failure)
+            return Failed(message=failure_message(failure), data=failure)
 
     return inner
 
 
-def reason(failure: Exception) -> str:
-    """What went wrong, all of it in the first line: that is what a list of runs shows."""
+def failure_message(failure: Exception) -> str:
+    """An error's text with its list of points joined into the first line, which is all that a list of runs shows."""
     first, *more = str(failure).splitlines() or [type(failure).__name__]
     points = [line.strip().removeprefix("- ") for line in more if line.startswith("  - ")]
     rest = [line for line in more if not line.startswith("  - ")]
@@ -181,7 +181,7 @@ class GraphRun:
 
 @contextlib.contextmanager
 def _explained(name: str, store: Store) -> Iterator[None]:
-    """A store that cannot be written is the stage's failure, in words."""
+    """Turn an `OSError` of the store into `StageFailed` of the named stage, explained in words."""
     try:
         yield
     except OSError as failure:

@@ -1,7 +1,7 @@
-"""What an operator fills in to start a run: a recipe by its name with a few changes, or every field of it.
+"""The forms with which an operator starts a run: a recipe by its name with a few changes, or every field of it.
 
-The types here only say how the Prefect UI renders a parameter; what comes back is plain JSON, which `chosen` and `parsed` turn
-into a recipe. They check it themselves, so that the run's state says what is wrong in the recipe's own words.
+The types here only say how the Prefect UI renders a parameter; a form returns plain JSON, which `chosen_recipe` and `filled_recipe` turn into
+a recipe. They check it themselves, so that the run's state names the mistake in the recipe's own words.
 """
 
 from __future__ import annotations
@@ -19,8 +19,8 @@ from flows.recipe import BadRecipe, Flow, Recipe
 PREFILLED = "sample"  # the recipe that a form starts from
 
 
-class _Rendered:
-    """Adds to a parameter's JSON schema what is only known when the schema is asked for."""
+class _SchemaExtension:
+    """An annotation that extends a parameter's JSON schema with values computed when the schema is generated."""
 
     def __init__(self, more: Callable[[], dict[str, Any]]):
         self.more = more
@@ -30,30 +30,33 @@ class _Rendered:
 
 
 def _prefilled() -> dict[str, Any]:
-    """The form's first values. Sources have ranks, since neither JSON schemas nor Postgres keep the order of names."""
-    filled = Recipe.model_validate(recipes.fields(PREFILLED)).model_dump(mode="json")
-    for rank, source in enumerate(filled["sources"].values(), 1):
+    """The first values of the form with every field. Sources have ranks, since neither JSON schemas nor Postgres keep the order of names."""
+    values = Recipe.model_validate(recipes.fields(PREFILLED)).model_dump(mode="json")
+    for rank, source in enumerate(values["sources"].values(), 1):
         source["rank"] = rank
-    return {"default": filled}
+    return {"default": values}
 
 
-RecipeName = Annotated[str, _Rendered(lambda: {"enum": recipes.names()})]
-RecipeForm = Annotated[Recipe, _Rendered(_prefilled)]
+RecipeName = Annotated[str, _SchemaExtension(lambda: {"enum": recipes.names()})]
+RecipeForm = Annotated[Recipe, _SchemaExtension(_prefilled)]
 
 PARAMETERS = {  # the description of each parameter of a flow, as the Prefect UI shows it beside the field
-    "recipe_form": "What to make, and with which resources.",
-    "recipe_name": "A recipe that ships with Hanlin.",
-    "changes": "Fields to change, each as field=value, such as pretrain.tokens=2000000 or resources.device=cuda.",
-    "file": "In place of a recipe that ships: the path of a .yaml file, on the machine that runs it.",
-    "refresh": "Stages to build again even if their artifact is there.",
-    "until": "Last stage to run; empty runs them all.",
-    "drift": "What to do where an artifact was made by other code of the same stage version: warn, rebuild or fail.",
-    "accept": "Data stages whose result may break their contract this time.",
-    "share": "Of the pretraining's tokens, trained again from the stable phase of the model in production; 0: train from nothing.",
-    "approve": "Ask an operator before the model takes over. The run is suspended meanwhile, and holds no process.",
-    "tag": "The tag that names the model in production.",
-    "force": "Go on even if no source is new.",
-    "wait_hours": "How long an operator's answer is waited for, in hours.",
+    "recipe_form": "The settings of every stage, and the resources to run with.",
+    "recipe_name": "Name of a recipe that ships with Hanlin.",
+    "changes": "Fields of the recipe to change for this run, each as field=value, such as pretrain.tokens=2000000 or resources.device=cuda.",
+    "file": "In place of a recipe that ships with Hanlin: the path of a .yaml file on the machine of the worker.",
+    "refresh": "Names of stages to build again even if the store has their results.",
+    "until": "Name of the last stage to run, such as split; empty: all stages are run.",
+    "drift": "What to do with a stored result if the code of its stage has changed since, but not its version number. warn: reuse it and say so; "
+    "rebuild: make it again; fail: stop.",
+    "accept": "Names of data stages whose results are used in this run even if they break the recipe's contract, because they differ too much from "
+    "the last run's.",
+    "share": "Length of the new pretraining, as a share of the first one's tokens. It continues from the checkpoint of the model in production that "
+    "was kept before its learning rate went down. 0: pretrain a new model from random weights.",
+    "approve": "Ask an operator for approval before the new model replaces the one in production. The run is suspended meanwhile.",
+    "tag": "Name (tag) under which the store knows the model in production.",
+    "force": "Train even if no source has new data.",
+    "wait_hours": "Longest wait for an operator's answer, in hours; then the run fails.",
 }
 
 
@@ -75,15 +78,15 @@ def documented(summary: str, **described: str) -> Callable[[Callable[..., Any]],
     return write
 
 
-def chosen(recipe: str, changes: Iterable[str] = (), file: str = "", flow: Flow = "pipeline") -> Recipe:
+def chosen_recipe(recipe: str, changes: Iterable[str] = (), file: str = "", flow: Flow = "pipeline") -> Recipe:
     """A recipe by the name of one that ships, or by the path of a file, with `field.path=value` changes. Raises `BadRecipe`."""
     if file and not file.endswith((".yaml", ".yml")):
         raise BadRecipe(file, ["file: a recipe is a .yaml file; leave it empty for one that ships"])
     return recipes.load(file or recipe, changes, flow)
 
 
-def parsed(recipe: Recipe | dict[str, Any], flow: Flow = "pipeline") -> Recipe:
-    """A recipe from a form's JSON. Raises `BadRecipe` with all that is wrong in it."""
+def filled_recipe(recipe: Recipe | dict[str, Any], flow: Flow = "pipeline") -> Recipe:
+    """A recipe from the JSON of the form with every field. Raises `BadRecipe` with all mistakes in it."""
     if isinstance(recipe, Recipe):
         return recipe
     if problems := recipes.check(recipe, flow):

@@ -1,6 +1,6 @@
-"""What a stage shows while it works: a progress artifact, a plot of the losses, lines in the run's log.
+"""The progress of a running stage, for people: a progress artifact, a plot of the losses, lines in the run's log.
 
-Prefect is told by a thread of its own, the latest only, so a server that is slow or away never holds up training.
+A thread of its own sends the latest figures to Prefect, so a server that is slow or away never holds up training.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ SHOW_EVERY = 2.0  # seconds between updates of the progress artifact (each costs
 PLOT_EVERY = 10.0  # seconds between drawings of the losses, and a hundred times what one took, whichever is more
 CURVES = {"loss": "training", "eval_loss": "validation"}  # figures that are drawn, and what they are called
 
-watchers: list[Callable[[str, Progress], None]] = []  # told of every step, such as the terminal's live line
+watchers: list[Callable[[str, Progress], None]] = []  # called at every step, such as the terminal's live line
 
 
 class Reporter:
-    """Takes a stage's progress to the run's log, to its artifacts and to the watchers, each at its own pace."""
+    """The receiver of a stage's progress: it passes it on to the run's log, its artifacts and the watchers, each at its own pace."""
 
     def __init__(self, name: str):
         self.name = name
@@ -61,29 +61,29 @@ class Reporter:
         clock, self._latest = time.monotonic(), now
         if clock - self._logged >= LOG_EVERY:
             self._logged = clock
-            self._log.info(line(now), extra={"live": True})
+            self._log.info(progress_line(now), extra={"live": True})
 
     def _keep_showing(self) -> None:
-        shown: Progress | None = None
+        previous: Progress | None = None
         while True:
             last = self._done.wait(SHOW_EVERY)
             now = self._latest
-            if now is not None and (now is not shown or last) and (self._progress or not last):
-                shown = now
+            if now is not None and (now is not previous or last) and (self._progress or not last):
+                previous = now
                 try:
                     self._show(now)
                     self._draw(last)
                 except Exception as failure:  # the server's trouble is not the stage's
-                    self._log.debug("progress was not shown: %s", failure)
+                    self._log.debug("progress could not be sent to the server: %s", failure)
             if last:
                 return
 
     def _show(self, now: Progress) -> None:
         percent = 100 * now.done / now.total if now.total else 0.0
         if self._progress is None:
-            self._progress = create_progress_artifact(percent, key=f"progress-{self.name}", description=line(now))
+            self._progress = create_progress_artifact(percent, key=f"progress-{self.name}", description=progress_line(now))
         else:
-            update_progress_artifact(self._progress, progress=percent, description=line(now))
+            update_progress_artifact(self._progress, progress=percent, description=progress_line(now))
 
     def _draw(self, last: bool) -> None:
         if len(self._points["loss"]) < 2 or (
@@ -91,7 +91,7 @@ class Reporter:
         ):
             return
         started = time.monotonic()
-        picture = drawn(self.name, self._points)
+        picture = loss_picture(self.name, self._points)
         self._plotted, self._drawing = time.monotonic(), time.monotonic() - started
         if self._plot is None:
             self._plot = create_image_artifact(picture, key=f"loss-{self.name}", description=f"# Loss of {self.name}")
@@ -100,7 +100,7 @@ class Reporter:
                 client.update_artifact(self._plot, ArtifactUpdate(data=picture))
 
 
-def drawn(name: str, points: dict[str, list[tuple[float, float]]]) -> str:
+def loss_picture(name: str, points: dict[str, list[tuple[float, float]]]) -> str:
     """The losses so far as a picture inside an address (`data:image/svg+xml;…`)."""
     lines = [
         plots.Line(
@@ -117,7 +117,7 @@ def drawn(name: str, points: dict[str, list[tuple[float, float]]]) -> str:
     return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
 
 
-def line(now: Progress) -> str:
+def progress_line(now: Progress) -> str:
     """`step 120/400 30%  loss 3.214  lr 1.0e-02  8.1k tok/s  ETA 0:41`"""
     parts = [
         f"{now.unit} {now.done:,.0f}/{now.total:,.0f} {100 * now.done / now.total:.0f}%"

@@ -1,4 +1,4 @@
-"""Where a recipe's rows come from, in which state, and whether that state is new: what re-training asks before it starts."""
+"""The states of a recipe's sources, now and when last read: the difference is the new data that re-training looks for."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from tasks.remote.request import request_kind
 
 
 @dataclass(frozen=True)
-class Origin:
-    """A source and two of its states: `now`, and `stored`, which the newest artifact was made from (None: there is none)."""
+class SourceState:
+    """A source and two of its states: `now`, and `stored`, from which the newest artifact was made (None: there is none)."""
 
     source: str
     format: str
@@ -25,48 +25,52 @@ class Origin:
 
     @property
     def new(self) -> bool:
+        """True where the source has changed since its newest artifact."""
         return self.now != self.stored
 
 
 def fingerprint(recipe: Recipe, source: str, store: Store) -> str:
     """The state of one source: a dump's date, a commit, what URLs serve, or a hash of the files. Equal as long as nothing is new."""
-    return next(origin for origin in origins(recipe, store) if origin.source == source).now
+    return next(state for state in source_states(recipe, store) if state.source == source).now
 
 
-def origins(
+def source_states(
     recipe: Recipe, store: Store, *, nodes: Sequence[Node] | None = None, records: Sequence[Record] | None = None
-) -> list[Origin]:
-    """Every source, in the recipe's order. Looks moving downloads up once; without a network they stay what they are in the store.
+) -> list[SourceState]:
+    """Every source's state, in the recipe's order. Looks moving downloads up once; without a network they stay what they are in the store.
 
     `nodes` are those of a run about to start, which then sees the same state of the world. `records` are the artifacts to compare with:
     those of an earlier run, else all that the store has. Raises ValueError for a source that can neither be looked up nor be found in
     the store.
     """
-    named = {node.name: node for node in nodes or graph(recipe)}
+    by_name = {node.name: node for node in nodes or graph(recipe)}
     records = [record for record in store.records() if not record.collected] if records is None else list(records)
-    return [_origin(recipe, name, source, named, store, records) for name, source in recipe.sources.items()]
+    return [_state(recipe, name, source, by_name, store, records) for name, source in recipe.sources.items()]
 
 
-def _origin(recipe: Recipe, name: str, source: Source, nodes: dict[str, Node], store: Store, records: list[Record]) -> Origin:
+def _state(recipe: Recipe, name: str, source: Source, nodes: dict[str, Node], store: Store, records: list[Record]) -> SourceState:
     if recipe.sampled(source):
-        made = [record for record in records if record.identity["stage"] == "sample"]
-        now, stored = text_digest(recipe.sample.model_dump(mode="json")), [text_digest(r.identity["params"]) for r in made[-1:]]
-        return Origin(name, source.format, "sample", now[:16], stored[0][:16] if stored else None)
+        earlier = [record for record in records if record.identity["stage"] == "sample"]
+        now, stored = (
+            text_digest(recipe.sample.model_dump(mode="json")),
+            [text_digest(r.identity["params"]) for r in earlier[-1:]],
+        )
+        return SourceState(name, source.format, "sample", now[:16], stored[0][:16] if stored else None)
     node = next(nodes[f"{stage}-{name}"] for stage in ("download", "extract", "ingest") if f"{stage}-{name}" in nodes)
-    if source.download:  # by what was asked for: another source may have fetched it
+    if source.download:  # by the request: another source may have fetched it
         role, params = "upstream", node.params.model_dump(mode="json")
-        made = [r for r in records if r.identity["params"] == params]
+        earlier = [r for r in records if r.identity["params"] == params]
     else:
-        role, made = "files", [r for r in records if r.stage == node.name]
-    stored_digest = made[-1].identity["inputs"][role] if made else None
+        role, earlier = "files", [r for r in records if r.stage == node.name]
+    stored_digest = earlier[-1].identity["inputs"][role] if earlier else None
     now_digest = node.inputs[role].resolve(store, {}).digest
-    return Origin(
+    return SourceState(
         name, source.format, request_kind(source.download) or "files", _short(now_digest), stored_digest and _short(stored_digest)
     )
 
 
 def _short(digest: Digest | None) -> str:
-    """One state as it is, several as a hash of them all."""
+    """A date or a commit as it is; all else as the beginning of a hash."""
     if isinstance(digest, list) and len(digest) == 1 and digest[0][0] in ("date", "commit"):
         return digest[0][1]
     return text_digest(digest)[:16]

@@ -1,4 +1,4 @@
-"""Which state of each downloaded source a run means: stated in the recipe, looked up once, or, without a network, the newest that is in the store."""
+"""The pins of downloads: the state of each downloaded source that a run uses, from the recipe, looked up once, or the newest in the store."""
 
 from __future__ import annotations
 
@@ -18,47 +18,47 @@ DEADLINE = 15.0  # seconds for all look-ups of a plan together; they run side by
 
 
 class Pins:
-    """The pins of a recipe's downloads, by the field that asks for each (`sources.zhwiki`, `base`). The first that is needed looks all of them up,
+    """The pins of a recipe's downloads, by the field that requests each (`sources.zhwiki`, `base`). The first one needed looks all of them up,
     so that a run sees one state of the world."""
 
-    def __init__(self, asked: dict[str, Request], rules: RetryPolicy = LOOK, deadline: float = DEADLINE):
-        self._asked, self._rules, self._deadline = asked, rules, deadline
-        self._found: dict[str, Pin] = {}
+    def __init__(self, requests: dict[str, Request], rules: RetryPolicy = LOOK, deadline: float = DEADLINE):
+        self._requests, self._rules, self._deadline = requests, rules, deadline
+        self._pins: dict[str, Pin] = {}
         self._failed: dict[str, str] = {}
 
     def __call__(self, name: str, store: Store) -> Pin:
         """The pin of a source. ValueError names every source that can neither be looked up nor be taken from the store."""
-        if (known := self._asked[name].pinned()) is not None:
+        if (known := self._requests[name].pinned()) is not None:
             return known
-        if not self._found and not self._failed:
+        if not self._pins and not self._failed:
             self._look_up()
             for failed, why in list(self._failed.items()):
-                if (record := newest(store, self._asked[failed])) is not None:
-                    self._found[failed] = pin_of(record)
+                if (record := newest(store, self._requests[failed])) is not None:
+                    self._pins[failed] = pin_of(record)
                     logging.getLogger(f"hanlin.{failed}").warning(
                         "%s; going on with the newest in the store: %s, of %s",
-                        why, show(self._found[failed]), time.strftime("%Y-%m-%d", time.localtime(record.made["finished"])),
+                        why, show(self._pins[failed]), time.strftime("%Y-%m-%d", time.localtime(record.made["finished"])),
                     )  # fmt: skip
-        if name not in self._found:
-            lost = [f"{n}: {why}" for n, why in self._failed.items() if n not in self._found]
+        if name not in self._pins:
+            reasons = [f"{n}: {why}" for n, why in self._failed.items() if n not in self._pins]
             raise ValueError(
-                "\n".join(lost)
+                "\n".join(reasons)
                 + "\nthe store has no earlier copy to go on with; connect to the network, or give files you have as path: instead"
             )
-        return self._found[name]
+        return self._pins[name]
 
     def _look_up(self) -> None:
-        moving = {name: asked for name, asked in self._asked.items() if asked.pinned() is None}
+        moving = {name: request for name, request in self._requests.items() if request.pinned() is None}
         if offline():
             self._failed = dict.fromkeys(moving, "HANLIN_OFFLINE is set, so nothing was looked up")
             return
-        found: dict[str, Pin] = {}
+        pins: dict[str, Pin] = {}
         failed: dict[str, str] = {}
 
-        def look(name: str, asked: Request) -> None:
+        def look(name: str, request: Request) -> None:
             try:
                 with Remote(self._rules, logging.getLogger(f"hanlin.{name}").debug) as remote:
-                    found[name] = current_pin(remote, asked)
+                    pins[name] = current_pin(remote, request)
             except Unavailable as error:
                 failed[name] = str(error)
 
@@ -68,31 +68,31 @@ class Pins:
         until = time.monotonic() + self._deadline
         for thread in threads:
             thread.join(max(0.0, until - time.monotonic()))
-        self._found = dict(found)
+        self._pins = dict(pins)
         self._failed = {
-            name: failed.get(name, f"no answer about {asked} within {self._deadline:g} s")
-            for name, asked in moving.items()
-            if name not in self._found
+            name: failed.get(name, f"no answer about {request} within {self._deadline:g} s")
+            for name, request in moving.items()
+            if name not in self._pins
         }
 
 
 def offline() -> bool:
-    """HANLIN_OFFLINE: plan with what the store has, without asking the network."""
+    """True where HANLIN_OFFLINE is set: runs use the downloads in the store, and ask nothing of the network."""
     return os.environ.get("HANLIN_OFFLINE", "") not in ("", "0")
 
 
-def newest(store: Store, asked: Request) -> Record | None:
-    """The newest whole artifact of a request, in whatever state it was then."""
-    params = download.Params(asked=asked.moving()).model_dump(mode="json")
-    mine = [r for r in store.records() if r.identity["stage"] == download.run.name and r.identity["params"] == params]
-    return next((record for record in reversed(mine) if store.find(record.key) is not None), None)
+def newest(store: Store, request: Request) -> Record | None:
+    """The newest whole artifact of a download, of whichever state."""
+    params = download.Params(asked=request.moving()).model_dump(mode="json")
+    records = [r for r in store.records() if r.identity["stage"] == download.run.name and r.identity["params"] == params]
+    return next((record for record in reversed(records) if store.find(record.key) is not None), None)
 
 
 def pin_of(record: Record) -> Pin:
-    """The state of the world that a download was made from."""
+    """The pin from which a download was made."""
     return dict(record.identity["inputs"]["upstream"])
 
 
 def show(pin: Pin) -> str:
-    """A pin for people: a date, a commit, or what each URL served."""
+    """A pin for people: a date, a commit, or the number of files."""
     return next(iter(pin.values())) if len(pin) == 1 else f"{len(pin)} files"

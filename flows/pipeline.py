@@ -4,4 +4,6 @@ from __future__ import annotations
 
 from flows.recipe_flows import recipe_flows
 
-pipeline, named = recipe_flows("pipeline", "From raw files to an evaluated, aligned chat model; every finished stage is reused.")
+pipeline, named = recipe_flows(
+    "pipeline", "From raw files to an aligned and evaluated chat model. Stages whose result is in the store are not run again."
+)

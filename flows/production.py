@@ -1,4 +1,4 @@
-"""The model in production as a re-training finds it: what it was trained from, and what of that is used again."""
+"""The model in production as re-training uses it: its record, its pretraining and its tokenizer."""
 
 from __future__ import annotations
 
@@ -23,54 +23,57 @@ class Production:
 
     @property
     def warm(self) -> bool:
+        """True where training continues from the weights of the stable phase."""
         return self.share > 0
 
-    def horizon(self, asked: PretrainParams) -> PretrainParams:
-        """The recipe's pretraining, over the share of its own horizon, else of the one that production began with."""
+    def horizon(self, params: PretrainParams) -> PretrainParams:
+        """The recipe's pretraining, shortened to `share` of its own tokens, or where it sets none of those that production began with."""
         if not self.warm:
-            return asked
-        tokens = max(1, round(self.share * (asked.tokens or self.tokens)))
-        return asked.model_copy(update={"tokens": tokens, "epochs": None})
+            return params
+        tokens = max(1, round(self.share * (params.tokens or self.tokens)))
+        return params.model_copy(update={"tokens": tokens, "epochs": None})
 
 
-def production(store: Store, moves: Moves, asked: PretrainParams, share: float) -> Production | None:
-    """What the last of a tag's `moves` points at; None where there are none. Raises `ValueError` where it cannot be gone on from."""
+def find_production(store: Store, moves: Moves, params: PretrainParams, share: float) -> Production | None:
+    """The model to which the last of a tag's `moves` points; None where there are none. Raises `ValueError` where training cannot continue
+    from it with `params`."""
     if not moves:
         return None
     model = _whole(store, moves[-1]["key"], "the model")
-    made = model
-    while made.identity["stage"] != pretraining.name:
-        if "model" not in made.lineage:
+    pretrain = model
+    while pretrain.identity["stage"] != pretraining.name:
+        if "model" not in pretrain.lineage:
             raise ValueError(
                 f"{model.stage} {model.key[:12]} is in production, but comes from no pretraining in this store; "
                 "tag a model that `hanlin run` or `hanlin retrain` made"
             )
-        made = _record(store, made.lineage["model"])
-    first = made
+        pretrain = _record(store, pretrain.lineage["model"])
+    first = pretrain
     while "start" in first.lineage:
         first = _record(store, first.lineage["start"])
     if share:
-        made = _whole(store, made.key, "its pretraining")
-        _fits(made, asked, store)
-    tokenizer = _whole(store, made.lineage["tokenizer"], "its tokenizer")
-    return Production(model, made, tokenizer, int(first.stats["tokens"]), share)
+        pretrain = _whole(store, pretrain.key, "its pretraining")
+        _check_fit(pretrain, params, store)
+    tokenizer = _whole(store, pretrain.lineage["tokenizer"], "its tokenizer")
+    return Production(model, pretrain, tokenizer, int(first.stats["tokens"]), share)
 
 
-def _fits(made: Record, asked: PretrainParams, store: Store) -> None:
-    now = asked.model_dump(mode="json")
-    differs = [
-        f"{name} ({made.identity['params'].get(name)} → {now[name]})"
+def _check_fit(pretrain: Record, params: PretrainParams, store: Store) -> None:
+    """Raises `ValueError` where a pretraining with `params` cannot continue from that one."""
+    now = params.model_dump(mode="json")
+    differences = [
+        f"{name} ({pretrain.identity['params'].get(name)} → {now[name]})"
         for name in SHAPE
-        if made.identity["params"].get(name) != now[name]
+        if pretrain.identity["params"].get(name) != now[name]
     ]
-    if differs:
+    if differences:
         raise ValueError(
-            f"pretrain.{', pretrain.'.join(differs)} differs from the model in production, whose weights then do not fit; keep it, or "
+            f"pretrain.{', pretrain.'.join(differences)} differs from the model in production, whose weights then do not fit; keep it, or "
             "train from nothing with share=0"
         )
-    if not (store.object(made.key) / "stable").is_dir():
+    if not (store.object(pretrain.key) / "stable").is_dir():
         raise ValueError(
-            f"the pretraining {made.key[:12]} of the model in production kept no stable phase (only pretrain.schedule=wsd has one); "
+            f"the pretraining {pretrain.key[:12]} of the model in production kept no stable phase (only pretrain.schedule=wsd has one); "
             "train from nothing with share=0"
         )
 
@@ -83,6 +86,7 @@ def _record(store: Store, key: str) -> Record:
 
 
 def _whole(store: Store, key: str, what: str) -> Record:
+    """The record of an artifact whose files are whole. Raises `ValueError` where they are not."""
     problems: list[str] = []
     record = store.find(key, damaged=problems.append)
     if record is None:

@@ -1,6 +1,6 @@
-"""How the Prefect server, the worker and their runs are set up: one place for every setting of Prefect that Hanlin relies on.
+"""The settings of Prefect that Hanlin relies on: those of the server, of the worker and of their runs, in one place.
 
-Why each: `docs/log.md`. A setting that is in the environment already is left as it is, but for addresses and passwords.
+`docs/log.md` has the reason of each. A setting that is in the environment already is left as it is, but for addresses and passwords.
 """
 
 from __future__ import annotations
@@ -24,7 +24,7 @@ def auth() -> str | None:
 
 
 def server(host: str, port: int, database: str) -> dict[str, str]:
-    """Environment of the server."""
+    """The environment of the server."""
     settings = {
         **QUIET,
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",  # outlives a restart
@@ -37,13 +37,13 @@ def server(host: str, port: int, database: str) -> dict[str, str]:
     }
     if database:
         settings["PREFECT_SERVER_DATABASE_CONNECTION_URL"] = database_url(database)
-    if both := auth():
-        settings["PREFECT_SERVER_API_AUTH_STRING"] = both
+    if credentials := auth():
+        settings["PREFECT_SERVER_API_AUTH_STRING"] = credentials
     return settings
 
 
 def client(url: str) -> dict[str, str]:
-    """Environment of what talks to the server at an API address: workers, their runs, deployments."""
+    """The environment of clients of the server at an API address: workers, their runs, deployments."""
     settings = {
         **QUIET,
         "PREFECT_FLOWS_HEARTBEAT_FREQUENCY": str(HEARTBEAT),
@@ -52,17 +52,17 @@ def client(url: str) -> dict[str, str]:
         "PREFECT_WORKER_QUERY_SECONDS": "5",
     } | os.environ
     settings |= {"PREFECT_API_URL": url, "PREFECT_SERVER_ALLOW_EPHEMERAL_MODE": "false"}
-    if both := auth():
-        settings["PREFECT_API_AUTH_STRING"] = both
+    if credentials := auth():
+        settings["PREFECT_API_AUTH_STRING"] = credentials
     return settings
 
 
 def database_url(url: str) -> str:
     """A database's address as Prefect wants it, with the driver that comes with Prefect. Raises `ValueError` for another kind."""
-    kind, found, rest = url.partition("://")
-    if found and re.fullmatch(r"postgres(ql)?(\+asyncpg)?", kind):
+    kind, separator, rest = url.partition("://")
+    if separator and re.fullmatch(r"postgres(ql)?(\+asyncpg)?", kind):
         return f"postgresql+asyncpg://{rest}"
-    if found and kind in ("sqlite", "sqlite+aiosqlite"):
+    if separator and kind in ("sqlite", "sqlite+aiosqlite"):
         return f"sqlite+aiosqlite://{rest}"
     raise ValueError(
         f"--database {url.split('@')[-1]}: not a database that Prefect knows; give postgresql://user:password@host/name, or sqlite:////path"
@@ -70,5 +70,5 @@ def database_url(url: str) -> str:
 
 
 def local(host: str) -> bool:
-    """Whether a server bound to this address is reached from this machine alone."""
+    """True for an address that is reached from this machine alone."""
     return host in ("localhost", "::1") or host.startswith("127.")

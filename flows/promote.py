@@ -1,4 +1,4 @@
-"""What becomes of a judged candidate: it takes over, an operator is asked first, or it is kept aside with what it was refused for."""
+"""The promotion of a judged candidate: it replaces the model in production, an operator is asked first, or it is refused and kept aside."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from tasks.metrics.bootstrap import part
 
 @dataclass(frozen=True)
 class Judged:
-    """A re-training up to its gate: what it made, and the moves of the tag that its candidate was judged against."""
+    """A re-training up to its gate: its artifacts, and the moves of the tag whose model its candidate was compared with."""
 
     artifacts: Outcome
     moves: Moves
@@ -34,16 +34,17 @@ class Judged:
 
 
 class Approval(RunInput):
-    """The form that an operator fills in."""
+    """The form in which an operator approves or refuses a promotion."""
 
     approve: bool = Field(
-        title="Let it take over", description="Yes: the tag moves to the candidate. No: the candidate is kept aside"
+        title="Promote the candidate",
+        description="Yes: the tag moves to the candidate, which is then the model in production. No: the candidate is kept under a tag of its own",
     )
-    note: str = Field(default="", max_length=1000, title="Why", description="Kept with the tag's history")
+    note: str = Field(default="", max_length=1000, title="Reason", description="Kept in the history of the tag")
 
 
-def approvable() -> None:
-    """Raises `ValueError` where nobody could be asked, before anything is spent."""
+def check_approvable() -> None:
+    """Raises `ValueError` where no operator could answer, before anything is spent."""
     if runtime.deployment.id is None or not watched():
         raise ValueError(
             "approve suspends the run until an operator answers in the Prefect UI, which needs a run of a deployment: start it there "
@@ -52,7 +53,7 @@ def approvable() -> None:
 
 
 def conclude(store: Store, recipe: Recipe, run_id: str, judged: Judged, approve: bool, wait_hours: float) -> State[Any]:
-    """Move the tag, ask, or keep the candidate aside; the flow's final state says which and why."""
+    """Move the tag, ask an operator, or keep the candidate aside. Returns the flow's final state, which says which and why."""
     last = next(name for name in ("dpo", "sft", "pretrain") if name in judged.artifacts)
     candidate = _record(store, judged.artifacts[last]["key"])
     verdict = json.loads((store.object(judged.artifacts["gate"]["key"]) / "verdict.json").read_text("utf-8"))
@@ -67,28 +68,28 @@ def conclude(store: Store, recipe: Recipe, run_id: str, judged: Judged, approve:
     if approve:
         aside = _candidate_tag(store, candidate, f"waits for an operator: {why}", facts)
         answer: Approval = suspend_flow_run(
-            wait_for_input=Approval.with_initial_data(description=_asked(judged, candidate, verdict, why)),
+            wait_for_input=Approval.with_initial_data(description=_question(judged, candidate, verdict, why)),
             timeout=max(1, round(3600 * wait_hours)),
             key="promotion",
         )
-        said = f"an operator{f': {answer.note}' if answer.note else ''}"
+        operator = f"an operator{f': {answer.note}' if answer.note else ''}"
         if not answer.approve:
             store.untag(aside)
-            return _aside(store, recipe, judged, candidate, f"refused by {said}", facts)
+            return _aside(store, recipe, judged, candidate, f"refused by {operator}", facts)
         store.untag(aside)
-        why = f"approved by {said}; {why}"
+        why = f"approved by {operator}; {why}"
     try:
         store.tag(judged.tag, candidate, why, seen=judged.moves, **facts)
     except Moved as moved:
         return _aside(store, recipe, judged, candidate, f"{moved}, so it was judged against another model; run again", facts)
     store.note_more(run_id, finished=True, promoted=judged.tag)
     old = f" over {judged.moves[-1]['key'][:12]}" if judged.moves else ", the first"
-    _tell("promoted", recipe, candidate, why)
-    return ended("Promoted", f"{judged.tag} → {candidate.stage} {candidate.key[:12]}{old}: {why}", judged.artifacts)
+    _announce("promoted", recipe, candidate, why)
+    return final_state("Promoted", f"{judged.tag} → {candidate.stage} {candidate.key[:12]}{old}: {why}", judged.artifacts)
 
 
-def ended(name: str, message: str, artifacts: Outcome) -> State[Any]:
-    """The final state of a re-training that did what it is for: Promoted, Refused or Nothing new."""
+def final_state(name: str, message: str, artifacts: Outcome) -> State[Any]:
+    """The final state of a re-training that reached a decision: Promoted, Refused or Nothing new."""
     logging.getLogger("hanlin.retrain").info(message, extra={"done": "built" if name == "Promoted" else "cached"})
     return Completed(name=name, message=message, data={"verdict": name.lower(), "why": message, "artifacts": artifacts})
 
@@ -97,9 +98,11 @@ def _aside(store: Store, recipe: Recipe, judged: Judged, candidate: Record, why:
     """Keep a refused candidate under a tag of its own."""
     tag = _candidate_tag(store, candidate, f"refused: {why}", facts)
     store.note_more(facts["run"], finished=True, refused_as=tag)
-    _tell("refused", recipe, candidate, why)
-    kept = f"kept as {tag}; `hanlin artifacts tag {tag} {judged.tag}` promotes it all the same"
-    return ended("Refused", f"{candidate.stage} {candidate.key[:12]} does not take over: {why} ({kept})", judged.artifacts)
+    _announce("refused", recipe, candidate, why)
+    remedy = f"kept as {tag}; `hanlin artifacts tag {tag} {judged.tag}` promotes it all the same"
+    return final_state(
+        "Refused", f"{candidate.stage} {candidate.key[:12]} does not take over: {why} ({remedy})", judged.artifacts
+    )
 
 
 def _candidate_tag(store: Store, candidate: Record, why: str, facts: dict[str, Any]) -> str:
@@ -115,16 +118,16 @@ def _candidate_tag(store: Store, candidate: Record, why: str, facts: dict[str, A
 
 
 def _why(verdict: dict[str, Any], news: list[str]) -> str:
-    """What a promotion was for: what got better, and that nothing got worse."""
+    """The reason of a promotion in one line: the measures that are better, and the sources with new data."""
     better = [f"{m['title']} {m['old']:.3f} → {m['new']:.3f}" for m in verdict["measures"] if m["verdict"] == "better"]
-    found = f"better: {', '.join(better)}; nothing worse beyond noise" if better else "nothing worse beyond noise"
-    return (found if verdict["measures"] else "healthy, and nothing to compare with") + (
+    reason = f"better: {', '.join(better)}; nothing worse beyond noise" if better else "nothing worse beyond noise"
+    return (reason if verdict["measures"] else "healthy, and nothing to compare with") + (
         f"; new: {', '.join(news)}" if news else ""
     )
 
 
-def _asked(judged: Judged, candidate: Record, verdict: dict[str, Any], why: str) -> str:
-    """What the form shows, in Markdown."""
+def _question(judged: Judged, candidate: Record, verdict: dict[str, Any], why: str) -> str:
+    """The text above the operator's form, in Markdown: the reason, and every measure of both models."""
     rows = [
         f"| {m['title']} | {m['old']:.3f} | {m['new']:.3f} | {100 * part(m, 'change'):+.1f} {'%' if m['unit'] == 'percent' else 'points'} "
         f"| {m['verdict']} |"
@@ -141,10 +144,10 @@ def _record(store: Store, key: str) -> Record:
     return record
 
 
-def _tell(what: str, recipe: Recipe, candidate: Record, why: str) -> None:
-    """An event that an automation can act on: send a message, start a deployment."""
+def _announce(outcome: str, recipe: Recipe, candidate: Record, why: str) -> None:
+    """Emit the event hanlin.model.promoted or hanlin.model.refused, on which automations can act."""
     emit_event(
-        f"hanlin.model.{what}",
+        f"hanlin.model.{outcome}",
         resource={"prefect.resource.id": f"hanlin.recipe.{recipe.name}"},
         payload={"recipe": recipe.name, "key": candidate.key, "why": why},
     )

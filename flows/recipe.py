@@ -1,6 +1,6 @@
-"""Recipe: the typed parameters of a run. YAML on disk, a form in the Prefect UI, `key=value` on the command line.
+"""The recipe: the typed parameters of a run. YAML on disk, a form in the Prefect UI, `key=value` on the command line.
 
-All that is wrong with a recipe is reported at once, each problem with the full path of its field.
+All mistakes in a recipe are reported at once, each with the full path of its field.
 """
 
 from __future__ import annotations
@@ -45,6 +45,8 @@ Flow = Literal["pipeline", "corpus", "finetune"]
 
 
 class Section(BaseModel):
+    """A part of a recipe: frozen, and closed to unknown fields."""
+
     model_config = ConfigDict(extra="forbid", frozen=True)
 
 
@@ -59,38 +61,61 @@ Download = Annotated[
 
 
 class Source(Section):
-    """Files of one format, and what their rows are for."""
+    """One source of rows: files of one format, and the uses of their rows."""
 
-    format: Format = Field(description="The files' true format, not their suffix; `hanlin sniff FILE` tells it")
-    path: str = Field(default="", description="Files below `raw`, with * and ** as wildcards, or an absolute path")
+    format: Format = Field(
+        title="Format",
+        description="Format of the files' content, whatever their names end in; it selects the reader (`hanlin sniff FILE` names it)",
+    )
+    path: str = Field(
+        default="",
+        title="Files",
+        description="Files to read, as a path below the folder of the raw files, or an absolute path; * and ** are wildcards",
+    )
     download: Download | None = Field(
-        default=None, description="In place of `path`: a Wikimedia dump, a dataset of the hub, or URLs; kept in the store"
+        default=None,
+        title="Download",
+        description="In place of files that are there: a Wikimedia dump, a dataset of the Hugging Face hub, or URLs. Downloads are kept in the store",
     )
     use: list[Use] = Field(
-        description="pretrain, text2text (pretraining of T5; an article answers its title), sft, prompts (of DPO; the answer becomes "
-        "`chosen`), pairs (ready for DPO), extract (triples to learn to extract), evaluate (never learned from)"
+        title="Uses",
+        description="Uses of the rows: pretrain; text2text (pretraining of T5, where an article answers its title); sft (fine-tuning); prompts "
+        "(questions for DPO, whose answer is the better one); pairs (better and worse answers for DPO); extract (triples to learn to extract); "
+        "evaluate (for evaluation only, never trained on)",
     )
     rank: int = Field(
         default=0,
         ge=0,
         le=1000,
-        description="Place among the sources where their order cannot be written (a form): the lowest first, equal ones as written",
+        title="Rank",
+        description="Order of the sources, lowest first, for forms, which keep no order; equal ranks stay in the order of the file. Of duplicate "
+        "rows, the first source's is kept",
     )
-    simplify: bool = Field(default=True, description="Convert Traditional to Simplified Chinese")
+    simplify: bool = Field(
+        default=True, title="Simplify", description="Convert Traditional Chinese characters to Simplified ones"
+    )
     tables: Literal["drop", "text"] = Field(
-        default="drop", description="wiki: tables are left out, or told a line a row, each cell with its header"
+        default="drop",
+        title="Tables",
+        description="Tables of a wiki. drop: leave them out; text: write each row as a line, each cell after its column's header",
     )
     infoboxes: Literal["drop", "facts"] = Field(
-        default="drop", description="wiki: infoboxes are left out, or told a line a fact, as 名称：值"
+        default="drop",
+        title="Infoboxes",
+        description="Infoboxes of a wiki. drop: leave them out; facts: write a line for each fact, as 名称：值",
     )
     same_title: float = Field(
         default=0.9,
         ge=0,
         le=1,
-        description="webtext, baike_qa and medical: likeness of a title and the question below it from which only the longer is asked",
+        title="Same title",
+        description="For webtext, baike and medical: similarity (0 to 1) of a title and the question below it from which the two count as the same, "
+        "so that only the longer one is used",
     )
     tolerate_truncation: bool = Field(
-        default=False, description="Keep the whole pages of a dump that was cut off, instead of failing"
+        default=False,
+        title="Tolerate truncation",
+        description="Use the complete pages of a wiki dump that is cut off at the end, instead of stopping with an error",
     )
 
     @model_validator(mode="after")
@@ -103,69 +128,108 @@ class Source(Section):
 class Recipe(Section):
     """Everything that defines a run, stage by stage, and the resources to run it with."""
 
-    name: str = Field(pattern=r"^[a-z0-9][a-z0-9.-]{0,63}$", title="Name", description="Lower-case letters, digits, dots, dashes")
+    name: str = Field(
+        pattern=r"^[a-z0-9][a-z0-9.-]{0,63}$",
+        title="Name",
+        description="Name of the recipe and of its runs: lower-case letters, digits, dots and dashes",
+    )
     raw: str = Field(
         default="",
         title="Raw files",
-        description="Folder of the raw files; $NAME is an environment variable; empty: the sample corpus",
+        description="Folder of the raw files. $NAME stands for an environment variable; empty: the sample corpus is generated and used",
     )
     sample: SampleParams = Field(
-        default_factory=SampleParams, title="Sample corpus", description="The invented world, written where `raw` is empty"
+        default_factory=SampleParams,
+        title="Sample corpus",
+        description="An invented world, written in the formats of the real sources; used where no folder of raw files is set",
     )
     sources: dict[str, Source] = Field(
-        min_length=1, title="Sources", description="Name → files, format and use; earlier sources win among duplicates"
+        min_length=1,
+        title="Sources",
+        description="The sources of rows by name, each with its files, their format and its uses. Of duplicate rows, the first source's is kept",
     )
-    dedup: DedupParams = Field(default_factory=DedupParams, title="Deduplication", description="Exact and near duplicates")
+    dedup: DedupParams = Field(
+        default_factory=DedupParams,
+        title="Deduplication",
+        description="Removal of rows that are the same as, or nearly the same as, an earlier row",
+    )
     filter: FilterParams = Field(
-        default_factory=FilterParams, title="Filter", description="Rules that drop rows, each with a reason"
+        default_factory=FilterParams,
+        title="Filter",
+        description="The rules by which unsuitable rows are dropped, each under a reason that is counted",
     )
-    split: SplitParams = Field(default_factory=SplitParams, title="Split", description="Training and validation rows")
+    split: SplitParams = Field(
+        default_factory=SplitParams, title="Split", description="Division of the rows into training and validation rows"
+    )
     contract: Contract = Field(
         default_factory=Contract,
         title="Contract",
-        description="How data stages may differ from the last run; never part of what is made",
+        description="Limits on how much the result of a data stage may differ from the last run's, and what happens beyond them. Changes no result",
     )
     tokenizer: TokenizerParams = Field(
-        default_factory=TokenizerParams, title="Tokenizer", description="What text is cut into, learned from word counts"
+        default_factory=TokenizerParams,
+        title="Tokenizer",
+        description="The vocabulary into which text is cut, learned from the words of the corpus",
     )
     pack: PackParams = Field(
-        default_factory=PackParams, title="Mix", description="Sources by weight, in tokens; without weights everything once"
+        default_factory=PackParams,
+        title="Mix",
+        description="Share of each source in the tokens of pretraining; without weights, every row is used once",
     )
-    pretrain: PretrainParams = Field(default_factory=PretrainParams, title="Pretraining", description="A new model on plain text")
+    pretrain: PretrainParams = Field(
+        default_factory=PretrainParams, title="Pretraining", description="Training of a new model on plain text"
+    )
     base: Base | None = Field(
         default=None,
-        title="Base",
-        description="The model that the flow finetune begins with; empty: the recipe is for the pipeline",
+        title="Base model",
+        description="The model that the flow finetune begins with; empty: the recipe is for the flow pipeline",
     )
-    sft: SFTParams = Field(default_factory=SFTParams, title="Supervised fine-tuning", description="The model learns to answer")
+    sft: SFTParams = Field(
+        default_factory=SFTParams,
+        title="Supervised fine-tuning",
+        description="Training on questions with answers, from which the model learns to answer",
+    )
     rejected: RejectedParams = Field(
-        default_factory=RejectedParams, title="Rejected answers", description="The SFT model's own answers, as DPO's worse side"
+        default_factory=RejectedParams,
+        title="Rejected answers",
+        description="Answers of the fine-tuned model itself, which become the worse answers in DPO",
     )
     reward: RewardParams | None = Field(
-        default=None, title="Reward model", description="A model that tells the better of two answers; empty: none is trained"
+        default=None,
+        title="Reward model",
+        description="A model that scores answers, trained on pairs of a better and a worse one; empty: none is trained",
     )
-    dpo: DPOParams = Field(default_factory=DPOParams, title="DPO", description="The model learns to prefer the better answer")
+    dpo: DPOParams = Field(
+        default_factory=DPOParams,
+        title="DPO",
+        description="Direct preference optimization: training on pairs of answers, from which the model learns to prefer the better one",
+    )
     extraction: TripleExtraction = Field(
         default_factory=TripleExtraction,
         title="Triple extraction",
-        description="A task to fine-tune the model for, where a source has the use `extract`",
+        description="Fine-tuning and scoring of a model that extracts (subject, predicate, object) triples from texts, where a source has the use "
+        "`extract`",
     )
     evaluate: EvaluateParams = Field(
-        default_factory=EvaluateParams, title="Evaluation", description="Scores of every model of the run"
+        default_factory=EvaluateParams, title="Evaluation", description="The scores that are measured of every model of the run"
     )
     gate: GateParams = Field(
         default_factory=GateParams,
-        title="Gate",
-        description="When a re-trained model may take the place of the one in production",
+        title="Evaluation gate",
+        description="Conditions under which a re-trained model replaces the model in production",
     )
-    report: ReportParams = Field(default_factory=ReportParams, title="Report", description="The page that a run ends with")
+    report: ReportParams = Field(
+        default_factory=ReportParams, title="Report", description="The page about its results with which a run ends"
+    )
     resources: Resources = Field(
-        default_factory=Resources, title="Resources", description="How to run; never part of what is made"
+        default_factory=Resources,
+        title="Resources",
+        description="Processes, memory and devices to run with. They change no result",
     )
 
     @property
     def flow(self) -> Flow:
-        """The flow that the recipe is for."""
+        """The flow that runs the recipe if none is asked for: finetune where it has a base, else pipeline."""
         return "finetune" if self.base else "pipeline"
 
     @field_validator("sources")
@@ -178,12 +242,12 @@ class Recipe(Section):
         return expanded(self.raw)
 
     def sampled(self, source: Source) -> bool:
-        """Whether a source reads the sample corpus."""
+        """True for a source that reads the sample corpus."""
         return not self.raw and not source.download and not Path(source.path).expanduser().is_absolute()
 
 
 class BadRecipe(ValueError):
-    """A recipe that cannot run. `problems` has a line for each thing that is wrong."""
+    """The error of a recipe that cannot run. `problems` has a line for each mistake."""
 
     def __init__(self, name: str, problems: list[str]):
         lines = "\n".join(f"  - {problem}" for problem in problems)
@@ -195,8 +259,8 @@ class BadRecipe(ValueError):
 def load(name: str, overrides: Iterable[str] = (), flow: Flow | None = None) -> Recipe:
     """A recipe by name (one that ships) or by the path of a YAML file, with `key.path=value` overrides. Raises `BadRecipe`.
 
-    `flow` says what it is to run (None: what it is for), which decides what its sources must serve. A recipe that `extends` another says only
-    what is different.
+    `flow` is the flow that it will run (None: its own), which decides which uses its sources must have. A recipe that `extends` another has
+    only the fields that differ.
     """
     data = fields(name)
     problems = [problem for override in overrides if (problem := _override(data, override))]
@@ -208,7 +272,7 @@ def load(name: str, overrides: Iterable[str] = (), flow: Flow | None = None) -> 
 
 def fields(name: str) -> dict[str, Any]:
     """A recipe's fields as its file has them, unchecked, with those of the recipe it extends."""
-    return _read(find(name), name)
+    return _read(recipe_file(name), name)
 
 
 def _read(path: Path, name: str, above: tuple[Path, ...] = ()) -> dict[str, Any]:
@@ -222,7 +286,7 @@ def _read(path: Path, name: str, above: tuple[Path, ...] = ()) -> dict[str, Any]
     base = data.pop("extends", None)
     if base is None:
         return data
-    below = find(str(base))
+    below = recipe_file(str(base))
     if below in (*above, path):
         raise BadRecipe(name, [f"extends: {path.name} and {below.name} extend each other"])
     return _over(_read(below, name, (*above, path)), data)
@@ -241,7 +305,7 @@ def _over(base: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
     return merged
 
 
-def find(name: str) -> Path:
+def recipe_file(name: str) -> Path:
     """The YAML file of a recipe. Raises `BadRecipe` with the nearest name."""
     path = Path(name) if name.endswith((".yaml", ".yml")) else RECIPES / f"{name}.yaml"
     if not path.is_file():
@@ -253,22 +317,23 @@ def find(name: str) -> Path:
 
 
 def names() -> list[str]:
+    """The names of the recipes that ship with Hanlin, sorted."""
     return sorted(path.stem for path in RECIPES.glob("*.yaml"))
 
 
 def check(data: dict[str, Any], flow: Flow | None = None) -> list[str]:
-    """Everything wrong with a recipe's data, a line each, beginning with the field's full path."""
+    """All mistakes in a recipe's data, a line each, beginning with the field's full path. `flow` as for `load`."""
     try:
         Recipe.model_validate(data)
         problems = []
     except ValidationError as failure:
         problems = [_problem(error, data) for error in failure.errors()]
-    meant: Flow = flow or ("finetune" if data.get("base") is not None else "pipeline")
-    return list(dict.fromkeys(problems + validation.recipe_problems(data, meant)))
+    intended: Flow = flow or ("finetune" if data.get("base") is not None else "pipeline")
+    return list(dict.fromkeys(problems + validation.recipe_problems(data, intended)))
 
 
 def _override(data: dict[str, Any], override: str) -> str | None:
-    """Put one `key.path=value` into the data; the value is read as YAML. A line that says what is wrong, or None."""
+    """Put one `key.path=value` into the data; the value is read as YAML. Returns the mistake as a line, or None."""
     path, equals, text = override.partition("=")
     if not equals or not path:
         return f"{override!r} is not an override; write field.path=value, such as pretrain.steps=200"
@@ -287,9 +352,10 @@ def _override(data: dict[str, Any], override: str) -> str | None:
 
 
 def _problem(error: Any, data: dict[str, Any]) -> str:
+    """An error of pydantic as a line for people: the field's full path, the mistake, and a hint."""
     location = [str(part) for part in error["loc"]]
-    shown_at = location[:3] + location[4:] if location[2:3] == ["download"] else location  # pydantic names the kind as well
-    path = ".".join(shown_at)
+    named_location = location[:3] + location[4:] if location[2:3] == ["download"] else location  # pydantic names the kind as well
+    path = ".".join(named_location)
     if error["type"] == "extra_forbidden":
         known = _fields_at(location[:-1])
         near = difflib.get_close_matches(location[-1], known, 1, cutoff=0.5)
@@ -297,10 +363,10 @@ def _problem(error: Any, data: dict[str, Any]) -> str:
         return f"{path}: unknown field; {hint}"
     if error["type"] == "missing":
         return f"{path}: required, but not there"
-    got = error.get("input")
-    shown = f" (got {got!r})" if isinstance(got, str | int | float | bool | None) else ""
+    value = error.get("input")
+    suffix = f" (got {value!r})" if isinstance(value, str | int | float | bool | None) else ""
     message = error["msg"].removeprefix("Value error, ")
-    return f"{path}: {message[0].lower() + message[1:]}{shown}"
+    return f"{path}: {message[0].lower() + message[1:]}{suffix}"
 
 
 def _fields_at(location: list[str]) -> list[str]:

@@ -7,8 +7,8 @@ from typing import Any
 
 from prefect import flow
 
-from flows.execution import Outcome, plainly, run_graph, run_name
-from flows.form import PREFILLED, RecipeForm, RecipeName, chosen, documented, parsed
+from flows.execution import Outcome, reports_mistakes, run_graph, run_name
+from flows.form import PREFILLED, RecipeForm, RecipeName, chosen_recipe, documented, filled_recipe
 from flows.graph import graph
 from flows.recipe import Flow, Recipe
 from tasks.artifacts.build import Drift
@@ -29,7 +29,7 @@ def recipe_flows(name: Flow, summary: str, *, default: str = PREFILLED, **descri
         drift: Drift = "warn",
         accept: tuple[str, ...] = (),
     ) -> Outcome:
-        return _run(parsed(recipe, name), name, refresh, until, drift, accept)
+        return _run(filled_recipe(recipe, name), name, refresh, until, drift, accept)
 
     def by_name(
         recipe: RecipeName = default,
@@ -40,12 +40,12 @@ def recipe_flows(name: Flow, summary: str, *, default: str = PREFILLED, **descri
         drift: Drift = "warn",
         accept: tuple[str, ...] = (),
     ) -> Outcome:
-        return _run(chosen(recipe, changes, file, name), name, refresh, until, drift, accept)
+        return _run(chosen_recipe(recipe, changes, file, name), name, refresh, until, drift, accept)
 
     flows = []
     for attribute, function in ((name, by_form), ("named", by_name)):
         function.__module__, function.__name__, function.__qualname__ = f"flows.{name}", attribute, attribute
-        described_function = plainly(documented(summary, **described)(function))
+        described_function = reports_mistakes(documented(summary, **described)(function))
         flows.append(flow(name=name, flow_run_name=run_name, persist_result=False, validate_parameters=False)(described_function))
     return flows[0], flows[1]
 

@@ -1,7 +1,7 @@
-"""The re-training flow: is there new data? Then the pipeline, warm-started, and a gate before the model takes over.
+"""The re-training flow: if a source has new data, the pipeline continues from the model in production, and a gate decides on promotion.
 
 Run it with `hanlin retrain RECIPE`, on a schedule, or by the event that `hanlin arrived RECIPE` emits. Every finished stage is reused, so
-only new shards are worked on.
+only new shards are processed.
 """
 
 from __future__ import annotations
@@ -15,12 +15,12 @@ from prefect.artifacts import create_table_artifact
 from prefect.client.schemas.objects import State
 from pydantic import Field
 
-from flows.execution import plainly, run_graph, run_name
-from flows.form import RecipeForm, RecipeName, chosen, documented, parsed
+from flows.execution import reports_mistakes, run_graph, run_name
+from flows.form import RecipeForm, RecipeName, chosen_recipe, documented, filled_recipe
 from flows.graph import Node, graph
-from flows.origins import origins
-from flows.production import production
-from flows.promote import Judged, approvable, conclude, ended
+from flows.origins import source_states
+from flows.production import find_production
+from flows.promote import Judged, check_approvable, conclude, final_state
 from flows.recipe import Recipe
 from tasks.artifacts.build import Drift
 from tasks.artifacts.store import Store, store_folder
@@ -28,11 +28,11 @@ from tasks.artifacts.store import Store, store_folder
 Share = Annotated[float, Field(ge=0, le=1)]
 Hours = Annotated[float, Field(gt=0, le=8760)]
 
-SUMMARY = "From new raw files to a model that takes over, if it is no worse than the one in production; nothing new ends the run at once."
+SUMMARY = "Re-trains the model in production on new data, and promotes the new model if it is not worse. Without new data the run ends at once."
 
 
 @flow(name="retrain", flow_run_name=run_name, persist_result=False, validate_parameters=False)
-@plainly
+@reports_mistakes
 @documented(SUMMARY)
 def retrain(
     recipe: RecipeForm,
@@ -45,11 +45,11 @@ def retrain(
     accept: tuple[str, ...] = (),
     wait_hours: Hours = 168.0,
 ) -> State[Any]:
-    return _run(parsed(recipe, "pipeline"), share, approve, tag, force, refresh, drift, accept, wait_hours)
+    return _run(filled_recipe(recipe, "pipeline"), share, approve, tag, force, refresh, drift, accept, wait_hours)
 
 
 @flow(name="retrain", flow_run_name=run_name, persist_result=False, validate_parameters=False)
-@plainly
+@reports_mistakes
 @documented(SUMMARY)
 def named(
     recipe: RecipeName = "sample",
@@ -64,15 +64,15 @@ def named(
     accept: tuple[str, ...] = (),
     wait_hours: Hours = 168.0,
 ) -> State[Any]:
-    return _run(chosen(recipe, changes, file, "pipeline"), share, approve, tag, force, refresh, drift, accept, wait_hours)
+    return _run(chosen_recipe(recipe, changes, file, "pipeline"), share, approve, tag, force, refresh, drift, accept, wait_hours)
 
 
-def nodes_of(recipe: Recipe, store: Store, tag: str, share: float) -> list[Node]:
+def retraining_nodes(recipe: Recipe, store: Store, tag: str, share: float) -> list[Node]:
     """The nodes of a re-training. Raises `ValueError` where the model in production cannot be gone on from."""
     if not 0 <= share <= 1:
         raise ValueError(f"share is {share}; it is a share of the pretraining's tokens, from 0 (train from nothing) to 1")
-    found = production(store, store.tags().get(tag, []), recipe.pretrain, share)
-    return graph(recipe, "pipeline", gated=True, production=found)
+    production = find_production(store, store.tags().get(tag, []), recipe.pretrain, share)
+    return graph(recipe, "pipeline", gated=True, production=production)
 
 
 def _run(
@@ -88,24 +88,26 @@ def _run(
 ) -> State[Any]:
     store, run_id = Store(store_folder()), str(runtime.flow_run.id)
     log = logging.getLogger("hanlin.retrain")
-    if "judged" in (earlier := store.run(run_id)):  # suspended since: its candidate is there, and only the answer was missing
+    if "judged" in (earlier := store.run(run_id)):  # it was suspended: its candidate is there, and only the answer was missing
         return conclude(store, recipe, run_id, Judged(**earlier["judged"]), approve, wait_hours)
     if approve:
-        approvable()
+        check_approvable()
     moves = store.tags().get(tag, [])
-    nodes = nodes_of(recipe, store, tag, share)
+    nodes = retraining_nodes(recipe, store, tag, share)
     last = next(
         (n for n in store.runs() if n["recipe"] == recipe.name and n.get("finished") and "evaluate" in n["artifacts"]), {}
     )
-    found = origins(recipe, store, nodes=nodes, records=_records(store, last))
-    new = [f"{origin.source} ({origin.stored or 'nothing'} → {origin.now})" for origin in found if origin.new]
+    states = source_states(recipe, store, nodes=nodes, records=_records(store, last))
+    new = [f"{state.source} ({state.stored or 'nothing'} → {state.now})" for state in states if state.new]
     if not new and not force and (moves or "judged" in last):
-        table = [{"source": o.source, "format": o.format, "kind": o.kind, "state": o.now} for o in found]
+        table = [{"source": s.source, "format": s.format, "kind": s.kind, "state": s.now} for s in states]
         create_table_artifact(
-            table, key="sources", description=f"# Sources of {recipe.name}\nNone is new since run {last['run']}"
+            table, key="sources", description=f"# Sources of {recipe.name}\nNone has new data since run {last['run']}"
         )
-        return ended("Nothing new", f"nothing new: all {len(found)} sources are as the last run read them ({_since(last)})", {})
-    log.info("new: %s", ", ".join(new) or "nothing, but asked for")
+        return final_state(
+            "Nothing new", f"nothing new: all {len(states)} sources are as the last run read them ({_since(last)})", {}
+        )
+    log.info("sources with new data: %s", ", ".join(new) or "none; training all the same")
     artifacts = run_graph(recipe, nodes, refresh=refresh, drift=drift, accept=accept, finishes=False)
     judged = Judged(artifacts=artifacts, moves=moves, tag=tag, news=new)
     store.note_more(run_id, judged=vars(judged))
@@ -113,9 +115,9 @@ def _run(
 
 
 def _records(store: Store, note: dict[str, Any]) -> list[Any]:
-    """The records of what a run made or used."""
-    found = [store.record(key) for key in note.get("artifacts", {}).values()]
-    return [record for record in found if record is not None]
+    """The records of the artifacts that a run made or used."""
+    records = [store.record(key) for key in note.get("artifacts", {}).values()]
+    return [record for record in records if record is not None]
 
 
 def _since(note: dict[str, Any]) -> str:

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from dataclasses import asdict, dataclass, field
-from typing import Any, Literal
+from typing import Any, Literal, get_args
 
 from flows.graph import Node
 from flows.inputs import Records
@@ -67,15 +67,23 @@ def _planned(
     seconds = earlier[-1].made.get("seconds") if earlier else None
     if key is None:
         changes = _changes(resolved.identity, earlier, resolved.pending)
-        return Planned(node.name, "MISS", None, changes, seconds, f"after {', '.join(resolved.waits_for)}"), None
+        return Planned(node.name, "MISS", None, changes, seconds, f"needs {', '.join(resolved.waits_for)} first"), None
     damage: list[str] = []
     record = store.find(key, damaged=damage.append)
     other = drifted(node.stage, node.params, record) if record is not None else None
-    drift_found = other is not None and not other.why
-    if record is not None and not forced and not (drift_found and drift == "rebuild"):
-        note = "made by other code of this version" if drift_found else ""
+    code_changed = other is not None and not other.why
+    if record is not None and not forced and not (code_changed and drift == "rebuild"):
+        note = "reused, though the code of the stage has changed since" if code_changed else ""
         return Planned(node.name, "HIT", key, [], seconds, note), record
-    note = damage[0] if damage else "refresh asked for" if forced else "its code changed (drift=rebuild)" if drift_found else ""
+    note = (
+        damage[0]
+        if damage
+        else "built again on request (refresh)"
+        if forced
+        else "built again because its code has changed (drift=rebuild)"
+        if code_changed
+        else ""
+    )
     changes = [] if note else _changes(resolved.identity, earlier, {})
     started = any((store.work(key) / "scratch").glob("*")) and not forced
     if not note and not earlier:
@@ -101,6 +109,7 @@ def _changes(identity: dict[str, Any], earlier: list[Record], pending: dict[str,
 
 
 def _short(digest: Any) -> Any:
+    """A digest as people read it: its beginning, or the number of inputs where it is a list."""
     return digest[:12] if isinstance(digest, str) else f"{len(digest)} inputs" if isinstance(digest, list) else digest
 
 
@@ -113,8 +122,8 @@ def flatten(value: Any, path: str = "") -> dict[str, Any]:
     return {path: value}
 
 
-def rows(planned: list[Planned]) -> list[dict[str, str]]:
-    """The plan as a table for people."""
+def rows(steps: list[Planned]) -> list[dict[str, str]]:
+    """The plan as the rows of a table for people."""
     return [
         {
             "stage": step.name,
@@ -125,8 +134,16 @@ def rows(planned: list[Planned]) -> list[dict[str, str]]:
             "last": duration(step.last_seconds),
             "key": step.key[:12] if step.key else "–",
         }
-        for step in planned
+        for step in steps
     ]
+
+
+def summary(steps: list[Planned]) -> str:
+    """The plan in one sentence, which also says what each status means."""
+    counts = {status: sum(step.status == status for step in steps) for status in get_args(Status)}
+    meanings = {"HIT": "reused from the store", "RESUME": "begun earlier and continued", "MISS": "built"}
+    parts = [f"{counts[status]} {status} ({meaning})" for status, meaning in meanings.items()]
+    return f"{len(steps)} stages: {', '.join(parts)}. This is a plan; nothing was run."
 
 
 def _show(value: Any) -> str:

@@ -1,5 +1,5 @@
-"""A Prefect API for a run started in a terminal: the one that is configured, one that already runs here (`hanlin up`, or Prefect's own
-command), or one of our own for its length.
+"""The Prefect server of a run in a terminal: the one that is configured, one that already runs here (`hanlin up`, or Prefect's own command),
+or one of our own for the length of the run.
 
 Our own server uses Prefect's usual database, so `prefect server start` shows the run afterwards. It runs under the supervisor, so
 it ends with this process however this process ends (Prefect's own temporary server would be orphaned by a `kill -9`).
@@ -35,7 +35,7 @@ _own: list[str] = []  # API address of our own server, while there is one
 
 @contextlib.contextmanager
 def api() -> Iterator[str]:
-    """Make Prefect talk to a server while in the `with` block; gives its API address."""
+    """Make Prefect talk to a server while in the `with` block; yields its API address."""
     from prefect.settings import (
         PREFECT_API_AUTH_STRING,
         PREFECT_API_URL,
@@ -43,7 +43,7 @@ def api() -> Iterator[str]:
         temporary_settings,
     )
 
-    if url := there():
+    if url := known_server():
         # signs of life as often as the rule about lost runs expects them (`prefect.yaml`)
         beat = {PREFECT_FLOWS_HEARTBEAT_FREQUENCY: profile.HEARTBEAT, PREFECT_API_AUTH_STRING: profile.auth()}
         with temporary_settings({PREFECT_API_URL: url, **beat}):
@@ -59,17 +59,17 @@ def api() -> Iterator[str]:
                 _deliver()
 
 
-def there() -> str | None:
+def known_server() -> str | None:
     """The API address of the server that is configured or that runs on this machine."""
     from prefect.settings import PREFECT_API_URL, PREFECT_HOME
 
     ours = running(PREFECT_HOME.value() / "hanlin")
-    known = [f"{ours['address']}/api"] if ours else []
-    return PREFECT_API_URL.value() or next((url for url in [*known, DEFAULT] if healthy(url)), None)
+    addresses = [f"{ours['address']}/api"] if ours else []
+    return PREFECT_API_URL.value() or next((url for url in [*addresses, DEFAULT] if healthy(url)), None)
 
 
 def running(home: Path) -> dict[str, Any] | None:
-    """What the `hanlin up` of a PREFECT_HOME says of itself (`pid`, `address`, `store`, `worker`, `since`); None where there is none."""
+    """The facts that the `hanlin up` of a PREFECT_HOME wrote about itself (`pid`, `address`, `store`, `worker`, `since`); None without one."""
     try:
         return json.loads((home / "up.json").read_text("utf-8"))
     except (OSError, ValueError):
@@ -77,17 +77,17 @@ def running(home: Path) -> dict[str, Any] | None:
 
 
 def watched() -> bool:
-    """Whether the server that Prefect talks to has a UI in which somebody could answer: ours has none, and ends with the run."""
+    """True where the server that Prefect talks to has a UI in which an operator could answer: our own has none, and ends with the run."""
     from prefect.settings import PREFECT_API_URL
 
     return PREFECT_API_URL.value() is not None and PREFECT_API_URL.value() not in _own
 
 
 def announce(resource: str, payload: dict[str, str], event: str = "hanlin.data.arrived") -> None:
-    """Emit an event on the server that is there. Raises `ValueError` where none is: nobody would hear it."""
+    """Emit an event on the server that runs. Raises `ValueError` where none does, since nothing would react to it."""
     from prefect.events import emit_event
 
-    if (url := there()) is None or not healthy(url):
+    if (url := known_server()) is None or not healthy(url):
         raise ValueError(
             f"no Prefect server answers{f' at {url}' if url else ''}; start one with `hanlin up`, or set PREFECT_API_URL"
         )
@@ -106,7 +106,7 @@ def _deliver() -> None:
 
 
 def healthy(url: str, timeout: float = ANSWER) -> bool:
-    """Whether a Prefect server answers there."""
+    """True where a Prefect server answers at this API address."""
     try:
         with urllib.request.urlopen(f"{url}/health", timeout=timeout) as answer:
             return answer.status == 200 and answer.read().strip() == b"true"
@@ -115,13 +115,13 @@ def healthy(url: str, timeout: float = ANSWER) -> bool:
 
 
 def report_link(key: str, page: Path) -> str:
-    """Where a browser finds a report: on the server that we talk to, if it serves this store (`hanlin up` does), else the file."""
+    """The link to a report for a browser: on the server that we talk to, if it serves this store (`hanlin up` does), else to the file."""
     from prefect.settings import PREFECT_API_AUTH_STRING, PREFECT_API_URL
 
     path = f"/hanlin/reports/{key}"
     request = urllib.request.Request(f"{(PREFECT_API_URL.value() or '').removesuffix('/api')}{path}", method="HEAD")
-    if both := PREFECT_API_AUTH_STRING.value():
-        request.add_header("Authorization", f"Basic {base64.b64encode(both.encode()).decode()}")
+    if credentials := PREFECT_API_AUTH_STRING.value():
+        request.add_header("Authorization", f"Basic {base64.b64encode(credentials.encode()).decode()}")
     with contextlib.suppress(OSError, ValueError), urllib.request.urlopen(request, timeout=ANSWER):
         return path
     return page.as_uri()

@@ -1,4 +1,4 @@
-"""A node of the graph as a Prefect task: Cached where its artifact is in the store, Completed where it was built.
+"""The Prefect task of a node of the graph: it ends as Cached where the artifact is in the store, as Completed where it was built.
 
 Prefect's own result cache stays off: its default key holds the run's id, and the store is the one truth.
 """
@@ -32,14 +32,14 @@ from tasks.artifacts.stage import Resources
 from tasks.artifacts.store import Record, Store
 from tasks.processes import device
 
-AGAIN = [10, 60, 300]  # seconds before a stage that met a passing trouble is tried again
-LEASE = 60  # seconds after which the place of a killed run on a device is free
-PASSING = {
+RETRY_DELAYS = [10, 60, 300]  # seconds before each new try of a stage that failed for a temporary reason
+LEASE = 60  # seconds after which a killed run's place on a device is free again
+TEMPORARY = {
     number
     for name in (
         "EIO",
         "ESTALE",
-        "EAGAIN",
+        "ERETRY_DELAYS",
         "EBUSY",
         "ENOLCK",
         "ETIMEDOUT",
@@ -57,8 +57,8 @@ def stage_task(
 ) -> Task[[], Any]:
     """The Prefect task of a node. Takes no arguments, so that Prefect has nothing to inspect or to store.
 
-    It ends in a state whose message is the reason in one sentence. What passes by itself is tried again; what a person must
-    mend is not, nor what took longer than `resources.hours`.
+    It ends in a state whose message is the reason in one sentence. A failure that is likely to be temporary is tried again; one that a person
+    must correct is not, nor a stage that took longer than `resources.hours`.
     """
 
     def run() -> State[Any]:
@@ -84,28 +84,28 @@ def stage_task(
         task_run_name=f"{node.name} · {node.stage.title}",
         cache_policy=NO_CACHE,
         persist_result=False,
-        retries=len(AGAIN),
-        retry_delay_seconds=AGAIN,
+        retries=len(RETRY_DELAYS),
+        retry_delay_seconds=RETRY_DELAYS,
         retry_jitter_factor=0.2,
-        retry_condition_fn=_passes,
+        retry_condition_fn=_should_retry,
         timeout_seconds=3600 * hours if hours else None,
     )(run)
 
 
-def _passes(task: Any, task_run: Any, state: State[Any]) -> bool:
-    """Whether a failed stage should be tried again: the network, the store's disk or a lock, but nothing that a person must mend."""
+def _should_retry(task: Any, task_run: Any, state: State[Any]) -> bool:
+    """True for a failure of the network, the store's disk or a lock; False for one that a person must correct, or a time-out."""
     failure = state.result(raise_on_failure=False)
-    return isinstance(failure, BaseException) and not isinstance(failure, TaskRunTimeoutError) and passing(failure)
+    return isinstance(failure, BaseException) and not isinstance(failure, TaskRunTimeoutError) and temporary(failure)
 
 
-def passing(failure: BaseException | None) -> bool:
-    """Whether a trouble is likely to be gone in a while: it, or what caused it."""
+def temporary(failure: BaseException | None) -> bool:
+    """True for an error that is likely to be gone in a while, by its own type or that of one of its causes."""
     while failure is not None:
         if isinstance(failure, ConnectionError | TimeoutError | LeaseLost | httpx.TransportError):
             return True
         if isinstance(failure, httpx.HTTPStatusError) and failure.response.status_code >= 500:
             return True
-        if isinstance(failure, OSError) and failure.errno in PASSING:
+        if isinstance(failure, OSError) and failure.errno in TEMPORARY:
             return True
         failure = failure.__cause__
     return False
@@ -113,17 +113,18 @@ def passing(failure: BaseException | None) -> bool:
 
 @contextlib.contextmanager
 def _slot(name: str, resources: Resources) -> Iterator[None]:
-    """A child's turn on a device of this machine, among the runs of one server: `hanlin worker` sets how many there are."""
+    """A training's place on the devices of this machine, as a concurrency limit of the server, which `hanlin worker` sets."""
     limit, places = device.limit(resources)
     if not limit or not _limited(limit):
         yield
         return
-    logging.getLogger(f"hanlin.{name}").debug("takes %d of %s", places, limit)
+    logging.getLogger(f"hanlin.{name}").debug("waiting for %d places of the limit %s", places, limit)
     with concurrency(limit, occupy=places, lease_duration=LEASE, strict=False, raise_on_lease_renewal_failure=False):
         yield
 
 
 def _limited(limit: str) -> bool:
+    """True where the server has this concurrency limit."""
     try:
         with get_client(sync_client=True) as client:
             client.read_global_concurrency_limit_by_name(limit)
@@ -133,25 +134,25 @@ def _limited(limit: str) -> bool:
 
 
 def _state(built: Built) -> State[Any]:
-    """Publish the record as a table and end in a state that says where the artifact came from."""
+    """The task's final state, which says whether the artifact was reused or built; its record is published as a table."""
     record = built.record
     key = f"record-{record.stage}"
     create_table_artifact(_facts(built), key=key, description=f"# {record.title}\n`{record.key}`")
     log = logging.getLogger(f"hanlin.{record.stage}")
     seconds = duration(record.made["seconds"])
     if built.reused:
-        message = f"reused {record.key[:12]}, which took {seconds}"
+        message = f"reused {record.key[:12]}, which took {seconds} to build"
         log.info(message, extra={"done": "cached"})
         return Completed(name="Cached", message=f"{message}; its record is the artifact {key}", data=record.ref)
-    pieces = record.made.get("shards", {"built": 0, "reused": 0})
-    lent = f", {pieces['reused']} of {pieces['reused'] + pieces['built']} shards reused" if pieces["reused"] else ""
-    message = f"built {record.key[:12]} in {seconds}, {record.bytes / 1e6:,.2f} MB{lent}"
+    shards = record.made.get("shards", {"built": 0, "reused": 0})
+    share = f", {shards['reused']} of {shards['reused'] + shards['built']} shards reused" if shards["reused"] else ""
+    message = f"built {record.key[:12]} in {seconds}, {record.bytes / 1e6:,.2f} MB{share}"
     log.info(message, extra={"done": "built"})
     return Completed(message=f"{message}; its record is the artifact {key}", data=record.ref)
 
 
 def _facts(built: Built) -> list[dict[str, str]]:
-    """A stage's page in short: what went in, what came out, what was dropped and why, by which code."""
+    """The table of facts about a stage's result: rows in and out, dropped rows by reason, origin, code and size."""
     record: Record = built.record
     made = record.made
     facts = [("result", "reused" if built.reused else "built"), ("took", duration(made["seconds"]))]

@@ -1,4 +1,4 @@
-"""A run as a person sees it in a terminal: one line a finished stage, one live line for the stage that works."""
+"""The view of a run in a terminal: a line for each finished stage, and a live line for the one under way."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ MARKS = {"cached": "=", "built": "+"}
 
 
 class Terminal(logging.Handler):
-    """Log lines, with a live line below them where the output is a terminal. Where it is not, progress comes as the log's own lines."""
+    """A log handler that keeps a live line below the log where the output is a terminal. Where it is not, progress comes as lines of the log."""
 
     def __init__(self, stream: TextIO):
         super().__init__(logging.INFO)
@@ -34,14 +34,16 @@ class Terminal(logging.Handler):
         self.say(record.name.removeprefix("hanlin."), record.getMessage(), mark)
 
     def say(self, name: str, text: str, mark: str = " ") -> None:
+        """Write one line: a mark, the name of a stage, a text."""
         self._write(f"{mark} {name:<20} {text}\n")
 
     def watch(self, name: str, now: Progress) -> None:
-        from flows.live import line
+        """Redraw the live line with a stage's progress, a few times a second."""
+        from flows.live import progress_line
 
         if self.live and time.monotonic() - self._drawn > 0.2:
             self._drawn = time.monotonic()
-            self._write(f"> {name:<20} {line(now)}"[: os.get_terminal_size(self.stream.fileno()).columns - 1])
+            self._write(f"> {name:<20} {progress_line(now)}"[: os.get_terminal_size(self.stream.fileno()).columns - 1])
 
     def _write(self, text: str) -> None:
         erase = "\r\x1b[2K" if self._pending else ""
@@ -51,7 +53,7 @@ class Terminal(logging.Handler):
 
 
 def run_in_terminal(recipe: Recipe, flow: str, options: dict[str, Any], as_json: bool) -> int:
-    """Run a flow (pipeline, corpus or retrain) here with its options and show it.
+    """Run a flow (pipeline, corpus, finetune or retrain) in this process with its options, and show it.
 
     Returns the exit code: 0, or 1 where a stage failed, 130 where it was interrupted.
     """
@@ -88,12 +90,12 @@ def run_in_terminal(recipe: Recipe, flow: str, options: dict[str, Any], as_json:
             raise
         from flows.breaches import ContractBroken
 
-        again = (
+        advice = (
             ""
             if isinstance(failure, ContractBroken)
             else "\nhanlin: run the same command again to go on from here; finished stages are kept"
         )
-        print(f"\nhanlin: {failure}{again}", file=sys.stderr)
+        print(f"\nhanlin: {failure}{advice}", file=sys.stderr)
         outcome["error"] = str(failure)
     if "report" in outcome["artifacts"]:
         _show_result(terminal.stream, outcome)
@@ -103,7 +105,7 @@ def run_in_terminal(recipe: Recipe, flow: str, options: dict[str, Any], as_json:
 
 
 def upkeep_in_terminal(options: dict[str, Any]) -> int:
-    """Run the upkeep flow here. Returns the exit code: 0, or 1 where something is damaged or the disk is nearly full."""
+    """Run the upkeep flow in this process. Returns the exit code: 0, or 1 where something is damaged or the disk is nearly full."""
     terminal = _terminal(sys.stdout)
     from flows.server import api
 
@@ -118,7 +120,7 @@ def upkeep_in_terminal(options: dict[str, Any]) -> int:
 
 
 def _terminal(stream: TextIO) -> Terminal:
-    """Where log lines go from here on: stages speak through it, Prefect's own lines stay in its run log."""
+    """A `Terminal` to which the log of the stages goes from now on; Prefect's own lines stay in its run log."""
     os.environ.setdefault("PREFECT_LOGGING_EXTRA_LOGGERS", "hanlin")
     os.environ.setdefault("PREFECT_LOGGING_HANDLERS_CONSOLE_LEVEL", "CRITICAL")
     os.environ.setdefault("PREFECT_SERVER_ANALYTICS_ENABLED", "false")
@@ -129,7 +131,7 @@ def _terminal(stream: TextIO) -> Terminal:
 
 
 def _show_result(stream: TextIO, outcome: dict[str, Any]) -> None:
-    """The key figures, a short chat where there is a model, and where the report is."""
+    """Write the key figures, a short chat where there is a model, and the path of the report."""
     store = Store(store_folder())
     artifacts = outcome["artifacts"]
     report = store.object(artifacts["report"]["key"]) / "report.html"

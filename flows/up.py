@@ -1,6 +1,6 @@
 """`hanlin up`: everything an operator needs on this machine, as one command in the foreground.
 
-The server (UI and API, `flows/web.py`), what `prefect.yaml` declares, and the worker (`flows/worker.py`). Server and worker are child processes
+The server (UI and API, `flows/web.py`), the deployments of `prefect.yaml`, and the worker (`flows/worker.py`). Server and worker are child processes
 that end with this one, and are started again should they end by themselves.
 """
 
@@ -27,14 +27,16 @@ from flows.server import GLANCE, healthy, running, starting
 from tasks.artifacts.store import store_folder
 from tasks.processes.runner import importable, supervised
 
-AGAIN = (1.0, 5.0, 30.0)  # seconds before a part that ended is started again; the last from then on
+RESTART_DELAYS = (1.0, 5.0, 30.0)  # seconds before a part that ended is started again; the last from then on
 START = 600.0  # seconds for the server to answer
-SLOW = 45.0  # seconds after which we say that we still wait
+SLOW = 45.0  # seconds after which a message says that we still wait
 CALM = 300.0  # seconds after which earlier ends are forgotten
 
 
 @dataclass(frozen=True)
 class Options:
+    """The options of `hanlin up`."""
+
     host: str = "127.0.0.1"
     port: int = 4200
     database: str = ""  # empty: Prefect's own setting, else SQLite below PREFECT_HOME
@@ -43,14 +45,14 @@ class Options:
 
     @property
     def address(self) -> str:
-        """Where this machine reaches the server."""
+        """The server's address, as this machine reaches it."""
         host = {"0.0.0.0": "127.0.0.1", "::": "[::1]"}.get(self.host, self.host)
         return f"http://{host}:{self.port}"
 
 
 @dataclass
-class Part:
-    """A child process that should be there: the server or the worker."""
+class Service:
+    """A child process that is kept running: the server or the worker."""
 
     name: str
     start: Callable[[IO[bytes] | None], subprocess.Popen[str]]
@@ -59,7 +61,7 @@ class Part:
     ends: list[float] = field(default_factory=list)
 
     def keep(self) -> None:
-        """Start it if it is not there, but not too often."""
+        """Start it again if it has ended, after a delay that grows with each end."""
         if self.process is not None:
             code = self.process.poll()
             if code is None:
@@ -67,13 +69,14 @@ class Part:
             self.process.__exit__(None, None, None)
             self.process = None
             self.ends = [at for at in self.ends if time.monotonic() - at < CALM] + [time.monotonic()]
-            wait = AGAIN[min(len(self.ends), len(AGAIN)) - 1]
+            wait = RESTART_DELAYS[min(len(self.ends), len(RESTART_DELAYS)) - 1]
             where = f"; its log: {self.log}" if self.log else ""
             say(f"the {self.name} ended (code {code}) and is started again in {wait:.0f} s{where}")
-        if not self.ends or time.monotonic() - self.ends[-1] >= AGAIN[min(len(self.ends), len(AGAIN)) - 1]:
+        if not self.ends or time.monotonic() - self.ends[-1] >= RESTART_DELAYS[min(len(self.ends), len(RESTART_DELAYS)) - 1]:
             self.run()
 
     def run(self) -> None:
+        """Start it, with its output in its log."""
         if self.log is None:
             self.process = self.start(None)
         else:
@@ -81,7 +84,7 @@ class Part:
                 self.process = self.start(log)
 
     def tell(self, word: str) -> None:
-        """A word on its standard input, if it is there to hear it."""
+        """Write a word to its standard input, if it runs."""
         if self.process is not None and self.process.stdin is not None:
             with contextlib.suppress(OSError, ValueError):
                 self.process.stdin.write(word + "\n")
@@ -89,26 +92,28 @@ class Part:
 
     @property
     def alive(self) -> bool:
+        """True while the process runs."""
         return self.process is not None and self.process.poll() is None
 
     def end(self) -> None:
+        """End it, and wait until it has ended."""
         if self.process is not None:
             self.process.__exit__(None, None, None)  # closes its input, which ends it, and waits
 
 
 def up(options: Options) -> int:
-    """Start everything, keep it there, and end it when told to. Returns the exit code."""
+    """Start server, deployments and worker, keep them running, and end them on a signal. Returns the exit code."""
     from prefect.settings import PREFECT_HOME
 
     home = PREFECT_HOME.value() / "hanlin"
     with contextlib.ExitStack() as stack:
         notes = stack.enter_context(only_one(home))
         if notes is None:
-            return show_what_runs(home, options)
-        if problem := taken(options):
+            return show_running(home, options)
+        if problem := address_problem(options):
             print(f"hanlin: {problem}", file=sys.stderr)
             return 1
-        warn(options)
+        warn_operator(options)
         return Up(options, home, notes).run()
 
 
@@ -118,11 +123,12 @@ class Up:
     def __init__(self, options: Options, home: Path, notes: IO[str]):
         self.options, self.home, self.notes = options, home, notes
         self.env = profile.client(f"{options.address}/api") | {"HANLIN_STORE": str(store_folder())}
-        self.server = Part("server", self._start_server, self._log("server"))
-        self.worker = Part("worker", self._start_worker, self._log("worker"))
-        self.asked = 0  # how often somebody wanted us to stop
+        self.server = Service("server", self._start_server, self._log("server"))
+        self.worker = Service("worker", self._start_worker, self._log("worker"))
+        self.stops = 0  # signals to stop so far
 
     def run(self) -> int:
+        """Start all, keep all running until a signal, then drain and end all. Returns the exit code."""
         try:
             with starting():
                 for number in (signal.SIGINT, signal.SIGTERM):
@@ -130,7 +136,7 @@ class Up:
                 say(f"starting the Prefect server at {self.options.address}")
                 self.server.run()
                 if not self._wait_for_server():
-                    return 0 if self.asked else 1
+                    return 0 if self.stops else 1
             try:
                 deployments = apply(self.env)
             except RuntimeError as failure:
@@ -138,7 +144,7 @@ class Up:
                 return 1
             self._note()
             self._show(deployments)
-            while not self.asked:
+            while not self.stops:
                 self.server.keep()
                 if self.options.worker:
                     self.worker.keep()
@@ -154,23 +160,23 @@ class Up:
         if not self.worker.alive:
             return
         say("no new runs are taken; those under way end first. Ctrl-C again stops them at once: they go on at the next start")
-        told = 0
+        words = 0
         while self.worker.alive:
-            if told < min(self.asked, 2):
-                told += 1
-                self.worker.tell("drain" if told == 1 else "stop")
+            if words < min(self.stops, 2):
+                words += 1
+                self.worker.tell("drain" if words == 1 else "stop")
             self.server.keep()  # runs need it to the end
             time.sleep(0.2)
 
     def _stop(self, number: int, frame: FrameType | None) -> None:
-        self.asked += 1
+        self.stops += 1
 
     def _wait_for_server(self) -> bool:
-        """Whether it came up; says why if not."""
+        """True once the server answers; False, with the reason printed, where it does not come up."""
         began = time.monotonic()
         warned = False
         while not self.server.alive or not healthy(f"{self.options.address}/api", GLANCE):
-            if self.asked:
+            if self.stops:
                 return False
             waited = time.monotonic() - began
             if waited > SLOW and not warned:
@@ -179,8 +185,8 @@ class Up:
                     f"the server does not answer yet; a first start makes its database, and a busy machine is slow (log: {self.server.log})"
                 )
             if not self.server.alive or waited > START:
-                what = "ended" if not self.server.alive else f"does not answer after {START:.0f} s"
-                print(f"hanlin: the Prefect server {what}{_last_lines(self.server.log)}", file=sys.stderr)
+                trouble = "ended" if not self.server.alive else f"does not answer after {START:.0f} s"
+                print(f"hanlin: the Prefect server {trouble}{_last_lines(self.server.log)}", file=sys.stderr)
                 return False
             time.sleep(0.1)
         return True
@@ -228,7 +234,7 @@ class Up:
 
 @contextlib.contextmanager
 def only_one(home: Path) -> Iterator[IO[str] | None]:
-    """The notes of the one `hanlin up` of this PREFECT_HOME, held as long as it runs; None where another one holds them."""
+    """The lock and the notes of the one `hanlin up` of this PREFECT_HOME; yields None where another one holds them."""
     home.mkdir(parents=True, exist_ok=True)
     with (home / "up.json").open("a+") as notes:
         try:
@@ -243,8 +249,8 @@ def only_one(home: Path) -> Iterator[IO[str] | None]:
             notes.truncate(0)
 
 
-def show_what_runs(home: Path, options: Options) -> int:
-    """For a second call."""
+def show_running(home: Path, options: Options) -> int:
+    """Print the facts of the `hanlin up` that runs already, for a second call. Returns the exit code."""
     facts = running(home)
     if facts is None:
         print("hanlin: another `hanlin up` is just starting; try again in a moment", file=sys.stderr)
@@ -258,8 +264,8 @@ def show_what_runs(home: Path, options: Options) -> int:
     return 0
 
 
-def taken(options: Options) -> str | None:
-    """Why the address cannot be ours."""
+def address_problem(options: Options) -> str | None:
+    """The reason why the server cannot listen at its address; None where it can."""
     try:
         family, kind, _, _, address = socket.getaddrinfo(options.host, options.port, type=socket.SOCK_STREAM)[0]
         with socket.socket(family, kind) as probe:
@@ -274,7 +280,8 @@ def taken(options: Options) -> str | None:
     return None
 
 
-def warn(options: Options) -> None:
+def warn_operator(options: Options) -> None:
+    """Print warnings about a setting that is ignored, and about a server without a password that others can reach."""
     if (url := os.environ.get("PREFECT_API_URL")) and not url.startswith(options.address):
         say(f"PREFECT_API_URL={url} is ignored: this is a server of its own (a worker for another server: `hanlin worker`)")
     if not profile.local(options.host) and not profile.auth():
@@ -291,4 +298,5 @@ def _last_lines(log: Path | None, number: int = 15) -> str:
 
 
 def say(text: str) -> None:
+    """Print a line of our own."""
     print(f"hanlin: {text}", flush=True)

@@ -1,10 +1,11 @@
-"""The upkeep flow: is everything whole, what can go, and when will the disk be full? Run it with `hanlin upkeep`, or on its schedule.
+"""The upkeep flow: it verifies the store, removes what nothing needs, and forecasts the disk. Run it with `hanlin upkeep`, or on its schedule.
 
-What is tagged (with what a roll back needs), leased or in use stays, whatever the settings say.
+Artifacts that are tagged, needed for a rollback, leased or in use stay, whatever the settings say.
 """
 
 from __future__ import annotations
 
+import datetime
 import logging
 import shutil
 import time
@@ -24,7 +25,7 @@ from tasks.artifacts.forecast import Forecast, forecast
 from tasks.artifacts.garbage import Garbage, collect
 from tasks.artifacts.store import Store, store_folder
 
-SHOWN = 500  # rows of a table: the UI draws them all
+TABLE_ROWS = 500  # most rows of a table: the UI draws them all
 DAY = 86400.0
 
 Days = Annotated[float, Field(ge=0)]
@@ -42,37 +43,38 @@ def upkeep(
     flow_run_days: Days = 0.0,
     warn_days: Days = 14.0,
 ) -> State[Any]:
-    """Verify every artifact, remove what nobody needs (first told, then done), and forecast the disk.
+    """Verifies every artifact, lists and removes those that nothing needs, and forecasts when the disk is full.
 
     Args:
-        dry_run: Only tell what would go.
-        verify: Hash every byte again. A damaged artifact fails this run; the next run that needs it builds it again.
-        keep_runs: Keep what the last runs used, so many.
-        keep_earlier: Keep what a tag pointed at before, so many promotions ago, for a roll back.
-        scratch_days: Keep unfinished shards and checkpoints touched in the last days.
-        candidate_days: Keep re-trained models that were refused, for so many days.
-        flow_run_days: Remove finished flow runs older than so many days from the Prefect server; 0: keep them all.
-        warn_days: Fail when the disk will be full within so many days, so that a notification on failed runs tells.
+        dry_run: List what would be removed, and remove nothing.
+        verify: Read every file again and compare its hash with the recorded one. A damaged artifact fails this run; the next run that needs it
+            builds it again.
+        keep_runs: Number of latest runs whose artifacts are kept.
+        keep_earlier: Number of earlier artifacts of each tag that are kept, for a rollback.
+        scratch_days: Days for which unfinished shards and checkpoints are kept after their last change.
+        candidate_days: Days for which re-trained models that were refused are kept.
+        flow_run_days: Age in days from which finished flow runs are removed from the Prefect server; 0: they are all kept.
+        warn_days: Fail this run, so that notifications on failed runs are sent, if the disk will be full within this number of days.
     """
     store, log = Store(store_folder()), logging.getLogger("hanlin.upkeep")
     damaged = _damaged(store) if verify else []
     if not dry_run:
         _forget_candidates(store, candidate_days)
     rules = {"keep_runs": keep_runs, "keep_earlier": keep_earlier, "scratch_days": scratch_days}
-    told = _collected(store, dry_run=True, **rules)
-    gone = [] if dry_run else _collected(store, dry_run=False, **rules)
+    planned = _collected(store, dry_run=True, **rules)
+    removed = [] if dry_run else _collected(store, dry_run=False, **rules)
     pruned = 0 if dry_run or not flow_run_days else _pruned(flow_run_days)
     space = _forecast(store)
-    freed = sum(piece.bytes for piece in told if dry_run) or sum(piece.bytes for piece in gone)
-    said = [
+    freed = sum(piece.bytes for piece in planned if dry_run) or sum(piece.bytes for piece in removed)
+    sentences = [
         f"{len(damaged)} artifacts are damaged" if damaged else "every artifact is whole" if verify else "nothing was verified",
         f"{freed / 1e6:,.1f} MB {'would be' if dry_run else 'were'} freed",
         space.line,
         *([f"{pruned} flow runs were removed from Prefect"] if pruned else []),
     ]
-    message = "; ".join(said)
+    message = "; ".join(sentences)
     log.info(message)
-    outcome = {"damaged": damaged, "freed": freed, "pieces": len(told if dry_run else gone), "forecast": vars(space)}
+    outcome = {"damaged": damaged, "freed": freed, "pieces": len(planned if dry_run else removed), "forecast": vars(space)}
     soon = space.days is not None and space.days < warn_days
     if damaged or soon:
         return Failed(message=f"{'the disk is nearly full; ' if soon else ''}{message}", data=outcome)
@@ -85,66 +87,71 @@ def _task(name: str, work: Any) -> Any:
 
 
 def _damaged(store: Store) -> list[str]:
+    """The damage of every artifact, a line each, as a step of the run."""
+
     def work() -> list[str]:
         records = [record for record in store.records() if not record.collected]
-        rows, found = [], []
+        rows, every_problem = [], []
         for record in records:
             problems = list(store.problems(record, deep=True))
-            found += problems
+            every_problem += problems
             if problems:
                 rows.append({"artifact": f"{record.stage} {record.key[:12]}", "what is wrong": "; ".join(problems)})
         total = sum(record.bytes for record in records)
         about = f"# Verified\n{len(records)} artifacts, {total / 1e6:,.1f} MB read: {len(rows) or 'none'} damaged"
         if rows:
-            create_table_artifact(rows[:SHOWN], key="upkeep-damaged", description=about)
+            create_table_artifact(rows[:TABLE_ROWS], key="upkeep-damaged", description=about)
         else:
             create_markdown_artifact(about, key="upkeep-damaged")
-        return found
+        return every_problem
 
     return _task("verify", work)
 
 
 def _collected(store: Store, *, dry_run: bool, **rules: Any) -> list[Garbage]:
+    """The artifacts and remains that are removed, or in a dry run would be, as a step of the run."""
     name = "dry run" if dry_run else "collect"
 
     def work() -> list[Garbage]:
-        found = collect(store, dry_run=dry_run, **rules)
-        total = f"{len(found)} pieces, {sum(piece.bytes for piece in found) / 1e6:,.1f} MB"
-        about = f"# {'What can go' if dry_run else 'What went'}\n{total}"
+        pieces = collect(store, dry_run=dry_run, **rules)
+        total = f"{len(pieces)} pieces, {sum(piece.bytes for piece in pieces) / 1e6:,.1f} MB"
+        about = f"# {'Can be removed' if dry_run else 'Removed'}\n{total}"
         key = "upkeep-plan" if dry_run else "upkeep-collected"
-        if found:
-            largest = sorted(found, key=lambda piece: -piece.bytes)
-            rows = [{"what": piece.what, "MB": f"{piece.bytes / 1e6:,.2f}"} for piece in largest[:SHOWN]]
+        if pieces:
+            largest = sorted(pieces, key=lambda piece: -piece.bytes)
+            rows = [{"what": piece.what, "MB": f"{piece.bytes / 1e6:,.2f}"} for piece in largest[:TABLE_ROWS]]
             create_table_artifact(rows, key=key, description=about)
         else:
             create_markdown_artifact(about, key=key)
-        return found
+        return pieces
 
     return _task(name, work)
 
 
 def _forget_candidates(store: Store, days: float) -> None:
-    """Let refused candidates go whose tag has not moved for so many days."""
+    """Remove the tags of refused candidates that have not moved for so many days."""
     for tag, moves in store.tags().items():
         if tag.startswith("candidate@") and time.time() - moves[-1]["at"] > days * DAY:
             store.untag(tag)
 
 
 def _forecast(store: Store) -> Forecast:
+    """The forecast of the disk, as a step of the run."""
+
     def work() -> Forecast:
-        found = forecast(store.records(), free=shutil.disk_usage(store.root if store.root.exists() else store.root.parent).free)
+        space = forecast(store.records(), free=shutil.disk_usage(store.root if store.root.exists() else store.root.parent).free)
         create_table_artifact(
-            found.rows(), key="upkeep-forecast", description=f"# The disk of the store\n`{store.root}`: {found.line}"
+            space.rows(), key="upkeep-forecast", description=f"# The disk of the store\n`{store.root}`: {space.line}"
         )
-        return found
+        return space
 
     return _task("forecast", work)
 
 
 def _pruned(days: float) -> int:
-    def work() -> int:
-        import datetime
+    """The number of finished flow runs, older than so many days, that were removed from Prefect."""
 
+    def work() -> int:
         before = (datetime.datetime.now(datetime.UTC) - datetime.timedelta(days=days)).isoformat()
         old = FlowRunFilter.model_validate(
             {"end_time": {"before_": before}, "state": {"type": {"any_": ["COMPLETED", "FAILED", "CRASHED", "CANCELLED"]}}}

@@ -24,7 +24,7 @@ REPORTS = "/hanlin/reports"
 
 
 def app() -> FastAPI:
-    """For `uvicorn --factory flows.web:app`."""
+    """The server as an application, for `uvicorn --factory flows.web:app`."""
     from prefect.server.api.server import create_app
 
     wait_for_locks()
@@ -42,7 +42,7 @@ def patient() -> FastAPI:
 
 
 def wait_for_locks() -> None:
-    """Of Prefect's transactions on SQLite, all that may write take the lock as they begin, and so wait for it."""
+    """Make all of Prefect's transactions on SQLite that may write take the lock as they begin, and so wait for it."""
     from prefect.server.database.configurations import AioSqliteConfiguration as Config
 
     begin = Config.begin_transaction
@@ -50,13 +50,14 @@ def wait_for_locks() -> None:
 
 
 def add_reports(server: FastAPI) -> None:
+    """Serve the reports of the store below `REPORTS`."""
     server.router.add_api_route(f"{REPORTS}/{{key}}", _report, include_in_schema=False, methods=["GET", "HEAD"])
     server.router.routes.insert(0, server.router.routes.pop())  # before the UI, which takes every path
 
 
 def _report(key: str, request: Request) -> Response:
-    if refused := _refused(request):
-        return refused
+    if refusal := _refusal(request):
+        return refusal
     page = Store(store_folder()).object(key) / "report.html"
     if not re.fullmatch(r"[0-9a-f]{64}", key) or not page.is_file():
         return PlainTextResponse(f"no report {key[:64]!r} in the store of this server ({store_folder()})", 404)
@@ -65,15 +66,15 @@ def _report(key: str, request: Request) -> Response:
     return FileResponse(page, media_type="text/html", headers={"Content-Security-Policy": policy})
 
 
-def _refused(request: Request) -> Response | None:
-    """The answer to somebody without the password, where there is one. A browser asks for it."""
-    wanted = os.environ.get("PREFECT_SERVER_API_AUTH_STRING")
-    if not wanted:
+def _refusal(request: Request) -> Response | None:
+    """The answer to a request without the password; None where it is right, or none is set. A browser then asks for it."""
+    credentials = os.environ.get("PREFECT_SERVER_API_AUTH_STRING")
+    if not credentials:
         return None
-    scheme, _, given = request.headers.get("Authorization", "").partition(" ")
-    said = b""
+    scheme, _, encoded = request.headers.get("Authorization", "").partition(" ")
+    decoded = b""
     with contextlib.suppress(ValueError):
-        said = base64.b64decode(given, validate=True)
-    if scheme == "Basic" and hmac.compare_digest(said, wanted.encode()):
+        decoded = base64.b64decode(encoded, validate=True)
+    if scheme == "Basic" and hmac.compare_digest(decoded, credentials.encode()):
         return None
     return PlainTextResponse("password needed", 401, {"WWW-Authenticate": 'Basic realm="Hanlin"'})

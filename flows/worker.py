@@ -1,4 +1,4 @@
-"""The worker of this machine: Prefect's process worker, which lets go of its runs in order and takes up those that were lost.
+"""The worker of this machine: Prefect's process worker, which ends its runs in order and restarts those that were lost.
 
 - The first SIGINT or SIGTERM drains it: it takes no new runs, and ends when those under way have. A second one stops it at once: its runs
   end with a checkpoint, and go on when a worker is there again.
@@ -43,67 +43,73 @@ from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, Proc
 from flows.profile import POOL
 from tasks.processes import device
 
-LOOK = 15.0  # seconds between looks for lost runs
+LOOK = 15.0  # seconds between checks for lost runs
 GRACE = 25  # seconds that a run gets to end its training child and to say how it ended
-RESTARTS = 3  # of a run that crashed
+RESTARTS = 3  # most restarts of a run that crashed
 RECENT = datetime.timedelta(days=1)  # crashes before that are history
 STALE = datetime.timedelta(minutes=2)  # after which a run that no worker started was forgotten by one
 ENDING = datetime.timedelta(seconds=GRACE + 15)  # that a crashed run's process may still be there
-OWNER = "prefect.worker.name"  # label that says whose a run is
+OWNER = "prefect.worker.name"  # label of a run that names its worker
 RUN = "PREFECT__FLOW_RUN_ID"  # in the environment of a run's process
 
 log = logging.getLogger("hanlin.worker")
 
 
 class Job(ProcessJobConfiguration):
-    """A run's process: under the supervisor, where the worker was started."""
+    """The process of a run: under the supervisor, in the folder where the worker was started."""
 
-    def prepare_for_flow_run(self, *given: Any, **named: Any) -> None:
+    def prepare_for_flow_run(self, *arguments: Any, **options: Any) -> None:
         supervise = [sys.executable, "-m", "tasks.processes.supervisor", "--grace", str(GRACE)]
         engine = [sys.executable, "-m", "prefect.engine"]
         self.command = self.command or shlex.join([*supervise, *engine])  # type: ignore[has-type]
         self.working_dir = self.working_dir or Path.cwd()  # type: ignore[has-type]
-        super().prepare_for_flow_run(*given, **named)
+        super().prepare_for_flow_run(*arguments, **options)
 
 
 class Worker(ProcessWorker):
+    """A worker that can be drained, and that waits for a server that is away."""
+
     type = "hanlin"  # what it is registered as, so that Prefect's own stays what it is
     job_configuration = Job
 
-    def __init__(self, **given: Any):
-        super().__init__(**given)
-        self.at_work: dict[UUID, int] = {}  # run → its process
+    def __init__(self, **options: Any):
+        super().__init__(**options)
+        self.processes: dict[UUID, int] = {}  # run → its process
         self.draining = self.hurried = False
 
     async def get_and_submit_flow_runs(self) -> list[FlowRun]:
-        with self._patience("ask for runs"):
+        """Start scheduled runs, none while draining."""
+        with self._wait_for_server("ask it for runs"):
             return [] if self.draining else await super().get_and_submit_flow_runs()
         return []
 
     async def sync_with_backend(self) -> None:
-        with self._patience("say that it lives"):
+        """Send the worker's sign of life."""
+        with self._wait_for_server("send it a sign of life"):
             await super().sync_with_backend()
 
     @contextlib.contextmanager
-    def _patience(self, what: str) -> Iterator[None]:
+    def _wait_for_server(self, action: str) -> Iterator[None]:
         """Prefect's worker gives up after four minutes without a server, and kills its runs; ours waits for it."""
         try:
             yield
         except (httpx.TransportError, httpx.HTTPStatusError) as failure:
             if isinstance(failure, httpx.HTTPStatusError) and failure.response.status_code < 500:
                 raise
-            log.warning("the server is away: could not %s (%s)", what, failure or type(failure).__name__)
+            log.warning("the Prefect server does not answer: could not %s (%s)", action, failure or type(failure).__name__)
 
     async def run(self, flow_run: FlowRun, configuration: Any, task_status: Any = None) -> ProcessWorkerResult:
-        class Noted:
+        """Run a flow run's process, known in `processes` while it lives."""
+
+        class StartedNotice:
             def started(_, pid: int) -> None:  # noqa: N805
-                self.at_work[flow_run.id] = pid
+                self.processes[flow_run.id] = pid
                 task_status.started(pid)
 
         try:
-            return await super().run(flow_run, configuration, Noted())
+            return await super().run(flow_run, configuration, StartedNotice())
         finally:
-            self.at_work.pop(flow_run.id, None)
+            self.processes.pop(flow_run.id, None)
 
     def drain(self) -> None:
         """Take no new runs; end once those under way have."""
@@ -116,19 +122,19 @@ class Worker(ProcessWorker):
         self.drain()
         if not self.hurried:
             self.hurried = True
-            log.warning("stopping at once; %d runs go on when a worker is there again", len(self.mine))
+            log.warning("stopping at once: %d runs are ended, and go on when a worker runs again", len(self.mine))
 
     @property
     def mine(self) -> set[UUID]:
-        """Runs that have a process here, or are about to."""
-        return set(self.at_work) | self._submitting_flow_run_ids
+        """The runs that have a process here, or are about to."""
+        return set(self.processes) | self._submitting_flow_run_ids
 
 
 Worker.type = ProcessWorker.type  # what the pool's is
 
 
 def main(told_by_stdin: bool) -> None:
-    """Work until told to stop. `told_by_stdin`: whoever started us says `drain` or `stop` there, and its end is our end too."""
+    """Work until told to stop. `told_by_stdin`: the parent process writes `drain` or `stop` there, and its end is our end too."""
     if not device.devices():
         os.environ.setdefault("HANLIN_DEVICES", "cpu")  # without a GPU, one run at a time trains on the processors
     worker = Worker(name=socket.gethostname(), work_pool_name=POOL)
@@ -138,7 +144,7 @@ def main(told_by_stdin: bool) -> None:
 
 
 async def serve(worker: Worker) -> None:
-    """Work until drained. Told twice, end the runs first."""
+    """Work until drained. A second signal ends the runs first."""
     cut_off: set[UUID] = set()
     # signals are ours to the very end: one that comes while runs are being ended must not end us first
     with anyio.open_signal_receiver(signal.SIGINT, signal.SIGTERM) as received:
@@ -150,7 +156,7 @@ async def serve(worker: Worker) -> None:
         async def end_when_drained() -> None:
             while not worker.draining or worker.mine:
                 if worker.hurried:  # told by us: Prefect would kill their supervisors, and the children outlive them
-                    for run, pid in worker.at_work.items():
+                    for run, pid in worker.processes.items():
                         if run not in cut_off:
                             cut_off.add(run)
                             with contextlib.suppress(ProcessLookupError):
@@ -162,30 +168,30 @@ async def serve(worker: Worker) -> None:
             around.start_soon(obey)
             async with anyio.create_task_group() as work:
                 work.start_soon(end_when_drained)
-                work.start_soon(_look_after, worker)
+                work.start_soon(_watch_runs, worker)
                 work.start_soon(worker.start)
             with (
                 contextlib.suppress(Exception),
                 anyio.move_on_after(10),
             ):  # the server may be gone; the next worker finds them then
-                await _put_back(cut_off)
+                await _reschedule(cut_off)
             around.cancel_scope.cancel()
 
 
-async def _put_back(runs: set[UUID]) -> None:
+async def _reschedule(runs: set[UUID]) -> None:
     async with get_client() as client:
         for run in runs:
-            await _again(client, run, "its worker was stopped; the run goes on when a worker is there")
+            await _schedule_again(client, run, "its worker was stopped; the run goes on when a worker runs again")
 
 
 async def limit_devices(client: PrefectClient) -> None:
-    """One training job a device of this machine, as limits that the UI shows."""
+    """Set limits, which the UI shows, of one training job for each device of this machine."""
     kinds = collections.Counter(name.partition(":")[0] for name in device.devices())
     for kind, count in kinds.items():
         await client.upsert_global_concurrency_limit_by_name(device.limit_name(kind), count)
 
 
-async def _look_after(worker: Worker) -> None:
+async def _watch_runs(worker: Worker) -> None:
     limited = False
     while True:
         try:
@@ -193,31 +199,31 @@ async def _look_after(worker: Worker) -> None:
                 if not limited:
                     await limit_devices(client)
                     limited = True
-                await take_up(client, worker)
+                await restart_lost_runs(client, worker)
         except Exception as failure:  # the server is away; look again later
             log.debug("could not look for lost runs: %s", failure)
         await anyio.sleep(LOOK)
 
 
-async def take_up(client: PrefectClient, worker: Worker) -> None:
-    """Start runs of the pool again that have lost their process."""
+async def restart_lost_runs(client: PrefectClient, worker: Worker) -> None:
+    """Restart the runs of the pool that have lost their process, and settle those that were being cancelled."""
     if worker.draining:
         return
     online = {w.name for w in await client.read_workers_for_work_pool(POOL) if w.status == WorkerStatus.ONLINE}
     states = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING, StateType.PAUSED, StateType.CRASHED]
-    found = await client.read_flow_runs(
+    runs = await client.read_flow_runs(
         flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=states))),
         work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[POOL])),
     )
-    for run in found:
+    for run in runs:
         owner, state = run.labels.get(OWNER), run.state
         assert state is not None
         age = now("UTC") - state.timestamp
         if run.id in worker.mine:
             # signs of life were missed while the server was away; one that has just crashed is still ending
-            if state.is_crashed() and run.id in worker.at_work and age > ENDING:
-                log.warning("run %s was taken for lost, but lives", run.name)
-                await client.set_flow_run_state(run.id, Running(message="it lives"), force=True)
+            if state.is_crashed() and run.id in worker.processes and age > ENDING:
+                log.warning("run %s was reported as lost, but its process is alive", run.name)
+                await client.set_flow_run_state(run.id, Running(message="its process is alive"), force=True)
             continue
         mine, lost = owner == worker.name, owner not in online
         if mine and _gone(run) and (await client.read_flow_run(run.id)).state_id != run.state_id:
@@ -231,7 +237,7 @@ async def take_up(client: PrefectClient, worker: Worker) -> None:
             await client.set_flow_run_state(run.id, Crashed(message="its worker ended"), force=True)
             await _restart(client, run)
         elif owner is None and state.is_pending() and age > STALE:
-            await _again(client, run.id, "its worker ended before the run began")
+            await _schedule_again(client, run.id, "its worker ended before the run began")
 
 
 async def _restart(client: PrefectClient, run: FlowRun) -> None:
@@ -242,12 +248,12 @@ async def _restart(client: PrefectClient, run: FlowRun) -> None:
         for task in await client.read_task_runs(flow_run_filter=FlowRunFilter(id=FlowRunFilterId(any_=[run.id]))):
             if task.state is not None and task.state.is_running():  # nobody is left to say so
                 await client.set_task_run_state(task.id, Crashed(message="its process ended"), force=True)
-        await _again(
+        await _schedule_again(
             client, run.id, f"started again after a crash, the {_ordinal(crashes)} of this run", delay=5 * 4 ** (crashes - 1)
         )
 
 
-async def _again(client: PrefectClient, run: UUID, why: str, delay: float = 0) -> None:
+async def _schedule_again(client: PrefectClient, run: UUID, why: str, delay: float = 0) -> None:
     state = AwaitingRetry(scheduled_time=now("UTC") + datetime.timedelta(seconds=delay), message=why)
     await client.set_flow_run_state(run, state, force=True)
 
@@ -257,10 +263,10 @@ def _ordinal(number: int) -> str:
 
 
 def _gone(run: FlowRun) -> bool:
-    """Whether a run's process on this machine has ended. Its supervisor ends it within `GRACE` seconds of its worker's end.
+    """True where a run's process on this machine has ended. Its supervisor ends it within `GRACE` seconds of its worker's end.
 
     A process is the run's where its environment says so: its number may be another supervisor's by now, as in a container, where numbers
-    begin again with every start. One that has ended but whose parent has not asked yet (a zombie) has no command.
+    begin again with every start. One that has ended but whose parent has not waited for it yet (a zombie) has no command.
     """
     try:
         process = Path(f"/proc/{int(run.infrastructure_pid or '')}")
@@ -271,7 +277,10 @@ def _gone(run: FlowRun) -> bool:
 
 
 def _listen(worker: Worker) -> None:
-    """Pass on what we are told. By no signal: two of a kind that follow each other are one where nobody is there to take the first."""
+    """Pass the words of the parent process on to the worker, and its end.
+
+    Not as signals: of two that follow each other at once, only one may arrive.
+    """
     for word in _words():
         if word == "stop":
             break

@@ -11,7 +11,7 @@ from prefect import flow
 
 from flows import cluster as clusters
 from flows import recipe as recipes
-from flows.cluster import OnRay, cluster
+from flows.cluster import RayExecutor, cluster
 from flows.graph import graph
 from flows.inputs import Records
 from flows.stage_task import stage_task
@@ -77,8 +77,8 @@ def test_two_ray_workers_make_the_same_bytes(
     raw: Path, tmp_path: Path, two_workers: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     starts = []
-    begin = OnRay.__init__
-    monkeypatch.setattr(OnRay, "__init__", lambda self, *given: (starts.append(given), begin(self, *given))[1])
+    begin = RayExecutor.__init__
+    monkeypatch.setattr(RayExecutor, "__init__", lambda self, *given: (starts.append(given), begin(self, *given))[1])
     here = digests(raw, Store(tmp_path / "here"), Resources(workers=1))
     there = digests(raw, Store(tmp_path / "there"), RAY)
     assert there == here and list(here) == ["extract-zhwiki", "ingest-belle", "dedup", "filter", "split"]
@@ -88,7 +88,7 @@ def test_two_ray_workers_make_the_same_bytes(
 @with_ray
 @pytest.mark.slow
 def test_an_error_on_a_worker_is_the_callers(two_workers: None) -> None:
-    with OnRay("", 2) as pool:
+    with RayExecutor("", 2) as pool:
         assert [pool.submit(divmod, 7, by).result(300) for by in (2, 3)] == [(3, 1), (2, 1)]
         with pytest.raises(ZeroDivisionError):
             pool.submit(divmod, 7, 0).result(300)

@@ -18,7 +18,7 @@ import yaml
 from flows import recipe as recipes
 from flows.graph import graph
 from flows.inputs import Records
-from flows.origins import fingerprint, origins
+from flows.origins import fingerprint, source_states
 from flows.pins import Pins
 from flows.recipe import BadRecipe, Recipe
 from flows.run_plan import plan
@@ -220,12 +220,12 @@ def test_what_is_pinned_needs_no_network_once_it_is_there(server, store):
 def test_fingerprints_change_with_what_is_upstream_and_with_files(server, store, tmp_path):
     (tmp_path / "a.json").write_text(json.dumps(ROWS, ensure_ascii=False), "utf-8")
     files = {"alpaca": {"format": "alpaca", "use": ["prompts"], "path": str(tmp_path / "*.json")}}
-    seen = [{o.source: o for o in origins(recipe(server, sources=files), store)}]
+    seen = [{o.source: o for o in source_states(recipe(server, sources=files), store)}]
     run(recipe(server, sources=files), store)
-    seen.append({o.source: o for o in origins(recipe(server, sources=files), store)})
+    seen.append({o.source: o for o in source_states(recipe(server, sources=files), store)})
     server.dump("zhwiki", "20261101", parts(100, 200))
     (tmp_path / "b.json").write_text("[]", "utf-8")
-    seen.append({o.source: o for o in origins(recipe(server, sources=files), store)})
+    seen.append({o.source: o for o in source_states(recipe(server, sources=files), store)})
     assert [origin.new for origin in seen[0].values()] == [True] * 4 and [o.new for o in seen[1].values()] == [False] * 4
     assert [name for name, origin in seen[2].items() if origin.new] == ["zhwiki", "alpaca"]
     assert (seen[2]["zhwiki"].now, seen[2]["zhwiki"].stored) == ("20261101", "20261001") and seen[0]["belle"].now == "a" * 40

@@ -107,7 +107,7 @@ def test_commands_named_in_a_sentence_exist(page):
 def test_every_yaml_example_is_part_of_a_recipe(page, text):
     """Put on top of the sample recipe, it is a recipe. An ellipsis stands for a checksum."""
     example = yaml.safe_load(text.replace("…", "a" * 64))
-    sample = recipes._read(recipes.find("sample"), "sample")
+    sample = recipes._read(recipes.recipe_file("sample"), "sample")
     data = recipes._over(sample, example) | {"sources": sample["sources"] | example.get("sources", {})}
     for named in example.get("pack", {}).get("weights", {}):  # the reader's own sources
         data["sources"] |= {name: {"format": "wiki", "path": "zhwiki*", "use": ["pretrain"]} for name in named.split("+")}

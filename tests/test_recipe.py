@@ -20,7 +20,7 @@ from tasks.formats import registry
 
 def provide(name: str, folder: Path, environment: pytest.MonkeyPatch) -> None:
     """Put every file that a recipe names into a folder, empty, and set the variables by which it finds them."""
-    data = recipes._read(recipes.find(name), name)
+    data = recipes._read(recipes.recipe_file(name), name)
     if data.get("raw"):
         environment.setenv(data["raw"].removeprefix("$"), str(folder))
         for source in (source for source in data["sources"].values() if "path" in source):
@@ -53,7 +53,7 @@ def test_an_option_that_the_architecture_lacks_is_a_problem_of_the_recipe():
 @pytest.mark.parametrize("name", recipes.names())
 def test_every_field_of_a_recipe_has_a_comment(name):
     bare = []
-    for line in recipes.find(name).read_text("utf-8").splitlines():
+    for line in recipes.recipe_file(name).read_text("utf-8").splitlines():
         if re.match(r"\s*[a-z_0-9-]+:", line) and "#" not in line:
             bare.append(line)
     assert not bare

@@ -22,7 +22,7 @@ from flows import inputs
 from flows import recipe as recipes
 from flows import retrain as retraining
 from flows.graph import Node, graph
-from flows.production import Production, production
+from flows.production import Production, find_production
 from flows.recipe import Recipe
 from flows.retrain import retrain
 from tasks import gate
@@ -123,7 +123,7 @@ class World:
 def world(tmp_path: Path, prefect_api: str, monkeypatch: pytest.MonkeyPatch) -> World:
     monkeypatch.setenv("HANLIN_STORE", str(tmp_path / "store"))
     made = World(tmp_path)
-    monkeypatch.setattr(retraining, "nodes_of", made.nodes)
+    monkeypatch.setattr(retraining, "retraining_nodes", made.nodes)
     return made
 
 
@@ -316,10 +316,10 @@ def family(tmp_path: Path) -> Callable[..., Store]:
 
 def test_the_share_is_of_the_first_horizon_however_often_it_went_on(family: Callable[..., Store]) -> None:
     store = family({"tokens": 1000}, {"tokens": 250}, {"tokens": 250})
-    found = production(store, store.tags()["prod"], PretrainParams(), 0.5)
+    found = find_production(store, store.tags()["prod"], PretrainParams(), 0.5)
     assert found and found.tokens == 1000 and found.pretrain.stats["tokens"] == 250 and found.tokenizer.stage == "count"
     assert found.horizon(PretrainParams(epochs=3)).tokens == 500 and found.horizon(PretrainParams(tokens=300)).tokens == 150
-    anew = production(store, store.tags()["prod"], PretrainParams(), 0)
+    anew = find_production(store, store.tags()["prod"], PretrainParams(), 0)
     assert anew and not anew.warm and anew.horizon(PretrainParams(epochs=3)).epochs == 3
 
 
@@ -340,18 +340,18 @@ def test_what_cannot_be_gone_on_from_is_told_before_anything_is_spent(
 ) -> None:
     store = family(made)
     with pytest.raises(ValueError, match=message):
-        production(store, store.tags()["prod"], PretrainParams(**asked), 0.25)
-    assert production(store, store.tags()["prod"], PretrainParams(**asked), 0)
+        find_production(store, store.tags()["prod"], PretrainParams(**asked), 0.25)
+    assert find_production(store, store.tags()["prod"], PretrainParams(**asked), 0)
 
 
 def test_a_production_that_is_damaged_or_no_model_is_told(family: Callable[..., Store]) -> None:
     store = family({"tokens": 9})
-    found = production(store, store.tags()["prod"], PretrainParams(), 0.25)
+    found = find_production(store, store.tags()["prod"], PretrainParams(), 0.25)
     assert found
     (store.object(found.pretrain.key) / "stable" / "weights").unlink()
     with pytest.raises(ValueError, match=r"its pretraining in production, .* stable/weights is missing; `hanlin rollback`"):
-        production(store, store.tags()["prod"], PretrainParams(), 0.25)
+        find_production(store, store.tags()["prod"], PretrainParams(), 0.25)
     store.tag("prod", make_count(store).record, "")
     with pytest.raises(ValueError, match="comes from no pretraining"):
-        production(store, store.tags()["prod"], PretrainParams(), 0.25)
-    assert production(store, [], PretrainParams(), 0.25) is None
+        find_production(store, store.tags()["prod"], PretrainParams(), 0.25)
+    assert find_production(store, [], PretrainParams(), 0.25) is None

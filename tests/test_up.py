@@ -23,9 +23,9 @@ from fastapi.testclient import TestClient
 
 from flows import corpus, deployments, form, pipeline, profile, up, web
 from flows import recipe as recipes
-from flows.execution import reason
+from flows.execution import failure_message
 from flows.graph import graph
-from flows.stage_task import passing
+from flows.stage_task import temporary
 from tasks.artifacts.build import StageFailed
 from tasks.artifacts.lease import LeaseLost
 from tasks.artifacts.store import Store
@@ -67,7 +67,7 @@ def test_an_open_door_is_warned_of(monkeypatch, capsys, host, password, warned):
     for name in ("PREFECT_API_URL", "PREFECT_SERVER_API_AUTH_STRING", "PREFECT_API_AUTH_STRING"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setenv("HANLIN_PASSWORD", password)
-    up.warn(up.Options(host=host))
+    up.warn_operator(up.Options(host=host))
     assert ("WARNING" in capsys.readouterr().out) == warned
 
 
@@ -75,8 +75,8 @@ def test_a_port_that_is_taken_is_said():
     with socket.socket() as other:
         other.bind(("127.0.0.1", 0))
         other.listen()
-        assert "another program listens there" in (up.taken(up.Options(port=other.getsockname()[1])) or "")
-    assert "no address of this machine" in (up.taken(up.Options(host="no.such.host.invalid")) or "")
+        assert "another program listens there" in (up.address_problem(up.Options(port=other.getsockname()[1])) or "")
+    assert "no address of this machine" in (up.address_problem(up.Options(host="no.such.host.invalid")) or "")
 
 
 def test_a_second_call_finds_the_first(tmp_path, capsys):
@@ -86,7 +86,7 @@ def test_a_second_call_finds_the_first(tmp_path, capsys):
         notes.flush()
         with up.only_one(tmp_path) as second:
             assert second is None
-            assert up.show_what_runs(tmp_path, up.Options(port=4210)) == 0
+            assert up.show_running(tmp_path, up.Options(port=4210)) == 0
     said = capsys.readouterr().out
     assert "http://127.0.0.1:1 (does not answer), process 42" in said and "needs a PREFECT_HOME of its own" in said
     with up.only_one(tmp_path) as again:
@@ -147,7 +147,7 @@ def test_the_long_form_has_titles_descriptions_and_starts_from_a_recipe_that_run
     prefilled = whole["properties"]["recipe"]["default"]
     # the same work as by name, sources in the same order, whatever order their names come back in
     shuffled = prefilled | {"sources": dict(sorted(prefilled["sources"].items()))}
-    by_form, by_name = graph(form.parsed(shuffled)), graph(recipes.load(form.PREFILLED))
+    by_form, by_name = graph(form.filled_recipe(shuffled)), graph(recipes.load(form.PREFILLED))
     assert [(node.name, node.params) for node in by_form] == [(node.name, node.params) for node in by_name]
     for name, section in whole["definitions"]["Recipe"]["properties"].items():
         of_class = section.get("$ref", "").split("/")[-1]  # shown where a section has no title: never as `Params`
@@ -162,16 +162,16 @@ def test_the_long_form_has_titles_descriptions_and_starts_from_a_recipe_that_run
 
 
 def test_both_forms_make_the_same_recipe():
-    short = form.chosen("tiny", ["pretrain.tokens=2048"])
-    long = form.parsed(short.model_dump(mode="json"))
+    short = form.chosen_recipe("tiny", ["pretrain.tokens=2048"])
+    long = form.filled_recipe(short.model_dump(mode="json"))
     assert short == long
 
 
 def test_a_path_that_is_no_recipe_is_refused():
     with pytest.raises(recipes.BadRecipe, match=r"a recipe is a \.yaml file"):
-        form.chosen("tiny", file="/etc/passwd")
+        form.chosen_recipe("tiny", file="/etc/passwd")
     with pytest.raises(recipes.BadRecipe, match=r"no recipe /no/such\.yaml"):
-        form.chosen("tiny", file="/no/such.yaml")
+        form.chosen_recipe("tiny", file="/no/such.yaml")
 
 
 # -- applied to a server ------------------------------------------------------------------------------------------------
@@ -257,9 +257,14 @@ def test_a_second_start_leaves_what_the_operator_switched(server):
 
 def test_a_reason_is_one_line():
     with pytest.raises(recipes.BadRecipe) as one:
-        form.chosen("tiny", ["sft.epochs=-1", "dedup.threshold=9"])
-    assert reason(one.value).splitlines()[0].count(";") == 2 and "sft.epochs" in reason(one.value).splitlines()[0]
-    assert reason(StageFailed("dedup: the disk is full\nlast lines")).splitlines() == ["dedup: the disk is full", "last lines"]
+        form.chosen_recipe("tiny", ["sft.epochs=-1", "dedup.threshold=9"])
+    assert (
+        failure_message(one.value).splitlines()[0].count(";") == 2 and "sft.epochs" in failure_message(one.value).splitlines()[0]
+    )
+    assert failure_message(StageFailed("dedup: the disk is full\nlast lines")).splitlines() == [
+        "dedup: the disk is full",
+        "last lines",
+    ]
 
 
 def because(cause: Exception) -> StageFailed:
@@ -281,7 +286,7 @@ def because(cause: Exception) -> StageFailed:
     ],
 )
 def test_what_passes_by_itself_is_tried_again_and_nothing_else(cause, again):
-    assert passing(because(cause)) is again
+    assert temporary(because(cause)) is again
 
 
 # -- reports over http ----------------------------------------------------------------------------------------------------

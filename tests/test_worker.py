@@ -93,13 +93,13 @@ def _nothing() -> None: ...
 def test_what_becomes_of_a_run_without_a_process(owner, states, becomes):
     from prefect import states as kinds
 
-    from flows.worker import take_up
+    from flows.worker import restart_lost_runs
 
     async def judge(client: Any, worker: Any) -> str:
         named = {"Paused": kinds.Paused, "Suspended": kinds.Suspended}
         made = [named.get(name, getattr(kinds, name))() for name in states]
         run = await a_run(client, owner, NOBODY, *made)
-        await take_up(client, worker)
+        await restart_lost_runs(client, worker)
         return (await client.read_flow_run(run)).state.name
 
     assert after(judge) == becomes
@@ -110,13 +110,13 @@ def test_a_run_with_a_process_is_left_alone(whose, becomes):
     """And one whose process number another run's process has by now is not."""
     from prefect.states import Running
 
-    from flows.worker import take_up
+    from flows.worker import restart_lost_runs
 
     async def judge(client: Any, worker: Any) -> str:
         run = await a_run(client, "me", NOBODY, Running())
         with process_of(run if whose == "its own" else uuid.uuid4()) as pid:
             await client.update_flow_run(run, infrastructure_pid=pid)
-            await take_up(client, worker)
+            await restart_lost_runs(client, worker)
         return (await client.read_flow_run(run)).state.name
 
     assert after(judge) == becomes
@@ -126,7 +126,7 @@ def test_a_run_that_ends_while_lost_ones_are_looked_for_has_ended():
     """The list of runs says that it runs; by the time that it is read, the run is over and its process is gone."""
     from prefect.states import Completed, Running
 
-    from flows.worker import take_up
+    from flows.worker import restart_lost_runs
 
     class Late:
         def __init__(self, client: Any):
@@ -143,7 +143,7 @@ def test_a_run_that_ends_while_lost_ones_are_looked_for_has_ended():
     async def judge(client: Any, worker: Any) -> str:
         late = Late(client)
         late.run = await a_run(client, "me", NOBODY, Running())
-        await take_up(late, worker)
+        await restart_lost_runs(late, worker)
         return (await client.read_flow_run(late.run)).state.name
 
     assert after(judge) == "Completed"
@@ -158,7 +158,7 @@ def test_a_worker_that_is_told_to_stop_before_it_works_ends_in_order(prefect_api
     assert worker.returncode == 0, worker.stdout + worker.stderr
 
 
-def test_a_run_at_work_that_was_taken_for_lost_goes_on(monkeypatch):
+def test_a_run_processes_that_was_taken_for_lost_goes_on(monkeypatch):
     """The server was away: signs of life were missed, but the process is there."""
     from prefect.states import Crashed
 
@@ -168,8 +168,8 @@ def test_a_run_at_work_that_was_taken_for_lost_goes_on(monkeypatch):
 
     async def judge(client: Any, worker: Any) -> str:
         run = await a_run(client, "me", NOBODY, Crashed())
-        worker.at_work[run] = 1
-        await workers.take_up(client, worker)
+        worker.processes[run] = 1
+        await workers.restart_lost_runs(client, worker)
         return (await client.read_flow_run(run)).state.name
 
     assert after(judge) == "Running"
