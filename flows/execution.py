@@ -129,7 +129,7 @@ class GraphRun:
         """One node as a task run; its record, its contract and its tables."""
         node, resources = resolved.node, self.recipe.resources
         refresh = node.name in self.refresh
-        task = stage_task(node, self.store, resolved.inputs, resources, refresh=refresh, drift=self.drift, by=self.flow_run)
+        task = stage_task(resolved, self.store, resources, refresh=refresh, drift=self.drift, by=self.flow_run)
         state = task(return_state=True, wait_for=[self.states[name] for name in node.needs])  # the UI draws these as arrows
         self.states[node.name] = state
         try:

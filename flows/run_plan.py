@@ -66,7 +66,7 @@ def _planned(
     node, key = resolved.node, resolved.key
     seconds = earlier[-1].made.get("seconds") if earlier else None
     if key is None:
-        changes = _changes(resolved.identity, earlier, resolved.pending)
+        changes = _changes(resolved.request.identity, earlier, resolved.pending)
         return Planned(node.name, "MISS", None, changes, seconds, f"needs {', '.join(resolved.waits_for)} first"), None
     damage: list[str] = []
     record = store.find(key, damaged=damage.append)
@@ -84,7 +84,7 @@ def _planned(
         if code_changed
         else ""
     )
-    changes = [] if note else _changes(resolved.identity, earlier, {})
+    changes = [] if note else _changes(resolved.request.identity, earlier, {})
     started = any((store.work(key) / "scratch").glob("*")) and not forced
     if not note and not earlier:
         note = "never built in this store"
