@@ -257,8 +257,8 @@ def plan(
     if as_json:
         print(json.dumps({"stages": [step.to_json() for step in steps]}, ensure_ascii=False))
     else:
-        table(plans.rows(steps))
-        print(f"\n{plans.summary(steps)}")
+        table(plans.plan_rows(steps))
+        print(f"\n{plans.plan_summary(steps)}")
 
 
 @app.command()

@@ -55,7 +55,7 @@ RUN = "PREFECT__FLOW_RUN_ID"  # in the environment of a run's process
 log = logging.getLogger("hanlin.worker")
 
 
-class Job(ProcessJobConfiguration):
+class RunProcess(ProcessJobConfiguration):
     """The process of a run: under the supervisor, in the folder where the worker was started."""
 
     def prepare_for_flow_run(self, *arguments: Any, **options: Any) -> None:
@@ -70,7 +70,7 @@ class Worker(ProcessWorker):
     """A worker that can be drained, and that waits for a server that is away."""
 
     type = "hanlin"  # what it is registered as, so that Prefect's own stays what it is
-    job_configuration = Job
+    job_configuration = RunProcess
 
     def __init__(self, **options: Any):
         super().__init__(**options)
@@ -102,6 +102,8 @@ class Worker(ProcessWorker):
         """Run a flow run's process, known in `processes` while it lives."""
 
         class StartedNotice:
+            """Prefect's status, which also keeps the number of the process."""
+
             def started(_, pid: int) -> None:  # noqa: N805
                 self.processes[flow_run.id] = pid
                 task_status.started(pid)

@@ -9,7 +9,7 @@ import pytest
 from flows.graph import Node, graph
 from flows.inputs import Records, folder
 from flows.recipe import load
-from flows.run_plan import duration, flatten, plan, summary
+from flows.run_plan import duration, flatten, plan, plan_summary
 from flows.traversal import resolved_nodes
 from tasks.artifacts.build import BuildOptions, build
 from tasks.artifacts.store import Store
@@ -56,7 +56,7 @@ def test_a_changed_field_is_named_with_old_and_new(store):
 
 def test_the_plan_in_one_sentence_says_what_each_status_means(store):
     make_count(store)
-    said = summary(plan(nodes(), store))
+    said = plan_summary(plan(nodes(), store))
     assert said.startswith("2 stages: 1 HIT (reused from the store), 0 RESUME (begun earlier and continued), 1 MISS (built).")
 
 
