@@ -1,4 +1,4 @@
-"""What an operator gets wrong, and what they are told: one clear message, the right exit code, nothing lost, nothing half-published.
+"""The mistakes of an operator, each answered with one clear message, the right exit code, nothing lost, nothing half-published.
 
 The full and the read-only disk are small tmpfs mounts, which need root; without it those two are reported as not tried.
 """

@@ -62,17 +62,17 @@ def stages(store: Path, recipe: str, *overrides: str, until: str = "") -> dict[s
     from flows.inputs import Records
     from flows.recipe import load
     from flows.traversal import resolved_nodes
-    from tasks.artifacts.build import build
+    from tasks.artifacts.build import BuildOptions, build
     from tasks.artifacts.store import Store
 
     parsed, home = load(recipe, overrides), Store(store)
     records: Records = {}
     for resolved in resolved_nodes(graph(parsed), home, records):
-        node = resolved.node
-        seconds, result = timed(build, home, node.stage, node.params, resolved.inputs, parsed.resources, name=node.name)
-        records[node.name] = result.record
-        print(f"{recipe}: {node.name} {'reused' if result.reused else f'built in {seconds:.0f} s'}", flush=True)
-        if node.name == until:
+        name = resolved.node.name
+        seconds, result = timed(build, home, resolved.request, BuildOptions(parsed.resources))
+        records[name] = result.record
+        print(f"{recipe}: {name} {'reused' if result.reused else f'built in {seconds:.0f} s'}", flush=True)
+        if name == until:
             break
     return {name: home.object(record.key) for name, record in records.items()}
 

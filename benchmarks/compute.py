@@ -84,7 +84,7 @@ def main() -> None:
 
 
 def compare(seed: int, runs: dict[str, dict[str, float]]) -> dict[str, float]:
-    """What share of their tokens and time ours takes."""
+    """The shares of their tokens and of their time that ours takes."""
     for name, run in runs.items():
         print(f"seed {seed}, {name}: {run['tokens']:,} tokens in {run['steps']} steps of {run['batch']} · {CONTEXT} at {run['learning_rate']:g}; "
               f"validation {run['eval_loss']:.4f}; {1 / run['cpu']:,.0f} tokens a second of processors", flush=True)  # fmt: skip
@@ -99,7 +99,7 @@ def compare(seed: int, runs: dict[str, dict[str, float]]) -> dict[str, float]:
 
 
 def scale(runs: dict[str, dict[str, float]]) -> dict[str, dict[str, float]]:
-    """How long each run is: its steps, and its tokens a parameter that works on them (20 are the best for a compute budget)."""
+    """The length of each run: its steps, and its tokens a parameter that works on them (20 are the best for a compute budget)."""
     body = presets.find("tiny").body()
     return {
         "steps": {name: run["steps"] for name, run in runs.items()},

@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def compared(name: str, scores: dict[str, Any]) -> dict[str, Any]:
-    """What DPO changed, printed and as figures."""
+    """The changes that DPO made, printed and as figures."""
     before, after = (scores["models"][model]["preference"] for model in ("sft", "dpo"))
     test = next(one["preference"] for one in scores["comparisons"] if one["after"] == "dpo")
     health = next(one for one in scores["health"] if one["after"] == "dpo")

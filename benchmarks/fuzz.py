@@ -88,7 +88,7 @@ def _read(name: str, path: Path) -> tuple[list[Any], BrokenFile | None]:
 
 
 def independent(name: str, path: Path) -> int | None:
-    """How many rows a file has, where that can be told without the reader."""
+    """The number of rows of a file, where it can be counted without the reader."""
     if name in BESIDE:
         return None  # several of its rows become one
     head = path.read_bytes()[:4]

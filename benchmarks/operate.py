@@ -1,4 +1,4 @@
-"""What an operator meets, on a real `hanlin up` with the recipe `tiny`: a run started in the browser, killed and cancelled runs, runs side by side,
+"""An operator's work, tried on a real `hanlin up` with the recipe `tiny`: a run started in the browser, killed and cancelled runs, runs side by side,
 and mistakes. `python -m benchmarks.operate [SCENARIO …]`; the browser needs node, playwright-core (PLAYWRIGHT_HOME) and chromium.
 """
 

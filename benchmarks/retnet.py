@@ -156,7 +156,7 @@ def training(preset: str, length: int, device: torch.device) -> Callable[[], Any
 
 
 def compare(name: str, works: dict[str, Callable[[], Any]], repeats: int, device: torch.device) -> float:
-    """How many times as fast the second work is as the first, by the best of interleaved runs."""
+    """The speed of the second work as a multiple of the first's, by the best of interleaved runs."""
     runs: dict[str, list[tuple[float, float]]] = {form: [] for form in works}
     for _ in range(repeats + 1):
         for form, work in works.items():

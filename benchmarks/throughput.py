@@ -70,7 +70,7 @@ def main() -> None:
 
 
 def met(ratios: dict[str, dict[str, float]], deciding: list[str]) -> bool:
-    """Whether the bars are met by each of the times that decide."""
+    """True where the bars are met by each of the times that decide."""
     return all(ratios[how]["bare loop"] >= BARE and ratios[how]["Trainer"] > TRAINER for how in deciding)
 
 

@@ -150,7 +150,7 @@ def theirs(megabytes: float) -> None:
 
 
 def met(megabytes: float, peak: float, said: dict[str, Any], back: dict[str, Any]) -> bool:
-    """Whether the bar is met: by a run of the whole size, with real files."""
+    """True where the bar is met: by a run of the whole size, with real files."""
     generated = megabytes >= WHOLE and peak <= LIMIT and said["exact"] == said["texts"]
     return generated and back.get("files", 0) > 0 and not back["changed"]
 

@@ -1,4 +1,4 @@
-"""What a command and all the processes below it take: memory at the peak, wall time, processor time."""
+"""The resources that a command and all processes below it take: memory at the peak, wall time, processor time."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def watched(module: str, *arguments: object, python: str = sys.executable, every
 
 
 def say(**facts: Any) -> None:
-    """What a child of a benchmark ends with."""
+    """The closing line of a child of a benchmark."""
     print(json.dumps(facts, ensure_ascii=False), flush=True)
 
 

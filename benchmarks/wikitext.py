@@ -104,7 +104,7 @@ def missing(wikitext: str) -> tuple[int, list[str], int, int, list[str]]:
 
 
 def _stands(text: str, parts: list[str]) -> bool:
-    """Whether the parts stand in the text in this order, near each other."""
+    """True where the parts stand in the text in this order, near each other."""
     first = text.find(parts[0]) if parts else 0
     while first >= 0:
         at = first + len(parts[0]) if parts else 0

@@ -66,7 +66,7 @@ class Base(Identity):
             raise ValueError(problem)
         return self
 
-    def asked(self) -> Model | None:
+    def hub_request(self) -> Model | None:
         """The download of the model from the hub; None where it is not from there."""
         return Model(model=self.hub, revision=self.revision) if self.hub else None
 

@@ -64,7 +64,7 @@ class ContractEnforcement:
         if not (verdict.changes or verdict.broken):
             return
         samples = sampled_drops(verdict, record, self.store.object(record.key))
-        create_table_artifact(change_rows(verdict, samples), key=f"contract-{name}", description=summary(verdict))
+        create_table_artifact(change_rows(verdict, samples), key=f"contract-{name}", description=contract_summary(verdict))
         if verdict.breaches:
             self.accepted[name] = _settle(name, verdict, samples, self.recipe.contract, name in self.accept)
 
@@ -95,7 +95,7 @@ def _settle(name: str, verdict: Verdict, samples: Samples, rules: Contract, acce
     warn(f"waiting up to {rules.wait_hours:g} hours for an operator's answer in the Prefect UI, run {runtime.flow_run.name}")
     try:
         answer: Decision = pause_flow_run(
-            wait_for_input=Decision.with_initial_data(description=question(name, verdict, samples)),
+            wait_for_input=Decision.with_initial_data(description=operator_question(name, verdict, samples)),
             timeout=max(1, round(3600 * rules.wait_hours)),
             poll_interval=POLL,
             key=f"contract-{name}-{runtime.flow_run.run_count}",  # a run that is tried again asks again
@@ -117,14 +117,14 @@ def _settle(name: str, verdict: Verdict, samples: Samples, rules: Contract, acce
 def sampled_drops(verdict: Verdict, record: Record, folder: Path) -> Samples:
     """Some dropped rows, with personal data masked, of each source that broke the contract and each reason that dropped more than last time."""
     broken = {change.source for change in verdict.changes if change.breach}
-    wanted = {(c.source, c.reason) for c in verdict.changes if c.reason and c.source in broken and c.change.startswith("+")}
-    stages = funnel.drops({record.stage: {"stats": record.stats}}, {record.stage: folder}, SAMPLES) if wanted else []
+    groups = {(c.source, c.reason) for c in verdict.changes if c.reason and c.source in broken and c.change.startswith("+")}
+    stages = funnel.drops({record.stage: {"stats": record.stats}}, {record.stage: folder}, SAMPLES) if groups else []
     return {
         (group.source, reason.name): [row["excerpt"] or row["detail"] for row in group.examples]
         for stage in stages
         for reason in stage.reasons
         for group in reason.groups
-        if (group.source, reason.name) in wanted
+        if (group.source, reason.name) in groups
     }
 
 
@@ -148,7 +148,7 @@ def change_rows(verdict: Verdict, samples: Samples) -> list[dict[str, Any]]:
     ]
 
 
-def summary(verdict: Verdict) -> str:
+def contract_summary(verdict: Verdict) -> str:
     """The heading of that table, in Markdown."""
     breaches = f"**{len(verdict.breaches)} breaches**" if verdict.breaches else "no breach"
     against = (
@@ -157,7 +157,7 @@ def summary(verdict: Verdict) -> str:
     return f"# Contract of {verdict.node}\n{against}{breaches}"
 
 
-def question(name: str, verdict: Verdict, samples: Samples) -> str:
+def operator_question(name: str, verdict: Verdict, samples: Samples) -> str:
     """The text above the operator's form, in Markdown: the breaches, and sampled rows."""
     lines = [f"## {name} broke its contract", "", *(f"- {_plain(line)}" for line in verdict.breaches)]
     for (source, reason), rows in samples.items():

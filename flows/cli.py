@@ -257,8 +257,8 @@ def plan(
     if as_json:
         print(json.dumps({"stages": [step.to_json() for step in steps]}, ensure_ascii=False))
     else:
-        table(plans.rows(steps))
-        print(f"\n{plans.summary(steps)}")
+        table(plans.plan_rows(steps))
+        print(f"\n{plans.plan_summary(steps)}")
 
 
 @app.command()
@@ -298,7 +298,8 @@ def recipes() -> None:
 @app.command()
 def sniff(
     files: Annotated[
-        list[Path] | None, typer.Argument(metavar="FILE…", help="Raw files, compressed or not; none: list the formats there are")
+        list[Path] | None,
+        typer.Argument(metavar="FILE…", help="Raw files, plain or compressed; without one, all formats are listed"),
     ] = None,
 ) -> None:
     """Recognise raw files by their first rows, and name the `format` with which a source reads them; without a file, list the formats."""
@@ -310,11 +311,16 @@ def sniff(
         table([{"format": o.format, **_described(o.format), "of": o.package} for o in offers])
         return
     guesses = {path: look(path) for path in files}
-    table([{"file": path.name, "holds": one.what, "format": ", ".join(one.formats) or "none"} for path, one in guesses.items()])
+    table(
+        [
+            {"file": path.name, "holds": guess.what, "format": ", ".join(guess.formats) or "none"}
+            for path, guess in guesses.items()
+        ]
+    )
 
 
 def _described(format: str) -> dict[str, str]:
-    """A format as two cells of the list: the kind of its rows, and its files; of one that cannot be used, the reason."""
+    """A format's rows and files, in words; where its reader cannot be used, the reason."""
     from tasks.formats import registry
 
     try:

@@ -56,10 +56,10 @@ class RayExecutor(Executor):
         prefect_future: Any = self._runner.submit(piece, {"call": _Call(work, arguments, options)})
         future: Future[Any] = Future()
 
-        def settle(done: Future[State[Any]]) -> None:
+        def settle(finished: Future[State[Any]]) -> None:
             if future.set_running_or_notify_cancel():
                 try:
-                    future.set_result(done.result().result(raise_on_failure=True))
+                    future.set_result(finished.result().result(raise_on_failure=True))
                 except BaseException as failure:
                     future.set_exception(failure)
 

@@ -65,12 +65,12 @@ async def _apply_pools_and_automations(declaration: dict[str, Any]) -> None:
                 else:
                     await client.create_work_queue(**queue, work_pool_name=pool["name"])
         for automation in declaration["automations"]:
-            wanted = AutomationCore.model_validate(automation)
+            core = AutomationCore.model_validate(automation)
             existing = await client.read_automations_by_name(automation["name"])
             if existing:
-                await client.update_automation(existing[0].id, wanted.model_copy(update={"enabled": existing[0].enabled}))
+                await client.update_automation(existing[0].id, core.model_copy(update={"enabled": existing[0].enabled}))
             else:
-                await client.create_automation(wanted)
+                await client.create_automation(core)
 
 
 async def _schedules() -> dict[tuple[str, str], bool]:

@@ -20,7 +20,7 @@ from flows.breaches import ContractBroken, ContractEnforcement
 from flows.graph import Node
 from flows.inputs import Records, report_entries
 from flows.recipe import Recipe
-from flows.run_plan import plan, rows
+from flows.run_plan import plan, plan_rows
 from flows.server import report_link
 from flows.stage_task import stage_task
 from flows.traversal import ResolvedNode, resolved_nodes
@@ -107,7 +107,9 @@ class GraphRun:
         """From the plan to the key figures. Raises what a stage raised, and `StageFailed` where the store cannot be written."""
         steps = plan(self.nodes, self.store, refresh=self.refresh, drift=self.drift)
         self.held_keys = [step.key for step in steps if step.key]
-        create_table_artifact(rows(steps), key="plan", description=f"# Plan of {self.recipe.name}\nStore: `{self.store.root}`")
+        create_table_artifact(
+            plan_rows(steps), key="plan", description=f"# Plan of {self.recipe.name}\nStore: `{self.store.root}`"
+        )
         with contextlib.ExitStack() as stack:
             with _explained(self.nodes[0].name, self.store):
                 stack.enter_context(self.store.lease(f"run-{self.flow_run['flow_run']}"))
@@ -129,16 +131,16 @@ class GraphRun:
         """One node as a task run; its record, its contract and its tables."""
         node, resources = resolved.node, self.recipe.resources
         refresh = node.name in self.refresh
-        task = stage_task(node, self.store, resolved.inputs, resources, refresh=refresh, drift=self.drift, by=self.flow_run)
+        task = stage_task(resolved, self.store, resources, refresh=refresh, drift=self.drift, by=self.flow_run)
         state = task(return_state=True, wait_for=[self.states[name] for name in node.needs])  # the UI draws these as arrows
         self.states[node.name] = state
         try:
             ref = state.result()  # raises what the stage raised
-        except TaskRunTimeoutError as late:
+        except TaskRunTimeoutError as timeout:
             raise StageFailed(
                 f"{node.name}: not done after the {resources.hours[node.name]:g} hours that resources.hours gives it; what it "
                 "finished is kept: give it more, and start the run again to go on"
-            ) from late
+            ) from timeout
         record = self.store.record(ref.key)
         assert record is not None, f"{node.name} ended without a record"
         self.records[node.name] = record

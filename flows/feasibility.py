@@ -71,8 +71,8 @@ def _of_model(pretrain: PretrainParams, tuned: dict[str, Tuning], longest: dict[
     preset, architecture = pretrain.preset, presets.find(pretrain.preset)
     problems = []
     if "reward" in tuned and not architecture.reward_head:
-        those = " and ".join(other.name for other in presets.architectures() if other.reward_head)
-        problems.append(f"reward: {preset} has no head that scores a text, which {those} have; set reward: null")
+        names = " and ".join(other.name for other in presets.architectures() if other.reward_head)
+        problems.append(f"reward: {preset} has no head that scores a text, which {names} have; set reward: null")
     if architecture.text2text:
         return problems + [
             f"{path}.packing: {preset} reads a prompt and writes an answer, so rows cannot be packed; leave it out"

@@ -92,7 +92,7 @@ class _Builder:
         self.recipe, self.flow, self.production = recipe, flow, production
         self.nodes: list[Node] = []
         requests = {f"sources.{name}": source.download for name, source in recipe.sources.items() if source.download}
-        base_request = recipe.base.asked() if recipe.base and flow == "finetune" else None
+        base_request = recipe.base.hub_request() if recipe.base and flow == "finetune" else None
         self.pins = Pins(requests | ({"base": base_request} if base_request else {}))
 
     def add(self, name: str, stage: Stage, params: Identity, **sources: NodeInput) -> str:
@@ -163,7 +163,7 @@ class _Builder:
         """From a folder or the hub to a model that can be tuned; returns its node."""
         base_model = self.recipe.base
         assert base_model
-        if request := base_model.asked():
+        if request := base_model.hub_request():
             params = download.Params(asked=request.moving())
             node = self.add(
                 "base-files", replace(download.run, group="model"), params, upstream=inputs.upstream_pin(self.pins, "base")

@@ -28,16 +28,16 @@ class Pins:
 
     def __call__(self, name: str, store: Store) -> Pin:
         """The pin of a source. ValueError names every source that can neither be looked up nor be taken from the store."""
-        if (known := self._requests[name].pinned()) is not None:
-            return known
+        if (pin := self._requests[name].pinned()) is not None:
+            return pin
         if not self._pins and not self._failed:
             self._look_up()
             for failed, why in list(self._failed.items()):
-                if (record := newest(store, self._requests[failed])) is not None:
+                if (record := newest_download(store, self._requests[failed])) is not None:
                     self._pins[failed] = pin_of(record)
                     logging.getLogger(f"hanlin.{failed}").warning(
                         "%s; going on with the newest in the store: %s, of %s",
-                        why, show(self._pins[failed]), time.strftime("%Y-%m-%d", time.localtime(record.made["finished"])),
+                        why, pin_text(self._pins[failed]), time.strftime("%Y-%m-%d", time.localtime(record.made["finished"])),
                     )  # fmt: skip
         if name not in self._pins:
             reasons = [f"{n}: {why}" for n, why in self._failed.items() if n not in self._pins]
@@ -83,7 +83,7 @@ def offline() -> bool:
     return os.environ.get("HANLIN_OFFLINE", "") not in ("", "0")
 
 
-def newest(store: Store, request: Request) -> Record | None:
+def newest_download(store: Store, request: Request) -> Record | None:
     """The newest whole artifact of a download, of whichever state."""
     params = download.Params(asked=request.moving()).model_dump(mode="json")
     records = [r for r in store.records() if r.identity["stage"] == download.run.name and r.identity["params"] == params]
@@ -95,6 +95,6 @@ def pin_of(record: Record) -> Pin:
     return dict(record.identity["inputs"]["upstream"])
 
 
-def show(pin: Pin) -> str:
+def pin_text(pin: Pin) -> str:
     """A pin for people: a date, a commit, or the number of files."""
     return next(iter(pin.values())) if len(pin) == 1 else f"{len(pin)} files"

@@ -69,6 +69,6 @@ def database_url(url: str) -> str:
     )
 
 
-def local(host: str) -> bool:
+def is_local(host: str) -> bool:
     """True for an address that is reached from this machine alone."""
     return host in ("localhost", "::1") or host.startswith("127.")

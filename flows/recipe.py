@@ -309,9 +309,13 @@ def recipe_file(name: str) -> Path:
     """The YAML file of a recipe. Raises `BadRecipe` with the nearest name."""
     path = Path(name) if name.endswith((".yaml", ".yml")) else RECIPES / f"{name}.yaml"
     if not path.is_file():
-        known = names()
-        near = difflib.get_close_matches(name, known, 1)
-        hint = f"did you mean {near[0]}?" if near else f"recipes that ship: {', '.join(known)}; or give the path of a .yaml file"
+        every_name = names()
+        near = difflib.get_close_matches(name, every_name, 1)
+        hint = (
+            f"did you mean {near[0]}?"
+            if near
+            else f"recipes that ship: {', '.join(every_name)}; or give the path of a .yaml file"
+        )
         raise BadRecipe(name, [f"no recipe {path}; {hint}"])
     return path
 
@@ -357,9 +361,9 @@ def _problem(error: Any, data: dict[str, Any]) -> str:
     named_location = location[:3] + location[4:] if location[2:3] == ["download"] else location  # pydantic names the kind as well
     path = ".".join(named_location)
     if error["type"] == "extra_forbidden":
-        known = _fields_at(location[:-1])
-        near = difflib.get_close_matches(location[-1], known, 1, cutoff=0.5)
-        hint = f"did you mean {near[0]!r}?" if near else f"fields here: {', '.join(known)}"
+        fields_here = _fields_at(location[:-1])
+        near = difflib.get_close_matches(location[-1], fields_here, 1, cutoff=0.5)
+        hint = f"did you mean {near[0]!r}?" if near else f"fields here: {', '.join(fields_here)}"
         return f"{path}: unknown field; {hint}"
     if error["type"] == "missing":
         return f"{path}: required, but not there"

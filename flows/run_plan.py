@@ -22,7 +22,7 @@ Status = Literal["HIT", "MISS", "RESUME"]
 
 
 @dataclass(frozen=True)
-class Change:
+class FieldChange:
     """A field that differs from the nearest earlier artifact of the stage. `new` is None where it is not known yet."""
 
     field: str
@@ -37,7 +37,7 @@ class Planned:
     name: str
     status: Status
     key: str | None  # None below a stage that is yet to run
-    changed: list[Change] = field(default_factory=list)
+    changed: list[FieldChange] = field(default_factory=list)
     last_seconds: float | None = None
     note: str = ""
 
@@ -66,7 +66,7 @@ def _planned(
     node, key = resolved.node, resolved.key
     seconds = earlier[-1].made.get("seconds") if earlier else None
     if key is None:
-        changes = _changes(resolved.identity, earlier, resolved.pending)
+        changes = _changes(resolved.request.identity, earlier, resolved.pending)
         return Planned(node.name, "MISS", None, changes, seconds, f"needs {', '.join(resolved.waits_for)} first"), None
     damage: list[str] = []
     record = store.find(key, damaged=damage.append)
@@ -84,27 +84,27 @@ def _planned(
         if code_changed
         else ""
     )
-    changes = [] if note else _changes(resolved.identity, earlier, {})
+    changes = [] if note else _changes(resolved.request.identity, earlier, {})
     started = any((store.work(key) / "scratch").glob("*")) and not forced
     if not note and not earlier:
         note = "never built in this store"
     return Planned(node.name, "RESUME" if started else "MISS", key, changes, seconds, note), None
 
 
-def _changes(identity: dict[str, Any], earlier: list[Record], pending: dict[str, list[str]]) -> list[Change]:
+def _changes(identity: dict[str, Any], earlier: list[Record], pending: dict[str, list[str]]) -> list[FieldChange]:
     """The fields that differ from the earlier artifact that differs least (among equals the newest)."""
     if not earlier:
         return []
     new = flatten(identity)
     waiting = {f"inputs.{role}" for role in pending}
 
-    def differing(record: Record) -> list[Change]:
+    def differing(record: Record) -> list[FieldChange]:
         old = flatten(record.identity)
-        known = [f for f in {**old, **new} if not any(f == w or f.startswith(f"{w}.") for w in waiting)]
-        return [Change(f, old.get(f), new.get(f)) for f in known if old.get(f) != new.get(f)]
+        compared = [f for f in {**old, **new} if not any(f == w or f.startswith(f"{w}.") for w in waiting)]
+        return [FieldChange(f, old.get(f), new.get(f)) for f in compared if old.get(f) != new.get(f)]
 
     nearest = min(reversed(earlier), key=lambda record: len(differing(record)))
-    later = [Change(f"inputs.{role}", _short(nearest.identity["inputs"].get(role)), None) for role in pending]
+    later = [FieldChange(f"inputs.{role}", _short(nearest.identity["inputs"].get(role)), None) for role in pending]
     return differing(nearest) + later
 
 
@@ -122,7 +122,7 @@ def flatten(value: Any, path: str = "") -> dict[str, Any]:
     return {path: value}
 
 
-def rows(steps: list[Planned]) -> list[dict[str, str]]:
+def plan_rows(steps: list[Planned]) -> list[dict[str, str]]:
     """The plan as the rows of a table for people."""
     return [
         {
@@ -138,7 +138,7 @@ def rows(steps: list[Planned]) -> list[dict[str, str]]:
     ]
 
 
-def summary(steps: list[Planned]) -> str:
+def plan_summary(steps: list[Planned]) -> str:
     """The plan in one sentence, which also says what each status means."""
     counts = {status: sum(step.status == status for step in steps) for status in get_args(Status)}
     meanings = {"HIT": "reused from the store", "RESUME": "begun earlier and continued", "MISS": "built"}

@@ -23,10 +23,10 @@ from prefect.states import Completed, Failed
 from prefect.task_engine import TaskRunTimeoutError
 
 from flows.cluster import cluster
-from flows.graph import Node
 from flows.live import Reporter
 from flows.run_plan import duration
-from tasks.artifacts.build import BuildOptions, BuildRequest, Built, Drift, Input, StageFailed, build
+from flows.traversal import ResolvedNode
+from tasks.artifacts.build import BuildOptions, Built, Drift, StageFailed, build
 from tasks.artifacts.lease import LeaseLost
 from tasks.artifacts.stage import Resources
 from tasks.artifacts.store import Record, Store
@@ -53,35 +53,36 @@ TEMPORARY = {
 
 
 def stage_task(
-    node: Node, store: Store, inputs: dict[str, Input], resources: Resources, *, refresh: bool, drift: Drift, by: dict[str, str]
+    resolved: ResolvedNode, store: Store, resources: Resources, *, refresh: bool, drift: Drift, by: dict[str, str]
 ) -> Task[[], Any]:
     """The Prefect task of a node. Takes no arguments, so that Prefect has nothing to inspect or to store.
 
     It ends in a state whose message is the reason in one sentence. A failure that is likely to be temporary is tried again; one that a person
-    must correct is not, nor a stage that took longer than `resources.hours`.
+    must correct is not, nor a stage that took longer than `resources.hours`. `by`: the flow run, for the record.
     """
+    name, stage = resolved.node.name, resolved.node.stage
 
     def run() -> State[Any]:
         try:
-            with Reporter(node.name) as reporter:
+            with Reporter(name) as reporter:
                 options = BuildOptions(
                     resources,
                     refresh=refresh,
                     drift=drift,
                     progress=reporter,
                     cluster=cluster(resources),
-                    slot=lambda: _slot(node.name, resources),
+                    slot=lambda: _slot(name, resources),
                     run=by,
                 )
-                built = build(store, BuildRequest(node.name, node.stage, node.params, inputs), options)
+                built = build(store, resolved.request, options)
         except StageFailed as failure:
             return Failed(message=str(failure), data=failure)
         return _state(built)
 
-    hours = resources.hours.get(node.name)
+    hours = resources.hours.get(name)
     return task(
-        name=node.name,
-        task_run_name=f"{node.name} · {node.stage.title}",
+        name=name,
+        task_run_name=f"{name} · {stage.title}",
         cache_policy=NO_CACHE,
         persist_result=False,
         retries=len(RETRY_DELAYS),

@@ -1,34 +1,32 @@
-"""The one loop over the nodes of a run, for the flow, the plan and the benchmarks: each node with its inputs resolved and its key."""
+"""The one loop over the nodes of a run, for the flow, the plan and the benchmarks: each node with its inputs resolved, as the request to build it."""
 
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
-from typing import Any
 
 from flows.graph import Node
 from flows.inputs import Records
-from tasks.artifacts.build import Input, digests
-from tasks.artifacts.store import Store, recipe_key
+from tasks.artifacts.build import BuildRequest
+from tasks.artifacts.store import Store
 
 
 @dataclass(frozen=True)
 class ResolvedNode:
-    """A node as its turn comes: `inputs` by role, and `identity`, the fields that define its artifact.
+    """A node as its turn comes, and `request`, by which its artifact is built.
 
-    Where the artifact of a node it needs is not known yet, `pending` has the names of those nodes by role, and `inputs` and `identity` lack
-    the role.
+    Where the artifact of a node that it needs is not known yet, `pending` has the names of those nodes by role, and the request lacks the
+    inputs of the role.
     """
 
     node: Node
-    inputs: dict[str, Input]
+    request: BuildRequest
     pending: dict[str, list[str]]
-    identity: dict[str, Any]
 
     @property
     def key(self) -> str | None:
         """The recipe key of the artifact; None while an input is pending."""
-        return None if self.pending else recipe_key(self.identity)
+        return None if self.pending else self.request.key
 
     @property
     def waits_for(self) -> list[str]:
@@ -49,4 +47,4 @@ def resolved_nodes(nodes: Iterable[Node], store: Store, records: Records) -> Ite
             if (unknown := [name for name in source.needs if name not in records])
         }
         inputs = {role: source.resolve(store, records) for role, source in node.inputs.items() if role not in pending}
-        yield ResolvedNode(node, inputs, pending, node.stage.identity(node.params, digests(inputs)))
+        yield ResolvedNode(node, BuildRequest(node.name, node.stage, node.params, inputs), pending)

@@ -52,10 +52,10 @@ def triple_extraction_problems(sources: dict[str, dict[str, Any]], section: Any)
     for name, source in sources.items():
         uses = every_use[name]
         if _kind(source.get("format")) == "triples":
-            if wrong := [use for use in uses if use not in TRIPLE_USES]:
+            if others := [use for use in uses if use not in TRIPLE_USES]:
                 problems.append(
                     f"sources.{name}.use: triples are for extract (learned from, a part held out) or evaluate (scored on alone), "
-                    f"not for {', '.join(map(str, wrong))}"
+                    f"not for {', '.join(map(str, others))}"
                 )
             elif not any("extract" in each for each in every_use.values()):
                 problems.append(

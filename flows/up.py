@@ -284,7 +284,7 @@ def warn_operator(options: Options) -> None:
     """Print warnings about a setting that is ignored, and about a server without a password that others can reach."""
     if (url := os.environ.get("PREFECT_API_URL")) and not url.startswith(options.address):
         say(f"PREFECT_API_URL={url} is ignored: this is a server of its own (a worker for another server: `hanlin worker`)")
-    if not profile.local(options.host) and not profile.auth():
+    if not profile.is_local(options.host) and not profile.auth():
         say(
             f"WARNING: {options.host} is reached from other machines, and there is no password: whoever reaches port {options.port} can run code "
             "here. Set HANLIN_PASSWORD, and put TLS in front"

@@ -85,11 +85,8 @@ def _unserved_uses(sources: dict[str, dict[str, Any]], flow: str, data: dict[str
     if not sources:
         return []
     if flow == "corpus":
-        return (
-            []
-            if every_use & set(MAKES)
-            else [f"sources: none has a use for training; give one of {', '.join(MAKES)} to a source"]
-        )
+        missing = [f"sources: none has a use for training; give one of {', '.join(MAKES)} to a source"]
+        return [] if every_use & set(MAKES) else missing
     base = data.get("base")
     needs: dict[str, str] = {}
     if flow == "pipeline" or (isinstance(base, dict) and base.get("pretrain")):
@@ -123,9 +120,9 @@ def _vllm_problems(data: dict[str, Any]) -> list[str]:
         return []
     architecture = _architecture(data)
     if architecture and not architecture.vllm:
-        those = " and ".join(other.name for other in presets.architectures() if other.vllm)
+        names = " and ".join(other.name for other in presets.architectures() if other.vllm)
         preset = _section(data, "pretrain")["preset"]
-        return [f"rejected.engine: vllm runs {those}, not {preset}; set it to transformers"]
+        return [f"rejected.engine: vllm runs {names}, not {preset}; set it to transformers"]
     missing = (
         "rejected.engine: the package vllm is not installed here; pip install vllm (Linux with a GPU), or set it to transformers"
     )
@@ -137,7 +134,7 @@ def _uses(source: dict[str, Any]) -> list[str]:
 
 
 def _architecture(data: dict[str, Any]) -> Architecture | None:
-    """The preset that a recipe names; None where it names none, or one that is not there, which its field tells."""
+    """The architecture of the recipe's preset; None where it names none, or one that is not there, which its field's check reports."""
     preset = _section(data, "pretrain").get("preset")
     try:
         return presets.find(preset) if isinstance(preset, str) else None

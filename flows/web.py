@@ -1,9 +1,9 @@
-"""The Prefect server with two things added.
+"""The Prefect server with two things added: the reports of the store, and patience with the locks of SQLite.
 
-The reports of the store, read-only, on the same address: a browser opens no file:// link from an http page, and an operator may sit
+The reports are read-only and on the same address: a browser opens no file:// link from an http page, and an operator may sit
 elsewhere. The same origin means one port to forward, one password, and links that hold whatever the machine is called.
 
-And patience with SQLite. A transaction that reads and then writes is refused at once ("database is locked") where another one wrote in
+As for the locks: a transaction that reads and then writes is refused at once ("database is locked") where another one wrote in
 between, however long a lock may be waited for: a form's Submit shows "Service Unavailable", and automations miss events.
 """
 
@@ -34,7 +34,7 @@ def app() -> FastAPI:
 
 
 def patient() -> FastAPI:
-    """For `uvicorn --factory flows.web:patient`: Prefect's server with nothing added but the patience."""
+    """Prefect's own server with the patience alone, as an application, for `uvicorn --factory flows.web:patient`."""
     from prefect.server.api.server import create_app
 
     wait_for_locks()

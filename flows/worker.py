@@ -55,7 +55,7 @@ RUN = "PREFECT__FLOW_RUN_ID"  # in the environment of a run's process
 log = logging.getLogger("hanlin.worker")
 
 
-class Job(ProcessJobConfiguration):
+class RunProcess(ProcessJobConfiguration):
     """The process of a run: under the supervisor, in the folder where the worker was started."""
 
     def prepare_for_flow_run(self, *arguments: Any, **options: Any) -> None:
@@ -70,7 +70,7 @@ class Worker(ProcessWorker):
     """A worker that can be drained, and that waits for a server that is away."""
 
     type = "hanlin"  # what it is registered as, so that Prefect's own stays what it is
-    job_configuration = Job
+    job_configuration = RunProcess
 
     def __init__(self, **options: Any):
         super().__init__(**options)
@@ -102,6 +102,8 @@ class Worker(ProcessWorker):
         """Run a flow run's process, known in `processes` while it lives."""
 
         class StartedNotice:
+            """Prefect's status, which also keeps the number of the process."""
+
             def started(_, pid: int) -> None:  # noqa: N805
                 self.processes[flow_run.id] = pid
                 task_status.started(pid)
@@ -122,7 +124,7 @@ class Worker(ProcessWorker):
         self.drain()
         if not self.hurried:
             self.hurried = True
-            log.warning("stopping at once; %d runs go on when a worker is there again", len(self.mine))
+            log.warning("stopping at once: %d runs are ended, and go on when a worker runs again", len(self.mine))
 
     @property
     def mine(self) -> set[UUID]:
@@ -266,7 +268,7 @@ def _gone(run: FlowRun) -> bool:
     """True where a run's process on this machine has ended. Its supervisor ends it within `GRACE` seconds of its worker's end.
 
     A process is the run's where its environment says so: its number may be another supervisor's by now, as in a container, where numbers
-    begin again with every start. One that has ended but whose parent has not asked yet (a zombie) has no command.
+    begin again with every start. One that has ended but whose parent has not waited for it yet (a zombie) has no command.
     """
     try:
         process = Path(f"/proc/{int(run.infrastructure_pid or '')}")
@@ -277,7 +279,10 @@ def _gone(run: FlowRun) -> bool:
 
 
 def _listen(worker: Worker) -> None:
-    """Pass on what we are told. By no signal: two of a kind that follow each other are one where nobody is there to take the first."""
+    """Pass the words of the parent process on to the worker, and its end.
+
+    Not as signals: of two that follow each other at once, only one may arrive.
+    """
     for word in _words():
         if word == "stop":
             break

@@ -63,9 +63,8 @@ def digests(raw: Path, store: Store, resources: Resources) -> dict[str, str]:
     def run() -> dict[str, str]:
         records: Records = {}
         for resolved in resolved_nodes(graph(recipe, "corpus")[:-1], store, records):
-            node, inputs = resolved.node, resolved.inputs
-            ref = stage_task(node, store, inputs, resources, refresh=False, drift="warn", by={})(return_state=True).result()
-            records[node.name] = store.record(ref.key)
+            ref = stage_task(resolved, store, resources, refresh=False, drift="warn", by={})(return_state=True).result()
+            records[resolved.node.name] = store.record(ref.key)
         return {name: record.digest for name, record in records.items()}
 
     return run()

@@ -24,7 +24,7 @@ from flows.recipe import BadRecipe, Recipe
 from flows.run_plan import plan
 from flows.traversal import resolved_nodes
 from tasks import extract
-from tasks.artifacts.build import BuildOptions, BuildRequest, Built, build
+from tasks.artifacts.build import BuildOptions, Built, build
 from tasks.artifacts.store import Store
 from tasks.remote.request import REQUESTS, Dump
 from tasks.remote.transfer import RetryPolicy
@@ -81,11 +81,10 @@ def run(asked: Recipe, store: Store, until: str = "ingest-exam") -> dict[str, Bu
     done: dict[str, Built] = {}
     records: Records = {}
     for resolved in resolved_nodes(graph(asked), store, records):
-        node = resolved.node
-        request = BuildRequest(node.name, node.stage, node.params, resolved.inputs)
-        done[node.name] = build(store, request, BuildOptions(asked.resources))
-        records[node.name] = done[node.name].record
-        if node.name == until:
+        name = resolved.node.name
+        done[name] = build(store, resolved.request, BuildOptions(asked.resources))
+        records[name] = done[name].record
+        if name == until:
             break
     return done
 

@@ -7,9 +7,11 @@ from pathlib import Path
 import pytest
 
 from flows.graph import Node, graph
-from flows.inputs import folder
+from flows.inputs import Records, folder
 from flows.recipe import load
-from flows.run_plan import duration, flatten, plan
+from flows.run_plan import duration, flatten, plan, plan_summary
+from flows.traversal import resolved_nodes
+from tasks.artifacts.build import BuildOptions, build
 from tasks.artifacts.store import Store
 from tests.toys import CountParams, DoubleParams, count, double, make_count, make_double
 
@@ -50,6 +52,22 @@ def test_a_changed_field_is_named_with_old_and_new(store):
     assert [(c.field, c.old, c.new) for c in steps[0].changed] == [("params.upto", 3, 9)]
     assert [(c.field, c.new) for c in steps[1].changed] == [("inputs.numbers", None)]
     assert statuses(plan(nodes(times=5), store)) == ["HIT", "MISS"]
+
+
+def test_the_plan_in_one_sentence_says_what_each_status_means(store):
+    make_count(store)
+    said = plan_summary(plan(nodes(), store))
+    assert said.startswith("2 stages: 1 HIT (reused from the store), 0 RESUME (begun earlier and continued), 1 MISS (built).")
+
+
+def test_the_one_loop_resolves_what_is_known_and_names_what_is_not(store):
+    records: Records = {}
+    first, second = [(r.key, r.waits_for, list(r.request.inputs)) for r in resolved_nodes(nodes(), store, records)]
+    assert first == (first[0], [], []) and second == (None, ["count"], [])
+    for resolved in resolved_nodes(nodes(), store, records):
+        records[resolved.node.name] = build(store, resolved.request, BuildOptions()).record
+        assert resolved.key == records[resolved.node.name].key and not resolved.pending
+    assert [step.key for step in plan(nodes(), store)] == [record.key for record in records.values()]
 
 
 def test_the_nearest_earlier_artifact_is_compared(store):

@@ -126,7 +126,7 @@ def test_a_run_that_ends_while_lost_ones_are_looked_for_has_ended():
     """The list of runs says that it runs; by the time that it is read, the run is over and its process is gone."""
     from prefect.states import Completed, Running
 
-    from flows.worker import take_up
+    from flows.worker import restart_lost_runs
 
     class Late:
         def __init__(self, client: Any):
@@ -143,7 +143,7 @@ def test_a_run_that_ends_while_lost_ones_are_looked_for_has_ended():
     async def judge(client: Any, worker: Any) -> str:
         late = Late(client)
         late.run = await a_run(client, "me", NOBODY, Running())
-        await take_up(late, worker)
+        await restart_lost_runs(late, worker)
         return (await client.read_flow_run(late.run)).state.name
 
     assert after(judge) == "Completed"
@@ -158,7 +158,7 @@ def test_a_worker_that_is_told_to_stop_before_it_works_ends_in_order(prefect_api
     assert worker.returncode == 0, worker.stdout + worker.stderr
 
 
-def test_a_run_at_work_that_was_taken_for_lost_goes_on(monkeypatch):
+def test_a_run_processes_that_was_taken_for_lost_goes_on(monkeypatch):
     """The server was away: signs of life were missed, but the process is there."""
     from prefect.states import Crashed
 

@@ -1,6 +1,6 @@
-"""Extraction against WikiExtractor 3.1: raw XML megabytes per second of CPU, with the same number of processes.
+"""The speed of wiki extraction against WikiExtractor 3.1: raw XML megabytes per second of CPU, with the same number of processes.
 
-    python -m benchmarks.extraction [--size 700MB] [--repeat 200] [--processes 2] [--rounds 2] [DUMP …]
+    python -m benchmarks.extract [--size 700MB] [--repeat 200] [--processes 2] [--rounds 2] [DUMP …]
 
 On a sample dump (`--size` of all files; 700MB makes 330 MB of wiki XML), on each real fragment below HANLIN_REAL_DATA with its pages repeated under
 new titles to `--repeat` MB, or on the dumps that are named. Both get the same file on disk, a multistream bz2, and run in turn.
@@ -84,7 +84,7 @@ def main() -> None:
     figure = min(ratios.values())
     bar = f">= {BAR}, aim {AIM}"
     close(
-        "extraction",
+        "extract",
         round(figure, 2),
         "times WikiExtractor 3.1, MB/s per core",
         bar,
