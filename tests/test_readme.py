@@ -20,8 +20,8 @@ from tests.test_recipe import provide
 
 ROOT = Path(__file__).parent.parent
 PAGES = sorted([*ROOT.glob("*.md"), *(page for page in (ROOT / "docs").glob("*.md") if page.name != "log.md")])
-# their recipes name what they add; tests/test_develop.py runs them
-FOLLOWED = [page for page in PAGES if page.name.startswith(\"develop\")]
+# their recipes name what they add, and tests/test_develop.py runs them
+FOLLOWED = [page for page in PAGES if page.name.startswith("develop")]
 TWINS = [(page, twin) for page in PAGES if (twin := page.with_suffix(".zh.md")).exists()]
 MAKEFILE = re.findall(r"^([a-z]+):", (ROOT / "Makefile").read_text("utf-8"), re.M)
 
