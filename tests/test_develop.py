@@ -209,6 +209,14 @@ def test_a_data_stage_takes_three_files(tree: Tree) -> None:
     assert tree.figures(outcome)["adds_up"]
 
 
+@pytest.mark.slow
+def test_a_training_stage_takes_four_files(tree: Tree) -> None:
+    outcome = tree.follow("### A training stage")
+    assert tree.touched() == ["flows/graph.py", "flows/recipe.py", "models/methods/simpo.py", "tasks/simpo.py"]
+    stats = tree.record(outcome, "simpo").stats
+    assert stats["steps"] > 1 and 0 < stats["eval_loss"] < 5 and "eval_accuracy" in stats
+
+
 def test_the_twin_shows_the_same_code() -> None:
     assert blocks(PAGE) == blocks(TWIN)
 

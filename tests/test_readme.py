@@ -152,10 +152,16 @@ def test_every_claim_names_a_benchmark():
     assert there <= set(named), f"benchmarks that no claim names: {sorted(there - set(named))}"
 
 
-def test_the_tree_names_files_that_there_are():
-    folder, missing = "", []
+def test_the_tree_names_every_room():
+    named, floor = [], ""
     for line in (ROOT / "README.md").read_text("utf-8").partition("## The tree")[2].splitlines():
-        if top := re.match(r"([a-z]+)/", line):
-            folder = top[1]
-        missing += [f"{folder}/{name}" for name in re.findall(r"[\w]+\.(?:py|yaml)", line) if not (ROOT / folder / name).exists()]
-    assert not missing
+        if folder := re.match(r"( *)([a-z]+)/ ", line):
+            floor = floor if folder[1] else folder[2]
+            named.append(f"{floor}/{folder[2]}" if folder[1] else folder[2])
+    assert [name for name in named if not (ROOT / name).is_dir()] == []
+    rooms = {
+        str(path.parent.relative_to(ROOT))
+        for floor in ("flows", "tasks", "models")
+        for path in ROOT.glob(f"{floor}/*/__init__.py")
+    }
+    assert rooms <= set(named), f"rooms that the tree does not name: {sorted(rooms - set(named))}"
