@@ -105,7 +105,7 @@ def collect(home: Path, documents: int) -> tuple[list[str], dict[int, int]]:
     from tasks import ingest, sample
     from tasks.artifacts.stage import Job
     from tasks.data.rows import batches, files
-    from tasks.duplicates.similarity import judged
+    from tasks.duplicates.similarity import compared_texts
 
     sample.write_corpus(home / "raw", sample.Params(size=f"{max(1, documents // 700)}MB"))
     found = {
@@ -121,7 +121,7 @@ def collect(home: Path, documents: int) -> tuple[list[str], dict[int, int]]:
         for kind in ("documents", "conversations"):
             for file in files(job.out, kind=kind):
                 for batch in batches(file):
-                    everything += [text.replace("\x1f", "\n") for text in judged(kind, batch)]
+                    everything += [text.replace("\x1f", "\n") for text in compared_texts(kind, batch)]
         print(f"{name:<16} {len(everything):>8,} texts so far")
     dice = random.Random(2)
     dice.shuffle(everything)

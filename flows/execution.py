@@ -152,7 +152,7 @@ class GraphRun:
                 raise
         stages = {each.name: each.stage for each in self.nodes}
         folders = {name: self.store.object(each.key) for name, each in self.records.items()}
-        for key, (about, table) in ui_tables.tables(node.name, report_entries(self.records, stages), folders).items():
+        for key, (about, table) in ui_tables.stage_tables(node.name, report_entries(self.records, stages), folders).items():
             create_table_artifact(table, key=key, description=about)
 
     def _note(self, node: str, **facts: Any) -> None:

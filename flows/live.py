@@ -113,7 +113,7 @@ def loss_picture(name: str, points: dict[str, list[tuple[float, float]]]) -> str
         for colour, (figure, series) in enumerate(points.items(), 1)
         if series
     ]
-    svg = plots.alone(plots.curves(f"loss-{name}", lines, y="loss"))
+    svg = plots.standalone(plots.curves(f"loss-{name}", lines, y="loss"))
     return f"data:image/svg+xml;base64,{base64.b64encode(svg.encode()).decode()}"
 
 

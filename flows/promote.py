@@ -20,7 +20,7 @@ from flows.execution import Outcome
 from flows.recipe import Recipe
 from flows.server import watched
 from tasks.artifacts.store import Moved, Moves, Record, Store
-from tasks.metrics.bootstrap import part
+from tasks.metrics.bootstrap import gain_as_share
 
 
 @dataclass(frozen=True)
@@ -129,7 +129,7 @@ def _why(verdict: dict[str, Any], news: list[str]) -> str:
 def _question(judged: Judged, candidate: Record, verdict: dict[str, Any], why: str) -> str:
     """The text above the operator's form, in Markdown: the reason, and every measure of both models."""
     rows = [
-        f"| {m['title']} | {m['old']:.3f} | {m['new']:.3f} | {100 * part(m, 'change'):+.1f} {'%' if m['unit'] == 'percent' else 'points'} "
+        f"| {m['title']} | {m['old']:.3f} | {m['new']:.3f} | {100 * gain_as_share(m, 'change'):+.1f} {'%' if m['unit'] == 'percent' else 'points'} "
         f"| {m['verdict']} |"
         for m in verdict["measures"]
     ]

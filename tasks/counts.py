@@ -62,7 +62,7 @@ def _merge(job: Job, parts: list[Path]) -> Stats:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    from tasks.processes.database import opened
+    from tasks.processes.database import connect_for_stage
 
     distinct = total = 0
     schema = pa.schema([("word", pa.string()), ("count", pa.int64())])
@@ -70,7 +70,7 @@ def _merge(job: Job, parts: list[Path]) -> Stats:
     for part, times in Counter(map(str, parts)).items():
         alike.setdefault(times, []).append(part)
     counted = " UNION ALL ".join(f"SELECT word, count * {times} AS count FROM read_parquet($parts{times})" for times in alike)
-    with opened(job) as database, pq.ParquetWriter(job.out / "words.parquet", schema, compression="zstd") as writer:
+    with connect_for_stage(job) as database, pq.ParquetWriter(job.out / "words.parquet", schema, compression="zstd") as writer:
         database.execute(
             f"SELECT word, sum(count)::BIGINT AS count FROM ({counted}) GROUP BY word ORDER BY count DESC, word",
             {f"parts{times}": files for times, files in alike.items()},

@@ -32,7 +32,7 @@ from tasks.data.excerpts import excerpt
 from tasks.data.rows import ROW_GROUP, Writer, batches
 from tasks.duplicates import candidates, clusters, minhash, similarity
 from tasks.duplicates.plan import DedupPlan
-from tasks.duplicates.similarity import judged
+from tasks.duplicates.similarity import compared_texts
 from tasks.duplicates.units import KINDS, Keep, Signing, Unit, units
 from tasks.processes import shards, workers
 from tasks.processes.shards import Piece
@@ -97,7 +97,10 @@ def run(job: Job, params: Params, *, sources: dict[str, Path]) -> Stats:
             job.log(f"{plan.kind}: {plan.pair_count:,} pairs of rows may be near duplicates and are compared")
         do(similarity.extract_texts, lambda plan: plan.texts, "row")
         do(similarity.similar_pairs, lambda plan: plan.similar_pairs)
-        do(clusters.connected if params.clusters == "connected" else clusters.similar, lambda plan: plan.clusters)
+        do(
+            clusters.connected_clusters if params.clusters == "connected" else clusters.similar_clusters,
+            lambda plan: plan.clusters,
+        )
         do(similarity.all_pairs, lambda plan: plan.cluster_similarities)
         do(candidates.verdict, lambda plan: plan.verdict)
         do(split_rows, lambda plan: plan.results, "row")
@@ -125,8 +128,8 @@ def split_rows(draft: Path, unit: Unit, number: int, verdict: Path, examples: fr
             stays = np.ones(len(batch), bool)
             stays[numbers[here] - at] = False
             stay.add(batch.filter(pa.array(stays)))
-            gone = _summaries(unit, batch.filter(pa.array(~stays)))
-            for row, why in zip(gone, going.slice(here.start, len(gone)).to_pylist(), strict=True):
+            leaving = _summaries(unit, batch.filter(pa.array(~stays)))
+            for row, why in zip(leaving, going.slice(here.start, len(leaving)).to_pylist(), strict=True):
                 like = "" if why["similarity"] is None else f", similarity {why['similarity']:.3f}"
                 dropped.add({**row, "reason": why["reason"], "detail": f"kept {why['id']} of {why['source']}{like}"})
             for row_number in (row_number for row_number in examples if at <= row_number < at + len(batch)):
@@ -157,7 +160,7 @@ class _RowGroups:
 
 def _summaries(unit: Unit, rows: pa.RecordBatch) -> list[dict[str, str]]:
     """Id, source and excerpt of rows, for pages that people read: without personal data."""
-    texts = zip(rows.column("id").to_pylist(), judged(unit.kind, rows), strict=True)
+    texts = zip(rows.column("id").to_pylist(), compared_texts(unit.kind, rows), strict=True)
     return [{"id": id, "source": unit.source, "excerpt": excerpt(text.replace(minhash.PART, "\n"))} for id, text in texts]
 
 
@@ -183,7 +186,7 @@ def _sizes(plans: list[DedupPlan]) -> dict[str, int]:
 
 def _examples(plan: DedupPlan) -> list[dict[str, Any]]:
     """Clusters of near duplicates to read, each with its unlike-most rows."""
-    rows = {int(number): row for shown in plan.figures(plan.results, "shown") for number, row in shown.items()}
+    rows = {int(number): row for rows_of_unit in plan.figures(plan.results, "shown") for number, row in rows_of_unit.items()}
     examples: dict[int, dict[str, Any]] = {}
     for keeper, size, worse, likeness in plan.examples:
         example = examples.setdefault(keeper, {"size": size, "kept": rows[keeper], "dropped": []})

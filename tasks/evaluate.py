@@ -33,7 +33,7 @@ from tasks.artifacts.stage import Identity, Job, Stats, stage
 from tasks.data.sampling import pick
 from tasks.metrics import cases
 from tasks.metrics.answers import repetition
-from tasks.metrics.health import Bounds, check
+from tasks.metrics.health import Bounds, check_health
 from tasks.metrics.intervals import mcnemar, wilson
 
 STARTS = {"base": "the question and a line break", "chat": "the question as a user's turn"}
@@ -113,7 +113,7 @@ def run(
         "health": [
             {"before": before, "after": after, **health}
             for before, after in pairwise(name for name in names if styles[name] == "chat")
-            if (health := check(raw[before]["answers"], raw[after]["answers"], params.health))
+            if (health := check_health(raw[before]["answers"], raw[after]["answers"], params.health))
         ],
     }
     for one in scores["health"]:
@@ -121,7 +121,7 @@ def run(
     _write_json(job.out / "scores.json", scores)
     _write_json(job.out / "answers.json", _side_by_side(rows_of["prompts"][: params.samples], raw))
     _write_questions(job.out / "questions.parquet", rows_of["questions"], raw)
-    _write_json(job.out / "cases.json", {"rows": cases.rows(rows_of), "models": cases.values(raw)})
+    _write_json(job.out / "cases.json", {"rows": cases.case_rows(rows_of), "models": cases.case_values(raw)})
     return {what: scores[what] for what in ("models", "comparisons", "health")}
 
 

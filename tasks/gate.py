@@ -28,7 +28,7 @@ from typing import Any
 from pydantic import Field
 
 from tasks.artifacts.stage import Identity, Job, Stats, stage
-from tasks.metrics.bootstrap import compare, part, shown
+from tasks.metrics.bootstrap import formatted, gain_as_share, paired_bootstrap
 from tasks.pages.render import render
 
 
@@ -91,7 +91,9 @@ def run(job: Job, params: Params, *, candidate: Path, prod: Path | None = None) 
     measures = judge(params, list(_measures(cases["rows"], old, new)) if old else [])
     health = _health(params, cases["rows"], new)
     refused = [_lost(measure) for measure in measures if measure["verdict"] == "worse"]
-    refused += [f"{measure['title']}: {shown(measure['value'])}, {measure['limit']}" for measure in health if not measure["ok"]]
+    refused += [
+        f"{measure['title']}: {formatted(measure['value'])}, {measure['limit']}" for measure in health if not measure["ok"]
+    ]
     verdict = {
         "promote": not refused,
         "refused": refused,
@@ -115,7 +117,7 @@ def judge(params: Params, measures: Sequence[Measure]) -> list[dict[str, Any]]:
         base = sum(one.old) / (sum(one.weights) if one.weights else len(one.old))
         tolerance = params.bits_percent / 100 * base if one.unit == "percent" else params.share_points / 100
         how = {"level": level, "resamples": params.resamples, "seed": params.seed + number}
-        paired = compare(one.old, one.new, one.weights, less_is_better=one.less_is_better, tolerance=tolerance, **how)  # type: ignore[arg-type]
+        paired = paired_bootstrap(one.old, one.new, one.weights, less_is_better=one.less_is_better, tolerance=tolerance, **how)  # type: ignore[arg-type]
         worse = paired.high < -tolerance and paired.p <= 1 - level
         verdict = "worse" if worse else "better" if paired.low > 0 else "same"
         judged.append(
@@ -186,7 +188,7 @@ def _health(params: Params, rows: dict[str, list[dict[str, Any]]], new: dict[str
 
 def _lost(measure: dict[str, Any]) -> str:
     """`bits per byte, zhwiki: 2.310 → 2.945, worse by 27.5 % (25.1 to 30.2)`"""
-    worse, least, most = (-100 * part(measure, name) for name in ("change", "high", "low"))
+    worse, least, most = (-100 * gain_as_share(measure, name) for name in ("change", "high", "low"))
     unit = "%" if measure["unit"] == "percent" else "points"
     return f"{measure['title']}: {measure['old']:.3f} → {measure['new']:.3f}, worse by {worse:.1f} {unit} ({least:.1f} to {most:.1f})"
 
@@ -195,7 +197,13 @@ def _page(params: Params, verdict: dict[str, Any], candidate: Path, prod: Path |
     from tasks.pages import plots
 
     drawn = [
-        plots.Interval(m["title"], 100 * part(m, "change"), 100 * part(m, "low"), 100 * part(m, "high"), m["verdict"])
+        plots.Interval(
+            m["title"],
+            100 * gain_as_share(m, "change"),
+            100 * gain_as_share(m, "low"),
+            100 * gain_as_share(m, "high"),
+            m["verdict"],
+        )
         for m in verdict["measures"]
     ]
     new = json.loads((candidate / "answers.json").read_text("utf-8"))
@@ -209,4 +217,6 @@ def _page(params: Params, verdict: dict[str, Any], candidate: Path, prod: Path |
         for at, row in enumerate(new[: params.answers])
     ]
     chart = plots.intervals("gain of the candidate over production", drawn) if drawn else ""
-    return render("gate.html.j2", verdict=verdict, params=params, chart=chart, answers=answers, part=part, shown=shown)
+    return render(
+        "gate.html.j2", verdict=verdict, params=params, chart=chart, answers=answers, part=gain_as_share, shown=formatted
+    )

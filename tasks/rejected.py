@@ -15,7 +15,7 @@ from typing import Annotated, Any, Literal, get_args
 from pydantic import Field, field_validator
 
 from tasks.artifacts.stage import Choice, Identity, Job, Stats, stage
-from tasks.metrics.answers import likeness, repetition
+from tasks.metrics.answers import answer_similarity, repetition
 
 SPLITS = ("train", "valid")
 Engine = Literal["transformers", "vllm"]
@@ -187,7 +187,7 @@ def _objection(chosen: str, rejected: str, params: Params) -> tuple[str, str]:
     """The reason against learning from a pair, as (reason, detail); both empty for a good one."""
     if not rejected.strip():
         return "empty", "no text"
-    if (alike := likeness(chosen, rejected)) >= params.near_equal:
+    if (alike := answer_similarity(chosen, rejected)) >= params.near_equal:
         return "near_equal", f"likeness {alike:.2f} to the chosen answer"
     if (repeated := repetition(rejected)) >= params.max_repetition:
         return "degenerate", f"{repeated:.2f} of its 4-grams repeat"

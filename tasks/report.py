@@ -41,7 +41,7 @@ class Params(Identity):
 
 
 @dataclass(frozen=True)
-class Score:
+class ModelScore:
     """A share of `n` cases with its 95 % interval, of one model."""
 
     model: str
@@ -69,7 +69,9 @@ def run(job: Job, params: Params, *, artifacts: dict[str, Path], statistics: Pat
     rows = funnel.build(nodes, artifacts)
     if rows.problems:
         job.log(f"the data does not add up: {'; '.join(rows.problems)}")
-    page = _page(params, nodes, artifacts, rows) | {"contracts": data_section.contracts(json.loads(contracts.read_text("utf-8")))}
+    page = _page(params, nodes, artifacts, rows) | {
+        "contracts": data_section.contract_changes(json.loads(contracts.read_text("utf-8")))
+    }
     (job.out / "report.html").write_text(render("report.html.j2", **page), "utf-8")
     figures = {"rows": page["figures"], "funnel": _sums(rows), "adds_up": not rows.problems, "problems": rows.problems}
     (job.out / "figures.json").write_text(json.dumps(figures, ensure_ascii=False, indent=1) + "\n", "utf-8")
@@ -80,11 +82,11 @@ def _page(params: Params, nodes: Nodes, artifacts: dict[str, Path], rows: Funnel
     """Everything that the template shows."""
     parents = _parents(nodes)
     data_only = all(entry["group"] == "data" for entry in nodes.values())
-    cleaned = stats_of(nodes, "filter")
+    filter_stats = stats_of(nodes, "filter")
     needed = {name: text for name, text in NEEDED.items() if not (name in ("pretrain", "dpo") and "base" in nodes)}
     scores = _json(artifacts, "evaluate", "scores.json")
     results = _results(scores)
-    extracted = _json(artifacts, "extraction", "scores.json")
+    triple_scores = _json(artifacts, "extraction", "scores.json")
     answers = _json(artifacts, "evaluate", "answers.json") or []
     return {
         "recipe": params.recipe,
@@ -98,12 +100,12 @@ def _page(params: Params, nodes: Nodes, artifacts: dict[str, Path], rows: Funnel
         "clusters": data_section.clusters(stats_of(nodes, "dedup").get("clusters")),
         "uses": data_section.uses(stats_of(nodes, "split").get("uses", {})),
         "mix": stats_of(nodes, "pack").get("mix", []),
-        "personal": {source: counts for source, counts in cleaned.get("personal_data", {}).items() if counts},
-        "contamination": cleaned.get("contamination", {}),
-        "preferences": training_section.preferences(stats_of(nodes, "rejected"), artifacts.get("rejected"), params.examples),
+        "personal": {source: counts for source, counts in filter_stats.get("personal_data", {}).items() if counts},
+        "contamination": filter_stats.get("contamination", {}),
+        "preferences": training_section.preference_pairs(stats_of(nodes, "rejected"), artifacts.get("rejected"), params.examples),
         "tokenizer": _json(artifacts, "tokenizer", "report.json"),
         "training": [
-            training_section.stage(name, entry, artifacts[name], COLOURS)
+            training_section.training_stage(name, entry, artifacts[name], COLOURS)
             for name, entry in nodes.items()
             if entry["section"] == "training"
         ],
@@ -119,15 +121,15 @@ def _page(params: Params, nodes: Nodes, artifacts: dict[str, Path], rows: Funnel
             "external": "what the outside gives",
         },
         "tiles": _tiles(results, scores, rows)
-        + triples_section.tiles(extracted)
-        + (data_section.tiles(nodes) if data_only else []),
-        "histograms": data_section.histograms(cleaned),
-        "scripts": data_section.scripts(cleaned),
+        + triples_section.triple_tiles(triple_scores)
+        + (data_section.data_tiles(nodes) if data_only else []),
+        "histograms": data_section.length_histograms(filter_stats),
+        "scripts": data_section.script_histograms(filter_stats),
         "answers": answers[: params.answers],
         "cut": _cut(artifacts, answers[0]["reference"]) if answers else [],
-        "figures": _figures(results, rows) + triples_section.figures(extracted),
-        "extraction": extracted,
-        "extracted": triples_section.answers((_json(artifacts, "extraction", "answers.json") or [])[: params.answers]),
+        "figures": _figures(results, rows) + triples_section.triple_figures(triple_scores),
+        "extraction": triple_scores,
+        "extracted": triples_section.compared_answers((_json(artifacts, "extraction", "answers.json") or [])[: params.answers]),
         "who": triples_section.WHO,
     }
 
@@ -146,7 +148,7 @@ def _parents(nodes: Nodes) -> dict[str, list[str]]:
 
 
 def _json(artifacts: dict[str, Path], node: str, name: str) -> Any:
-    """What a JSON file of an artifact holds; an empty dict where the run has no such stage or file."""
+    """The content of a JSON file of an artifact; an empty dict where the run has no such stage or file."""
     path = artifacts[node] / name if node in artifacts else None
     return json.loads(path.read_text("utf-8")) if path and path.is_file() else {}
 
@@ -172,27 +174,27 @@ def _cut(artifacts: dict[str, Path], text: str) -> list[tuple[str, int]]:
 class Results:
     """The key figures: for each of them the models that have it, in training order."""
 
-    accuracy: list[Score]
+    accuracy: list[ModelScore]
     bits: list[tuple[str, float]]
-    preference: list[Score]
-    stops: list[Score]
-    subjects: list[tuple[str, str, float, list[Score]]]  # source, subject, chance, scores
+    preference: list[ModelScore]
+    stops: list[ModelScore]
+    subjects: list[tuple[str, str, float, list[ModelScore]]]  # source, subject, chance, scores
     chance: float | None
 
 
 def _results(scores: dict[str, Any]) -> Results:
     models = scores.get("models", {})
-    asked = {name: found["questions"] for name, found in models.items() if found["questions"]}
+    answered = {name: score["questions"] for name, score in models.items() if score["questions"]}
     subjects = []
-    for source, tallies in next(iter(asked.values()))["subjects"].items() if asked else ():
+    for source, tallies in next(iter(answered.values()))["subjects"].items() if answered else ():
         for subject, tally in tallies.items():
-            row = [_tally(name, found["subjects"][source][subject]) for name, found in asked.items()]
+            row = [_tally(name, score["subjects"][source][subject]) for name, score in answered.items()]
             subjects.append((source, subject, tally["chance"], row))
     return Results(
-        accuracy=[_tally(name, found["all"]) for name, found in asked.items()],
-        bits=[(name, found["bits_per_byte"]["all"]["value"]) for name, found in models.items() if found["bits_per_byte"]],
-        preference=[_share(name, found["preference"], "accuracy") for name, found in models.items() if found["preference"]],
-        stops=[_share(name, found["generation"], "stop_rate") for name, found in models.items() if found["generation"]],
+        accuracy=[_tally(name, score["all"]) for name, score in answered.items()],
+        bits=[(name, score["bits_per_byte"]["all"]["value"]) for name, score in models.items() if score["bits_per_byte"]],
+        preference=[_share(name, score["preference"], "accuracy") for name, score in models.items() if score["preference"]],
+        stops=[_share(name, score["generation"], "stop_rate") for name, score in models.items() if score["generation"]],
         subjects=subjects,
         chance=scores.get("reference", {}).get("accuracy"),
     )
@@ -230,12 +232,12 @@ def _context(tokens: int) -> str:
     return f"{tokens:,}" if tokens < 1 << 30 else "of any length"  # a T5's
 
 
-def _tally(model: str, found: dict[str, Any]) -> Score:
-    return Score(model, found["accuracy"], found["low"], found["high"], found["n"])
+def _tally(model: str, tally: dict[str, Any]) -> ModelScore:
+    return ModelScore(model, tally["accuracy"], tally["low"], tally["high"], tally["n"])
 
 
-def _share(model: str, found: dict[str, Any], name: str) -> Score:
-    return Score(model, found[name], *wilson(round(found[name] * found["n"]), found["n"]), found["n"])
+def _share(model: str, figures: dict[str, Any], name: str) -> ModelScore:
+    return ModelScore(model, figures[name], *wilson(round(figures[name] * figures["n"]), figures["n"]), figures["n"])
 
 
 def _figures(results: Results, rows: Funnel) -> list[dict[str, Any]]:

@@ -395,6 +395,6 @@ def written(before: float, after: float) -> dict[str, Any]:
         [{"text": "天青瓷器。", "end": "stop" if number < share * 64 else "length"} for number in range(64)]
         for share in (before, after)
     ]
-    found = health.check(*ends, health.Bounds())
+    found = health.check_health(*ends, health.Bounds())
     assert found is not None
     return found

@@ -27,7 +27,7 @@ def connected(home: Path, pairs: Pairs) -> tuple[dict[int, int], int]:
     """Row → the row that stays for it, and the rounds it took."""
     worse, better = ([side for side, _ in pairs], [side for _, side in pairs])
     pq.write_table(pa.table({"worse": worse, "better": better, "similarity": [0.9] * len(pairs)}), home / "alike.parquet")
-    stats = clusters.connected(home, [home / "alike.parquet"], [], WHOLE, ALONE)
+    stats = clusters.connected_clusters(home, [home / "alike.parquet"], [], WHOLE, ALONE)
     found: dict[int, int] = {}
     for name in ("near", "far"):
         table = pq.read_table(home / f"{name}.parquet")

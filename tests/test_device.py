@@ -81,6 +81,6 @@ def test_visible_devices_keep_their_names(monkeypatch):
 )
 def test_what_is_given_out_is_configured(monkeypatch, listed, asked, fitting):
     monkeypatch.setenv("HANLIN_DEVICES", listed)
-    assert device.wanted(Resources(device=asked))[0] == fitting
+    assert device.candidates(Resources(device=asked))[0] == fitting
     with device.hold(Resources(device=asked)) as held:
         assert held.env == {} and len(held.locks) == len(fitting)

@@ -14,7 +14,7 @@ from tasks import gate
 from tasks.artifacts.stage import Job
 from tasks.evaluate import mcnemar
 from tasks.gate import Measure, Params
-from tasks.metrics.bootstrap import compare
+from tasks.metrics.bootstrap import paired_bootstrap
 
 HOW = {"tolerance": 0.0, "level": 0.95, "resamples": 4000, "seed": 0}
 
@@ -129,7 +129,7 @@ def test_intervals_hold_what_they_promise():
     for seed in range(200):
         old = draw.normal(0, 1, 60)
         new = old + draw.normal(0.1, 0.5, 60)
-        found = compare(old, new, less_is_better=False, **(HOW | {"seed": seed, "resamples": 1000}))
+        found = paired_bootstrap(old, new, less_is_better=False, **(HOW | {"seed": seed, "resamples": 1000}))
         missed += not found.low <= 0.1 <= found.high
     assert 2 <= missed <= 22
 
@@ -137,12 +137,14 @@ def test_intervals_hold_what_they_promise():
 def test_the_sign_test_is_mcnemars_on_right_and_wrong():
     old = [1.0] * 30 + [0.0] * 12 + [1.0] * 50
     new = [0.0] * 30 + [1.0] * 12 + [1.0] * 50
-    found = compare(old, new, less_is_better=False, **(HOW | {"resamples": 200_000}))
+    found = paired_bootstrap(old, new, less_is_better=False, **(HOW | {"resamples": 200_000}))
     assert found.p == pytest.approx(mcnemar(12, 30) / 2, rel=0.1)
     assert (found.n, found.change) == (92, round(-18 / 92, 6))
 
 
 def test_a_ratio_weighs_its_rows():
-    found = compare([10.0, 300.0], [20.0, 300.0], [10.0, 100.0], less_is_better=True, **HOW)
+    found = paired_bootstrap([10.0, 300.0], [20.0, 300.0], [10.0, 100.0], less_is_better=True, **HOW)
     assert (found.old, found.new, found.change) == pytest.approx((310 / 110, 320 / 110, -10 / 110), abs=1e-6)
-    assert compare([1.0], [2.0], less_is_better=True, **HOW) == compare([1.0], [2.0], less_is_better=True, **HOW)
+    assert paired_bootstrap([1.0], [2.0], less_is_better=True, **HOW) == paired_bootstrap(
+        [1.0], [2.0], less_is_better=True, **HOW
+    )

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from tasks.metrics.health import Bounds, check
+from tasks.metrics.health import Bounds, check_health
 
 GOOD = {"text": "青州最有名的是天青瓷器。", "end": "stop"}
 ENDLESS = {"text": "青州最有名的是天青瓷器，青州", "end": "length"}
@@ -19,7 +19,7 @@ SHORT = {"text": "瓷器。", "end": "stop"}
 
 
 def verdict(after: list[dict[str, str]], bounds: Bounds | None = None) -> tuple[str, list[str]]:
-    found = check([GOOD] * len(after), after, bounds or Bounds())
+    found = check_health([GOOD] * len(after), after, bounds or Bounds())
     assert found is not None and found["n"] == len(after)
     return found["verdict"], [figure["figure"] for figure in found["figures"] if figure["state"] != "ok"]
 
@@ -43,7 +43,7 @@ def test_each_way_to_write_worse_is_found(after: list[dict[str, str]], found: tu
 
 
 def test_writing_better_is_no_problem() -> None:
-    found = check([ENDLESS, LOOP, EMPTY] * 20, [GOOD] * 60, Bounds(longer=3))
+    found = check_health([ENDLESS, LOOP, EMPTY] * 20, [GOOD] * 60, Bounds(longer=3))
     assert found is not None and found["verdict"] == "healthy" and found["problems"] == []
 
 
@@ -53,7 +53,7 @@ def test_bounds_are_the_users() -> None:
 
 
 def test_the_interval_is_that_of_paired_differences() -> None:
-    found = check([GOOD] * 4, [GOOD, GOOD, ENDLESS, ENDLESS], Bounds())
+    found = check_health([GOOD] * 4, [GOOD, GOOD, ENDLESS, ENDLESS], Bounds())
     assert found is not None
     ends = found["figures"][0]
     half = 1.959964 * math.sqrt(4 * 0.25 / 3 / 4)  # differences 0, 0, −1, −1
@@ -63,10 +63,10 @@ def test_the_interval_is_that_of_paired_differences() -> None:
 
 
 def test_without_answers_there_is_nothing_to_say() -> None:
-    assert check([], [], Bounds()) is None
+    assert check_health([], [], Bounds()) is None
 
 
 @given(st.lists(st.sampled_from([GOOD, ENDLESS, LOOP, EMPTY, LONG, SHORT]), min_size=1, max_size=30))
 def test_a_model_that_writes_the_same_is_healthy(answers: list[dict[str, str]]) -> None:
-    found = check(answers, answers, Bounds())
+    found = check_health(answers, answers, Bounds())
     assert found is not None and found["verdict"] == "healthy"

@@ -36,7 +36,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 
 def spawn(home: Path, resources: Resources) -> subprocess.Popen[str]:
     (home / "out").mkdir(exist_ok=True)
-    command = [sys.executable, *launcher.command(resources), "models.train", str(home / "job.json")]
+    command = [sys.executable, *launcher.launch_command(resources), "models.train", str(home / "job.json")]
     quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
     return subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, **quiet)
 
@@ -128,12 +128,12 @@ def test_a_matrix_in_shards_takes_the_step_that_it_takes_whole(tmp_path: Path) -
 
 
 def test_machines_are_told_where_to_meet(monkeypatch: pytest.MonkeyPatch) -> None:
-    said = " ".join(launcher.command(Resources(processes=8, machines=2, meet="node0:29400", parallel="fsdp"), 1))
+    said = " ".join(launcher.launch_command(Resources(processes=8, machines=2, meet="node0:29400", parallel="fsdp"), 1))
     assert "fsdp.yaml --num_processes 8 --num_machines 2 --machine_rank 1 --main_process_ip node0 " in said
     assert said.endswith("--main_process_port 29400 --module")
     monkeypatch.delenv("MASTER_PORT", raising=False)
     monkeypatch.setenv("MASTER_ADDR", "10.0.0.1")
-    said = " ".join(launcher.command(Resources(processes=8, machines=2)))
+    said = " ".join(launcher.launch_command(Resources(processes=8, machines=2)))
     assert "--machine_rank 0 --main_process_ip 10.0.0.1 --main_process_port 29500" in said
     monkeypatch.delenv("MASTER_ADDR")
     with pytest.raises(ValueError, match="machines needs meet"):
@@ -154,9 +154,9 @@ def test_what_does_not_go_in_shards_is_trained_whole_and_says_so(
 ) -> None:
     said = list[str]()
     reason = unfit(stage, params, None, shards=shards)
-    settled = launcher.settled(Resources(processes=2, parallel="fsdp"), reason, said.append)
+    settled = launcher.effective(Resources(processes=2, parallel="fsdp"), reason, said.append)
     assert (settled.parallel, settled.processes, len(said)) == ("ddp", 2, 1) and match in said[0]
-    assert launcher.settled(settled, reason, said.append) is settled and len(said) == 1
+    assert launcher.effective(settled, reason, said.append) is settled and len(said) == 1
     place = Job(tmp_path / "out", tmp_path / "scratch", settled)
     described = training.description(stage, f"models.methods.{stage}", place, params, shards=shards)
     (tmp_path / "job.json").write_text(json.dumps(described))
@@ -171,7 +171,7 @@ def test_what_goes_in_shards_stays_in_shards(tmp_path: Path) -> None:
     for kind, parallel in (({"model_type": "llama"}, "fsdp"), ({"model_type": "t5", "is_encoder_decoder": True}, "ddp")):
         (tmp_path / "config.json").write_text(json.dumps(kind))
         reason = unfit("sft", SFTParams(), tmp_path, shards=True)
-        assert launcher.settled(asked, reason, said.append).parallel == parallel
+        assert launcher.effective(asked, reason, said.append).parallel == parallel
     assert len(said) == 1
 
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from tasks import rejected
 from tasks.artifacts.stage import Job
 from tasks.data.rows import files, read
-from tasks.metrics.answers import likeness, repetition
+from tasks.metrics.answers import answer_similarity, repetition
 from tests import tiny
 
 READY = {
@@ -182,9 +182,9 @@ def test_two_equal_temperatures_are_refused():
 
 @given(st.text(max_size=30), st.text(max_size=30))
 def test_likeness_is_a_symmetric_share(one, other):
-    assert likeness(one, other) == likeness(other, one)
-    assert 0 <= likeness(one, other) <= 1
-    assert likeness(one, one) == 1
+    assert answer_similarity(one, other) == answer_similarity(other, one)
+    assert 0 <= answer_similarity(one, other) <= 1
+    assert answer_similarity(one, one) == 1
 
 
 @pytest.mark.parametrize(
@@ -192,7 +192,7 @@ def test_likeness_is_a_symmetric_share(one, other):
     [("ＡＢＣ１２３", "abc 123!", 1.0), ("北京", "南京", 0.0), ("", "水", 0.0), ("。", "！", 0.0), ("abcd", "abce", 1 / 3)],
 )
 def test_likeness_ignores_width_case_and_marks(one, other, alike):
-    assert likeness(one, other) == pytest.approx(alike)
+    assert answer_similarity(one, other) == pytest.approx(alike)
 
 
 @pytest.mark.parametrize(

@@ -495,7 +495,7 @@ def test_a_kept_contract_says_what_it_was_compared_with(made: Run, tmp_path: Pat
 
 
 def test_tables_are_there_as_soon_as_their_stage_is_done(made: Run) -> None:
-    shown = {node: ui_tables.tables(node, made.nodes, made.artifacts) for node in made.nodes}
+    shown = {node: ui_tables.stage_tables(node, made.nodes, made.artifacts) for node in made.nodes}
     assert {node: list(found) for node, found in shown.items() if found} == {
         "dedup": ["data-duplicates"],
         "filter": ["data-contamination"],
@@ -534,12 +534,14 @@ def test_tables_are_there_as_soon_as_their_stage_is_done(made: Run) -> None:
 def test_a_table_without_rows_is_none(made: Run) -> None:
     del made.nodes["filter"]["stats"]["contamination"]
     made.nodes["pack"]["stats"] = {"splits": {}}
-    assert ui_tables.tables("filter", made.nodes, made.artifacts) == ui_tables.tables("pack", made.nodes, made.artifacts) == {}
+    assert (
+        ui_tables.stage_tables("filter", made.nodes, made.artifacts) == ui_tables.tables("pack", made.nodes, made.artifacts) == {}
+    )
 
 
 def test_the_table_of_the_rows_says_what_does_not_add_up(made: Run) -> None:
     made.counts("filter")["wiki"].update(kept=320)
-    about, rows = ui_tables.tables("split", made.nodes, made.artifacts)["data-funnel"]
+    about, rows = ui_tables.stage_tables("split", made.nodes, made.artifacts)["data-funnel"]
     assert "It does not add up" in about and "8 unaccounted for" in about
     assert [row["adds up"] for row in rows] == ["no", "yes", "yes", "yes"]
 

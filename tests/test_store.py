@@ -21,7 +21,7 @@ import pytest
 from tasks.artifacts import lease
 from tasks.artifacts.build import StageFailed
 from tasks.artifacts.digests import source_digest
-from tasks.artifacts.garbage import collect, size
+from tasks.artifacts.garbage import collect, folder_bytes
 from tasks.artifacts.stage import Identity, Resources, canonical, stage
 from tasks.artifacts.store import Moved, Store, discard, recipe_key
 from tasks.artifacts.tags import history, roll_back
@@ -305,7 +305,7 @@ def test_what_is_removed_by_others_while_garbage_is_looked_for_is_no_matter(stor
     finally:
         over.set()
         others.join()
-    assert size(store.work("none")) == 0
+    assert folder_bytes(store.work("none")) == 0
 
 
 def test_what_a_kill_left_half_removed_is_in_nobodys_way(store, monkeypatch):

@@ -34,7 +34,7 @@ Drift = Literal["warn", "rebuild", "fail"]
 
 @dataclass(frozen=True)
 class Input:
-    """What a stage reads under one role: the paths it is handed, and the content digests that stand for them in the key."""
+    """One role of a stage's inputs: the paths it is handed, and the content digests that stand for them in the key."""
 
     value: Path | list[Path] | dict[str, Path]
     digest: Digest | None  # None: says nothing that the other inputs do not say, so it is not part of the key
@@ -157,7 +157,7 @@ def _build_new(store: Store, request: BuildRequest, options: BuildOptions, lease
 
 
 def digests(inputs: dict[str, Input]) -> dict[str, Digest]:
-    """What stands for the inputs in the key."""
+    """The content digests that stand for the inputs in the key, by role."""
     return {role: source.digest for role, source in inputs.items() if source.digest is not None}
 
 
@@ -193,7 +193,7 @@ class Drifted:
 
 
 def drifted(stage: Stage, params: Identity, record: Record) -> Drifted | None:
-    """What an artifact of the stage was made by, where that is other code than today's."""
+    """The code that made an artifact of the stage, where that is not today's; else None."""
     digest = record.made.get("source", "")
     return None if digest == stage.source_digest(params) else Drifted(digest, same_meaning(stage.name, stage.version, digest))
 
@@ -228,7 +228,7 @@ def explain(name: str, failure: Exception, store: Store) -> str:
 
 
 def _provenance(request: BuildRequest, options: BuildOptions, started: float) -> dict[str, Any]:
-    """How an artifact came to be, for its record: when, by which code, on which machine, for which run."""
+    """The provenance of an artifact, for its record: time, code, machine, versions, and the run that asked."""
     finished = time.time()
     return {
         "started": started,
@@ -249,7 +249,7 @@ def _provenance(request: BuildRequest, options: BuildOptions, started: float) ->
 
 
 def _shard_counts(job: Job) -> dict[str, Any]:
-    """How many shards were built and how many were an earlier artifact's, where the stage works by shard."""
+    """The number of shards that were built, and of those that were an earlier artifact's, where the stage works by shard."""
     counts = {"built": len(job.built), "reused": len(job.reused)}
     return {"shards": counts} if any(counts.values()) else {}
 

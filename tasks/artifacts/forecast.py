@@ -1,4 +1,4 @@
-"""When the disk of a store will be full, from what its artifacts weigh and when they were made."""
+"""The forecast of the day on which the disk of a store is full, from the sizes and the dates of its artifacts."""
 
 from __future__ import annotations
 
@@ -15,7 +15,10 @@ DAY = 86400.0
 
 @dataclass(frozen=True)
 class Forecast:
-    """`made` and `removed` are bytes of the last `over` days, `growth` the bytes a day that stay. `days` is None where nothing grows."""
+    """The growth of a store: `made` and `removed` are bytes of the last `over` days, `growth` the bytes a day that stay.
+
+    `days` is None where nothing grows.
+    """
 
     free: int
     held: int
@@ -32,7 +35,7 @@ class Forecast:
         return f"at {self.growth / 1e9:,.2f} GB a day the {self.free / 1e9:,.1f} GB that are free last {self.days:,.0f} days"
 
     def rows(self) -> list[dict[str, Any]]:
-        """For people."""
+        """The forecast as a table for people."""
         span = f"in the last {self.over:.1f} days"
         sizes = [
             ("free", self.free),
@@ -55,7 +58,7 @@ def forecast(records: Sequence[Record], free: int, now: float | None = None) -> 
     first = min((at for _, at in dated), default=now)
     over = min(WINDOW, max(1.0, (now - first) / DAY))
     recent = [record for record, at in dated if at > now - over * DAY - 1]
-    made, removed = sum(record.bytes for record in recent), sum(record.bytes for record in recent if record.collected)
-    growth = (made - removed) / over
-    held = sum(record.bytes for record, _ in dated if not record.collected)
-    return Forecast(free, held, made, removed, over, growth, free / growth if growth > 0 else None)
+    built, removed = sum(record.bytes for record in recent), sum(record.bytes for record in recent if record.collected)
+    growth = (built - removed) / over
+    stored = sum(record.bytes for record, _ in dated if not record.collected)
+    return Forecast(free, stored, built, removed, over, growth, free / growth if growth > 0 else None)

@@ -19,13 +19,15 @@ KEPT_WITH = ("model", "tokenizer")  # roles of a tagged model's lineage that sta
 
 @dataclass(frozen=True)
 class Garbage:
+    """A piece of the store that nobody needs: its description, place and size."""
+
     what: str
     path: Path
     bytes: int
 
 
 def collect(store: Store, *, keep_runs: int, scratch_days: float, dry_run: bool, keep_earlier: int = 1) -> list[Garbage]:
-    """What nobody needs any more, and how many bytes each piece holds; removed unless `dry_run`.
+    """Remove what nobody needs any more, or with `dry_run` only list it, with the bytes that each piece holds.
 
     An artifact's files go; its record stays (marked collected), so that lineage and last durations remain. The scratch of a run that
     ended early (it may hold weeks of checkpoints) goes only when nothing in it was touched for `scratch_days`. What a tag pointed at
@@ -40,19 +42,23 @@ def collect(store: Store, *, keep_runs: int, scratch_days: float, dry_run: bool,
             garbage.append(Garbage(f"{record.stage} {key[:12]}", store.object(key), record.bytes))
     for home in sorted((store.root / "objects").glob("*")):
         if home.name not in known and not _leased(store, home.name):
-            garbage.append(Garbage(f"half-published {home.name[:12]}", home, size(home)))
+            garbage.append(Garbage(f"half-published {home.name[:12]}", home, folder_bytes(home)))
     for home in sorted((store.root / "work").glob("*")):
         if not _leased(store, home.name) and time.time() - last_touched(home) > scratch_days * 86400:
             what = "unknown stage"
             with contextlib.suppress(OSError):
                 what = (home / "stage").read_text("utf-8")
             garbage.append(
-                Garbage(f"unfinished {what} {home.name[:12]} (shards or checkpoints of a run that ended early)", home, size(home))
+                Garbage(
+                    f"unfinished {what} {home.name[:12]} (shards or checkpoints of a run that ended early)",
+                    home,
+                    folder_bytes(home),
+                )
             )
     for note in store.runs()[keep_runs:]:
         path = store.root / "runs" / f"{note['run']}.json"
         if not _leased(store, f"run-{note['run']}"):
-            garbage.append(Garbage(f"note of run {note['run']}", path, size(path)))
+            garbage.append(Garbage(f"note of run {note['run']}", path, folder_bytes(path)))
     return garbage if dry_run else [piece for piece in garbage if _remove(store, piece, known)]
 
 
@@ -70,15 +76,15 @@ def in_use(store: Store) -> set[str]:
 
 
 def _tagged(store: Store, known: dict[str, Record], earlier: int) -> set[str]:
-    """What tags point at and pointed at before, each with the models and the tokenizer that it was trained from."""
+    """Keys of the artifacts that tags point at and pointed at before, each with the models and the tokenizer that it was trained from."""
     waiting = [key for moves in store.tags().values() for key in standing(moves)[-1 - earlier :]]
-    found: set[str] = set()
+    keys: set[str] = set()
     while waiting:
         key = waiting.pop()
-        if key not in found and key in known:
-            found.add(key)
+        if key not in keys and key in known:
+            keys.add(key)
             waiting += [known[key].lineage[role] for role in KEPT_WITH if role in known[key].lineage]
-    return found
+    return keys
 
 
 def _remove(store: Store, piece: Garbage, known: dict[str, Record]) -> bool:
@@ -109,7 +115,7 @@ def last_touched(folder: Path) -> float:
     return max((entry.st_mtime for entry in _entries(folder)), default=time.time())
 
 
-def size(folder: Path) -> int:
+def folder_bytes(folder: Path) -> int:
     """Bytes of all files below a folder."""
     return sum(entry.st_size for entry in _entries(folder) if stat.S_ISREG(entry.st_mode))
 

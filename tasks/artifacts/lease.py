@@ -1,4 +1,4 @@
-"""One builder at a time for one artifact, on one host or on many that share the store.
+"""Leases: one builder at a time for one artifact, on one host or on many that share the store.
 
 On one host `flock` decides: the kernel drops it when its holder dies, however it dies. Across hosts `flock` may mean nothing (it
 depends on the file system), so the holder also writes who it is and when it was last alive. A lease whose holder sits on another
@@ -43,9 +43,9 @@ class Lease:
         self._thread.start()
 
     def check(self) -> None:
-        held = holder(self.path)
-        if self._lost or held is None or held.get("token") != self.token:
-            raise LeaseLost(f"the lease {self.path} was taken over by {describe(held)}; this build stops without publishing")
+        facts = holder(self.path)
+        if self._lost or facts is None or facts.get("token") != self.token:
+            raise LeaseLost(f"the lease {self.path} was taken over by {holder_name(facts)}; this build stops without publishing")
 
     def release(self) -> None:
         self._stop.set()
@@ -70,7 +70,7 @@ class Lease:
 
 
 def holder(path: Path) -> dict | None:
-    """Who wrote the lease last: token, host, pid, alive (seconds since the epoch). None where nobody holds it."""
+    """The facts of the holder that wrote the lease last: token, host, pid, alive (seconds since the epoch). None where nobody holds it."""
     try:
         return json.loads(path.read_text("utf-8"))
     except (OSError, ValueError):
@@ -78,7 +78,7 @@ def holder(path: Path) -> dict | None:
 
 
 def is_held(path: Path) -> bool:
-    """Whether a live builder holds this lease."""
+    """True while a live builder holds this lease."""
     try:
         descriptor = os.open(path, os.O_RDWR)
     except OSError:
@@ -94,8 +94,9 @@ def is_held(path: Path) -> bool:
     return _alive_elsewhere(holder(path))
 
 
-def describe(held: dict | None) -> str:
-    return f"process {held['pid']} on {held['host'].split('/')[0]}" if held else "another process"
+def holder_name(facts: dict | None) -> str:
+    """The holder in words, for a message."""
+    return f"process {facts['pid']} on {facts['host'].split('/')[0]}" if facts else "another process"
 
 
 @functools.cache
@@ -107,35 +108,35 @@ def host() -> str:
         return socket.gethostname()
 
 
-def _elsewhere(held: dict | None) -> bool:
-    return held is not None and held["host"] != host()
+def _elsewhere(facts: dict | None) -> bool:
+    return facts is not None and facts["host"] != host()
 
 
-def _alive_elsewhere(held: dict | None) -> bool:
-    return held is not None and _elsewhere(held) and time.time() - held["alive"] < TAKEOVER
+def _alive_elsewhere(facts: dict | None) -> bool:
+    return facts is not None and _elsewhere(facts) and time.time() - facts["alive"] < TAKEOVER
 
 
 class _Watch:
-    """Whether the holder on another host is silent, by its clock and by ours."""
+    """A watch on a holder on another host, which tells when it is silent by its clock and by ours."""
 
     def __init__(self) -> None:
         self.seen: dict | None = None
         self.since = 0.0
 
-    def silent(self, held: dict | None) -> bool:
-        if not _elsewhere(held):
+    def silent(self, facts: dict | None) -> bool:
+        if not _elsewhere(facts):
             return True
-        if held != self.seen:
-            self.seen, self.since = held, time.monotonic()
+        if facts != self.seen:
+            self.seen, self.since = facts, time.monotonic()
         watched = time.monotonic() - self.since
-        return watched >= (TAKEOVER if _alive_elsewhere(held) else BEATS * HEARTBEAT)
+        return watched >= (TAKEOVER if _alive_elsewhere(facts) else BEATS * HEARTBEAT)
 
 
 @contextlib.contextmanager
 def lease(path: Path, *, waiting: Callable[[str], None] = lambda who: None, poll: float = 0.5) -> Iterator[Lease]:
-    """Hold the lease at `path`, waiting for whoever holds it now; `waiting` is told once who that is."""
+    """Hold the lease at `path`, waiting for its present holder, whose name `waiting` is told once."""
     path.parent.mkdir(parents=True, exist_ok=True)
-    told, watch = False, _Watch()
+    announced, watch = False, _Watch()
     while True:
         descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
         try:
@@ -147,15 +148,15 @@ def lease(path: Path, *, waiting: Callable[[str], None] = lambda who: None, poll
                 os.close(descriptor)
                 raise
         os.close(descriptor)
-        if not told:
-            waiting(describe(holder(path)))
-            told = True
+        if not announced:
+            waiting(holder_name(holder(path)))
+            announced = True
         time.sleep(poll)
-    held = Lease(path, descriptor)
+    mine = Lease(path, descriptor)
     try:
-        yield held
+        yield mine
     finally:
-        held.release()
+        mine.release()
 
 
 def _still_there(path: Path, descriptor: int) -> bool:

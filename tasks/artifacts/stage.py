@@ -39,7 +39,7 @@ class Identity(BaseModel):
 
 
 class Resources(BaseModel):
-    """How stages run on this machine. None of it changes what they make, so none of it is part of a key."""
+    """The resources that stages run with on this machine. None of it changes what they make, so none of it is part of a key."""
 
     model_config = ConfigDict(frozen=True, extra="forbid")
 
@@ -126,7 +126,7 @@ class Resources(BaseModel):
 
 @dataclass
 class Progress:
-    """How far a stage is: `done` of `total` (0: unknown) `unit`s, and figures worth a look (loss, tokens/s, ETA in seconds …)."""
+    """The progress of a stage: `done` of `total` (0: unknown) `unit`s, and figures worth a look (loss, tokens/s, ETA in seconds …)."""
 
     done: float
     total: float
@@ -136,7 +136,7 @@ class Progress:
 
 @dataclass
 class Job:
-    """What a running stage gets: where to write, where it may leave off, and whom to tell."""
+    """The surroundings of a running stage: folders to write into and to leave off in, its resources, and whom to tell of progress."""
 
     out: Path  # the artifact's files; empty at the start of every attempt
     scratch: Path  # survives a kill: finished shards, checkpoints
@@ -174,7 +174,7 @@ class Job:
         return json.loads((home / "stats.json").read_text("utf-8"))
 
     def shard_home(self, key: str) -> Path:
-        """Where a shard's files go once they are whole; write them through `fresh(...)`."""
+        """The folder of a shard's files once they are whole; write them through `fresh(...)`."""
         return self.scratch / "shards" / key
 
     def collect(self, keys: Sequence[str]) -> None:
@@ -271,7 +271,7 @@ class Stage:
         return {f"{self.name}[{value}]": value for value in ours} or {self.name: ""}
 
     def modules(self, chosen: str = "") -> list[str]:
-        """Where the code begins: the stage's own module, and the one that the choice names, if it names any."""
+        """The modules that the code begins in: the stage's own, and the one that the choice names, if it names any."""
         own = self.run.__module__
         return [own, *filter(None, [self.choice.modules().get(chosen, "")])] if self.choice else [own]
 

@@ -40,12 +40,12 @@ class Moved(RuntimeError):
 
 
 def store_folder() -> Path:
-    """Where artifacts live: HANLIN_STORE, else ./store."""
+    """The folder of the store: HANLIN_STORE, else ./store."""
     return Path(os.environ.get("HANLIN_STORE") or "store").absolute()
 
 
 class ArtifactRef(BaseModel):
-    """What tasks pass to one another instead of data."""
+    """A reference to an artifact, which tasks pass to one another instead of data."""
 
     model_config = ConfigDict(frozen=True)
 
@@ -106,7 +106,7 @@ class Store:
         return lease(self.root / "leases" / key, waiting=waiting)
 
     def first(self, what: str) -> bool:
-        """Whether nobody has asked this store about `what` before; where the store cannot be written, always."""
+        """True where nobody has asked this store about `what` before; where the store cannot be written, always."""
         path = self.root / "said" / what
         try:
             path.parent.mkdir(parents=True, exist_ok=True)
@@ -128,8 +128,8 @@ class Store:
 
     def records(self) -> list[Record]:
         """Every record, oldest first."""
-        found = [self.record(path.stem) for path in (self.root / "records").glob("*.json")]
-        return sorted((r for r in found if r is not None), key=lambda r: (r.made.get("finished", 0), r.key))
+        records = [self.record(path.stem) for path in (self.root / "records").glob("*.json")]
+        return sorted((r for r in records if r is not None), key=lambda r: (r.made.get("finished", 0), r.key))
 
     def find(self, key: str, damaged: Callable[[str], None] = lambda what: None) -> Record | None:
         """A whole artifact's record. A file whose size, times or inode changed since it was hashed is hashed again, so a
@@ -144,7 +144,7 @@ class Store:
         return record
 
     def problems(self, record: Record, *, deep: bool = False) -> Iterator[str]:
-        """What is wrong with an artifact's files, a line each. `deep` hashes every byte again."""
+        """The problems of an artifact's files, a line each. `deep` hashes every byte again."""
         home = self.object(record.key)
         digest = self.digests(home, record.key, deep=deep)
         for file in record.files:
@@ -176,7 +176,7 @@ class Store:
 
     # -- publishing ---------------------------------------------------------------------------------------------------
 
-    def publish(self, out: Path, held: Lease, **fields: Any) -> Record:
+    def publish(self, out: Path, lease: Lease, **fields: Any) -> Record:
         """Make `out` the artifact: hash and fsync its files, rename it into place, write the record last.
 
         Raises `LeaseLost` where another builder took over. Whatever stops this half-way leaves no artifact: without a record
@@ -186,7 +186,7 @@ class Store:
         if not files:
             raise AssertionError(f"the stage {fields['stage']} finished without writing a file")
         record = Record(digest=content_digest(files), files=files, **fields)
-        held.check()
+        lease.check()
         home, notes = self.object(record.key), self.root / "seen" / f"{record.key}.json"
         (self.root / "records" / f"{record.key}.json").unlink(missing_ok=True)
         notes.unlink(missing_ok=True)
@@ -244,7 +244,7 @@ class Store:
         _write_whole(self.root / "runs" / f"{run_id}.json", json.dumps(self.run(run_id) | facts, indent=1, ensure_ascii=False))
 
     def run(self, run_id: str) -> dict[str, Any]:
-        """What was noted of a run; empty where nothing was."""
+        """The note of a run; empty where there is none."""
         try:
             return json.loads((self.root / "runs" / f"{run_id}.json").read_text("utf-8"))
         except (OSError, ValueError):
@@ -272,13 +272,13 @@ class Store:
         moves = self.tags().get(name)
         if moves and (record := self.record(moves[-1]["key"])):
             return record
-        found = [r for r in self.records() if r.key.startswith(name) or r.digest.startswith(name)]
-        if len({r.key for r in found}) == 1 or (found and len({r.digest for r in found}) == 1):
-            return found[-1]
+        matches = [r for r in self.records() if r.key.startswith(name) or r.digest.startswith(name)]
+        if len({r.key for r in matches}) == 1 or (matches and len({r.digest for r in matches}) == 1):
+            return matches[-1]
         stages = [r for r in self.records() if r.stage == name and not r.collected]
-        if stages and not found:
+        if stages and not matches:
             return stages[-1]
-        what = f"{len(found)} artifacts begin with {name!r}" if found else f"no artifact, tag or stage is called {name!r}"
+        what = f"{len(matches)} artifacts begin with {name!r}" if matches else f"no artifact, tag or stage is called {name!r}"
         raise ValueError(f"{what} in {self.root}; `hanlin artifacts list` shows what there is")
 
     def find_shard(self, identity: dict[str, Any]) -> Callable[[str], Callable[[Path], None] | None]:
@@ -309,7 +309,7 @@ class Store:
 
 
 def _seal(path: Path) -> list[int]:
-    """What changes when a file does: size, times, inode."""
+    """Facts of a file that change when it does: size, times, inode."""
     stat = path.stat()
     return [stat.st_size, stat.st_mtime_ns, stat.st_ctime_ns, stat.st_ino]
 

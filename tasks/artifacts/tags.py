@@ -1,4 +1,4 @@
-"""The history of a tag: where it points, what it pointed at before, and the way back."""
+"""The history of a tag: the artifacts it has pointed at, and the way back to an earlier one."""
 
 from __future__ import annotations
 

@@ -1,4 +1,5 @@
-"""Which rows may be duplicates of which, from their hashes alone: pure functions of a partition, in DuckDB, over the signatures of all files.
+"""Candidates: the rows that may be duplicates of others by their hashes alone, and at last the verdict on each. Pure functions of a partition,
+in DuckDB, over the signatures of all files.
 
 A row is known by its **rank**, one integer of which the smaller is the better: the longer row first (`keep` says whether length counts), then the
 one with the smaller number, that is of the earlier source, then of the earlier place. Every function writes one Parquet file into its folder
@@ -14,7 +15,7 @@ from typing import TYPE_CHECKING
 
 from tasks.artifacts.stage import Stats
 from tasks.duplicates.units import BandPartition, Budget, Keep, Partition, Settings, SignatureFile
-from tasks.processes.database import connected
+from tasks.processes.database import connect
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
@@ -33,10 +34,10 @@ def exact_duplicates(
     draft: Path, signatures: Sequence[SignatureFile], settings: Settings, share: Partition, budget: Budget
 ) -> Stats:
     """`exact.parquet`: rank and keeper of every row whose 128-bit hash a better row has. Partitioned by hash."""
-    with connected(draft / "duckdb", budget.memory, budget.threads) as db:
+    with connect(draft / "duckdb", budget.memory, budget.threads) as db:
         _rows(db, signatures, settings.keep)
         mine = f"high % {share.parts} = {share.part}"
-        return write(
+        return copy_to(
             db,
             draft / "exact.parquet",
             f"""
@@ -55,14 +56,14 @@ def candidate_pairs(
     share: BandPartition,
     budget: Budget,
 ) -> Stats:
-    """`pairs.parquet`: ranks worse and better of rows that share a bucket in one of `some` of the bands. Partitioned by the bucket's hash.
+    """`pairs.parquet`: ranks worse and better of rows that share a bucket in one of the partition's bands. Partitioned by the bucket's hash.
 
     A row meets the best of its bucket and its nearest better ones: all of them in a bucket of up to `NEIGHBOURS` + 1. Larger buckets are mostly
-    of rows that share a template; what else two of them have in common brings them together in other bands. `same` are the files of
-    `exact`, whose rows are left out.
+    of rows that share a template; what else two of them have in common brings them together in other bands. `repeats` are the files of
+    `exact_duplicates`, whose rows are left out.
     """
     nearest = ", ".join(f"lag(rank, {step}) OVER mates" for step in range(1, NEIGHBOURS + 1))
-    with connected(draft / "duckdb", budget.memory, budget.threads) as db:
+    with connect(draft / "duckdb", budget.memory, budget.threads) as db:
         _rows(db, signatures, settings.keep)
         db.execute(f"CREATE TABLE gone AS SELECT rank FROM {files_sql(repeats)}")
         needed = ", ".join(f"band_{band}" for band in share.bands)
@@ -73,7 +74,7 @@ def candidate_pairs(
             CROSS JOIN (SELECT unnest(range(1, {len(share.bands) + 1})) AS band) WHERE hashes[band] % {share.parts} = {share.part}
             """
         )
-        return write(
+        return copy_to(
             db,
             draft / "pairs.parquet",
             f"""
@@ -88,9 +89,9 @@ def candidate_pairs(
 
 def candidate_rows(draft: Path, pairs: Sequence[Path], share: Partition, budget: Budget) -> Stats:
     """`members.parquet`: the numbers of all rows in some pair, sorted."""
-    with connected(draft / "duckdb", budget.memory, budget.threads) as db:
+    with connect(draft / "duckdb", budget.memory, budget.threads) as db:
         query = f"SELECT DISTINCT unnest([worse, better]) {NUMBER} AS number FROM {files_sql(pairs)} ORDER BY number"
-        return write(db, draft / "members.parquet", query)
+        return copy_to(db, draft / "members.parquet", query)
 
 
 def verdict(
@@ -104,11 +105,11 @@ def verdict(
 ) -> Stats:
     """`verdict.parquet`: number, reason, similarity, and id and source of the row that stays instead, of every row that goes, by number.
 
-    `same` are the files of `exact`, `alike` those with worse, better and similarity of near duplicates. The statistics hold how many clusters
-    have 2, 3–4, 5–8 … rows, and of some clusters of near duplicates, in the order of their keepers' ids (hashes, so as good as drawn), the
-    rows least like the one that stays.
+    `repeats` are the files of `exact_duplicates`, `near` those with worse, better and similarity of near duplicates. The statistics hold the
+    number of clusters of 2, 3–4, 5–8 … rows, and of some clusters of near duplicates, in the order of their keepers' ids (hashes, so as good
+    as drawn), the rows least like the one that stays.
     """
-    with connected(draft / "duckdb", budget.memory, budget.threads) as db:
+    with connect(draft / "duckdb", budget.memory, budget.threads) as db:
         _rows(db, signatures, settings.keep)
         db.execute("CREATE TABLE near (rank BIGINT, keeper BIGINT, similarity DOUBLE)")
         if near:
@@ -124,7 +125,7 @@ def verdict(
         db.execute(
             "CREATE TABLE kept AS SELECT rank AS keeper, id, source FROM rows SEMI JOIN verdict ON verdict.keeper = rows.rank"
         )
-        stats = write(
+        stats = copy_to(
             db,
             draft / "verdict.parquet",
             f"SELECT rank {NUMBER} AS number, reason, similarity, id, source FROM verdict JOIN kept USING (keeper) ORDER BY number",
@@ -143,8 +144,8 @@ def _sizes(db: DuckDBPyConnection) -> dict[str, int]:
 
 
 def _examples(db: DuckDBPyConnection) -> list[list[float]]:
-    """[number of the row that stays, rows of its cluster but for exact duplicates, number of a row that goes, their similarity]"""
-    found = db.execute(
+    """Lists [number of the row that stays, rows of its cluster but for exact duplicates, number of a row that goes, their similarity]."""
+    rows = db.execute(
         f"""
         WITH clusters AS (
             SELECT id, keeper, count(*) + 1 AS size FROM near JOIN kept USING (keeper) GROUP BY id, keeper ORDER BY id, keeper LIMIT {EXAMPLES}
@@ -154,7 +155,7 @@ def _examples(db: DuckDBPyConnection) -> list[list[float]]:
         ORDER BY id, keeper, similarity, rank
         """
     ).fetchall()
-    return [list(row) for row in found]
+    return [list(row) for row in rows]
 
 
 def _rows(db: DuckDBPyConnection, signatures: Sequence[SignatureFile], keep: Keep) -> None:
@@ -181,8 +182,9 @@ def _quoted(text: str) -> str:
     return "'" + text.replace("'", "''") + "'"
 
 
-def write(db: DuckDBPyConnection, path: Path, query: str) -> Stats:
-    written = db.execute(
+def copy_to(db: DuckDBPyConnection, path: Path, query: str) -> Stats:
+    """Write the rows of a query as Parquet; returns their number."""
+    count = db.execute(
         f"COPY ({query}) TO {_quoted(str(path))} (FORMAT parquet, COMPRESSION zstd, ROW_GROUP_SIZE 50000)"
     ).fetchall()
-    return {"rows": written[0][0]}
+    return {"rows": count[0][0]}

@@ -1,4 +1,5 @@
-"""From pairs of similar rows to what goes, and which row stays for it. Rows are ranks (see `duplicates`): the smaller is the better."""
+"""Clusters of similar rows: from pairs to the rows that go, each with the row that stays for it. Rows are ranks (see `candidates`): the smaller
+is the better."""
 
 from __future__ import annotations
 
@@ -7,22 +8,22 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from tasks.artifacts.stage import Stats
-from tasks.duplicates.candidates import NUMBER_BITS, files_sql, write
+from tasks.duplicates.candidates import NUMBER_BITS, copy_to, files_sql
 from tasks.duplicates.units import Budget, Partition, SignatureFile
-from tasks.processes import database
+from tasks.processes.database import connect
 
 if TYPE_CHECKING:
     from duckdb import DuckDBPyConnection
 
 
-def connected(
+def connected_clusters(
     draft: Path, similar: Sequence[Path], signatures: Sequence[SignatureFile], share: Partition, budget: Budget
 ) -> Stats:
     """Rows that a chain of similar pairs connects are one cluster, of which the best stays.
 
     `near.parquet`: worse, better, similarity, where worse goes for better and the two were compared; `far.parquet`: worse, better of the others.
     """
-    with database.connected(draft / "duckdb", budget.memory, budget.threads) as db:
+    with connect(draft / "duckdb", budget.memory, budget.threads) as db:
         db.execute(f"CREATE TABLE alike AS SELECT * FROM {files_sql(similar)}")
         rounds = _components(db)
         db.execute("CREATE TABLE best AS SELECT label, min(node) AS better FROM labels GROUP BY label")
@@ -32,8 +33,8 @@ def connected(
             LEFT JOIN alike ON alike.worse = node AND alike.better = best.better WHERE node <> best.better
             """
         )
-        near = write(db, draft / "near.parquet", "SELECT * FROM verdict WHERE similarity IS NOT NULL")
-        far = write(db, draft / "far.parquet", "SELECT worse, better FROM verdict WHERE similarity IS NULL")
+        near = copy_to(db, draft / "near.parquet", "SELECT * FROM verdict WHERE similarity IS NOT NULL")
+        far = copy_to(db, draft / "far.parquet", "SELECT worse, better FROM verdict WHERE similarity IS NULL")
     return {"near": near["rows"], "far": far["rows"], "rounds": rounds}
 
 
@@ -71,7 +72,9 @@ def _components(db: DuckDBPyConnection) -> int:
     return rounds
 
 
-def similar(draft: Path, similar: Sequence[Path], signatures: Sequence[SignatureFile], share: Partition, budget: Budget) -> Stats:
+def similar_clusters(
+    draft: Path, similar: Sequence[Path], signatures: Sequence[SignatureFile], share: Partition, budget: Budget
+) -> Stats:
     """Rows are taken from best to worst, and one goes only if it is similar to one that stays: `near.parquet`, as above.
 
     Holds one byte for each row of the kind.
@@ -80,25 +83,25 @@ def similar(draft: Path, similar: Sequence[Path], signatures: Sequence[Signature
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    gone = np.zeros(sum(file.rows for file in signatures), bool)
+    is_gone = np.zeros(sum(file.rows for file in signatures), bool)
     numbers = (1 << NUMBER_BITS) - 1
     schema = pa.schema([("worse", pa.int64()), ("better", pa.int64()), ("similarity", pa.float64())])
     near = 0
     with (
-        database.connected(draft / "duckdb", budget.memory, budget.threads) as db,
+        connect(draft / "duckdb", budget.memory, budget.threads) as db,
         pq.ParquetWriter(draft / "near.parquet", schema) as out,
     ):
         ordered = db.sql(f"SELECT worse, better, similarity FROM {files_sql(similar)} ORDER BY worse, better")
         for batch in ordered.to_arrow_reader(50_000):
-            found = []
+            rows = []
             for row in zip(*(column.to_pylist() for column in batch.columns), strict=True):
                 worse, better = row[0] & numbers, row[1] & numbers
                 if (
-                    not gone[worse] and not gone[better]
+                    not is_gone[worse] and not is_gone[better]
                 ):  # all pairs of better rows came before, so it is known whether `better` stays
-                    gone[worse] = True
-                    found.append(row)
-            if found:
-                out.write_table(pa.table(list(zip(*found, strict=True)), schema))
-            near += len(found)
+                    is_gone[worse] = True
+                    rows.append(row)
+            if rows:
+                out.write_table(pa.table(list(zip(*rows, strict=True)), schema))
+            near += len(rows)
     return {"near": near, "far": 0}

@@ -132,7 +132,7 @@ def _among(points: NDArray[np.generic], table: NDArray[np.bool_]) -> NDArray[np.
 
 @cache
 def _lettered() -> NDArray[np.bool_]:
-    """Which code points are letters, digits or the mark between parts. From U+40000 on none is."""
+    """True for code points that are letters, digits or the mark between parts. From U+40000 on none is."""
     import numpy as np
 
     return np.array([chr(point).isalnum() or chr(point) == PART for point in range(0x40001)])
@@ -140,7 +140,7 @@ def _lettered() -> NDArray[np.bool_]:
 
 @cache
 def _blank() -> NDArray[np.bool_]:
-    """Which code points are white space. From U+3001 on none is."""
+    """True for code points that are white space. From U+3001 on none is."""
     import numpy as np
 
     return np.array([chr(point).isspace() and chr(point) != PART for point in range(0x3002)])

@@ -102,8 +102,8 @@ class DedupPlan:
     @cached_property
     def results(self) -> list[Piece[Unit, int, Path, frozenset[int]]]:
         [verdict] = self._files("verdict.parquet", self.verdict)
-        shown = frozenset(number for keeper, _, worse, _ in self.examples for number in (keeper, worse))
-        return [self._by_unit("rows", number, unit, verdict, shown) for number, unit in enumerate(self.units)]
+        row_numbers = frozenset(number for keeper, _, worse, _ in self.examples for number in (keeper, worse))
+        return [self._by_unit("rows", number, unit, verdict, row_numbers) for number, unit in enumerate(self.units)]
 
     @cached_property
     def examples(self) -> list[tuple[int, int, int, float]]:

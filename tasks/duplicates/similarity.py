@@ -1,4 +1,4 @@
-"""What deduplication does with texts: sign them, set those aside that may be duplicates, and measure how alike two are.
+"""Signatures and similarity of texts: sign them, set those aside that may be duplicates, and measure how alike two are.
 
 Pure functions of some row groups of a file, or of a partition of pairs. Texts pass through memory in batches.
 """
@@ -19,7 +19,7 @@ from tasks.duplicates import minhash
 from tasks.duplicates.candidates import NUMBER, files_sql
 from tasks.duplicates.minhash import Texts
 from tasks.duplicates.units import Budget, Partition, Settings, Signing, Unit
-from tasks.processes.database import connected
+from tasks.processes.database import connect
 
 if TYPE_CHECKING:
     import numpy as np
@@ -32,8 +32,8 @@ CHARACTERS = 400_000
 OPEN = 256  # files read from at a time
 
 
-def judged(kind: str, rows: pa.RecordBatch) -> list[str]:
-    """What the duplicates of each row are judged by: a document's text, every turn of a dialogue, a preference's turns and both answers."""
+def compared_texts(kind: str, rows: pa.RecordBatch) -> list[str]:
+    """The text of each row that duplicates are judged by: a document's text, every turn of a dialogue, a preference's turns and both answers."""
     if kind == "documents":
         texts: list[str] = rows.column("text").to_pylist()
         return texts
@@ -52,12 +52,14 @@ def sign(draft: Path, unit: Unit, signing: Signing) -> Stats:
     import pyarrow as pa
     import pyarrow.parquet as pq
 
-    named = [(f"band_{band}", pa.uint32()) for band in range(signing.bands)]
-    schema = pa.schema([("id", pa.string()), ("characters", pa.int64()), ("high", pa.uint64()), ("low", pa.uint64()), *named])
+    band_fields = [(f"band_{band}", pa.uint32()) for band in range(signing.bands)]
+    schema = pa.schema(
+        [("id", pa.string()), ("characters", pa.int64()), ("high", pa.uint64()), ("low", pa.uint64()), *band_fields]
+    )
     rows = 0
     with pq.ParquetWriter(draft / "signatures.parquet", schema, compression="zstd", use_dictionary=False) as out:
         for batch in batches(unit.path, ["id", *JUDGED[unit.kind]], unit.groups):
-            texts = judged(unit.kind, batch)
+            texts = compared_texts(unit.kind, batch)
             folded = minhash.folded(texts)
             long, banded = _banded(minhash.written(folded), signing)
             exact = _exact(minhash.letters(folded), texts)
@@ -69,7 +71,7 @@ def sign(draft: Path, unit: Unit, signing: Signing) -> Stats:
 
 
 def _banded(texts: Texts, signing: Signing) -> tuple[NDArray[np.bool_], NDArray[np.uint32]]:
-    """Which texts hold an n-gram, and their band hashes (of the others 0). Shapes (rows), (rows, bands)."""
+    """True for texts that hold an n-gram, and the band hashes (of the others 0). Shapes (rows), (rows, bands)."""
     import numpy as np
 
     hashed = minhash.ngrams(texts, signing.ngram)
@@ -104,21 +106,23 @@ def extract_texts(draft: Path, unit: Unit, number: int, members: Path) -> Stats:
     import pyarrow.parquet as pq
 
     first, end = unit.first, unit.first + unit.rows
-    wanted = pq.read_table(members, filters=[("number", ">=", first), ("number", "<", end)]).column("number").to_numpy()
+    numbers = pq.read_table(members, filters=[("number", ">=", first), ("number", "<", end)]).column("number").to_numpy()
     schema = pa.schema([("number", pa.int64()), ("file", pa.int64()), ("start", pa.int64()), ("length", pa.int64())])
-    written = 0
+    end_of_texts = 0
     with (
         pq.ParquetWriter(draft / "places.parquet", schema, compression="zstd") as places,
         (draft / "texts.bin").open("wb") as out,
     ):
         for batch in batches(unit.path, JUDGED[unit.kind], unit.groups):
-            here = wanted[np.searchsorted(wanted, first) : np.searchsorted(wanted, first + len(batch))]
-            found = minhash.written(minhash.folded(judged(unit.kind, batch.take(pa.array(here - first)))))
-            out.write(found.values.tobytes())
-            places.write_table(pa.table([here, np.full(len(here), number), written + found.bounds[:-1], found.lengths], schema))
-            written += len(found.values)
+            here = numbers[np.searchsorted(numbers, first) : np.searchsorted(numbers, first + len(batch))]
+            texts = minhash.written(minhash.folded(compared_texts(unit.kind, batch.take(pa.array(here - first)))))
+            out.write(texts.values.tobytes())
+            places.write_table(
+                pa.table([here, np.full(len(here), number), end_of_texts + texts.bounds[:-1], texts.lengths], schema)
+            )
+            end_of_texts += len(texts.values)
             first += len(batch)
-    return {"characters": written}
+    return {"characters": end_of_texts}
 
 
 def similar_pairs(
@@ -166,7 +170,7 @@ def _compare(
     schema = pa.schema([("worse", pa.int64()), ("better", pa.int64()), ("similarity", pa.float64())])
     compared = 0
     with (
-        connected(draft / "duckdb", budget.memory, budget.threads) as db,
+        connect(draft / "duckdb", budget.memory, budget.threads) as db,
         pq.ParquetWriter(draft / "alike.parquet", schema, compression="zstd") as out,
         _reader(texts) as read,
     ):
@@ -204,8 +208,8 @@ def _similarities(pairs: dict[str, NDArray[np.int64]], read: Any, ngram: int) ->
     ranks = np.concatenate([pairs["worse"], pairs["better"]])
     file, start, length = (np.concatenate([pairs[f"worse_{name}"], pairs[name]]) for name in ("file", "start", "length"))
     _, once, which = np.unique(ranks, return_index=True, return_inverse=True)
-    found = [read(*place) for place in zip(file[once].tolist(), start[once].tolist(), length[once].tolist(), strict=True)]
-    whole = Texts(np.concatenate(found), np.concatenate(([0], np.cumsum(length[once]))))
+    points = [read(*place) for place in zip(file[once].tolist(), start[once].tolist(), length[once].tolist(), strict=True)]
+    whole = Texts(np.concatenate(points), np.concatenate(([0], np.cumsum(length[once]))))
     one, other = which[: len(pairs["worse"])], which[len(pairs["worse"]) :]
     return minhash.jaccard(minhash.shingles(minhash.ngrams(whole, ngram)), one, other)
 

@@ -91,7 +91,7 @@ class BandPartition(Partition):
 
 @dataclass(frozen=True)
 class Budget:
-    """What a piece of work may take of the machine: bytes of memory, and threads. It changes no result, so it is in no key."""
+    """The share of the machine that a piece of work may take: bytes of memory, and threads. It changes no result, so it is in no key."""
 
     memory: int
     threads: int

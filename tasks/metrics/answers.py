@@ -1,4 +1,4 @@
-"""What makes a pair of answers worth learning from: rules on two strings."""
+"""Similarity of two answers and repetition in one: measures of strings that say whether a pair of answers is worth learning from."""
 
 from __future__ import annotations
 
@@ -8,12 +8,12 @@ SHORT = 16  # characters below which an answer has too few 4-grams to call it re
 
 
 def normalised(text: str) -> str:
-    """Letters and digits alone, in one width and case: what two answers are compared by. Text without any stays as it is, stripped."""
+    """The form that two answers are compared in: letters and digits alone, in one width and case. Text without any stays as it is, stripped."""
     folded = unicodedata.normalize("NFKC", text).casefold()
     return "".join(character for character in folded if character.isalnum()) or text.strip()
 
 
-def likeness(one: str, other: str) -> float:
+def answer_similarity(one: str, other: str) -> float:
     """Jaccard index of the character 3-grams of two normalised texts, 0 to 1; 1 for equal texts."""
     first, second = _grams(normalised(one), 3), _grams(normalised(other), 3)
     return len(first & second) / len(first | second)

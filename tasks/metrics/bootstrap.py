@@ -1,4 +1,4 @@
-"""Two models on the same rows: how much better the new one is, between which bounds, and how likely that is chance.
+"""The paired bootstrap and the sign test: the gain of a new model over an old one on the same rows, its interval, and its p.
 
 The interval is the paired bootstrap's (rows drawn with replacement, both models' values together; Efron 1979). The test turns the sign
 of each row's difference at random, as if either model could have given either value (Fisher 1935); on right and wrong answers it is
@@ -15,7 +15,7 @@ CHUNK = 1 << 22  # draws held in memory at a time
 
 
 @dataclass(frozen=True)
-class Paired:
+class PairedDifference:
     """`change` is the gain of the new model over the old, per unit of weight, positive where it is better; `low` and `high` bound it.
 
     `p` is the chance of a loss as large as this, or larger, if the models differ by no more than the tolerance.
@@ -30,7 +30,7 @@ class Paired:
     p: float
 
 
-def compare(
+def paired_bootstrap(
     old: Sequence[float],
     new: Sequence[float],
     weights: Sequence[float] | None = None,
@@ -40,7 +40,7 @@ def compare(
     level: float,
     resamples: int,
     seed: int,
-) -> Paired:
+) -> PairedDifference:
     """Compare two models' values of the same rows.
 
     The measure is sum(values) / sum(weights): a mean where there are no weights, bits per byte where values are bits and weights bytes.
@@ -53,29 +53,30 @@ def compare(
     n, rng = len(before), np.random.default_rng(seed)
     assert n and before.shape == after.shape == weight.shape, "both models have a value of every row"
     gain = before - after if less_is_better else after - before
-    drawn = np.empty(resamples)
+    resampled_gains = np.empty(resamples)
     loss = -gain - tolerance * weight
-    turned = np.empty(resamples)
+    signed_losses = np.empty(resamples)
     step = max(1, CHUNK // n)
     for start in range(0, resamples, step):
         some = slice(start, min(start + step, resamples))
         size = some.stop - some.start
         rows = rng.integers(n, size=(size, n))
-        drawn[some] = gain[rows].sum(1) / weight[rows].sum(1)
-        turned[some] = rng.choice((-1.0, 1.0), size=(size, n)) @ loss
+        resampled_gains[some] = gain[rows].sum(1) / weight[rows].sum(1)
+        signed_losses[some] = rng.choice((-1.0, 1.0), size=(size, n)) @ loss
     tail = (1 - level) / 2
-    low, high = np.quantile(drawn, (tail, 1 - tail))
+    low, high = np.quantile(resampled_gains, (tail, 1 - tail))
     slack = 1e-9 * np.abs(loss).sum()  # equal sums, added in another order
-    p = (1 + (turned >= loss.sum() - slack).sum()) / (1 + resamples)
+    p = (1 + (signed_losses >= loss.sum() - slack).sum()) / (1 + resamples)
     total = weight.sum()
-    found = (before.sum() / total, after.sum() / total, gain.sum() / total, low, high, p)
-    return Paired(n, *(round(float(value), 6) for value in found))
+    figures = (before.sum() / total, after.sum() / total, gain.sum() / total, low, high, p)
+    return PairedDifference(n, *(round(float(value), 6) for value in figures))
 
 
-def shown(value: float | None) -> str:
+def formatted(value: float | None) -> str:
+    """A value with three decimals."""
     return "no number" if value is None else f"{value:.3f}"
 
 
-def part(found: dict[str, Any], name: str) -> float:
-    """A gain or a bound as a share: of production's value where the unit is percent."""
-    return found[name] / found["old"] if found["unit"] == "percent" else found[name]
+def gain_as_share(measure: dict[str, Any], name: str) -> float:
+    """A measure's gain, or a bound of it, as a share: of production's value where the unit is percent."""
+    return measure[name] / measure["old"] if measure["unit"] == "percent" else measure[name]

@@ -1,4 +1,4 @@
-"""What two models can be compared by, row for row: `cases.json` of an evaluation.
+"""The values of single examples by which two models are compared, row for row: `cases.json` of an evaluation.
 
     rows    {documents: [{id, source, bytes}], questions: [{id, source}], pairs: [{id, source, origin: ready | generated}], prompts: [{id, source}]}
     models  {name: {documents: [{bits, guess}], questions: [{correct}], pairs: [{preferred}], answers: [{stopped, empty, repetition}]}}
@@ -20,38 +20,38 @@ from tasks.metrics.answers import repetition
 Row = dict[str, Any]
 
 
-def rows(given: dict[str, list[Row]]) -> dict[str, list[Row]]:
-    """What each row is."""
+def case_rows(rows: dict[str, list[Row]]) -> dict[str, list[Row]]:
+    """The identity of each row: a hash of it, its source, and what its kind adds."""
     more: dict[str, Callable[[Row], Row]] = {
         "documents": lambda row: {"bytes": len(row["text"].encode("utf-8"))},
         "pairs": lambda row: {"origin": _origin(row)},
     }
     return {
-        what: [{"id": _id(row), "source": row["source"]} | more.get(what, lambda row: {})(row) for row in found]
-        for what, found in given.items()
+        what: [{"id": _id(row), "source": row["source"]} | more.get(what, lambda row: {})(row) for row in of_kind]
+        for what, of_kind in rows.items()
     }
 
 
-def values(raw: dict[str, Any]) -> dict[str, dict[str, list[Row]]]:
+def case_values(raw: dict[str, Any]) -> dict[str, dict[str, list[Row]]]:
     """Each model's value of each row, from its raw scores."""
     return {
         name: {
             "documents": [
-                {"bits": round(row["bits"], 6), "guess": round(row["tokens"] * math.log2(found["stats"]["vocab_size"]), 6)}
-                for row in found["documents"]
+                {"bits": round(row["bits"], 6), "guess": round(row["tokens"] * math.log2(scores["stats"]["vocab_size"]), 6)}
+                for row in scores["documents"]
             ],
-            "questions": [{"correct": right} for right in found["correct"]],
-            "pairs": [{"preferred": pair["chosen"]["sum"] > pair["rejected"]["sum"]} for pair in found["pairs"]],
+            "questions": [{"correct": right} for right in scores["correct"]],
+            "pairs": [{"preferred": pair["chosen"]["sum"] > pair["rejected"]["sum"]} for pair in scores["pairs"]],
             "answers": [
                 {
                     "stopped": row["end"] == "stop",
                     "empty": not row["text"].strip(),
                     "repetition": round(repetition(row["text"]), 6),
                 }
-                for row in found["answers"]
+                for row in scores["answers"]
             ],
         }
-        for name, found in raw.items()
+        for name, scores in raw.items()
     }
 
 

@@ -1,4 +1,4 @@
-"""Whether a model still writes as well as before: its answers after a stage against those before it, on the same held-out prompts.
+"""The health check of what a model writes: its answers after a stage against those before it, on the same held-out prompts.
 
 Preference training can raise every figure that it optimises and ruin what the model writes: answers that never end, that repeat
 themselves, that become long or empty. So each of these is compared prompt by prompt, and held to a bound.
@@ -20,7 +20,7 @@ Answers = Sequence[dict[str, Any]]  # {text, end}, one a prompt
 
 
 class Bounds(Identity):
-    """How much worse a model's answers may become. Shares are of prompts, in points of 0 to 1."""
+    """The bounds on how much worse a model's answers may become. Shares are of prompts, in points of 0 to 1."""
 
     stop: float = Field(default=0.05, ge=0, le=1, description="Points that the share of answers that end may fall")
     repetition: float = Field(default=0.05, ge=0, le=1, description="Points that the share of repeated 4-grams may rise")
@@ -29,7 +29,7 @@ class Bounds(Identity):
     shorter: float = Field(default=0.5, gt=0, le=1, description="Times the mean length that answers may shrink to")
 
 
-def check(before: Answers, after: Answers, bounds: Bounds) -> dict[str, Any] | None:
+def check_health(before: Answers, after: Answers, bounds: Bounds) -> dict[str, Any] | None:
     """`{n, verdict, problems, figures}`, or None without answers.
 
     Each of `figures` is `{figure, before, after, change, low, high, bound, state}`, with the 95 % interval of the change (mean and
@@ -50,7 +50,7 @@ def check(before: Answers, after: Answers, bounds: Bounds) -> dict[str, Any] | N
     return {
         "n": len(after),
         "verdict": next((state for state in ("broken", "doubtful") if state in states), "healthy"),
-        "problems": [_told(figure) for figure in figures if figure["state"] != "ok"],
+        "problems": [_in_words(figure) for figure in figures if figure["state"] != "ok"],
         "figures": figures,
     }
 
@@ -71,13 +71,13 @@ def _figure(
     return {"figure": name, "state": state, **rounded}
 
 
-def _told(figure: dict[str, Any]) -> str:
+def _in_words(figure: dict[str, Any]) -> str:
     name, before, after = (figure[what] for what in ("figure", "before", "after"))
     share = name != "characters an answer"
-    shown = [f"{100 * value:.1f} %" if share else f"{value:.0f}" for value in (before, after)]
+    values = [f"{100 * value:.1f} %" if share else f"{value:.0f}" for value in (before, after)]
     bound = f"{100 * figure['bound']:+.0f} points" if share else f"{figure['bound']:+.0f}"
     unsure = ", too few prompts to be sure" if figure["state"] == "doubtful" else ""
-    return f"{name}: {shown[0]} → {shown[1]}, beyond the {bound} allowed{unsure}"
+    return f"{name}: {values[0]} → {values[1]}, beyond the {bound} allowed{unsure}"
 
 
 def _mean(answers: Answers, of: Callable[[dict[str, Any]], float]) -> float:

@@ -1,4 +1,4 @@
-"""How sure a figure is: intervals, and whether chance alone explains a difference."""
+"""The confidence interval of a share, and the test of whether chance alone explains a difference."""
 
 from __future__ import annotations
 

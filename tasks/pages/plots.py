@@ -153,8 +153,11 @@ def histogram(
     return result[0]
 
 
-def shares(name: str, rows: Sequence[Sequence[float]]) -> str:
-    """A layer a row, an expert a column: its share of the layer's tokens in percent, the darker the larger. The columns of a row sum to 1."""
+def expert_shares(name: str, rows: Sequence[Sequence[float]]) -> str:
+    """The use of experts, a layer a row, an expert a column: its share of the layer's tokens in percent, the darker the larger.
+
+    The columns of a row sum to 1.
+    """
     even = 1 / len(rows[0])
     height = 0.85 + 0.22 * len(rows)
     with _chart(name, height) as (axes, result):
@@ -189,10 +192,10 @@ def shares(name: str, rows: Sequence[Sequence[float]]) -> str:
     return result[0]
 
 
-def alone(svg: str) -> str:
+def standalone(svg: str) -> str:
     """A drawing as a picture of its own, on white, for where no page colours it."""
-    for said, colour in _LIGHT.items():
-        svg = svg.replace(said, colour)
+    for name, colour in _LIGHT.items():
+        svg = svg.replace(name, colour)
     box = re.search(r'viewBox="0 0 ([\d.]+) ([\d.]+)"', svg)
     assert box, "drawings start at the origin"
     size = f'width="{2 * float(box[1]):.0f}" height="{2 * float(box[2]):.0f}" font-family="sans-serif"'
@@ -291,19 +294,19 @@ def _chart(name: str, height: float, left: float = 0.5) -> Iterator[tuple[Any, l
 
 
 def _inline(svg: str, name: str) -> str:
-    """What a browser needs inside a page: no prologue, no global style rule, no fixed size, no id that nothing refers to."""
+    """A drawing as a browser needs it inside a page: no prologue, no global style rule, no fixed size, no id that nothing refers to."""
     svg = svg[svg.index("<svg") :].strip()
     svg = re.sub(
         r"<style.*?</style>|<metadata.*?</metadata>|<!--.*?-->", "", svg, flags=re.S
     )  # its `*` rule would style the page
     svg = svg.replace("xlink:href", "href")
-    used = set(re.findall(r"(?:href=\"#|url\(#)([^\")]+)", svg))
-    svg = re.sub(r' id="([^"]+)"', lambda match: match[0] if match[1] in used else "", svg)
+    references = set(re.findall(r"(?:href=\"#|url\(#)([^\")]+)", svg))
+    svg = re.sub(r' id="([^"]+)"', lambda match: match[0] if match[1] in references else "", svg)
     svg = re.sub(
         r"font-family:[^;\"]*;?|font: ([\d.]+px)[^;\"]*", lambda match: f"font-size: {match[1]}" if match[1] else "", svg
     )
-    for stand_in, said in _STAND_INS.items():
-        svg = svg.replace(stand_in, said)
+    for stand_in, spelling in _STAND_INS.items():
+        svg = svg.replace(stand_in, spelling)
     box = re.search(r'viewBox="([^"]+)"', svg)
     assert box, "matplotlib writes a viewBox"
     svg = re.sub(r"\s*\n\s*", "\n", svg)

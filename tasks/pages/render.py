@@ -1,4 +1,4 @@
-"""The pages that stages write: one file each, without a script. All text from data is escaped."""
+"""Rendering of the pages that stages write: one file each, without a script. All text from data is escaped."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ from pathlib import Path
 from typing import Any
 
 
-def render(name: str, **given: Any) -> str:
-    """The page of a template beside this file, from what it shows; what it shows and is not given is an error."""
+def render(name: str, **values: Any) -> str:
+    """The page of a template beside this file. A value that it shows and does not get is an error."""
     from jinja2 import Environment, FileSystemLoader, StrictUndefined
 
     environment = Environment(
@@ -18,7 +18,7 @@ def render(name: str, **given: Any) -> str:
         lstrip_blocks=True,
     )
     environment.filters |= {"n": lambda value: f"{value:,}", "pct": percent, "size": size, "visible": visible}
-    return environment.get_template(name).render(given)
+    return environment.get_template(name).render(values)
 
 
 def percent(share: float) -> str:

@@ -1,4 +1,4 @@
-"""What the report page says of training, made ready for its template: facts and curves of each stage, how experts are used, and the pairs
+"""The report page's section on training, made ready for its template: facts and curves of each stage, the use of experts, and the pairs
 that preferences were learned from."""
 
 from __future__ import annotations
@@ -42,18 +42,18 @@ CURVES = (
 )
 
 
-def stage(name: str, entry: dict[str, Any], folder: Path, colours: dict[str, int]) -> dict[str, Any]:
+def training_stage(name: str, entry: dict[str, Any], folder: Path, colours: dict[str, int]) -> dict[str, Any]:
     """A training stage's facts and charts, from its record and from its log (one JSON object a line)."""
     path = folder / "log.jsonl"
     log = [json.loads(line) for line in path.read_text("utf-8").splitlines() if line.strip()] if path.is_file() else []
     stats = entry["stats"]
     facts = {NAMES.get(fact, fact.replace("_", " ")): stats[fact] for fact in FACTS if stats.get(fact) is not None}
     facts |= {f"rows {what.replace('_', ' ')}": count for what, count in stats.get("rows", {}).items()}
-    shown = [(fact, value if isinstance(value, str) else number(value)) for fact, value in facts.items()]
+    rows = [(fact, value if isinstance(value, str) else number(value)) for fact, value in facts.items()]
     charts = _curves(name, log, colours.get(name, 1))
     if use := stats.get("expert_use"):
-        charts.insert(1, plots.Chart("Experts: share of a layer's tokens", plots.shares(f"Experts, {name}", use)))
-    return {"node": name, "title": entry["title"], "facts": shown, "judged": _judged(stats), "charts": charts}
+        charts.insert(1, plots.Chart("Experts: share of a layer's tokens", plots.expert_shares(f"Experts, {name}", use)))
+    return {"node": name, "title": entry["title"], "facts": rows, "judged": _judged(stats), "charts": charts}
 
 
 def _judged(stats: Stats) -> dict[str, Any] | None:
@@ -70,13 +70,13 @@ def _curves(name: str, log: list[dict[str, Any]], colour: int) -> list[plots.Cha
     for title, key, unit, level in CURVES:
         both = [_line("training", key, log, colour), _line("validation", f"eval_{key}", log, CHECKED, "points")]
         unit = "" if key == "loss" and name in ("dpo", "reward") else "nats" if key == "margin" and name == "reward" else unit
-        if found := [line for line in both if line.y]:
-            charts.append(plots.Chart(title, plots.curves(f"{title}, {name}", found, y=unit, level=level)))
+        if lines := [line for line in both if line.y]:
+            charts.append(plots.Chart(title, plots.curves(f"{title}, {name}", lines, y=unit, level=level)))
     if name == "dpo":
         sides = [_line(f"{side} answer", f"{side}_reward", log, number) for side, number in (("chosen", colour), ("rejected", 2))]
         if all(line.y for line in sides):
-            drawn = plots.curves(f"Rewards, {name}", sides, y="beta × nats", level=0.0)
-            charts.insert(3, plots.Chart("Reward of either answer", drawn))
+            svg = plots.curves(f"Rewards, {name}", sides, y="beta × nats", level=0.0)
+            charts.insert(3, plots.Chart("Reward of either answer", svg))
     return charts
 
 
@@ -90,30 +90,30 @@ def number(value: float) -> str:
     return f"{value:,}" if isinstance(value, int) else plots.short_number(value)
 
 
-def preferences(stats: Stats, folder: Path | None, examples: int) -> dict[str, Any] | None:
-    """Where the pairs came from, what they are like, and some of them to read; None where the run has none."""
+def preference_pairs(stats: Stats, folder: Path | None, examples: int) -> dict[str, Any] | None:
+    """The origin of the pairs, their lengths, and some of them to read; None where the run has none."""
     if not stats.get("funnel"):
         return None
-    counted = stats["funnel"].values()
+    counts = stats["funnel"].values()
     reasons: dict[str, int] = {}
-    for source in counted:
+    for source in counts:
         for reason, count in source["dropped"].items():
             reasons[reason] = reasons.get(reason, 0) + count
     return {
-        "taken": sum(source["in"] for source in counted),
-        "kept": sum(source["kept"] for source in counted),
+        "taken": sum(source["in"] for source in counts),
+        "kept": sum(source["kept"] for source in counts),
         "reasons": sorted(reasons.items(), key=lambda one: -one[1]),
-        "lengths": [_length(what, found) for what, found in stats.get("lengths", {}).items()],
+        "lengths": [_length(what, figures) for what, figures in stats.get("lengths", {}).items()],
         "examples": _pairs(folder, examples),
     }
 
 
-def _length(what: str, found: dict[str, Any]) -> dict[str, Any]:
-    """How much longer the better answers are, and whether length alone would tell them from the worse ones."""
-    share, n = found["chosen_longer"], found["pairs"]
+def _length(what: str, figures: dict[str, Any]) -> dict[str, Any]:
+    """The share of pairs whose better answer is the longer one, with its interval, and whether length alone would tell the two apart."""
+    share, n = figures["chosen_longer"], figures["pairs"]
     low, high = wilson(round(share * n), n)
-    told = "tell" if low > 0.5 or high < 0.5 else "chance"
-    return {"what": what, "low": low, "high": high, "told": told, **found}
+    verdict = "tell" if low > 0.5 or high < 0.5 else "chance"
+    return {"what": what, "low": low, "high": high, "told": verdict, **figures}
 
 
 def _pairs(folder: Path | None, limit: int) -> list[dict[str, Any]]:

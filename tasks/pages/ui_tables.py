@@ -1,4 +1,4 @@
-"""The data report as tables for the Prefect UI: what the report page shows at the end, there as soon as its stage is done."""
+"""Tables for the Prefect UI: the figures that the report page shows at the end, there as soon as their stage is done."""
 
 from __future__ import annotations
 
@@ -15,39 +15,42 @@ Table = list[dict[str, Any]]
 READ = 2  # rows to read for each reason and source
 
 
-def tables(node: str, nodes: Nodes, artifacts: dict[str, Path]) -> dict[str, tuple[str, Table]]:
+def stage_tables(node: str, nodes: Nodes, artifacts: dict[str, Path]) -> dict[str, tuple[str, Table]]:
     """Artifact key → (description, rows) of what can be shown once `node` is done; `nodes` are those done so far, itself included."""
     stats = nodes[node]["stats"]
-    made: dict[str, tuple[str, Table]] = {}
+    tables: dict[str, tuple[str, Table]] = {}
     if node == "dedup":
-        made["data-duplicates"] = (
+        tables["data-duplicates"] = (
             "# Near duplicates\nGroups to judge by eye: the row that stays, and rows that went",
             _clusters(stats),
         )
     if node == "filter":
-        made["data-contamination"] = ("# Evaluation questions found in the rows", _contamination(stats.get("contamination", {})))
+        tables["data-contamination"] = (
+            "# Evaluation questions found in the rows",
+            _contamination(stats.get("contamination", {})),
+        )
     if node == "split":
         rows = funnel.build(nodes, artifacts)
         adds_up = "Every sum holds." if not rows.problems else "**It does not add up:** " + "; ".join(rows.problems)
-        made["data-funnel"] = (f"# The way of the rows\n{adds_up}", _funnel(rows))
-        made["data-reasons"] = ("# Why rows were dropped, with rows to read", _reasons(funnel.drops(nodes, artifacts, READ)))
+        tables["data-funnel"] = (f"# The way of the rows\n{adds_up}", _funnel(rows))
+        tables["data-reasons"] = ("# Why rows were dropped, with rows to read", _reasons(funnel.drops(nodes, artifacts, READ)))
     if node == "rejected":
-        made["data-pairs"] = (
+        tables["data-pairs"] = (
             "# Preference pairs: is the better answer merely the longer one?",
             _lengths(stats.get("lengths", {})),
         )
     if node == "evaluate":
-        made["model-health"] = _health(stats.get("health", ()))
+        tables["model-health"] = _health(stats.get("health", ()))
     if node == "pack":
-        made["data-mix"] = ("# Sources by weight, in tokens", [dict(row) for row in stats.get("mix", ())])
+        tables["data-mix"] = ("# Sources by weight, in tokens", [dict(row) for row in stats.get("mix", ())])
     if node == "extraction":
-        made["data-extraction"] = ("# Triple extraction, on held-out texts", _extraction(stats.get("models", {})))
+        tables["data-extraction"] = ("# Triple extraction, on held-out texts", _extraction(stats.get("models", {})))
     if node == "gate":
-        told = "; ".join(stats["refused"]) or (
+        verdict = "; ".join(stats["refused"]) or (
             "nothing worse beyond noise" if stats["measures"] else "healthy, nothing to compare with"
         )
-        made["gate"] = (f"# Candidate against production\n{told}", _measures(stats) or _fitness(stats))
-    return {key: (about, rows) for key, (about, rows) in made.items() if rows}
+        tables["gate"] = (f"# Candidate against production\n{verdict}", _measures(stats) or _fitness(stats))
+    return {key: (about, rows) for key, (about, rows) in tables.items() if rows}
 
 
 def _funnel(rows: funnel.Funnel) -> Table:
@@ -67,17 +70,17 @@ def _funnel(rows: funnel.Funnel) -> Table:
 def _measures(stats: Stats) -> Table:
     """A row a measure of the gate: both models, and the candidate's gain with its interval."""
     rows = []
-    for found in stats["measures"]:
-        unit = "%" if found["unit"] == "percent" else "points"
-        gain, low, high = (f"{100 * bootstrap.part(found, name):+.1f}" for name in ("change", "low", "high"))
+    for measure in stats["measures"]:
+        unit = "%" if measure["unit"] == "percent" else "points"
+        gain, low, high = (f"{100 * bootstrap.gain_as_share(measure, name):+.1f}" for name in ("change", "low", "high"))
         rows.append(
             {
-                "measure": found["title"],
-                "rows": f"{found['n']:,}",
-                "production": f"{found['old']:.3f}",
-                "candidate": f"{found['new']:.3f}",
+                "measure": measure["title"],
+                "rows": f"{measure['n']:,}",
+                "production": f"{measure['old']:.3f}",
+                "candidate": f"{measure['new']:.3f}",
                 "gain": f"{gain} {unit} ({low} to {high})",
-                "verdict": found["verdict"],
+                "verdict": measure["verdict"],
             }
         )
     return rows
@@ -87,7 +90,7 @@ def _fitness(stats: Stats) -> Table:
     return [
         {
             "measure": check["title"],
-            "candidate": bootstrap.shown(check["value"]),
+            "candidate": bootstrap.formatted(check["value"]),
             "wanted": check["limit"],
             "verdict": "ok" if check["ok"] else "sick",
         }
@@ -111,7 +114,7 @@ def _reasons(stages: list[funnel.Drops]) -> Table:
     ]
 
 
-def _lengths(found: dict[str, Any]) -> Table:
+def _lengths(lengths: dict[str, Any]) -> Table:
     return [
         {
             "pairs": what,
@@ -120,13 +123,13 @@ def _lengths(found: dict[str, Any]) -> Table:
             "characters, rejected": f"{row['rejected_characters']:.0f}",
             "chosen is longer": f"{100 * row['chosen_longer']:.1f} %",
         }
-        for what, row in found.items()
+        for what, row in lengths.items()
     ]
 
 
-def _health(found: Sequence[dict[str, Any]]) -> tuple[str, Table]:
+def _health(checks: Sequence[dict[str, Any]]) -> tuple[str, Table]:
     """Each chat model's answers against those of the one before it."""
-    about = [f"{one['after']} against {one['before']}: **{'; '.join([one['verdict'], *one['problems']])}**" for one in found]
+    about = [f"{one['after']} against {one['before']}: **{'; '.join([one['verdict'], *one['problems']])}**" for one in checks]
     table = [
         {
             "model": f"{one['after']} against {one['before']}",
@@ -137,13 +140,13 @@ def _health(found: Sequence[dict[str, Any]]) -> tuple[str, Table]:
             },
             "state": row["state"],
         }
-        for one in found
+        for one in checks
         for row in one["figures"]
     ]
     return "\n".join(["# Does the model still write as well?", *about]), table
 
 
-def _contamination(found: dict[str, Any]) -> Table:
+def _contamination(exams: dict[str, Any]) -> Table:
     return [
         {
             "set": name,
@@ -152,7 +155,7 @@ def _contamination(found: dict[str, Any]) -> Table:
             "rows": f"{counts['rows']:,}",
             "to read": "\n".join(f"{row['question']} ⟵ {row['source']}: {row['excerpt']}" for row in counts["examples"][:READ]),
         }
-        for name, counts in found.items()
+        for name, counts in exams.items()
     ]
 
 
@@ -173,9 +176,9 @@ def _extraction(models: dict[str, Any]) -> Table:
     return [
         {
             "model": name,
-            **{figure: f"{100 * found[figure]:.1f} %" for figure in ("f1", "precision", "recall")},
-            "right / said / stated": f"{found['right']:,} / {found['said']:,} / {found['true']:,}",
-            "malformed": f"{found['malformed']:,} of {found['texts']:,}",
+            **{figure: f"{100 * score[figure]:.1f} %" for figure in ("f1", "precision", "recall")},
+            "right / said / stated": f"{score['right']:,} / {score['said']:,} / {score['true']:,}",
+            "malformed": f"{score['malformed']:,} of {score['texts']:,}",
         }
-        for name, found in models.items()
+        for name, score in models.items()
     ]

@@ -1,4 +1,4 @@
-"""The one place that opens DuckDB: a database that keeps to the memory it is given and spills the rest to disk."""
+"""Connections to DuckDB, opened here alone: a database that keeps to the memory it is given and spills the rest to disk."""
 
 from __future__ import annotations
 
@@ -21,14 +21,14 @@ COUNTED = 0.6  # of the memory a piece of work may take, what DuckDB is told: it
 
 
 @contextlib.contextmanager
-def opened(job: Job) -> Iterator[DuckDBPyConnection]:
+def connect_for_stage(job: Job) -> Iterator[DuckDBPyConnection]:
     """An empty database for a stage that works in this process alone, with the memory that the stage may take."""
-    with connected(job.scratch / "duckdb", workers.alone(job).memory, job.resources.cores) as database:
+    with connect(job.scratch / "duckdb", workers.single_process(job).memory, job.resources.cores) as database:
         yield database
 
 
 @contextlib.contextmanager
-def connected(home: Path, memory: int, threads: int) -> Iterator[DuckDBPyConnection]:
+def connect(home: Path, memory: int, threads: int) -> Iterator[DuckDBPyConnection]:
     """An empty database that adds at most about `memory` bytes to this process and spills into `home`, which is gone when the block ends.
 
     Uses `threads` threads, fewer where the memory would not do for them. Spills up to nine tenths of the free disk, which is DuckDB's default.

@@ -1,4 +1,4 @@
-"""Who may compute on which device of this machine: a lock file a device, held by whoever runs a child there, whatever started it.
+"""Locks on the devices of this machine: a file a device, held by whatever process runs a child there.
 
 Two trainers on one GPU both run out of memory, hours in. Prefect's limit of one job a device keeps order among the runs of one server;
 this is the last guard, and it knows every run of the machine. The kernel drops a lock with the last process that holds it.
@@ -26,8 +26,8 @@ POLL = 0.5  # seconds between looks for a free device
 
 
 @dataclass(frozen=True)
-class Held:
-    """What a child gets: the environment that shows it its devices, and the locks, which it holds on to as long as it lives."""
+class DeviceHold:
+    """The devices held for a child: the environment that shows it them, and the locks, which it holds on to as long as it lives."""
 
     env: dict[str, str]
     locks: tuple[int, ...] = ()
@@ -45,8 +45,8 @@ def devices() -> list[str]:
     ]
 
 
-def wanted(resources: Resources) -> tuple[list[str], int]:
-    """The devices that a child could run on, and how many of them it takes here."""
+def candidates(resources: Resources) -> tuple[list[str], int]:
+    """The devices that a child could run on, and the number of them that it takes here."""
     there = devices()
     kinds = [resources.device] if resources.device != "auto" else ["cuda", "mps", "cpu"]
     for kind in kinds:
@@ -56,8 +56,8 @@ def wanted(resources: Resources) -> tuple[list[str], int]:
 
 
 def limit(resources: Resources) -> tuple[str, int]:
-    """The name of the limit that a child's devices are under on a Prefect server, and how many places it takes; empty where there is none."""
-    fitting, count = wanted(resources)
+    """The name of the limit that a child's devices are under on a Prefect server, and the number of places it takes; empty where there is none."""
+    fitting, count = candidates(resources)
     return (limit_name(fitting[0].partition(":")[0]), count) if fitting else ("", 0)
 
 
@@ -66,37 +66,37 @@ def limit_name(kind: str) -> str:
 
 
 @contextlib.contextmanager
-def hold(resources: Resources, log: Callable[[str], None] = lambda text: None) -> Iterator[Held]:
+def hold(resources: Resources, log: Callable[[str], None] = lambda text: None) -> Iterator[DeviceHold]:
     """Hold as many free devices as a child takes, waiting until there are."""
-    fitting, count = wanted(resources)
+    fitting, count = candidates(resources)
     if not count:
-        yield Held({})
+        yield DeviceHold({})
         return
-    held = _wait(fitting, count, log)
+    locks = _wait(fitting, count, log)
     try:
-        yield Held(_shown(list(held)), tuple(held.values()))
+        yield DeviceHold(_shown(list(locks)), tuple(locks.values()))
     finally:
-        for lock in held.values():
+        for lock in locks.values():
             os.close(lock)
 
 
 def _wait(fitting: list[str], count: int, log: Callable[[str], None]) -> dict[str, int]:
     """Device → descriptor of its lock. All or none, so that two that wait for several never wait for one another."""
-    told = False
+    announced = False
     while True:
-        held: dict[str, int] = {}
+        locks: dict[str, int] = {}
         for name in fitting:
-            if len(held) < count and (lock := _try(name)) is not None:
-                held[name] = lock
-        if len(held) == count:
-            return held
-        for lock in held.values():
+            if len(locks) < count and (lock := _try(name)) is not None:
+                locks[name] = lock
+        if len(locks) == count:
+            return locks
+        for lock in locks.values():
             os.close(lock)
-        if not told:
+        if not announced:
             log(
                 f"waiting for {'a device' if count == 1 else f'{count} devices'}: {', '.join(fitting)} taken by {_holders(fitting)}"
             )
-            told = True
+            announced = True
         time.sleep(POLL)
 
 
@@ -125,11 +125,11 @@ def _try(name: str) -> int | None:
 
 
 def _holders(fitting: list[str]) -> str:
-    found = []
+    holders = []
     for name in fitting:
         with contextlib.suppress(OSError):
-            found.append(f"process {_path(name).read_text('utf-8').strip()}")
-    return ", ".join(dict.fromkeys(found)) or "others"
+            holders.append(f"process {_path(name).read_text('utf-8').strip()}")
+    return ", ".join(dict.fromkeys(holders)) or "others"
 
 
 def _shown(names: list[str]) -> dict[str, str]:
@@ -138,5 +138,5 @@ def _shown(names: list[str]) -> dict[str, str]:
     if not numbers:
         return {}
     visible = [name for name in os.environ.get("CUDA_VISIBLE_DEVICES", "").split(",") if name]
-    shown = [visible[number] if number < len(visible) else str(number) for number in numbers]
-    return {"CUDA_VISIBLE_DEVICES": ",".join(shown), "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}
+    chosen = [visible[number] if number < len(visible) else str(number) for number in numbers]
+    return {"CUDA_VISIBLE_DEVICES": ",".join(chosen), "CUDA_DEVICE_ORDER": "PCI_BUS_ID"}

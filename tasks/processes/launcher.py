@@ -1,4 +1,4 @@
-"""How several training processes are started, on this machine and on others: by `accelerate launch`, with a configuration of ours."""
+"""The launcher of several training processes, on this machine and on others: `accelerate launch`, with a configuration of ours."""
 
 from __future__ import annotations
 
@@ -12,25 +12,26 @@ CONFIGS = ROOT / "models" / "launch"
 PORT = "29500"  # torch's own choice, where machines must know it beforehand
 
 
-def settled(resources: Resources, whole: str, log: Callable[[str], None]) -> Resources:
-    """The same, in whole models where there is a reason to: of one recipe, pretraining may go in shards, and DPO does not."""
+def effective(resources: Resources, whole: str, log: Callable[[str], None]) -> Resources:
+    """The resources in effect: `ddp` instead of `fsdp` where `whole` says why a stage needs whole models. Of one recipe, pretraining may go in
+    shards, and DPO does not."""
     if resources.parallel == "fsdp" and whole:
         log(f"resources.parallel: ddp for this stage instead of fsdp, so each process holds the whole model: {whole}")
         return resources.model_copy(update={"parallel": "ddp"})
     return resources
 
 
-def command(resources: Resources, machine: int = 0) -> list[str]:
-    """What starts the processes of a machine, between `python` and a module's name. The first machine, 0, has the process that reports.
+def launch_command(resources: Resources, machine: int = 0) -> list[str]:
+    """The words between `python` and a module's name that start the processes of a machine. The first machine, 0, has the process that reports.
 
     With `--cpu`, `accelerate launch` starts one process, whatever it is told; without it, as many as it is told, and the engine says which
     device they train on.
     """
-    found = ["-m", "accelerate.commands.launch", "--config_file", str(CONFIGS / f"{resources.parallel}.yaml")]
-    found += ["--num_processes", str(resources.processes), "--num_machines", str(resources.machines)]
+    words = ["-m", "accelerate.commands.launch", "--config_file", str(CONFIGS / f"{resources.parallel}.yaml")]
+    words += ["--num_processes", str(resources.processes), "--num_machines", str(resources.machines)]
     port = "0"  # a free one
     if resources.machines > 1:
         host, _, port = resources.meet.rpartition(":")
         host, port = host or os.environ["MASTER_ADDR"], port or os.environ.get("MASTER_PORT", PORT)
-        found += ["--machine_rank", str(machine), "--main_process_ip", host]
-    return [*found, "--main_process_port", port, "--module"]
+        words += ["--machine_rank", str(machine), "--main_process_ip", host]
+    return [*words, "--main_process_port", port, "--module"]

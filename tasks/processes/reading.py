@@ -1,4 +1,4 @@
-"""Files → shards: read in order, work in processes, finish what can be finished.
+"""Reading of files into shards: read in order, worked on in processes, and finished as far as can be.
 
 A shard is a batch of consecutive rows of one file, small enough that a kill loses seconds. Batches are found here, one file after the other; the
 work on a batch runs in a process of its own where there is enough of it. A batch is a list of rows that were read here, or anything that can
@@ -20,7 +20,7 @@ from typing import Any
 
 from tasks.artifacts.stage import Job, Progress, Stats, fresh
 from tasks.data.rows import BrokenFile, Drop, Row, content
-from tasks.processes.workers import died, end_with_parent
+from tasks.processes.workers import end_with_parent, worker_died
 
 Read = Callable[[Path], Iterator[Row | Drop]]
 Work = Callable[
@@ -36,14 +36,16 @@ SMALL = 2 << 20  # bytes of input in all: below, starting processes (0.3 s each)
 
 
 def by_shard(
-    job: Job, files: Sequence[Path], kind: str, read: Read, work: Work, identity: object, named: bool = False
+    job: Job, files: Sequence[Path], kind: str, read: Read, work: Work, identity: object, by_name: bool = False
 ) -> list[Stats]:
     """`by_batch` for a reader that runs here, in batches of `BATCH_ROWS` or `BATCH_CHARACTERS`."""
     sizes = [BATCH_CHARACTERS, BATCH_ROWS]
-    return by_batch(job, files, lambda path: batches(read(path), kind), work, [identity, sizes], named)
+    return by_batch(job, files, lambda path: row_batches(read(path), kind), work, [identity, sizes], by_name)
 
 
-def by_batch(job: Job, files: Sequence[Path], batches: Batches, work: Work, identity: object, named: bool = False) -> list[Stats]:
+def by_batch(
+    job: Job, files: Sequence[Path], batches: Batches, work: Work, identity: object, by_name: bool = False
+) -> list[Stats]:
     """Do `work` on every batch of the files' rows and publish the shards in file order; returns each shard's statistics.
 
     `identity` is all that defines a shard besides the file's bytes (and its name, if `named`), the sizes of batches included. A broken file
@@ -56,7 +58,7 @@ def by_batch(job: Job, files: Sequence[Path], batches: Batches, work: Work, iden
     with _Workers(job, files) as workers:
         for number, path in enumerate(files):
             try:
-                about: list[object] = [sha256(path), path.name if named else ""]
+                about: list[object] = [sha256(path), path.name if by_name else ""]
                 twin = seen.setdefault(tuple(about), path)
                 if twin is not path:
                     job.log(f"{path}: the same file as {twin}, read once")
@@ -76,11 +78,11 @@ def by_batch(job: Job, files: Sequence[Path], batches: Batches, work: Work, iden
                 workers.broken[path] = error
         workers.finish()
     if workers.broken:
-        said = [str(workers.broken[path]) for path in files if path in workers.broken]
-        for line in said:
+        lines = [str(workers.broken[path]) for path in files if path in workers.broken]
+        for line in lines:
             job.log(line)
-        broken = f"{len(said)} of {len(files)} files cannot be read (the work on the rest is kept): " if len(files) > 1 else ""
-        raise ValueError(broken + "\n".join(said))
+        broken = f"{len(lines)} of {len(files)} files cannot be read (the work on the rest is kept): " if len(files) > 1 else ""
+        raise ValueError(broken + "\n".join(lines))
     job.progress(Progress(len(files), len(files), "file", {"rows": float(workers.rows)}))
     job.collect(keys)
     return [stats for key in keys if (stats := job.finished(key)) is not None]
@@ -98,7 +100,7 @@ def _all_finished(job: Job, identity: object, about: list[object]) -> list[str]:
             return keys
 
 
-def batches(rows: Iterable[Row | Drop], kind: str) -> Iterator[tuple[list[Row | Drop], bool]]:
+def row_batches(rows: Iterable[Row | Drop], kind: str) -> Iterator[tuple[list[Row | Drop], bool]]:
     """Rows in batches of bounded size, each with whether it is the last one. A file without rows has one empty batch."""
     batch: list[Row | Drop] = []
     size = 0
@@ -158,9 +160,9 @@ class _Workers:
         elif self.executor is None and self.first is None:
             self.first = task
         else:
-            for held in (self.first, task):
-                if held:
-                    self._away(*held)
+            for waiting in (self.first, task):
+                if waiting:
+                    self._away(*waiting)
             self.first = None
 
     def finish(self) -> None:
@@ -184,7 +186,7 @@ class _Workers:
         try:
             self.pending[self.executor.submit(_shard, *task)] = path
         except BrokenProcessPool as error:
-            raise died() from error
+            raise worker_died() from error
         while len(self.pending) > self.count + 1:  # what is read ahead is held in memory
             self._settle()
 
@@ -196,4 +198,4 @@ class _Workers:
             except BrokenFile as error:
                 self.broken.setdefault(path, error)
             except BrokenProcessPool as error:
-                raise died() from error
+                raise worker_died() from error

@@ -1,4 +1,4 @@
-"""Runs one of our modules in a supervised child process and turns its JSON lines into progress, log lines and a result.
+"""The runner of supervised child processes: runs one of our modules and turns its JSON lines into progress, log lines and a result.
 
 The flow process stays small (no torch in it), a crash in a native library takes only the child, and the memory and the device are
 free when the child ends. What the child prints, one JSON object a line:
@@ -45,15 +45,15 @@ def run(module: str, job_file: Path, *, job: Job, processes: int = 1, whole: str
     resources, started = job.resources, [module, str(job_file)]
     command = [sys.executable, "-m", *started]
     if processes > 1:
-        resources = launcher.settled(resources, whole, job.log)
-        command = [sys.executable, *launcher.command(resources), *started]
+        resources = launcher.effective(resources, whole, job.log)
+        command = [sys.executable, *launcher.launch_command(resources), *started]
         for machine in range(1, resources.machines):
-            there = shlex.join(["python", *launcher.command(resources, machine), *started])
+            there = shlex.join(["python", *launcher.launch_command(resources, machine), *started])
             job.log(f"on machine {machine + 1} of {resources.machines}, start: {there}")
     with (
         job.slot(),
-        device.hold(resources, job.log) as held,
-        supervised(command, env=_environment(job) | held.env, grace=resources.stop_seconds, pass_fds=held.locks) as process,
+        device.hold(resources, job.log) as devices,
+        supervised(command, env=_environment(job) | devices.env, grace=resources.stop_seconds, pass_fds=devices.locks) as process,
     ):
         return _listen(process, module, job)
 

@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Generic, TypeVarTuple
 
 from tasks.artifacts.stage import Job, Progress, Stats, canonical, fresh
-from tasks.processes.workers import crew, died, end_with_parent, release
+from tasks.processes.workers import crew, end_with_parent, release, worker_died
 
 BIG = 6 << 20  # bytes of input from which worker processes are worth their second of starting up
 
@@ -98,7 +98,7 @@ class Pool:
                 future.result()
                 yield waiting[future]
         except BrokenProcessPool as error:
-            raise died() from error
+            raise worker_died() from error
         finally:
             for future in waiting:
                 future.cancel()

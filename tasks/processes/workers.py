@@ -21,7 +21,7 @@ LEAST = 150_000_000  # bytes that any piece of work may count on
 
 @dataclass(frozen=True)
 class Crew:
-    """`processes` at work at a time, each free to take `memory` bytes beside what it holds anyway."""
+    """The worker processes of a stage: `processes` at work at a time, each free to take `memory` bytes beside what it holds anyway."""
 
     processes: int
     memory: int
@@ -31,14 +31,14 @@ def crew(job: Job) -> Crew:
     """As many worker processes as `resources` asks for and its memory allows, but at least one: `memory_gb` is for all of the stage's
     processes, this one included. `workers: 1` is no process but this one."""
     if job.resources.workers == 1:
-        return alone(job)
+        return single_process(job)
     left = _limit(job) - resident()
     processes = max(1, min(job.resources.pool, left // (HELD + LEAST)))
     return Crew(processes, max(LEAST, left // processes - HELD))
 
 
-def alone(job: Job) -> Crew:
-    """No process but this one."""
+def single_process(job: Job) -> Crew:
+    """The crew of a stage that works in this process alone."""
     return Crew(1, max(LEAST, _limit(job) - resident()))
 
 
@@ -88,8 +88,8 @@ def end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True, name="end-with-parent").start()
 
 
-def died() -> RuntimeError:
-    """What to tell a person when a worker is gone."""
+def worker_died() -> RuntimeError:
+    """The error that tells a person that a worker is gone."""
     return RuntimeError(
         "a worker process died, most likely killed by the system for lack of memory; finished shards are kept: "
         "run again, with fewer resources.workers"
