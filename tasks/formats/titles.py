@@ -5,7 +5,7 @@ from __future__ import annotations
 _OVERLAP = 6  # characters
 
 
-def question(title: str, more: str) -> str:
+def titled_question(title: str, more: str) -> str:
     """A title and what the asker wrote below it, which often says nothing, or the title again, or goes on where the title was cut."""
     title, more = title.strip(), more.strip()
     if not more or more in ("无", "如题", "如题。", "rt", "RT") or more in title:

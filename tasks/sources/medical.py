@@ -10,7 +10,7 @@ from tasks.data.rows import Drop, Row
 from tasks.formats.fields import as_text, meta_of, unknown_schema
 from tasks.formats.records import read_rows
 from tasks.formats.registry import Reader, Record
-from tasks.formats.titles import question
+from tasks.formats.titles import titled_question
 from tasks.formats.turns import valid_turns
 
 _NAMES = (("ask", "answer"), ("prompt", "reply"))
@@ -26,7 +26,7 @@ def row(record: Record) -> Row | Drop:
     names = next(((ask, answer) for ask, answer in _NAMES if ask in record and answer in record), None)
     if names is None:
         return unknown_schema(record)
-    prompt = question(as_text(record.get("title")), as_text(record[names[0]]))
+    prompt = titled_question(as_text(record.get("title")), as_text(record[names[0]]))
     turns = valid_turns([{"role": "user", "content": prompt}, {"role": "assistant", "content": as_text(record[names[1]])}])
     if isinstance(turns, Drop):
         return turns

@@ -12,7 +12,7 @@ from tasks.formats import turns
 from tasks.formats.fields import as_text, first_of, meta_of, unknown_schema
 from tasks.formats.records import read_rows
 from tasks.formats.registry import Reader, Record
-from tasks.formats.titles import question
+from tasks.formats.titles import titled_question
 
 _BREAK = re.compile(r"<br\s*/?>|</?p>", re.IGNORECASE)
 _ASKED = (
@@ -33,7 +33,7 @@ def row(record: Record) -> Row | Drop:
     answer = first_of(record, ("answer", "content") if any(name in record for name in _ASKED) else ("answer",))
     if "title" not in record or "ask" in record or (answer is None and not {"answer", "content"} & set(record)):
         return unknown_schema(record)
-    prompt = question(_lines(record["title"]), _lines(record.get("desc")))
+    prompt = titled_question(_lines(record["title"]), _lines(record.get("desc")))
     good = turns.valid_turns([{"role": "user", "content": prompt}, {"role": "assistant", "content": _lines(answer)}])
     if isinstance(good, Drop):
         return good

@@ -71,7 +71,7 @@ _LINKS = split_names("le, illm")
 _SHIPS = split_names("uss, hms, hmas, hmcs, ss, rms, ms, sms, mv, ins, jds")
 
 
-def arguments(parts: list[str]) -> Arguments:
+def template_arguments(parts: list[str]) -> Arguments:
     """`["甲", "lang=en", "乙"]` → {"1": "甲", "lang": "en", "2": "乙"}"""
     args: Arguments = {}
     place = 0
@@ -258,15 +258,15 @@ def leaves_text(name: str) -> bool:
 def render_template(name: str, parts: list[str]) -> str:
     """The text that `{{name|part|part…}}` leaves: empty for every template that this table does not know."""
     if name in _RENDER:
-        return _RENDER[name](arguments(parts))
+        return _RENDER[name](template_arguments(parts))
     if name.startswith("lang-"):
-        args = arguments(parts)
+        args = template_arguments(parts)
         words, language = args.get("1", ""), _LANGUAGES.get(name[5:].removesuffix("-short"))
         return f"{language}：{words}" if language and words and not name.endswith("-short") else words
     if name.startswith("formatnum:"):
         return name.removeprefix("formatnum:")
     if name.startswith(_LINK_TO):
-        return _display(1, 3, 2)(arguments(parts))
+        return _display(1, 3, 2)(template_arguments(parts))
     return ""
 
 

@@ -283,7 +283,7 @@ class WikitextPage:
         name, *parts = content.split("|")
         name = templates.template_name(name)
         if name in templates.NOTE_TA:
-            values = templates.arguments([part.replace(_AS_IS, "").replace(_AS_IS_END, "") for part in parts]).values()
+            values = templates.template_arguments([part.replace(_AS_IS, "").replace(_AS_IS_END, "") for part in parts]).values()
             self.rules += [rule for value in values for rule in variants.note_rules(value)]
             return ""
         return templates.render_template(name, parts)
