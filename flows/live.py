@@ -34,8 +34,9 @@ class Reporter:
     def __init__(self, name: str):
         self.name = name
         self._log = logging.getLogger(f"hanlin.{name}")
-        self._logged = time.monotonic()
+        self._logged = self._began = time.monotonic()
         self._latest: Progress | None = None
+        self._lasts = False  # long enough to be shown, even if it ends before the next look
         self._points: dict[str, list[tuple[float, float]]] = {figure: [] for figure in CURVES}
         self._progress: Any = None
         self._plot: Any = None
@@ -59,6 +60,7 @@ class Reporter:
             if figure in now.figures:
                 points.append((now.done, now.figures[figure]))
         clock, self._latest = time.monotonic(), now
+        self._lasts = clock - self._began >= SHOW_EVERY
         if clock - self._logged >= LOG_EVERY:
             self._logged = clock
             self._log.info(progress_line(now), extra={"live": True})
@@ -68,7 +70,7 @@ class Reporter:
         while True:
             last = self._done.wait(SHOW_EVERY)
             now = self._latest
-            if now is not None and (now is not previous or last) and (self._progress or not last):
+            if now is not None and (now is not previous or last) and (self._progress or self._lasts or not last):
                 previous = now
                 try:
                     self._show(now)

@@ -26,7 +26,7 @@ from flows import profile
 from tasks.processes.runner import importable, supervised
 
 DEFAULT = "http://127.0.0.1:4200/api"  # where `prefect server start` listens
-PATIENCE = 300.0  # seconds for a new server to answer; a first start migrates its database, and the machine may be busy
+PATIENCE = 600.0  # seconds for a new server to answer; a first start migrates its database, and the machine may be busy
 ANSWER = 10.0  # seconds for one that runs; where nobody listens, the refusal comes at once
 DELIVERY = 60.0  # seconds that logs and events get to arrive, once the run is over
 GLANCE = 1.0  # seconds for one that is asked again and again

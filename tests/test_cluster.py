@@ -20,6 +20,7 @@ from tasks import sample
 from tasks.artifacts.stage import Resources
 from tasks.artifacts.store import Store
 from tasks.processes import reading, shards
+from tests.waiting import PATIENCE
 
 RAY = Resources(runner="ray", workers=2)
 with_ray = pytest.mark.skipif(
@@ -36,7 +37,8 @@ def two_workers(prefect_api: str) -> Iterator[None]:
         import ray
 
         quiet = {"log_to_driver": False, "logging_level": "ERROR", "include_dashboard": False}
-        ray.init(num_cpus=2, object_store_memory=200_000_000, namespace="prefect", **quiet)
+        # `local`: not what somebody else may have started on this machine
+        ray.init("local", num_cpus=2, object_store_memory=200_000_000, namespace="prefect", **quiet)
         yield
         ray.shutdown()
 
@@ -88,9 +90,9 @@ def test_two_ray_workers_make_the_same_bytes(
 @pytest.mark.slow
 def test_an_error_on_a_worker_is_the_callers(two_workers: None) -> None:
     with RayExecutor("", 2) as pool:
-        assert [pool.submit(divmod, 7, by).result(300) for by in (2, 3)] == [(3, 1), (2, 1)]
+        assert [pool.submit(divmod, 7, by).result(PATIENCE) for by in (2, 3)] == [(3, 1), (2, 1)]
         with pytest.raises(ZeroDivisionError):
-            pool.submit(divmod, 7, 0).result(300)
+            pool.submit(divmod, 7, 0).result(PATIENCE)
 
 
 def test_ray_that_is_not_installed_is_told(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -27,6 +27,7 @@ from flows.run_plan import plan
 from tasks.artifacts.build import StageFailed
 from tasks.artifacts.store import Store
 from tasks.data.rows import files, read
+from tests.waiting import PATIENCE
 
 STAGES = ["ingest-chat", "dedup", "filter", "split", "report"]
 
@@ -224,8 +225,8 @@ class Pausing:
     def paused(self) -> Any:
         """The flow run, once it waits and its form is there: Prefect saves that after the state, its description last."""
         with get_client(sync_client=True) as client:
-            until = time.monotonic() + 120
-            while self.thread.is_alive() and time.monotonic() < until:
+            end = time.monotonic() + PATIENCE
+            while self.thread.is_alive() and time.monotonic() < end:
                 for run in client.read_flow_runs():
                     keys = run.state and run.state.type == StateType.PAUSED and run.state.state_details.run_input_keyset
                     if keys and keys["description"] in self.saved(client, run.id):
@@ -241,7 +242,7 @@ class Pausing:
         return {entry["key"] for entry in found.json()}
 
     def ended(self) -> Any:
-        self.thread.join(60)
+        self.thread.join(PATIENCE)
         assert not self.thread.is_alive()
         return self.state
 

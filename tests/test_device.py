@@ -5,13 +5,13 @@ from __future__ import annotations
 import subprocess
 import sys
 import threading
-import time
 from pathlib import Path
 
 import pytest
 
 from tasks.artifacts.stage import Resources
 from tasks.processes import device
+from tests.waiting import PATIENCE, until
 
 HOLDER = """
 import sys, time
@@ -19,7 +19,7 @@ from tasks.processes import device
 from tasks.artifacts.stage import Resources
 with device.hold(Resources(device="cuda")) as held:
     print(held.env["CUDA_VISIBLE_DEVICES"], flush=True)
-    time.sleep(60)
+    time.sleep(3600)
 """
 
 
@@ -49,11 +49,10 @@ def test_a_second_process_gets_the_other_device_and_a_third_waits_until_one_dies
     try:
         assert {shown, other} == {"0", "1"}
         waiting.start()
-        while not said:
-            time.sleep(0.05)
+        until(lambda: said)
         assert not got and "cuda:0, cuda:1 taken" in said[0] and str(first.pid) in said[0]
         second.kill()  # -9: nobody cleans up behind it
-        waiting.join(30)
+        waiting.join(PATIENCE)
         assert got and got[0]["CUDA_VISIBLE_DEVICES"] == other
     finally:
         for process in (first, second):

@@ -13,7 +13,6 @@ import re
 import signal
 import subprocess
 import sys
-import time
 from pathlib import Path
 
 import pyarrow as pa
@@ -25,6 +24,7 @@ from tasks.data.rows import SCHEMAS, files, read, row_id
 from tasks.files import dump as sources
 from tasks.processes import reading
 from tasks.sources import wiki
+from tests.waiting import alive, children, until
 
 PAGE = "<page><title>{title}</title><ns>{ns}</ns><id>{id}</id><revision><id>1</id><text>{text}</text></revision></page>\n"
 WORDS = "數學是研究數量、結構以及空間等概念的一門學科，著名的[[乾隆]]皇帝看著{{lang-en|book}}。"
@@ -276,7 +276,7 @@ def test_no_files_is_a_mistake(tmp_path: Path) -> None:
 
 
 KILLED = """
-import sys
+import sys, time
 from pathlib import Path
 from tasks import extract; from tasks.processes import reading
 from tasks.files import dump
@@ -286,20 +286,14 @@ from tasks.artifacts.stage import Job, Resources
 if __name__ == "__main__":
     wiki.BATCH, dump.STRETCH, reading.SMALL = 9_000, 4_000, 0
     home, path = map(Path, sys.argv[1:])
-    job = Job(out=home / "out", scratch=home / "scratch", resources=Resources(workers=2))
+
+    def stay(now):  # once a shard is finished, no more are handed out
+        while list(home.glob("scratch/shards/*/stats.json")):
+            time.sleep(0.05)
+
+    job = Job(out=home / "out", scratch=home / "scratch", resources=Resources(workers=2), progress=stay)
     extract.run(job, extract.Params(source="wiki"), files=[path])
 """
-
-
-def children(pid: int) -> list[int]:
-    return [int(child) for task in Path(f"/proc/{pid}/task").iterdir() for child in (task / "children").read_text().split()]
-
-
-def alive(pid: int) -> bool:
-    try:
-        return Path(f"/proc/{pid}/stat").read_text().rsplit(")", 1)[1].split()[0] != "Z"
-    except FileNotFoundError:
-        return False
 
 
 @pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="needs Linux's /proc")
@@ -311,18 +305,12 @@ def test_a_kill_loses_little_and_leaves_nobody_behind(tmp_path: Path, monkeypatc
         [sys.executable, str(tmp_path / "killed.py"), str(tmp_path), str(path)], env={**os.environ, "PYTHONPATH": str(root)}
     )
     shards = tmp_path / "scratch/shards"
-    while not list(shards.glob("*/stats.json")):
-        assert process.poll() is None, "it ended before it could be killed"
-        time.sleep(0.01)
+    until(lambda: list(shards.glob("*/stats.json")), during=process)
     workers = children(process.pid)
     assert len(workers) >= 2
     process.send_signal(signal.SIGKILL)
     process.wait()
-    for _ in range(1000):
-        if not any(map(alive, workers)):
-            break
-        time.sleep(0.02)
-    assert not any(map(alive, workers))
+    until(lambda: not any(map(alive, workers)))
 
     done = {home.parent.name: home.stat().st_mtime_ns for home in shards.glob("*/stats.json")}
     monkeypatch.setattr(wiki, "BATCH", 9_000)

@@ -13,7 +13,6 @@ import shutil
 import signal
 import subprocess
 import sys
-import time
 import urllib.request
 from pathlib import Path
 from typing import Any
@@ -23,6 +22,7 @@ import pytest
 from flows import recipe as recipes
 from flows.graph import graph
 from tasks.artifacts.store import Store
+from tests.waiting import PATIENCE, until
 
 ROOT = Path(__file__).parent.parent
 AFTER_SFT = ["sft", "rejected", "reference", "dpo", "evaluate", "report"]
@@ -47,7 +47,7 @@ class Runs:
             env=self.env | env,
             capture_output=True,
             text=True,
-            timeout=600,
+            timeout=6 * PATIENCE,
         )
         assert done.returncode == code, done.stdout + done.stderr
         return done.stdout + (done.stderr if code else "")
@@ -64,13 +64,18 @@ class Runs:
         )
         return json.load(urllib.request.urlopen(request))
 
-    def task_states(self, run_id: str) -> dict[str, str]:
-        deadline = time.monotonic() + 20  # the server records task runs from events, a moment later
-        while True:
-            found = self.ask("task_runs", flow_runs={"id": {"any_": [run_id]}})
-            if all(task["state_type"] == "COMPLETED" for task in found) or time.monotonic() > deadline:
-                return {task["name"]: task["state_name"] for task in found}
-            time.sleep(0.5)
+    def task_states(self, outcome: dict[str, Any]) -> dict[str, str]:
+        """Of a run's stages, once all have ended: the server records task runs from events, a moment later."""
+
+        def tasks() -> list[dict[str, Any]]:
+            return self.ask("task_runs", flow_runs={"id": {"any_": [outcome["run_id"]]}})
+
+        def states() -> dict[str, str]:
+            return {task["name"]: task["state_name"] for task in tasks()}
+
+        everything = ["COMPLETED"] * len(outcome["artifacts"])
+        until(lambda: [task["state_type"] for task in tasks()] == everything, seen=states, every=0.5)
+        return states()
 
 
 @pytest.fixture(scope="module")
@@ -113,12 +118,12 @@ def test_the_second_run_reuses_everything_and_says_so(runs, first):
     assert {name: a["digest"] for name, a in second["artifacts"].items()} == {
         name: a["digest"] for name, a in first["artifacts"].items()
     }
-    states = runs.task_states(second["run_id"])
+    states = runs.task_states(second)
     assert set(states.values()) == {"Cached"} and len(states) == len(second["artifacts"])
 
 
 def test_prefect_shows_stages_with_their_records_the_plan_first_and_the_figures_last(runs, first):
-    assert set(runs.task_states(first["run_id"]).values()) == {"Completed"}
+    assert set(runs.task_states(first).values()) == {"Completed"}
     artifacts = runs.ask("artifacts", sort="CREATED_DESC", artifacts={"flow_run_id": {"any_": [first["run_id"]]}})
     keys = [artifact["key"] for artifact in reversed(artifacts)]
     assert keys[0] == "plan" and keys[-2:] == ["figures", "report"]
@@ -155,9 +160,7 @@ def test_a_killed_run_goes_on_where_it_was_with_the_same_losses(runs, first):
     process = subprocess.Popen(
         [sys.executable, "-m", "flows.cli", "run", "tiny", *change], cwd=ROOT, env=other.env, stdout=subprocess.DEVNULL
     )
-    while not list((other.store.work(lost) / "scratch").glob("checkpoints/step-*")):
-        assert process.poll() is None
-        time.sleep(0.1)
+    until(lambda: list((other.store.work(lost) / "scratch").glob("checkpoints/step-*")), during=process)
     process.send_signal(signal.SIGKILL)
     process.wait()
     assert next(step for step in other.plan() if step["name"] == "pretrain")["status"] == "RESUME"

@@ -26,7 +26,7 @@ from tasks.processes import launcher, runner, training
 from tasks.processes.training import DPO, Lora
 from tasks.sft import Params as SFTParams
 from tests import corpus
-from tests.test_train import job, kill_after, log, run
+from tests.test_train import ROOT, job, kill_after, log, run
 
 
 @pytest.fixture(scope="module")
@@ -34,11 +34,13 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     return corpus.build(tmp_path_factory.mktemp("corpus"))
 
 
-def spawn(home: Path, resources: Resources) -> subprocess.Popen[str]:
+def spawn(home: Path, resources: Resources, stay: int = 0) -> subprocess.Popen[str]:
+    """The engine in several processes, which stay at their step number `stay` (0: at none) until they are signalled."""
     (home / "out").mkdir(exist_ok=True)
-    command = [sys.executable, *launcher.launch_command(resources), "models.train", str(home / "job.json")]
+    module = "tests.staying" if stay else "models.train"
+    command = [sys.executable, *launcher.launch_command(resources), module, str(home / "job.json")]
     quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
-    return subprocess.Popen(command, env=os.environ | {"OMP_NUM_THREADS": "1"}, **quiet)
+    return subprocess.Popen(command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1", "STAY_AT": str(stay)}, **quiet)
 
 
 SETTINGS: dict[str, Any] = {"steps": 12, "eval_steps": 6, "log_steps": 1, "learning_rate": 2e-3}
@@ -69,10 +71,10 @@ def test_two_processes_learn_what_one_does_and_stop_after_the_same_step(
 ) -> None:
     two = {"processes": 2, "checkpoint_steps": 1000, "device": "cpu"}
     job(folders, tmp_path, **SETTINGS, resources=two)
-    stopped = kill_after(spawn(tmp_path, Resources(**two)), 3, signal.SIGTERM)
+    stopped = kill_after(spawn(tmp_path, Resources(**two), 3), 3, signal.SIGTERM)
     assert [event["event"] for event in stopped if event["event"] in ("result", "error")] == ["error"]
     newest = checkpoint.newest(tmp_path / "scratch" / "checkpoints")
-    assert newest is not None and 3 <= checkpoint.step_of(newest) < 12
+    assert newest is not None and checkpoint.step_of(newest) == 3
     events = kill_after(spawn(tmp_path, Resources(**two)), 1 << 30, signal.SIGTERM)
     assert [event["event"] for event in events].count("result") == 1, "one of them speaks"
     assert (events[-1]["processes"], events[-1]["resumed_from"]) == (2, checkpoint.step_of(newest))

@@ -11,10 +11,8 @@ import json
 import os
 import shutil
 import signal
-import socket
 import subprocess
 import tempfile
-import time
 import urllib.request
 from collections.abc import Iterator
 from pathlib import Path
@@ -24,16 +22,11 @@ import pytest
 
 from tests.dockerfile import Replay, last, words
 from tests.test_docker import SECRETS, STAGES, compose
+from tests.waiting import PATIENCE, port, until
 
 ROOT = Path(__file__).parent.parent
 pytestmark = pytest.mark.nightly
 SOMEBODY = 1000 if os.geteuid() == 0 else os.geteuid()  # who services run as; as root we start them as somebody without rights
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return probe.getsockname()[1]
 
 
 def reachable_python() -> Path:
@@ -66,20 +59,20 @@ def database() -> Iterator[str]:
     ]
     if not found:
         pytest.skip("no PostgreSQL here (Debian's package postgresql)")
-    with tempfile.TemporaryDirectory(prefix="hanlin-postgres-") as folder:
+    with tempfile.TemporaryDirectory(prefix="hanlin-postgres-") as folder, contextlib.ExitStack() as stack:
         os.chown(folder, SOMEBODY, -1)
         here: dict[str, Any] = {"cwd": folder, "user": SOMEBODY, "check": True, "stdout": subprocess.DEVNULL}
         Path(folder, "password").write_text(SECRETS["POSTGRES_PASSWORD"], "utf-8")
-        data, port = f"{folder}/data", free_port()
+        data, free = f"{folder}/data", stack.enter_context(port())
         initdb = ["initdb", "--pgdata", data, "--username", "hanlin", "--pwfile", f"{folder}/password", "--auth", "scram-sha-256"]
         control = [f"{found[-1]}/pg_ctl", "--pgdata", data, "--wait"]
         subprocess.run([f"{found[-1]}/{initdb[0]}", *initdb[1:]], **here)
-        options = f"-p {port} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder}"
+        options = f"-p {free} -c listen_addresses=127.0.0.1 -c unix_socket_directories={folder}"
         subprocess.run([*control, "--options", options, "--log", f"{folder}/log", "start"], **here)
         try:
-            createdb = [f"{found[-1]}/createdb", "--host", "127.0.0.1", "--port", str(port), "--username", "hanlin", "hanlin"]
+            createdb = [f"{found[-1]}/createdb", "--host", "127.0.0.1", "--port", str(free), "--username", "hanlin", "hanlin"]
             subprocess.run(createdb, env={"PGPASSWORD": SECRETS["POSTGRES_PASSWORD"]}, **here)
-            yield f"127.0.0.1:{port}"
+            yield f"127.0.0.1:{free}"
         finally:
             subprocess.run([*control, "--mode", "fast", "stop"], **here)
 
@@ -93,8 +86,8 @@ class Service:
         env = {key: image.inside(value or "") for key, value in given["environment"].items()}
         for old, new in moved.items():
             env = {key: value.replace(old, new) for key, value in env.items()}
-        port = moved["server:4200"].rpartition(":")[2]
-        self.env = image.env | env | {"PREFECT_SERVER_API_PORT": port, "HANLIN_STORE": image.inside("/store")}
+        given_port = moved["server:4200"].rpartition(":")[2]
+        self.env = image.env | env | {"PREFECT_SERVER_API_PORT": given_port, "HANLIN_STORE": image.inside("/store")}
         command = [*words(last(STAGES, "cpu", "ENTRYPOINT")), *given["command"], *more]
         with self.log.open("wb") as log:
             self.process = subprocess.Popen(
@@ -103,19 +96,21 @@ class Service:
 
     def health(self) -> subprocess.CompletedProcess[str]:
         command = words(last(STAGES, "cpu", "HEALTHCHECK"))
-        return subprocess.run(command, env=self.env, user=SOMEBODY, capture_output=True, text=True, timeout=30, check=False)
+        return subprocess.run(command, env=self.env, user=SOMEBODY, capture_output=True, text=True, timeout=PATIENCE, check=False)
 
-    def wait(self, seconds: float = 600) -> None:
+    def wait(self) -> None:
         """Until it is healthy, as `depends_on: condition: service_healthy` would."""
-        until = time.monotonic() + seconds
-        while (found := self.health()).returncode:
-            assert self.process.poll() is None and time.monotonic() < until, f"{found.stdout}{found.stderr}\n{self.said()}"
-            time.sleep(1)
+        until(
+            lambda: self.health().returncode == 0,
+            during=self.process,
+            seen=lambda: f"{self.health().stdout}\n{self.said()}",
+            every=1,
+        )
 
     def stop(self) -> int:
         """As `docker stop` does; the exit code."""
         self.process.send_signal(signal.SIGTERM)
-        return self.process.wait(120)
+        return self.process.wait(PATIENCE)
 
     def said(self) -> str:
         return self.log.read_text("utf-8", errors="replace")[-5000:]
@@ -123,11 +118,11 @@ class Service:
 
 @pytest.fixture(scope="module")
 def services(image: Replay, database: str) -> Iterator[dict[str, Service]]:
-    moved = {"@database/": f"@{database}/", "server:4200": f"127.0.0.1:{free_port()}"}
-    port = moved["server:4200"].rpartition(":")[2]
     running: dict[str, Service] = {}
     with contextlib.ExitStack() as stack:
-        for name, more in (("server", ["--host", "127.0.0.1", "--port", port]), ("worker-cpu", [])):
+        free = stack.enter_context(port())
+        moved = {"@database/": f"@{database}/", "server:4200": f"127.0.0.1:{free}"}
+        for name, more in (("server", ["--host", "127.0.0.1", "--port", str(free)]), ("worker-cpu", [])):
             running[name] = Service(name, image, moved, *more)
             stack.callback(running[name].process.kill)
             if name == "server":
@@ -151,23 +146,21 @@ def ask(service: Service, path: str, body: dict[str, Any] | None = None, passwor
 
 def test_a_run_on_postgres_through_the_worker(services):
     server = services["server"]
-    until = time.monotonic() + 600  # deployments come a moment after the server is healthy
-    while not (found := [one for one in ask(server, "deployments/filter", {}) if one["name"] == "pipeline"]):
-        assert time.monotonic() < until, server.said()
-        time.sleep(1)
-    (deployment,) = found
+    worker = services["worker-cpu"]
+
+    def found() -> list[dict[str, Any]]:
+        return [one for one in ask(server, "deployments/filter", {}) if one["name"] == "pipeline"]
+
+    (deployment,) = until(found, during=server.process, seen=server.said, every=1)  # a moment after the server is healthy
     changes = {"parameters": {"recipe": "tiny", "changes": ["resources.threads=1"]}}
     run = ask(server, f"deployments/{deployment['id']}/create_flow_run", changes)
-    until = time.monotonic() + 900
-    while (state := ask(server, f"flow_runs/{run['id']}")["state"])["type"] not in {
-        "COMPLETED",
-        "FAILED",
-        "CRASHED",
-        "CANCELLED",
-    }:
-        assert time.monotonic() < until, services["worker-cpu"].said()
-        time.sleep(2)
-    assert state["type"] == "COMPLETED", f"{state['message']}\n{services['worker-cpu'].said()}"
+
+    def ended() -> dict[str, Any] | None:
+        state = ask(server, f"flow_runs/{run['id']}")["state"]
+        return state if state["type"] in {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"} else None
+
+    state = until(ended, 6 * PATIENCE, during=worker.process, seen=worker.said, every=2)
+    assert state is not None and state["type"] == "COMPLETED", f"{state}\n{worker.said()}"
     records = [json.loads(path.read_bytes()) for path in (services["server"].image.path("/store") / "records").glob("*.json")]
     assert {"pretrain", "dpo", "report"} <= {record["stage"] for record in records}
     assert {record["made"]["commit"] for record in records} == {"c0ffee"}

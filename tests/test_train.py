@@ -29,6 +29,7 @@ from tests import corpus
 
 pytestmark = pytest.mark.slow
 
+ROOT = Path(__file__).parent.parent
 RUN = {
     "context": 32,
     "batch_tokens": 256,
@@ -100,15 +101,21 @@ def whole(
     return home, result, events
 
 
-def spawn(home: Path, **popen: Any) -> subprocess.Popen[str]:
+def spawn(home: Path, env: dict[str, str], stay: int = 0) -> subprocess.Popen[str]:
+    """The engine, which stays at its step number `stay` (0: at none) until it is signalled."""
     (home / "out").mkdir(exist_ok=True)
+    module = "tests.staying" if stay else "models.train"
     return subprocess.Popen(
-        [sys.executable, "-m", "models.train", str(home / "job.json")], stdout=subprocess.PIPE, text=True, **popen
+        [sys.executable, "-m", module, str(home / "job.json")],
+        cwd=ROOT,
+        env=env | {"STAY_AT": str(stay)},
+        stdout=subprocess.PIPE,
+        text=True,
     )
 
 
 def kill_after(process: subprocess.Popen[str], step: int, number: signal.Signals) -> list[dict[str, Any]]:
-    """Signal the engine once it reports a step; the events until its end."""
+    """Signal the engine once it reports a step, at which it stays; the events until its end."""
     assert process.stdout is not None
     events = []
     for line in process.stdout:
@@ -250,16 +257,16 @@ def test_a_killed_run_goes_on_to_the_last_digit(folders: dict[str, Path], tmp_pa
     environment = os.environ | {"HOME": str(house), "OMP_NUM_THREADS": "1"}
     environment.pop("HF_HOME", None)
     job(folders, tmp_path / "straight", **settings)
-    assert kill_after(spawn(tmp_path / "straight", env=environment), 1 << 30, signal.SIGKILL)[-1]["event"] == "result"
+    assert kill_after(spawn(tmp_path / "straight", environment), 1 << 30, signal.SIGKILL)[-1]["event"] == "result"
 
     job(folders, tmp_path / "killed", **settings)
     starts = []
-    for step in (5, 35):
-        events = kill_after(spawn(tmp_path / "killed", env=environment), step, signal.SIGKILL)
+    for step in (5, 32):  # of each life; the second goes on from step 3
+        events = kill_after(spawn(tmp_path / "killed", environment, step), step, signal.SIGKILL)
         assert events[-1]["event"] != "result"
         newest = checkpoint.newest(tmp_path / "killed" / "scratch" / "checkpoints")
         starts.append(checkpoint.step_of(newest) if newest else 0)
-    events = kill_after(spawn(tmp_path / "killed", env=environment), 1 << 30, signal.SIGKILL)
+    events = kill_after(spawn(tmp_path / "killed", environment), 1 << 30, signal.SIGKILL)
     assert events[-1]["event"] == "result" and events[-1]["resumed_from"] == starts[-1] > starts[0] > 0
     assert (tmp_path / "killed" / "out" / "log.jsonl").read_bytes() == (tmp_path / "straight" / "out" / "log.jsonl").read_bytes()
     for name in ("model.safetensors", "config.json", "generation_config.json"):
@@ -277,14 +284,13 @@ def test_a_killed_run_goes_on_to_the_last_digit(folders: dict[str, Path], tmp_pa
 def test_a_terminated_run_saves_after_its_step_and_says_so(folders: dict[str, Path], tmp_path: Path) -> None:
     settings: dict[str, Any] = {"steps": 400, "resources": {"checkpoint_steps": 1000}}
     job(folders, tmp_path, **settings)
-    process = spawn(tmp_path, env=os.environ | {"OMP_NUM_THREADS": "1"})
+    process = spawn(tmp_path, os.environ | {"OMP_NUM_THREADS": "1"}, 2)
     events = kill_after(process, 2, signal.SIGTERM)
     assert process.returncode == 75
     assert events[-1]["event"] == "error" and events[-1]["message"].startswith("stopped by a signal, with a checkpoint saved")
     newest = checkpoint.newest(tmp_path / "scratch" / "checkpoints")
-    assert newest is not None and checkpoint.step_of(newest) == next(
-        event["done"] for event in reversed(events) if "done" in event
-    )
+    assert newest is not None and checkpoint.step_of(newest) == 2
+    assert next(event["done"] for event in reversed(events) if "done" in event) == 2
     assert list((tmp_path / "out").iterdir()) == []
 
 

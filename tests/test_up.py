@@ -13,6 +13,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ from flows.stage_task import temporary
 from tasks.artifacts.build import StageFailed
 from tasks.artifacts.lease import LeaseLost
 from tasks.artifacts.store import Store
+from tests.waiting import PATIENCE, port, until
 
 ROOT = Path(__file__).parent.parent
 
@@ -317,6 +319,12 @@ def test_reports_are_served_and_nothing_else(tmp_path, monkeypatch):
     assert browser.get(f"{web.REPORTS}/{key}", headers={"Authorization": right}).status_code == 200
 
 
+@pytest.fixture
+def free() -> Iterator[int]:
+    with port() as number:
+        yield number
+
+
 # -- the whole, once ----------------------------------------------------------------------------------------------------
 
 
@@ -354,10 +362,19 @@ class Up:
         )
 
     def finish(self, run: dict[str, Any]) -> dict[str, Any]:
-        while (state := self.call(f"api/flow_runs/{run['id']}")["state"])["type"] not in ("COMPLETED", "FAILED", "CRASHED"):
-            assert self.process.poll() is None, self.said.read_text()
-            time.sleep(0.5)
-        return state
+        """The state that a run ends in."""
+        over = {"COMPLETED", "FAILED", "CRASHED", "CANCELLED"}
+        self.until(lambda: self.state(run)["type"] in over, run)
+        return self.state(run)
+
+    def state(self, run: dict[str, Any]) -> dict[str, Any]:
+        return self.call(f"api/flow_runs/{run['id']}")["state"]
+
+    def until(self, condition: Callable[[], bool], run: dict[str, Any] | None = None) -> None:
+        def seen() -> str:
+            return f"{self.state(run) if run else ''}\n{self.said.read_text()}"
+
+        until(condition, 3 * PATIENCE, during=self.process, seen=seen, every=0.3)
 
 
 def test_transactions_on_sqlite_wait_for_each_other(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -388,18 +405,13 @@ def test_transactions_on_sqlite_wait_for_each_other(tmp_path: Path, monkeypatch:
 
 
 @pytest.mark.slow
-def test_up_runs_refuses_serves_and_drains(tmp_path):
+def test_up_runs_refuses_serves_and_drains(tmp_path, free):
     """A run by name with changes, wrong forms, the report behind the password, a second call, and a stop that waits for the run."""
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    here = Up(tmp_path, port)
+    here = Up(tmp_path, free)
     try:
-        while "Ctrl-C stops" not in here.said.read_text():
-            assert here.process.poll() is None, here.said.read_text()
-            time.sleep(0.5)
+        here.until(lambda: "Ctrl-C stops" in here.said.read_text())
         with pytest.raises(urllib.error.HTTPError, match="401"):
-            urllib.request.urlopen(f"http://127.0.0.1:{port}/api/flows/count")
+            urllib.request.urlopen(f"http://127.0.0.1:{free}/api/flows/count")
         refused = here.start("corpus", recipe="tinny")
         assert refused["code"] == 409 and "field 'recipe'" in refused["detail"]
         wrong = here.start("corpus", recipe="tiny", changes=["dedup.threshold=9"])
@@ -420,14 +432,12 @@ def test_up_runs_refuses_serves_and_drains(tmp_path):
         assert again.returncode == 0 and "up already, since" in again.stdout and str(here.process.pid) in again.stdout
 
         last = here.start("corpus", recipe="tiny", changes=["sample.seed=5"])
-        while here.call(f"api/flow_runs/{last['id']}")["state"]["type"] != "RUNNING":
-            time.sleep(0.3)
+        here.until(lambda: here.state(last)["type"] not in ("SCHEDULED", "PENDING"), last)
         here.process.send_signal(signal.SIGTERM)
-        here.process.wait(300)
+        here.process.wait(3 * PATIENCE)
         assert here.process.returncode == 0
         assert any(note["run"] == last["id"] and "report" in note["artifacts"] for note in Store(tmp_path / "store").runs())
     finally:
-        if here.process.poll() is None:
+        while here.process.poll() is None:  # the second one stops at once; of two that follow each other too closely, one is lost
             here.process.send_signal(signal.SIGTERM)
-            here.process.send_signal(signal.SIGTERM)
-            here.process.wait(120)
+            time.sleep(1)

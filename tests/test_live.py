@@ -1,0 +1,27 @@
+"""What a stage shows while it works, on a real Prefect server."""
+
+from __future__ import annotations
+
+import pytest
+from prefect import flow
+from prefect.client.orchestration import get_client
+
+from flows import live
+from tasks.artifacts.stage import Progress
+
+
+@pytest.mark.parametrize(("age", "artifacts"), [(0.0, []), (3600.0, ["progress-toy"])])
+def test_a_stage_that_lasts_is_shown_even_if_it_ends_before_the_next_look(prefect_api, monkeypatch, age, artifacts):
+    """And one that is over at once is not."""
+    monkeypatch.setattr(live, "SHOW_EVERY", 3600.0)
+
+    @flow(name="shown")
+    def run() -> None:
+        with live.Reporter("toy") as report:
+            report._began -= age
+            report(Progress(1, 2, "step"))
+
+    with get_client(sync_client=True) as client:
+        before = {artifact.id for artifact in client.read_artifacts()}
+        run()
+        assert [artifact.key for artifact in client.read_artifacts() if artifact.id not in before] == artifacts
