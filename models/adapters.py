@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
-from models.job import Lora
+from models.job import LoraParams
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
@@ -48,7 +48,7 @@ def quantisation(bits: int, device: torch.device) -> dict[str, Any]:
     return {"quantization_config": config, "device_map": {"": device}}
 
 
-def add(model: PreTrainedModel, lora: Lora) -> list[str]:
+def add(model: PreTrainedModel, lora: LoraParams) -> list[str]:
     """Put new adapters in, and freeze all else. Returns the modules that have one.
 
     `lora.modules` are names of linear layers, or `all` of the layers'; the head and the embeddings by name. `ValueError` for a module that is

@@ -17,7 +17,7 @@ import torch
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 
 from models import adapters, embeddings, presets, template, training_state
-from models.job import Emit, Pretraining, Training, TrainingJob, Tuning
+from models.job import Emit, PretrainingParams, TrainingJob, TrainingParams, TuningParams
 from models.loading import context_of, device_of, load
 
 if TYPE_CHECKING:
@@ -33,7 +33,7 @@ EDGE = 1 << 20  # bytes at both ends of a file that tell it from others
 
 
 def stable_state(
-    job: TrainingJob[Pretraining], tokenizer: PreTrainedTokenizerBase, emit: Emit
+    job: TrainingJob[PretrainingParams], tokenizer: PreTrainedTokenizerBase, emit: Emit
 ) -> training_state.SavedState | None:
     """The stable state that pretraining goes on from; None where it begins anew."""
     start = job.inputs.get("start")
@@ -55,13 +55,13 @@ def stable_state(
     return state
 
 
-def architecture_options(params: Pretraining) -> dict[str, Any]:
+def architecture_options(params: PretrainingParams) -> dict[str, Any]:
     """The options of an architecture beside its size, by the presets' names."""
     return {name: getattr(params, name) for name in presets.OPTIONS}
 
 
 def new_model(
-    job: TrainingJob[Pretraining],
+    job: TrainingJob[PretrainingParams],
     tokenizer: PreTrainedTokenizerBase,
     context: int,
     start: training_state.SavedState | None = None,
@@ -97,7 +97,7 @@ class PreparedModel:
         return bool(self.model.config.is_encoder_decoder)
 
 
-def prepare_model(job: TrainingJob[Tuning], emit: Emit, head: Any = None, *, dropout: bool = True) -> PreparedModel:
+def prepare_model(job: TrainingJob[TuningParams], emit: Emit, head: Any = None, *, dropout: bool = True) -> PreparedModel:
     """The model that a job goes on from. `head` asks for another one than the head that writes: a class of transformers, such as
     AutoModelForSequenceClassification, which gets one label. Without `dropout` the model loses its own."""
     home, params = job.folder("model"), job.params
@@ -119,7 +119,7 @@ def prepare_model(job: TrainingJob[Tuning], emit: Emit, head: Any = None, *, dro
     return PreparedModel(model, tokenizer, params.max_length or (context if context < 1 << 30 else FALLBACK), start)
 
 
-def _choose_trained(model: PreTrainedModel, params: Tuning, emit: Emit) -> None:
+def _choose_trained(model: PreTrainedModel, params: TuningParams, emit: Emit) -> None:
     """Add adapters to a model, or freeze parts of it, as asked for."""
     total = model.num_parameters()
     if params.lora:
@@ -143,7 +143,7 @@ def ensure_padding(tokenizer: PreTrainedTokenizerBase) -> None:
 
 
 def _go_on(
-    job: TrainingJob[Tuning], model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, emit: Emit
+    job: TrainingJob[TuningParams], model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, emit: Emit
 ) -> training_state.SavedState | None:
     """Give a model what an earlier run of its stage learned. Returns the state of that run, where it kept one."""
     start, base = job.inputs.get("start"), job.folder("model")
@@ -168,7 +168,7 @@ def _go_on(
     return state
 
 
-def _load_adapters(job: TrainingJob[Tuning], model: PreTrainedModel, start: Path) -> None:
+def _load_adapters(job: TrainingJob[TuningParams], model: PreTrainedModel, start: Path) -> None:
     """Give a model the adapters of an earlier run that kept no state. `ValueError` where there are none, or of another base."""
     folder = next((at for at in (start / "adapter", start) if (at / "adapter_config.json").is_file()), None)
     if folder is None:
@@ -189,13 +189,13 @@ def _load_adapters(job: TrainingJob[Tuning], model: PreTrainedModel, start: Path
 # both
 
 
-def state_facts(job: TrainingJob[Training]) -> dict[str, Any]:
+def state_facts(job: TrainingJob[TrainingParams]) -> dict[str, Any]:
     """The facts in a state's `state.json` that describe its run, beside the step that it had reached."""
     params = job.params
     common = {"stage": job.stage, "optimizer": params.optimizer}
-    if isinstance(params, Pretraining):
+    if isinstance(params, PretrainingParams):
         return common | {name: getattr(params, name) for name in presets.SHAPE}
-    assert isinstance(params, Tuning), f"{job.method} has parameters of neither pretraining nor tuning"
+    assert isinstance(params, TuningParams), f"{job.method} has parameters of neither pretraining nor tuning"
     settings = params.as_json()
     lora = settings["lora"] and {name: settings["lora"][name] for name in ("rank", "alpha", "modules")}
     frozen = lora or settings["freeze"]
@@ -206,12 +206,12 @@ def state_facts(job: TrainingJob[Training]) -> dict[str, Any]:
     }
 
 
-def record_base(job: TrainingJob[Training], folder: Path) -> None:
+def record_base(job: TrainingJob[TrainingParams], folder: Path) -> None:
     """Write into an adapter's folder the fingerprint of the base that it was trained beside."""
     (folder / BESIDE).write_text(json.dumps({"base": _fingerprint(job.folder("model"))}) + "\n", "utf-8")
 
 
-def start_identity(job: TrainingJob[Training]) -> dict[str, Any]:
+def start_identity(job: TrainingJob[TrainingParams]) -> dict[str, Any]:
     """The part of a run's identity that says where it starts: digests of the files that it goes on from; empty for a run that begins anew."""
     start = job.inputs.get("start")
     if not start:
@@ -221,7 +221,7 @@ def start_identity(job: TrainingJob[Training]) -> dict[str, Any]:
     return {"start": {name: training_state.digest(start / name) for name in names if (start / name).is_file()}}
 
 
-def _check_optimizer(state: training_state.SavedState, params: Training, start: Path) -> None:
+def _check_optimizer(state: training_state.SavedState, params: TrainingParams, start: Path) -> None:
     """`ValueError` where the state of another optimizer would go on."""
     if state.moments and state.facts["optimizer"] != params.optimizer:
         raise ValueError(

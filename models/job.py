@@ -31,7 +31,7 @@ Stopping = Callable[[], bool]  # whether the run has been asked to stop
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class Training:
+class TrainingParams:
     """Parameters of every training method (`tasks/processes/training.py` describes each). They are part of a run's identity."""
 
     learning_rate: float | None
@@ -55,7 +55,7 @@ class Training:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class Pretraining(Training):
+class PretrainingParams(TrainingParams):
     """Parameters of a new model's training (`tasks/pretrain.py`)."""
 
     preset: str
@@ -72,7 +72,7 @@ class Pretraining(Training):
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class Lora:
+class LoraParams:
     """Low-rank adapters: their rank, scale and dropout, the modules that get one, and the bits of the frozen base."""
 
     rank: int
@@ -83,11 +83,11 @@ class Lora:
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class Tuning(Training):
+class TuningParams(TrainingParams):
     """Parameters of the methods that go on from a model."""
 
     template: str | None
-    lora: Lora | None
+    lora: LoraParams | None
     freeze: tuple[str, ...]
     epochs: float
     batch_size: int
@@ -139,7 +139,7 @@ class TrainingJob(Generic[P]):
 class Method(Protocol):
     """A training method's module: the class of its parameters, and (by the module's own name) the function that trains."""
 
-    Params: type[Training]
+    Params: type[TrainingParams]
 
 
 Train = Callable[[TrainingJob[Any], Emit, Stopping], Stats | None]  # the statistics; None where the run was stopped

@@ -14,7 +14,7 @@ import torch
 from transformers import AutoTokenizer, GenerationConfig
 
 from models import adapters, checkpoint, continuation, initialisation, sharding, template, training_state
-from models.job import Training, TrainingJob, Tuning
+from models.job import TrainingJob, TrainingParams, TuningParams
 from models.loading import load
 
 if TYPE_CHECKING:
@@ -23,9 +23,9 @@ if TYPE_CHECKING:
 TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 
 
-def publish(job: TrainingJob[Training], trainer: Any, step: int) -> None:
+def publish(job: TrainingJob[TrainingParams], trainer: Any, step: int) -> None:
     """Write `model/` with the weights of a step, `stable/` and `state/` where they are asked for, and `log.jsonl` into `job.out`."""
-    tuning = job.params if isinstance(job.params, Tuning) else None
+    tuning = job.params if isinstance(job.params, TuningParams) else None
     home = job.out / "model"
     model = _trained_model(trainer, step)
     if tuning and tuning.lora:
@@ -57,7 +57,7 @@ def _trained_model(trainer: Any, step: int) -> PreTrainedModel:
     return model
 
 
-def _merged(job: TrainingJob[Training], tuning: Tuning, model: PreTrainedModel, folder: Path) -> PreTrainedModel:
+def _merged(job: TrainingJob[TrainingParams], tuning: TuningParams, model: PreTrainedModel, folder: Path) -> PreTrainedModel:
     """Write the adapters by themselves, as peft loads them; return the whole model with them added, on a base in full precision."""
     adapters.save(model, folder)
     initialisation.record_base(job, folder)
@@ -85,11 +85,11 @@ def _configure(
         model.generation_config.eos_token_id = template.stops(tokenizer) if chats else tokenizer.eos_token_id
 
 
-def _publish_states(job: TrainingJob[Training], trainer: Any, step: int) -> None:
+def _publish_states(job: TrainingJob[TrainingParams], trainer: Any, step: int) -> None:
     """Write the states that later runs go on from: of the last step before a decay, and of the published step."""
     run, params = trainer.run, job.params
     names = dict.fromkeys(run.keep, "stable")
-    if isinstance(params, Tuning) and params.keep_state:
+    if isinstance(params, TuningParams) and params.keep_state:
         names[step] = "state"
     for at, name in names.items():
         before = run.start.facts if run.start else {"step": 0, "tokens": 0}

@@ -93,7 +93,7 @@ def test_the_head_and_the_embeddings_take_adapters_too(folders: dict[str, Path],
 
 def test_the_loss_sees_an_adapter_of_the_head(folders: dict[str, Path]) -> None:
     model = AutoModelForCausalLM.from_pretrained(folders["tiny"])
-    adapters.add(model, jobs.Lora(rank=4, alpha=8.0, dropout=0.0, modules=("lm_head",), bits=32))
+    adapters.add(model, jobs.LoraParams(rank=4, alpha=8.0, dropout=0.0, modules=("lm_head",), bits=32))
     for name, p in model.named_parameters():
         if "lora_B" in name:
             torch.nn.init.normal_(p, generator=torch.Generator().manual_seed(0))

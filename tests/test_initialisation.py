@@ -259,7 +259,7 @@ def test_an_adapter_that_is_not_whole_or_of_another_kind_is_refused(
     folder = Path(shutil.copytree(first_sft / "adapter", tmp_path / "adapter", ignore=shutil.ignore_patterns("base.json")))
     about, weights = folder / "adapter_config.json", folder / "adapter_model.safetensors"
     model = AutoModelForCausalLM.from_pretrained(plateau / "model")
-    adapters.add(model, jobs.Lora(**LORA.model_dump()))
+    adapters.add(model, jobs.LoraParams(**LORA.model_dump()))
     adapters.load_values(model, folder)
     kept = load_file(weights)
     if isinstance(change, dict):

@@ -46,7 +46,7 @@ def test_a_job_is_read_as_it_was_written(tmp_path: Path, stage: str) -> None:
     """To the letter: its parameters are in every checkpoint's identity, and a run goes on only from its own."""
     described = written(tmp_path, stage)
     job = read(tmp_path, described)
-    assert isinstance(job.params, jobs.Training) and json.dumps(job.params.as_json()) == json.dumps(described["params"])
+    assert isinstance(job.params, jobs.TrainingParams) and json.dumps(job.params.as_json()) == json.dumps(described["params"])
     assert (job.stage, job.resources.processes, job.resources.micro_batch, job.shards) == (stage, 2, 4, True)
     assert (job.inputs, job.folder("model"), job.out) == ({"model": tmp_path}, tmp_path, tmp_path / "out")
     with pytest.raises(ValueError, match=f"stage {stage} has no input rows; it has model"):
@@ -106,7 +106,7 @@ def test_a_method_of_another_package_trains(tmp_path: Path, monkeypatch: pytest.
     (tmp_path / "outsider" / "__init__.py").touch()
     (tmp_path / "outsider" / "orpo.py").write_text(
         "import sys\n"
-        "from models.job import Tuning as Params\n"
+        "from models.job import TuningParams as Params\n"
         "def orpo(job, emit, stopping):\n"
         "    emit('log', text=f'{job.params.epochs} passes')\n"
         "    return {'methods': [name for name in sys.modules if name.startswith('models.methods')]}\n"

@@ -115,7 +115,7 @@ def spawn(home: Path, env: dict[str, str], stay: int = 0) -> subprocess.Popen[st
 
 
 def kill_after(process: subprocess.Popen[str], step: int, number: signal.Signals) -> list[dict[str, Any]]:
-    """Signal the engine once it reports a step, at which it stays; the events until its end."""
+    """Signal the training process once it reports a step, at which it stays; the events until its end."""
     assert process.stdout is not None
     events = []
     for line in process.stdout:
@@ -406,7 +406,7 @@ def test_a_run_without_memory_says_what_to_lower(folders: dict[str, Path], tmp_p
     (tmp_path / "wide").mkdir()
     (tmp_path / "wide" / "__init__.py").touch()
     (tmp_path / "wide" / "method.py").write_text(
-        f"import torch\nfrom models.job import Pretraining as Params\ndef method(job, emit, stopping):\n    {statement}\n"
+        f"import torch\nfrom models.job import PretrainingParams as Params\ndef method(job, emit, stopping):\n    {statement}\n"
     )
     job(folders, tmp_path)
     described = json.loads((tmp_path / "job.json").read_text())

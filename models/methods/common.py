@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from models import dataset, embeddings, initialisation, optim, publishing, scaling, sharding, training_state
-from models.job import Emit, Stats, Stopping, Training, TrainingJob, Tuning
+from models.job import Emit, Stats, Stopping, TrainingJob, TrainingParams, TuningParams
 from models.loading import device_of, has_bf16
 from models.trainer import TrainingRun
 
@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 WARMUP = 0.02  # share of the steps, of an optimizer that begins without state
 
 
-def train(job: TrainingJob[Training], trainer: Any, stats: Stats, stopping: Stopping) -> Stats | None:
+def train(job: TrainingJob[TrainingParams], trainer: Any, stats: Stats, stopping: Stopping) -> Stats | None:
     """Train to the end, publish the model, and return the statistics; None if the run was stopped."""
     trainer.fit(stopping)
     if trainer.stopped:
@@ -32,7 +32,7 @@ def train(job: TrainingJob[Training], trainer: Any, stats: Stats, stopping: Stop
     return {**stats, **_results(job, trainer, step, best), **_conditions(trainer)}
 
 
-def _results(job: TrainingJob[Training], trainer: Any, step: int, best: int | None) -> Stats:
+def _results(job: TrainingJob[TrainingParams], trainer: Any, step: int, best: int | None) -> Stats:
     """The statistics of a run's learning, with the losses of the step whose weights are published."""
     history, run = trainer.history(), trainer.run
     validations = {row["step"]: row for row in history if "eval_loss" in row}
@@ -71,7 +71,7 @@ def _conditions(trainer: Any) -> Stats:
 # runs and trainers
 
 
-def arguments(job: TrainingJob[Training], steps: int, batch: int) -> dict[str, Any]:
+def arguments(job: TrainingJob[TrainingParams], steps: int, batch: int) -> dict[str, Any]:
     """Arguments of every trainer. The micro-batch is the largest that `resources` allows and that divides a process's share."""
     params, resources = job.params, job.resources
     device = device_of(resources.device)
@@ -112,7 +112,7 @@ def arguments(job: TrainingJob[Training], steps: int, batch: int) -> dict[str, A
 
 
 def run_of(
-    job: TrainingJob[Training],
+    job: TrainingJob[TrainingParams],
     settings: dict[str, Any],
     start: training_state.SavedState | None,
     identity: dict[str, Any],
@@ -147,7 +147,7 @@ def run_of(
     )
 
 
-def peak_rate(params: Training, start: training_state.SavedState | None, derived: float, formula: str) -> tuple[float, str]:
+def peak_rate(params: TrainingParams, start: training_state.SavedState | None, derived: float, formula: str) -> tuple[float, str]:
     """The peak learning rate, and where it comes from where nobody asked for it: an optimizer state goes on at the rate that it was gathered
     at."""
     if params.learning_rate:
@@ -181,7 +181,7 @@ class Splits:
 
 
 def preference_splits(
-    job: TrainingJob[Tuning], tuned: initialisation.PreparedModel, emit: Emit
+    job: TrainingJob[TuningParams], tuned: initialisation.PreparedModel, emit: Emit
 ) -> tuple[Splits, dataset.RowCounts]:
     """The preference pairs of a job, tokenised, and what became of those for training."""
     home = job.folder("pairs") / "preferences"
@@ -192,7 +192,7 @@ def preference_splits(
 
 
 def tuning_run(
-    job: TrainingJob[Tuning], tuned: initialisation.PreparedModel, splits: Splits, divisor: int, emit: Emit
+    job: TrainingJob[TuningParams], tuned: initialisation.PreparedModel, splits: Splits, divisor: int, emit: Emit
 ) -> tuple[TrainingRun, dict[str, Any]]:
     """The run of a method that goes on from a model, and its trainer's arguments. The learning rate is that of the model's own pretraining
     by a `divisor`, where none is asked for."""

@@ -8,16 +8,16 @@ from models import preference
 from models.job import Emit, Stats, Stopping, TrainingJob
 from models.methods import common, preferences
 
-Params = preferences.PreferenceTuning
+Params = preferences.PreferenceParams
 
 
-def dpo(job: TrainingJob[preferences.PreferenceTuning], emit: Emit, stopping: Stopping) -> Stats | None:
+def dpo(job: TrainingJob[preferences.PreferenceParams], emit: Emit, stopping: Stopping) -> Stats | None:
     """Train a model on `pairs`, with the log-probabilities in `reference`."""
     trainer, stats = prepare(job, emit)
     return common.train(job, trainer, stats, stopping)
 
 
-def prepare(job: TrainingJob[preferences.PreferenceTuning], emit: Emit) -> tuple[Any, Stats]:
+def prepare(job: TrainingJob[preferences.PreferenceParams], emit: Emit) -> tuple[Any, Stats]:
     """The trainer, ready to go, and what is known beforehand."""
     reference = job.folder("reference")
     trainer, stats = preferences.prepare(job, emit)

@@ -9,12 +9,12 @@ from pydantic.dataclasses import dataclass
 from transformers import TrainingArguments
 
 from models import initialisation, preference
-from models.job import STRICT, Emit, Stats, TrainingJob, Tuning
+from models.job import STRICT, Emit, Stats, TrainingJob, TuningParams
 from models.methods import common
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class PreferenceTuning(Tuning):
+class PreferenceParams(TuningParams):
     """A tuning's parameters, and those of direct preference optimisation."""
 
     beta: float
@@ -23,7 +23,7 @@ class PreferenceTuning(Tuning):
     label_smoothing: float
 
 
-def prepare(job: TrainingJob[PreferenceTuning], emit: Emit) -> tuple[Any, Stats]:
+def prepare(job: TrainingJob[PreferenceParams], emit: Emit) -> tuple[Any, Stats]:
     """The trainer of a job's pairs, whose rows still lack the reference's figures, and what is known beforehand."""
     tuned = initialisation.prepare_model(job, emit, dropout=False)
     splits, counts = common.preference_splits(job, tuned, emit)
@@ -40,7 +40,7 @@ def prepare(job: TrainingJob[PreferenceTuning], emit: Emit) -> tuple[Any, Stats]
     return trainer, {"rows": vars(counts)}
 
 
-def _text2text_trainer(params: PreferenceTuning, settings: dict[str, Any], shared: dict[str, Any]) -> Any:
+def _text2text_trainer(params: PreferenceParams, settings: dict[str, Any], shared: dict[str, Any]) -> Any:
     return preference.Seq2SeqDPOTrainer(
         args=TrainingArguments(**settings),
         data_collator=partial(preference.collate, pad_id=shared["processing_class"].pad_token_id),
@@ -52,7 +52,7 @@ def _text2text_trainer(params: PreferenceTuning, settings: dict[str, Any], share
     )
 
 
-def _decoder_trainer(params: PreferenceTuning, settings: dict[str, Any], shared: dict[str, Any]) -> Any:
+def _decoder_trainer(params: PreferenceParams, settings: dict[str, Any], shared: dict[str, Any]) -> Any:
     from trl import DPOConfig
 
     from models.trl_trainers import DecoderDPOTrainer

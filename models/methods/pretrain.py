@@ -12,23 +12,23 @@ import numpy as np
 from transformers import AutoTokenizer, TrainingArguments
 
 from models import dataset, initialisation, losses, presets, scaling, training_state
-from models.job import Emit, Pretraining, Stats, Stopping, TrainingJob
+from models.job import Emit, PretrainingParams, Stats, Stopping, TrainingJob
 from models.methods import common
 from models.trainer import ResumableTrainer
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-Params = Pretraining
+Params = PretrainingParams
 
 
-def pretrain(job: TrainingJob[Pretraining], emit: Emit, stopping: Stopping) -> Stats | None:
+def pretrain(job: TrainingJob[PretrainingParams], emit: Emit, stopping: Stopping) -> Stats | None:
     """Train a new model on `packed`, with `tokenizer`."""
     trainer, stats = prepare(job, emit)
     return common.train(job, trainer, stats, stopping)
 
 
-def prepare(job: TrainingJob[Pretraining], emit: Emit) -> tuple[ResumableTrainer, Stats]:
+def prepare(job: TrainingJob[PretrainingParams], emit: Emit) -> tuple[ResumableTrainer, Stats]:
     """The trainer, ready to go, and what is known beforehand. What `params` leaves empty follows from the preset; the formulas are logged."""
     params = job.params
     corpus = _corpus(job)
@@ -76,7 +76,7 @@ def prepare(job: TrainingJob[Pretraining], emit: Emit) -> tuple[ResumableTrainer
 
 
 @dataclass(frozen=True)
-class Corpus:
+class PackedCorpus:
     """Packed rows of both splits, their tokenizer, and how many tokens they hold."""
 
     train: dataset.WindowDataset | dataset.BestFitDataset | dataset.PairDataset
@@ -124,7 +124,7 @@ class Corpus:
         return dataset.collate
 
 
-def _corpus(job: TrainingJob[Pretraining]) -> Corpus:
+def _corpus(job: TrainingJob[PretrainingParams]) -> PackedCorpus:
     """The packed corpus of a job. `ValueError` where it is of another tokenizer."""
     params, packed, home = job.params, job.folder("packed"), job.folder("tokenizer")
     if not (home / "tokenizer.json").is_file():
@@ -136,11 +136,11 @@ def _corpus(job: TrainingJob[Pretraining]) -> Corpus:
         raise ValueError(
             f"{packed} was packed with {train.vocab_size} tokens, and the tokenizer has {len(tokenizer)}; pack again with this one"
         )
-    return Corpus(train, valid, tokenizer, context)
+    return PackedCorpus(train, valid, tokenizer, context)
 
 
 def _rows(
-    params: Pretraining, packed: Path, split: str, context: int, pad_id: int
+    params: PretrainingParams, packed: Path, split: str, context: int, pad_id: int
 ) -> dataset.WindowDataset | dataset.BestFitDataset | dataset.PairDataset:
     if params.packing == "best_fit":
         return dataset.BestFitDataset(packed, split, context, pad_id)
@@ -167,7 +167,7 @@ def _log_waste(rows: dataset.BestFitDataset, context: int, emit: Emit) -> None:
 
 
 @dataclass(frozen=True)
-class Budget:
+class TrainingBudget:
     """Steps of a run, rows of a batch, and the peak learning rate."""
 
     steps: int
@@ -175,7 +175,9 @@ class Budget:
     rate: float
 
 
-def _budget(params: Pretraining, corpus: Corpus, start: training_state.SavedState | None, emit: Emit) -> Budget:
+def _budget(
+    params: PretrainingParams, corpus: PackedCorpus, start: training_state.SavedState | None, emit: Emit
+) -> TrainingBudget:
     """The budget that `params` sets; what it leaves empty follows from the preset's size (`models/scaling.py`). The formulas are logged."""
     preset = presets.find(params.preset)
     options = presets.chosen(params.preset, **initialisation.architecture_options(params))
@@ -198,7 +200,7 @@ def _budget(params: Pretraining, corpus: Corpus, start: training_state.SavedStat
         f"batch {rows}{'' if params.batch_tokens else ' (0.2920·C^0.3271)'}, {steps} steps; "
         f"learning rate {rate:g}{whence}",
     )
-    return Budget(steps, batch, rate)
+    return TrainingBudget(steps, batch, rate)
 
 
 def _divisible(batch: int) -> int:

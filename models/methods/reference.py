@@ -7,10 +7,10 @@ import numpy as np
 from models.job import Emit, Stats, Stopping, TrainingJob
 from models.methods import preferences
 
-Params = preferences.PreferenceTuning
+Params = preferences.PreferenceParams
 
 
-def reference(job: TrainingJob[preferences.PreferenceTuning], emit: Emit, stopping: Stopping) -> Stats:
+def reference(job: TrainingJob[preferences.PreferenceParams], emit: Emit, stopping: Stopping) -> Stats:
     """Write `train.npy` and `valid.npy`, (pairs, 2): chosen, rejected, in nats. It trains nothing, so there is no checkpoint to stop at."""
     trainer, stats = preferences.prepare(job, emit)
     for split, rows in (("train", trainer.train_dataset), ("valid", trainer.eval_dataset)):

@@ -7,20 +7,20 @@ from functools import partial
 from transformers import AutoModelForSequenceClassification, TrainingArguments
 
 from models import initialisation
-from models.job import Emit, Stats, Stopping, TrainingJob, Tuning
+from models.job import Emit, Stats, Stopping, TrainingJob, TuningParams
 from models.methods import common
 from models.reward import RewardTrainer, collate
 
-Params = Tuning
+Params = TuningParams
 
 
-def reward(job: TrainingJob[Tuning], emit: Emit, stopping: Stopping) -> Stats | None:
+def reward(job: TrainingJob[TuningParams], emit: Emit, stopping: Stopping) -> Stats | None:
     """Train a sequence classifier of one label on `pairs`."""
     trainer, stats = prepare(job, emit)
     return common.train(job, trainer, stats, stopping)
 
 
-def prepare(job: TrainingJob[Tuning], emit: Emit) -> tuple[RewardTrainer, Stats]:
+def prepare(job: TrainingJob[TuningParams], emit: Emit) -> tuple[RewardTrainer, Stats]:
     """The trainer, ready to go, and what is known beforehand."""
     tuned = initialisation.prepare_model(job, emit, AutoModelForSequenceClassification)
     splits, counts = common.preference_splits(job, tuned, emit)

@@ -9,25 +9,28 @@ from pydantic.dataclasses import dataclass
 from transformers import TrainingArguments
 
 from models import dataset, initialisation, losses
-from models.job import STRICT, Emit, Stats, Stopping, TrainingJob, Tuning
+from models.job import STRICT, Emit, Stats, Stopping, TrainingJob, TuningParams
 from models.methods import common
 from models.trainer import ResumableTrainer
 
 
 @dataclass(frozen=True, kw_only=True, config=STRICT)
-class Params(Tuning):
+class SFTParams(TuningParams):
     """A tuning's parameters, and whether conversations share rows."""
 
     packing: bool
 
 
-def sft(job: TrainingJob[Params], emit: Emit, stopping: Stopping) -> Stats | None:
+Params = SFTParams
+
+
+def sft(job: TrainingJob[SFTParams], emit: Emit, stopping: Stopping) -> Stats | None:
     """Train a model on the conversations of `rows`."""
     trainer, stats = prepare(job, emit)
     return common.train(job, trainer, stats, stopping)
 
 
-def prepare(job: TrainingJob[Params], emit: Emit) -> tuple[Any, Stats]:
+def prepare(job: TrainingJob[SFTParams], emit: Emit) -> tuple[Any, Stats]:
     """The trainer, ready to go, and what is known beforehand."""
     tuned = initialisation.prepare_model(job, emit)
     splits, counts = _splits(job, tuned, emit)
@@ -39,7 +42,9 @@ def prepare(job: TrainingJob[Params], emit: Emit) -> tuple[Any, Stats]:
     return trainer, {"rows": vars(counts), **({"waste": splits.train.waste} if job.params.packing else {})}
 
 
-def _splits(job: TrainingJob[Params], tuned: initialisation.PreparedModel, emit: Emit) -> tuple[common.Splits, dataset.RowCounts]:
+def _splits(
+    job: TrainingJob[SFTParams], tuned: initialisation.PreparedModel, emit: Emit
+) -> tuple[common.Splits, dataset.RowCounts]:
     """The conversations of a job, tokenised and perhaps packed, and what became of those for training."""
     home, packing, longest = job.folder("rows") / "sft", job.params.packing, tuned.max_length
     read = dataset.exchanges if tuned.text2text else dataset.conversations

@@ -75,7 +75,7 @@ def _source(name: str, root: Path) -> tuple[str, tuple[str, ...]]:
 
 
 def same_meaning(stage: str, version: int, digest: str) -> str:
-    """Why artifacts made by the code of `digest` are those of today's code; empty where nobody has said so of this version."""
+    """The reason for which artifacts made by the code of `digest` are those of today's code; empty where nobody has given one for this version."""
     known = accepted().get(stage, {})
     return str(known.get("same", {}).get(digest, "")) if known.get("version") == version else ""
 

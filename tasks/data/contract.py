@@ -108,7 +108,7 @@ class Verdict:
 
 
 def applies(stage: Stage) -> bool:
-    """Whether a stage has a contract: one whose rows the report counts."""
+    """True for a stage with a contract: one whose rows the report counts."""
     return stage.section == "rows"
 
 
