@@ -170,9 +170,7 @@ def reusable(store: Store, request: BuildRequest, drift: Drift, log: logging.Log
     what = f"{record.stage} {request.key[:12]} was made by other code of the same stage version {stage.version}"
     if same := drifted(stage, request.params, record):
         if same.why and store.first(f"{stage.name}-{same.digest[:12]}"):
-            log.warning(
-                "%s that means the same (%s); artifacts made by it are reused, and this is not said again", what, same.why
-            )
+            log.warning("%s was made by earlier code that means the same: %s. Reused; not said again", request.key[:12], same.why)
         if same.why:
             return record
         if drift == "fail":
