@@ -1,4 +1,4 @@
-"""How several training processes are started, on this machine and on others: by `accelerate launch`, with a configuration of ours."""
+"""The launcher of several training processes, on this machine and on others: `accelerate launch`, with a configuration of ours."""
 
 from __future__ import annotations
 
@@ -21,16 +21,16 @@ def settled(resources: Resources, whole: str, log: Callable[[str], None]) -> Res
 
 
 def command(resources: Resources, machine: int = 0) -> list[str]:
-    """What starts the processes of a machine, between `python` and a module's name. The first machine, 0, has the process that reports.
+    """The arguments that start the processes of a machine, between `python` and a module's name. The first machine, 0, has the process that reports.
 
-    With `--cpu`, `accelerate launch` starts one process, whatever it is told; without it, as many as it is told, and the engine says which
-    device they train on.
+    With `--cpu`, `accelerate launch` starts one process, whatever it is told; without it, as many as it is told, and the training process says
+    which device they train on.
     """
-    found = ["-m", "accelerate.commands.launch", "--config_file", str(CONFIGS / f"{resources.parallel}.yaml")]
-    found += ["--num_processes", str(resources.processes), "--num_machines", str(resources.machines)]
+    arguments = ["-m", "accelerate.commands.launch", "--config_file", str(CONFIGS / f"{resources.parallel}.yaml")]
+    arguments += ["--num_processes", str(resources.processes), "--num_machines", str(resources.machines)]
     port = "0"  # a free one
     if resources.machines > 1:
         host, _, port = resources.meet.rpartition(":")
         host, port = host or os.environ["MASTER_ADDR"], port or os.environ.get("MASTER_PORT", PORT)
-        found += ["--machine_rank", str(machine), "--main_process_ip", host]
-    return [*found, "--main_process_port", port, "--module"]
+        arguments += ["--machine_rank", str(machine), "--main_process_ip", host]
+    return [*arguments, "--main_process_port", port, "--module"]
