@@ -10,7 +10,7 @@ import numpy as np
 import torch
 
 from models import dataset, embeddings, initialisation, optim, publishing, scaling, sharding, training_state
-from models.job import Emit, Stats, Stopping, TrainingJob, TrainingParams, TuningParams
+from models.job import Emit, PretrainingParams, Stats, Stopping, TrainingJob, TrainingParams, TuningParams
 from models.loading import device_of, has_bf16
 from models.trainer import TrainingRun
 
@@ -122,7 +122,7 @@ def run_of(
     the rate needs no warm-up. `identity` and `fields` are what the method knows of its data."""
     params, resources = job.params, job.resources
     stable = None
-    if getattr(params, "keep_stable", False):
+    if isinstance(params, PretrainingParams) and params.keep_stable:
         stable = optim.stable_step(params.schedule, settings["max_steps"], params.decay)
     if params.weights == "best" and not len(fields["eval_order"]):
         raise ValueError("weights: best are those of the lowest validation loss, and there is nothing to validate on; take last")
