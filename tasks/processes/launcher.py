@@ -21,32 +21,17 @@ def effective(resources: Resources, whole: str, log: Callable[[str], None]) -> R
     return resources
 
 
-<<<<<<< HEAD
 def launch_command(resources: Resources, machine: int = 0) -> list[str]:
-    """The words between `python` and a module's name that start the processes of a machine. The first machine, 0, has the process that reports.
-=======
-def command(resources: Resources, machine: int = 0) -> list[str]:
-    """The arguments that start the processes of a machine, between `python` and a module's name. The first machine, 0, has the process that reports.
->>>>>>> refs/heads/models-train
+    """The arguments that start the processes of a machine, between `python` and a module's name. The first, 0, has the process that reports.
 
     With `--cpu`, `accelerate launch` starts one process, whatever it is told; without it, as many as it is told, and the training process says
     which device they train on.
     """
-<<<<<<< HEAD
-    words = ["-m", "accelerate.commands.launch", "--config_file", str(CONFIGS / f"{resources.parallel}.yaml")]
-    words += ["--num_processes", str(resources.processes), "--num_machines", str(resources.machines)]
-=======
     arguments = ["-m", "accelerate.commands.launch", "--config_file", str(CONFIGS / f"{resources.parallel}.yaml")]
     arguments += ["--num_processes", str(resources.processes), "--num_machines", str(resources.machines)]
->>>>>>> refs/heads/models-train
     port = "0"  # a free one
     if resources.machines > 1:
         host, _, port = resources.meet.rpartition(":")
         host, port = host or os.environ["MASTER_ADDR"], port or os.environ.get("MASTER_PORT", PORT)
-<<<<<<< HEAD
-        words += ["--machine_rank", str(machine), "--main_process_ip", host]
-    return [*words, "--main_process_port", port, "--module"]
-=======
         arguments += ["--machine_rank", str(machine), "--main_process_ip", host]
     return [*arguments, "--main_process_port", port, "--module"]
->>>>>>> refs/heads/models-train
