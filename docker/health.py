@@ -14,6 +14,8 @@ import urllib.request
 
 from flows import profile
 
+PATIENCE = 20  # seconds for an answer; the image's health check waits 30 for all of this
+
 
 def main() -> int:
     elsewhere = os.environ.get("PREFECT_API_URL")
@@ -40,7 +42,7 @@ def ask(url: str, body: bytes | None = None) -> bytes:
     request = urllib.request.Request(url, body, {"Content-Type": "application/json"})
     if both := profile.auth():
         request.add_header("Authorization", f"Basic {base64.b64encode(both.encode()).decode()}")
-    with urllib.request.urlopen(request, timeout=5) as answer:
+    with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
         return answer.read()
 
 

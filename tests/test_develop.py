@@ -19,6 +19,7 @@ from typing import Any
 import pytest
 
 from tasks.artifacts.store import Store
+from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).parent.parent
 PAGE, TWIN = ROOT / "docs" / "develop.md", ROOT / "docs" / "develop.zh.md"
@@ -119,7 +120,7 @@ class Tree:
         """Run a command of the page in the copy."""
         machine = " --json" if line.startswith("hanlin run") else ""
         done = subprocess.run(
-            ["bash", "-c", line + machine], cwd=self.root, env=self.env, capture_output=True, text=True, timeout=600
+            ["bash", "-c", line + machine], cwd=self.root, env=self.env, capture_output=True, text=True, timeout=6 * PATIENCE
         )
         assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
         self.said.append(done.stdout)
