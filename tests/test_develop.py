@@ -6,6 +6,9 @@ first line; its parts, between `@@`, are looked up in the file, where each must 
 
 from __future__ import annotations
 
+import ast
+import importlib
+import importlib.util
 import json
 import os
 import re
@@ -25,12 +28,19 @@ ROOT = Path(__file__).parent.parent
 PAGE, TWIN = ROOT / "docs" / "develop.md", ROOT / "docs" / "develop.zh.md"
 PRODUCT = ("flows", "tasks", "models")
 LEDGER = "tasks/artifacts/accepted.json"  # written by a command, not by hand
-# `hanlin`, `python` and `pip` of the page: those of this environment, which a test must not install into
+# programs of the page → the modules that they are here; nothing is installed into this environment, but into the folder `site` of the copy
 PROGRAMS = {
-    "hanlin": "-m flows.cli",
-    "python": "",
-    "pip": "-m pip --quiet --no-input --disable-pip-version-check",
+    "hanlin": '-m flows.cli "$@"',
+    "python": '"$@"',
+    "pip": '-m pip "$@" --quiet --no-index --no-deps --no-build-isolation --disable-pip-version-check --target site',
 }
+PATHS = (
+    "### A reader in the tree",
+    "## Add a filter rule",
+    "### An architecture in the tree",
+    "### A data stage",
+    "### A training stage",
+)
 FENCE = re.compile(r"^( *)```(\w+) ?(\S*)\n(.*?)^ *```$", re.S | re.M)
 
 
@@ -89,7 +99,7 @@ class Tree:
         programs = self.root / "bin"
         programs.mkdir()
         for name, call in PROGRAMS.items():
-            (programs / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" {call} "$@"\n')
+            (programs / name).write_text(f'#!/bin/sh\nexec "{sys.executable}" {call}\n')
             (programs / name).chmod(0o755)
         self.env |= {"PATH": f"{programs}:{os.environ['PATH']}", "PYTHONPATH": f"{self.root}:{self.root / 'site'}"}
 
@@ -105,6 +115,10 @@ class Tree:
         """The product files that are new or changed since the copy was made."""
         today = self.files()
         return sorted(name for name in self.before.keys() | today.keys() if self.before.get(name) != today.get(name))
+
+    def holds(self, package: str, name: str) -> bool:
+        """Whether the copy has a module that this tree lacks."""
+        return (self.root / Path(*package.split("."), f"{name}.py")).is_file()
 
     def apply(self, block: Block) -> None:
         path = self.root / block.path
@@ -162,6 +176,26 @@ def env(tmp_path_factory: pytest.TempPathFactory, prefect_api: str) -> dict[str,
 @pytest.fixture
 def tree(tmp_path: Path, env: dict[str, str]) -> Tree:
     return Tree(tmp_path / "tree", dict(env))
+
+
+@pytest.mark.parametrize("heading", PATHS)
+def test_the_code_of_a_path_fits_the_tree(tmp_path: Path, heading: str) -> None:
+    """Said at once, before anything is run: every change finds its place, and what the new files import is there."""
+    tree = Tree(tmp_path / "tree", {})
+    for block in blocks(PAGE, heading):
+        if block.language != "bash":
+            tree.apply(block)
+    for name in tree.touched():
+        for node in ast.walk(ast.parse((tree.root / name).read_text("utf-8"))):
+            if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] in PRODUCT:
+                if importlib.util.find_spec(node.module) is None:  # a module that the page adds
+                    assert tree.holds(*node.module.rsplit(".", 1)), f"{name} imports {node.module}"
+                    continue
+                module = importlib.import_module(node.module)
+                lacking = [
+                    alias.name for alias in node.names if not (hasattr(module, alias.name) or tree.holds(node.module, alias.name))
+                ]
+                assert not lacking, f"{name}: {node.module} has no {', '.join(lacking)}"
 
 
 @pytest.mark.slow
