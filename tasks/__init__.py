@@ -1,1 +1,1 @@
-"""One stage a module: what it needs (`Params`), how it may run (`Resources`), and `run`."""
+"""The stages, one a module: parameters (`Params`) and a function (`run`); and the rooms that they share."""

@@ -1,4 +1,4 @@
-"""Text → how often each word occurs: what tokenizers are learned from, counted once for all of them.
+"""Word counts of the training texts, which tokenizers are learned from: counted once for all of them.
 
 A word is a piece of the Qwen2 pattern, and where that holds Chinese, what jieba cuts it into: without the cut, merges run across word
 boundaries and the vocabulary fills with phrases of boilerplate (at equal size a small model did worse on them by 2.5 % bits per character).

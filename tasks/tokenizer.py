@@ -1,4 +1,4 @@
-"""Word counts → a tokenizer that any `transformers` program loads, and a report on it.
+"""The tokenizer, learned from word counts: one that any `transformers` program loads, and a report on it.
 
 The text itself is not read again for learning: another size or kind of tokenizer costs seconds. Only the report reads, and what it reads
 was held out.

@@ -1,4 +1,4 @@
-"""From a stage and its inputs to an artifact: reused if it is there, else built, once, by whoever holds the lease.
+"""The build of an artifact from a stage and its inputs: reused if it is there, else built, once, by whoever holds the lease.
 
 `build` is the whole rule and knows nothing of Prefect. `flows/` wraps it in a Prefect task.
 """

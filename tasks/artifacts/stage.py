@@ -1,4 +1,4 @@
-"""`@stage`: a plain function that builds an artifact, with a version, typed parameters and an identity.
+"""The decorator `@stage`, which makes a plain function a builder of artifacts, with a version, typed parameters and an identity.
 
 A stage is a module with `Params` (what defines the result) and a `run(job, params, **inputs)` that reads input folders, writes into
 `job.out` and returns its statistics. It knows nothing of Prefect and nothing of where artifacts live, so a test calls it directly:

@@ -1,4 +1,4 @@
-"""The way of the rows through the data stages, per source, and whether it adds up.
+"""The funnel: counts of the rows of each source, from one data stage to the next, and the gaps where they do not add up.
 
 Every data stage reports `{"funnel": {source: {"in": n, "kept": n, "dropped": {reason: n}}}}`. Two sums must hold: within a stage, what goes
 in is kept or dropped; from stage to stage, what one keeps is what the next takes in.

@@ -1,4 +1,4 @@
-"""A corpus mixed by weights: how often each document is taken, and the documents in an order that no longer goes by source.
+"""The mixture of a corpus by weights: the times that each document is taken, and an order that no longer goes by source.
 
 A group of sources gets its share of the tokens. The group with the most text for its share is taken once and the others are repeated to match
 it; one that would have to be repeated more often than allowed (four passes are nearly as good as fresh text: Muennighoff et al. 2023,
