@@ -10,6 +10,7 @@ from hypothesis import strategies as st
 from transformers import AutoModelForCausalLM, LlamaForCausalLM
 
 from models import optim, presets
+from models.job import ScheduleName
 
 
 def model(tied: bool = False) -> LlamaForCausalLM:
@@ -151,6 +152,6 @@ def test_a_cosine_rate_ends_at_a_tenth_and_a_constant_one_stays() -> None:
     warmup=st.floats(0, 0.5),
     decay=st.floats(0, 1),
 )
-def test_every_step_learns(shape: optim.Shape, steps: int, warmup: float, decay: float) -> None:
+def test_every_step_learns(shape: ScheduleName, steps: int, warmup: float, decay: float) -> None:
     factor = optim.schedule(shape, steps, warmup, decay)
     assert all(0 < factor(step) <= 1 and math.isfinite(factor(step)) for step in range(steps))
