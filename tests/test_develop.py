@@ -17,6 +17,7 @@ import subprocess
 import sys
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -186,16 +187,23 @@ def test_the_code_of_a_path_fits_the_tree(tmp_path: Path, heading: str) -> None:
         if block.language != "bash":
             tree.apply(block)
     for name in tree.touched():
-        for node in ast.walk(ast.parse((tree.root / name).read_text("utf-8"))):
+        code = ast.parse((tree.root / name).read_text("utf-8"))
+        modules: dict[str, Any] = {}
+        for node in ast.walk(code):
             if isinstance(node, ast.ImportFrom) and node.module and node.module.split(".")[0] in PRODUCT:
                 if importlib.util.find_spec(node.module) is None:  # a module that the page adds
                     assert tree.holds(*node.module.rsplit(".", 1)), f"{name} imports {node.module}"
                     continue
-                module = importlib.import_module(node.module)
+                home = importlib.import_module(node.module)
                 lacking = [
-                    alias.name for alias in node.names if not (hasattr(module, alias.name) or tree.holds(node.module, alias.name))
+                    alias.name for alias in node.names if not (hasattr(home, alias.name) or tree.holds(node.module, alias.name))
                 ]
                 assert not lacking, f"{name}: {node.module} has no {', '.join(lacking)}"
+                modules |= {alias.asname or alias.name: getattr(home, alias.name, None) for alias in node.names}
+        for node in ast.walk(code):
+            if isinstance(node, ast.Attribute) and isinstance(node.value, ast.Name):
+                module = modules.get(node.value.id)
+                assert not isinstance(module, ModuleType) or hasattr(module, node.attr), f"{name}: no {node.value.id}.{node.attr}"
 
 
 @pytest.mark.slow
