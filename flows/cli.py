@@ -34,7 +34,7 @@ RecipeName = Annotated[
 ]
 Overrides = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[KEY=VALUE]…", help="Fields of the recipe to change for this run, such as pretrain.steps=200"),
+    typer.Argument(metavar="[KEY=VALUE]…", help="Fields of the recipe to change for this run, such as pretrain.tokens=100000"),
 ]
 Refresh = Annotated[
     list[str] | None,
