@@ -340,7 +340,7 @@ def _override(data: dict[str, Any], override: str) -> str | None:
     """Put one `key.path=value` into the data; the value is read as YAML. Returns the mistake as a line, or None."""
     path, equals, text = override.partition("=")
     if not equals or not path:
-        return f"{override!r} is not an override; write field.path=value, such as pretrain.steps=200"
+        return f"{override!r} is not an override; write field.path=value, such as pretrain.tokens=100000"
     try:
         value = yaml.safe_load(text) if text else ""
     except yaml.YAMLError:
