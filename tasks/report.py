@@ -216,7 +216,7 @@ def _tiles(results: Results, scores: dict[str, Any], rows: Funnel) -> list[dict[
         add("Better answer likelier", percent(last.value), f"{before}of {last.n:,} pairs")
     if results.stops:
         add("Answers that end", percent(results.stops[-1].value), f"of {results.stops[-1].n:,} answers")
-    if rows.ways:
+    if rows.sources:
         add("Rows used", f"{rows.used:,}", f"of {rows.read:,} read")
     if scores:
         last_model = list(scores["models"].values())[-1]
@@ -248,7 +248,7 @@ def _figures(results: Results, rows: Funnel) -> list[dict[str, Any]]:
     ) -> dict[str, Any]:
         return {"figure": figure, "model": model, "value": value, "low": low, "high": high, "n": n}
 
-    table = [row("rows read", rows.read), row("rows used", rows.used)] if rows.ways else []
+    table = [row("rows read", rows.read), row("rows used", rows.used)] if rows.sources else []
     for name, shares in (
         ("accuracy", results.accuracy),
         ("preference accuracy", results.preference),
@@ -267,5 +267,5 @@ def _sums(rows: Funnel) -> dict[str, Any]:
         return {"in": cell.taken, "kept": cell.kept, "dropped": cell.dropped}
 
     return {
-        way.source: {step: counts(cell) for step, cell in zip(rows.steps, way.cells, strict=True) if cell} for way in rows.ways
+        row.source: {step: counts(cell) for step, cell in zip(rows.steps, row.cells, strict=True) if cell} for row in rows.sources
     }

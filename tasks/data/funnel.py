@@ -34,7 +34,7 @@ class Cell:
 
 
 @dataclass
-class Way:
+class SourceFunnel:
     """One source's row of the table: a cell a step, None where the source does not come by."""
 
     source: str
@@ -66,15 +66,15 @@ class Way:
 @dataclass
 class Funnel:
     steps: list[str]
-    ways: list[Way]
+    sources: list[SourceFunnel]
     problems: list[str]
 
     @property
     def read(self) -> int:
-        return sum(way.read for way in self.ways)
+        return sum(row.read for row in self.sources)
 
     def kept(self, step: int) -> int:
-        return sum(cell.kept for way in self.ways if (cell := way.cells[step]))
+        return sum(cell.kept for row in self.sources if (cell := row.cells[step]))
 
     @property
     def used(self) -> int:
@@ -109,15 +109,15 @@ def build(nodes: Nodes, artifacts: dict[str, Path]) -> Funnel:
                 of_source.setdefault(source, []).append(problem)
             if entry["section"] == "rows":
                 table.setdefault(source, [None] * len(steps))[steps.index(entry["step"])] = cell
-    ways = []
+    sources = []
     for source, cells in table.items():
         folder = artifacts.get(next(cell.node for cell in cells if cell))
-        ways.append(Way(source, kinds(folder), cells, of_source.get(source, [])))
-        way = ways[-1]
-        gaps = _gaps(way, _rows_for_evaluation(folder, way.kinds))
-        way.problems += gaps
+        sources.append(SourceFunnel(source, kinds(folder), cells, of_source.get(source, [])))
+        row = sources[-1]
+        gaps = _gaps(row, _rows_for_evaluation(folder, row.kinds))
+        row.problems += gaps
         problems += gaps
-    return Funnel(steps, ways, problems)
+    return Funnel(steps, sources, problems)
 
 
 def _rows_for_evaluation(folder: Path | None, kinds: list[str]) -> int:
@@ -128,16 +128,16 @@ def _rows_for_evaluation(folder: Path | None, kinds: list[str]) -> int:
     return sum(pq.read_metadata(path).num_rows for path in paths)
 
 
-def _gaps(way: Way, leaving: int) -> list[str]:
+def _gaps(row: SourceFunnel, leaving: int) -> list[str]:
     """Rows that one step kept and the next did not take in; `leaving` is how many may go after the first."""
     gaps = []
-    for place, (before, after) in enumerate(zip(way.passed, way.passed[1:], strict=False)):
+    for place, (before, after) in enumerate(zip(row.passed, row.passed[1:], strict=False)):
         passed = before.kept - (0 if place else leaving)
         if passed != after.taken:
-            gaps.append(f"{way.source}: {before.node} kept {passed:,} rows, but {after.node} took in {after.taken:,}")
-    last = way.passed[-1]
-    if last is not way.cells[-1] and last.kept and TRAINS & set(way.kinds):
-        gaps.append(f"{way.source}: {last.node} kept {last.kept:,} rows, and no later step counted them")
+            gaps.append(f"{row.source}: {before.node} kept {passed:,} rows, but {after.node} took in {after.taken:,}")
+    last = row.passed[-1]
+    if last is not row.cells[-1] and last.kept and TRAINS & set(row.kinds):
+        gaps.append(f"{row.source}: {last.node} kept {last.kept:,} rows, and no later step counted them")
     return gaps
 
 

@@ -57,13 +57,13 @@ def _funnel(rows: funnel.Funnel) -> Table:
     """A row a source: what was read, and what each step kept."""
     return [
         {
-            "source": way.source,
-            "read": f"{way.read:,}",
-            **{f"after {step}": f"{cell.kept:,}" if cell else "–" for step, cell in zip(rows.steps, way.cells, strict=True)},
-            "left": f"{100 * way.used / way.read:.1f} %" if way.read else "–",
-            "adds up": "no" if way.problems else "yes",
+            "source": row.source,
+            "read": f"{row.read:,}",
+            **{f"after {step}": f"{cell.kept:,}" if cell else "–" for step, cell in zip(rows.steps, row.cells, strict=True)},
+            "left": f"{100 * row.used / row.read:.1f} %" if row.read else "–",
+            "adds up": "no" if row.problems else "yes",
         }
-        for way in rows.ways
+        for row in rows.sources
     ]
 
 
