@@ -187,7 +187,7 @@ class Server:
         self.names = deployments.apply(self.env)
 
     def call(self, path: str, body: Any = None, method: str = "POST") -> Any:
-        answer = httpx.request(method, f"{self.api}/{path}", json=body, timeout=60)
+        answer = httpx.request(method, f"{self.api}/{path}", json=body, timeout=PATIENCE)
         return answer.json() if answer.content else None
 
     def deployment(self, name: str) -> dict[str, Any]:
@@ -349,7 +349,7 @@ class Up:
         request = urllib.request.Request(f"http://127.0.0.1:{self.port}/{path}", data, {"Content-Type": "application/json"})
         request.add_header("Authorization", f"Basic {base64.b64encode(b'hanlin:secret').decode()}")
         try:
-            with urllib.request.urlopen(request, timeout=60) as answer:
+            with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
                 text = answer.read()
                 return json.loads(text) if text[:1] in b"[{" else text
         except urllib.error.HTTPError as refused:
