@@ -38,9 +38,14 @@ Overrides = Annotated[
 ]
 Refresh = Annotated[
     list[str] | None,
-    typer.Option(help="Build this stage again even if the store has its result; give the option once for each stage"),
+    typer.Option(
+        help="Build this stage again even if the store has its result. Its name is that in `hanlin plan`, such as sft or ingest-belle; give the "
+        "option once for each stage"
+    ),
 ]
-Until = Annotated[str, typer.Option(help="Stop after this stage, such as split; without it, all stages are run")]
+Until = Annotated[
+    str, typer.Option(help="Stop after this stage, named as in `hanlin plan`, such as split; without it, all stages are run")
+]
 Drift = Annotated[
     str,
     typer.Option(
@@ -51,8 +56,8 @@ Drift = Annotated[
 Flow = Annotated[
     str,
     typer.Option(
-        help="What to run. pipeline: all stages, from raw files to an evaluated model; corpus: the data stages only, with a report about the "
-        "data; finetune: fine-tuning of a base model. Without it: finetune if the recipe has a section `base`, else pipeline"
+        help="The flow of the recipe. pipeline: all stages, from raw files to an evaluated model; corpus: the data stages only, with a report about "
+        "the data; finetune: fine-tuning of a base model. Without it: finetune if the recipe has a section `base`, else pipeline"
     ),
 ]
 Accept = Annotated[
@@ -245,6 +250,7 @@ def plan(
     from flows import recipe as recipes
     from flows import run_plan as plans
     from flows.graph import graph
+    from flows.traversal import check_node_names
 
     parsed = recipes.load(recipe, overrides or [], flow_name(flow))
     if retrain:
@@ -253,6 +259,7 @@ def plan(
         nodes = retraining_nodes(parsed, store(), tag, share)
     else:
         nodes = graph(parsed, flow_name(flow))
+    check_node_names(nodes, refresh or [], parsed.name)
     steps = plans.plan(nodes, store(), refresh=refresh or [], drift=drift)  # type: ignore[arg-type]
     if as_json:
         print(json.dumps({"stages": [step.to_json() for step in steps]}, ensure_ascii=False))
@@ -286,12 +293,24 @@ def sources(recipe: RecipeName, overrides: Overrides = None, flow: Flow = "", as
 
 
 @app.command()
-def recipes() -> None:
+def recipes(
+    show: Annotated[
+        str, typer.Option(metavar="RECIPE", help="Print this recipe, comments included, to be copied into a file of your own")
+    ] = "",
+) -> None:
     """List the recipes that ship with Hanlin, with the purpose of each."""
     from flows.recipe import RECIPES, names
 
+    if show:
+        if show not in names():
+            raise ValueError(f"no recipe {show!r} ships with Hanlin; there are {', '.join(names())}")
+        print((RECIPES / f"{show}.yaml").read_text("utf-8"), end="")
+        return
     table(
-        [{"recipe": name, "for": (RECIPES / f"{name}.yaml").read_text("utf-8").splitlines()[0].lstrip("# ")} for name in names()]
+        [
+            {"recipe": name, "purpose": (RECIPES / f"{name}.yaml").read_text("utf-8").splitlines()[0].lstrip("# ")}
+            for name in names()
+        ]
     )
 
 

@@ -23,7 +23,7 @@ from flows.recipe import Recipe
 from flows.run_plan import plan, plan_rows
 from flows.server import report_link
 from flows.stage_task import stage_task
-from flows.traversal import ResolvedNode, resolved_nodes
+from flows.traversal import ResolvedNode, check_node_names, resolved_nodes
 from tasks.artifacts.build import Drift, StageFailed, explain
 from tasks.artifacts.store import Store, store_folder
 from tasks.data import contract
@@ -192,8 +192,5 @@ def _explained(name: str, store: Store) -> Iterator[None]:
 
 def _until(nodes: list[Node], until: str, mentioned: Sequence[str], recipe: Recipe) -> list[Node]:
     """The nodes up to the one named `until`, all where it is empty. Raises `ValueError` for a name, there or in `mentioned`, that no node has."""
-    names = [node.name for node in nodes]
-    for name in [*mentioned, *([until] if until else [])]:
-        if name not in names:
-            raise ValueError(f"no stage {name!r} in recipe {recipe.name}; its stages: {', '.join(names)}")
-    return nodes[: names.index(until) + 1] if until else nodes
+    check_node_names(nodes, [*mentioned, *([until] if until else [])], recipe.name)
+    return nodes[: [node.name for node in nodes].index(until) + 1] if until else nodes

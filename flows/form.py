@@ -45,7 +45,7 @@ PARAMETERS = {  # the description of each parameter of a flow, as the Prefect UI
     "recipe_name": "Name of a recipe that ships with Hanlin.",
     "changes": "Fields of the recipe to change for this run, each as field=value, such as pretrain.tokens=2000000 or resources.device=cuda.",
     "file": "In place of a recipe that ships with Hanlin: the path of a .yaml file on the machine of the worker.",
-    "refresh": "Names of stages to build again even if the store has their results.",
+    "refresh": "Names of stages to build again even if the store has their results, as the plan of a run shows them, such as sft or ingest-belle.",
     "until": "Name of the last stage to run, such as split; empty: all stages are run.",
     "drift": "What to do with a stored result if the code of its stage has changed since, but not its version number. warn: reuse it and say so; "
     "rebuild: make it again; fail: stop.",

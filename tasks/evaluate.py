@@ -51,7 +51,7 @@ class Params(Identity):
     max_new_tokens: int = Field(default=128, ge=1, le=8192, description="Tokens after which an answer counts as not stopping")
     samples: int = Field(default=16, ge=0, description="Answers shown side by side")
     batch: int = Field(default=64, ge=1, le=4096, description="Prompts answered at a time")
-    seed: int = Field(default=0, ge=0, lt=1 << 32, description="Of the samples")
+    seed: int = Field(default=0, ge=0, lt=1 << 32, description="Seed of the samples")
     health: Bounds = Field(
         default_factory=Bounds, description="How much worse answers may become from one chat model to the next"
     )

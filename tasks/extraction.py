@@ -36,7 +36,7 @@ class Params(Identity):
     )
     batch: int = Field(default=32, ge=1, le=4096, description="Texts answered at a time")
     samples: int = Field(default=12, ge=0, le=1000, description="Texts whose answers are kept to be read")
-    seed: int = Field(default=0, ge=0, lt=1 << 32, description="Of the samples")
+    seed: int = Field(default=0, ge=0, lt=1 << 32, description="Seed of the samples")
 
 
 @stage(

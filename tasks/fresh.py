@@ -11,7 +11,7 @@ from tasks.artifacts.stage import Identity, Job, Stats, stage
 
 
 class Params(Identity):
-    seed: int = Field(default=1, ge=0, lt=1 << 32, description="Of the new weights")
+    seed: int = Field(default=1, ge=0, lt=1 << 32, description="Seed of the new weights")
 
 
 @stage(

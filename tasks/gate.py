@@ -1,4 +1,6 @@
-"""The evaluation gate: a candidate against the model in production, on the same rows; refused only for a loss beyond noise, or sickness.
+"""The evaluation gate: a candidate against the model in production, on the same rows.
+
+It is refused only where a measure falls by more than noise, or where its own answers are unhealthy.
 
 `verdict.json`:
 
@@ -53,8 +55,8 @@ class Params(Identity):
     )
     max_empty: float = Field(default=0.1, ge=0, le=1, description="Health: largest share of answers without text")
     max_repetition: float = Field(default=0.3, ge=0, le=1, description="Health: largest mean share of repeated 4-grams")
-    resamples: int = Field(default=10_000, ge=1000, le=1_000_000, description="Of the bootstrap and of the sign test")
-    seed: int = Field(default=0, ge=0, lt=1 << 32, description="Of both")
+    resamples: int = Field(default=10_000, ge=1000, le=1_000_000, description="Resamples of the bootstrap and of the sign test")
+    seed: int = Field(default=0, ge=0, lt=1 << 32, description="Seed of the bootstrap and of the sign test")
     answers: int = Field(default=8, ge=0, le=200, description="Prompts whose answers the page shows side by side")
 
 

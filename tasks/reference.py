@@ -19,9 +19,9 @@ METHOD = "models.methods.reference"
 class Params(Identity):
     """The part of DPO's parameters that the reference depends on. Its arithmetic is DPO's, so that the first loss is ln 2."""
 
-    max_length: int | None = Field(default=None, ge=8, le=1 << 20, description="As in DPO")
-    template: str | None = Field(default=None, description="As in DPO")
-    precision: Literal["auto", "float32", "bfloat16"] = Field(default="auto", description="As in DPO")
+    max_length: int | None = Field(default=None, ge=8, le=1 << 20, description="As dpo has it")
+    template: str | None = Field(default=None, description="As dpo has it")
+    precision: Literal["auto", "float32", "bfloat16"] = Field(default="auto", description="As dpo has it")
     bits: Literal[32, 8, 4] = Field(default=32, description="Bits of the base, as in dpo.lora")
     batch_size: int = Field(default=32, ge=1, le=65536, description="Pairs in a forward pass, at most resources.micro_batch")
 

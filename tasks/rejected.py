@@ -47,7 +47,7 @@ class Params(Identity):
     max_repetition: float = Field(
         default=0.5, gt=0, le=1, description="Share of repeated 4-grams from which an answer is degenerate"
     )
-    seed: int = Field(default=0, ge=0, lt=1 << 32, description="Of the sampling")
+    seed: int = Field(default=0, ge=0, lt=1 << 32, description="Seed of the sampling")
 
     @field_validator("temperatures")
     @classmethod

@@ -34,7 +34,7 @@ class Params(Identity):
     )
     valid_share: float = Field(default=0.05, gt=0, le=0.5, description="Share of the texts held out for validation")
     valid_max: int = Field(default=2000, ge=1, le=10_000_000, description="Most texts held out, in rows")
-    seed: int = Field(default=23333, ge=0, lt=2**63, description="Of the hash that draws the held-out texts")
+    seed: int = Field(default=23333, ge=0, lt=2**63, description="Seed of the hash that draws the held-out texts")
 
 
 @stage("triples", version=2, title="Triples as prompts and answers", params=Params)

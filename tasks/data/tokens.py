@@ -1,4 +1,4 @@
-"""Texts as token ids: what of a row is read, tokenised in batches of about equal size, and the pieces joined into one run."""
+"""Texts as token ids: what of a row is read, tokenised in batches of about equal size, and the pieces joined into one sequence of ids."""
 
 from __future__ import annotations
 

@@ -47,7 +47,7 @@ class Training(Identity):
         default="auto",
         description="Arithmetic in the layers (weights stay float32); auto: bfloat16 where the machine is fast at it",
     )
-    seed: int = Field(default=1, ge=0, lt=1 << 32, description="Of the first weights and of the order of the data")
+    seed: int = Field(default=1, ge=0, lt=1 << 32, description="Seed of the first weights and of the order of the data")
     log_steps: int = Field(default=10, ge=1, le=100_000, description="Steps that one logged loss is the mean of")
     eval_steps: int = Field(
         default=100, ge=1, le=1_000_000, description="Steps between two validations; the last step always has one"
@@ -56,7 +56,8 @@ class Training(Identity):
         default="last", description="Which weights are published: of the last step, or of the lowest validation loss"
     )
     fresh_moments: bool = Field(
-        default=False, description="Of an earlier run that this one goes on from: take the weights alone, and warm up again"
+        default=False,
+        description="Take only the weights of an earlier run that this one goes on from, not its optimizer state, and warm up again",
     )
     eval_tokens: int = Field(
         default=32_768,
