@@ -83,8 +83,8 @@ def run_graph(
     for name in recipe.resources.hours:
         if name not in (names := [node.name for node in nodes]):
             raise ValueError(f"resources.hours.{name}: no such stage; its stages: {', '.join(names)}")
-    nodes = _until(nodes, until, [*refresh, *accept], recipe)
     stages = {node.name: node.stage for node in nodes}
+    nodes = _until(nodes, until, [*refresh, *accept], recipe)
     for name in accept:
         if not contract.applies(stages[name]):
             raise ValueError(f"{name} has no contract that could be accepted: it is no data stage; leave it out of `accept`")

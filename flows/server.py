@@ -11,6 +11,7 @@ import base64
 import contextlib
 import fcntl
 import json
+import logging
 import os
 import socket
 import sys
@@ -28,6 +29,8 @@ from tasks.processes.runner import importable, supervised
 DEFAULT = "http://127.0.0.1:4200/api"  # where `prefect server start` listens
 PATIENCE = 600.0  # seconds for a new server to answer; a first start migrates its database, and the machine may be busy
 ANSWER = 10.0  # seconds for one that runs; where nobody listens, the refusal comes at once
+log = logging.getLogger("hanlin.server")
+
 DELIVERY = 60.0  # seconds that logs and events get to arrive, once the run is over
 GLANCE = 1.0  # seconds for one that is asked again and again
 _own: list[str] = []  # API address of our own server, while there is one
@@ -170,5 +173,9 @@ def starting() -> Iterator[None]:
     home = PREFECT_HOME.value() / "hanlin"
     home.mkdir(parents=True, exist_ok=True)
     with (home / "starting.lock").open("a") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            log.info("waiting for another Prefect server on this machine, which is making the database in %s", home.parent)
+            fcntl.flock(lock, fcntl.LOCK_EX)
         yield

@@ -35,20 +35,16 @@ from tasks.processes import device
 RETRY_DELAYS = [10, 60, 300]  # seconds before each new try of a stage that failed for a temporary reason
 LEASE = 60  # seconds after which a killed run's place on a device is free again
 TEMPORARY = {
-    number
-    for name in (
-        "EIO",
-        "ESTALE",
-        "ERETRY_DELAYS",
-        "EBUSY",
-        "ENOLCK",
-        "ETIMEDOUT",
-        "ECONNRESET",
-        "ENETDOWN",
-        "ENETUNREACH",
-        "EHOSTUNREACH",
-    )
-    if (number := getattr(errno, name, None))
+    errno.EIO,
+    errno.ESTALE,
+    errno.EAGAIN,
+    errno.EBUSY,
+    errno.ENOLCK,
+    errno.ETIMEDOUT,
+    errno.ECONNRESET,
+    errno.ENETDOWN,
+    errno.ENETUNREACH,
+    errno.EHOSTUNREACH,
 }
 
 

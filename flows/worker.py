@@ -275,7 +275,8 @@ def _gone(run: FlowRun) -> bool:
         command, environment = (process / "cmdline").read_bytes(), (process / "environ").read_bytes()
     except (ValueError, OSError):  # nobody has the number, somebody else's process has it, or it ended as we looked
         return True
-    return b"tasks.processes.supervisor" not in command or f"{RUN}={run.id}".encode() not in environment.split(b"\0")
+    # what supervises has had another name, and a run may be older than its worker's code
+    return b"supervis" not in command or f"{RUN}={run.id}".encode() not in environment.split(b"\0")
 
 
 def _listen(worker: Worker) -> None:

@@ -49,7 +49,7 @@ def registry() -> Registry:
         package = f"the package {entry.dist.name} {entry.dist.version}" if entry.dist else "a package"
         try:
             presets = _offered(entry)
-        except Exception as failure:
+        except (Exception, SystemExit) as failure:
             reason = " ".join(str(failure).split())
             broken.append(
                 f"{package} offers presets ({GROUP}: {entry.name} = {entry.value}) that cannot be read: {type(failure).__name__}: {reason}; "
@@ -69,6 +69,9 @@ def _offered(entry: EntryPoint) -> Mapping[str, Architecture]:
     presets = offer.PRESETS if isinstance(offer, ModuleType) else offer
     if not isinstance(presets, Mapping) or not all(isinstance(preset, Architecture) for preset in presets.values()):
         raise TypeError("it is no dict of names and instances of models.architectures.Architecture")
+    for name, preset in presets.items():
+        if lacking := [field for field in ("name", "model_types", "context") if not getattr(preset, field, None)]:
+            raise TypeError(f"{type(preset).__name__} of preset {name!r} says nothing of {' and '.join(lacking)}")
     return presets
 
 

@@ -27,7 +27,8 @@ CUDA_ALLOCATION = 2  # cudaErrorMemoryAllocation
 FAILED_ALLOCATIONS = (
     "DefaultCPUAllocator: can't allocate memory",
     "MPS backend out of memory",
-)  # of torch 2.13, plain RuntimeErrors
+    "Triton Error [CUDA]: out of memory",
+)  # of torch 2.13 and its Triton, plain RuntimeErrors
 
 
 def main() -> int:

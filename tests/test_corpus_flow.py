@@ -159,6 +159,10 @@ def test_warn_says_what_changed_and_goes_on(changed: World, caplog: pytest.LogCa
     assert all(stage["reused"] for stage in again.result().values()), "and the page still says what had changed"
 
 
+def test_a_stage_beyond_the_last_one_may_be_accepted(changed: World) -> None:
+    assert corpus(changed.recipe(on_breach="warn"), until="ingest-chat", accept=("split",), return_state=True).is_completed()
+
+
 def test_fail_keeps_what_was_built_and_says_how_to_accept_it(changed: World) -> None:
     for _ in range(2):  # what was refused is no measure for the next run
         state = changed.run(on_breach="fail")

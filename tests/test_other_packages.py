@@ -156,6 +156,8 @@ def test_its_capabilities_are_asked_for_before_anything_runs(install: Install, c
         ("import nothing_of_this_name\nPRESETS = {}", "ModuleNotFoundError: No module named 'nothing_of_this_name'"),
         ("PRESETS = {'toy-broken': 3}", "TypeError: it is no dict of names and instances of models.architectures.Architecture"),
         ("", "AttributeError: module 'toy_broken' has no attribute 'PRESETS'"),
+        ("import sys\nsys.exit(3)", "SystemExit: 3"),
+        (ARCHITECTURE.replace("model_types = ", "types = ", 1), "TypeError: "),
     ],
 )
 def test_a_package_that_fails_is_named_and_takes_no_other_along(install: Install, code: str, told: str) -> None:

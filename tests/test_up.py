@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import errno
 import json
 import os
 import signal
@@ -282,6 +283,7 @@ def because(cause: Exception) -> StageFailed:
         (httpx.ConnectTimeout("slow"), True),
         (LeaseLost("taken over"), True),
         (OSError(116, "Stale file handle"), True),
+        (BlockingIOError(errno.EAGAIN, "Resource temporarily unavailable"), True),
         (OSError(28, "No space left on device"), False),
         (FileNotFoundError(2, "no such file"), False),
         (ValueError("a bad file"), False),

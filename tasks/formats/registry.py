@@ -120,7 +120,7 @@ def _load(offer: Offer) -> Reader:
     who = f"the reader of format {offer.format!r} (module {offer.module} of package {offer.package})"
     try:
         module = importlib.import_module(offer.module)
-    except Exception as error:  # of other people's code: anything
+    except (Exception, SystemExit) as error:  # of other people's code: anything
         raise BadReader(f"{who} cannot be imported: {type(error).__name__}: {error}; mend or uninstall the package") from error
     candidate = getattr(module, "READER", None)
     if not isinstance(candidate, Reader):
