@@ -67,7 +67,7 @@ def config_of(home: Path) -> PreTrainedConfig:
         architecture.register()
     elif kind not in CONFIG_MAPPING and (broken := presets.registry().broken):
         raise ValueError(
-            f"{home} is a {kind}, which neither transformers nor Hanlin knows, but maybe a package does: {'; '.join(broken)}"
+            f"{home} has the model_type {kind!r}, which neither transformers nor Hanlin knows, but perhaps a package that fails: {'; '.join(broken)}"
         )
     return AutoConfig.from_pretrained(home)
 

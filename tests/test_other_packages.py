@@ -174,7 +174,9 @@ def test_a_package_that_fails_is_named_and_takes_no_other_along(install: Install
 def test_a_saved_model_whose_package_fails_names_it(install: Install, tmp_path: Path) -> None:
     install("toy_broken", "1 / 0")
     (tmp_path / "config.json").write_text('{"model_type": "unheard-of"}')
-    with pytest.raises(ValueError, match=r"is a unheard-of, which neither.*the package toy_broken 1\.5.*ZeroDivisionError"):
+    with pytest.raises(
+        ValueError, match=r"model_type 'unheard-of', which neither.*the package toy_broken 1\.5.*ZeroDivisionError"
+    ):
         load(tmp_path, torch.device("cpu"))
 
 
