@@ -101,8 +101,8 @@ def whole(
     return home, result, events
 
 
-def spawn(home: Path, env: dict[str, str], stay: int = 0) -> subprocess.Popen[str]:
-    """The engine, which stays at its step number `stay` (0: at none) until it is signalled."""
+def spawn(home: Path, env: dict[str, str], stay: int = 0, stderr: int | None = None) -> subprocess.Popen[str]:
+    """The training process, which stays at its step number `stay` (0: at none) until it is signalled."""
     (home / "out").mkdir(exist_ok=True)
     module = "tests.staying" if stay else "models.train"
     return subprocess.Popen(
@@ -110,6 +110,7 @@ def spawn(home: Path, env: dict[str, str], stay: int = 0) -> subprocess.Popen[st
         cwd=ROOT,
         env=env | {"STAY_AT": str(stay)},
         stdout=subprocess.PIPE,
+        stderr=stderr,
         text=True,
     )
 
