@@ -42,7 +42,7 @@ def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
         temporary_settings,
     )
 
-    from flows.server import own_server
+    from flows.server import _deliver, own_server
 
     memory = "sqlite+aiosqlite:///file::memory:?cache=shared&uri=true&check_same_thread=false"
     home = str(tmp_path_factory.mktemp("prefect"))
@@ -53,3 +53,4 @@ def prefect_api(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
             url = stack.enter_context(own_server())
         stack.enter_context(temporary_settings({PREFECT_API_URL: url}))
         yield url
+        _deliver()  # what is still on its way to it, while it is there
