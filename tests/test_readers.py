@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import inspect
 import json
-import os
-import shutil
-import subprocess
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -176,32 +173,3 @@ def test_a_name_that_is_taken_is_nobodys(site: Path) -> None:
     ):
         registry.reader("weibo")
     assert registry.reader("alpaca").kind == "conversations"
-
-
-@pytest.mark.slow
-def test_a_reader_is_one_file_beside_the_others(tmp_path: Path, prefect_api: str) -> None:
-    """On a copy of the tree: the file is written, and nothing else is touched."""
-    tree = tmp_path / "tree"
-    for folder in ("flows", "tasks", "models"):
-        shutil.copytree(ROOT / folder, tree / folder, ignore=shutil.ignore_patterns("__pycache__"))
-    (tree / "tasks" / "sources" / "weibo.py").write_text(example(), "utf-8")
-    path = posts(tmp_path / "raw")
-    recipe = tmp_path / "weibo.yaml"
-    recipe.write_text(RECIPE.format(raw=path.parent), "utf-8")
-    env = os.environ | {
-        "PYTHONPATH": str(tree),
-        "HANLIN_STORE": str(tmp_path / "store"),
-        "PREFECT_HOME": str(tmp_path / "prefect"),
-    }
-
-    def hanlin(*arguments: str) -> str:
-        command = [sys.executable, "-m", "flows.cli", *arguments]
-        done = subprocess.run(command, env=env, cwd=tmp_path, capture_output=True, text=True, check=False)
-        assert done.returncode == 0, done.stdout + done.stderr
-        return done.stdout
-
-    assert hanlin("sniff", str(path)).splitlines()[1].split()[-1] == "weibo"
-    hanlin("run", str(recipe), "--flow", "corpus")
-    records = [json.loads(record.read_text("utf-8")) for record in (tmp_path / "store" / "records").glob("*.json")]
-    kept = {record["identity"]["stage"]: record["stats"] for record in records}["ingest"]["funnel"]["posts"]
-    assert kept == {"in": 41, "kept": 40, "dropped": {"no text": 1}}

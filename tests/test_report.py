@@ -535,7 +535,9 @@ def test_a_table_without_rows_is_none(made: Run) -> None:
     del made.nodes["filter"]["stats"]["contamination"]
     made.nodes["pack"]["stats"] = {"splits": {}}
     assert (
-        ui_tables.stage_tables("filter", made.nodes, made.artifacts) == ui_tables.tables("pack", made.nodes, made.artifacts) == {}
+        ui_tables.stage_tables("filter", made.nodes, made.artifacts)
+        == ui_tables.stage_tables("pack", made.nodes, made.artifacts)
+        == {}
     )
 
 
