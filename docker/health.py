@@ -1,5 +1,5 @@
 #!/opt/hanlin/bin/python
-"""Whether this container does its work: exit code 0 or 1, and a line that says why.
+"""The health check of a container: exit code 0 where it does its work, else 1, and a line that says why.
 
 A server answers at its health address. A worker (PREFECT_API_URL names the server) is heard by the server: a worker that hangs still has a
 process, but sends no heartbeat.

@@ -1,4 +1,4 @@
-"""What several test files share. One Prefect server, in memory, serves each of the processes that run them."""
+"""Fixtures and settings that several test files share. One Prefect server, in memory, serves each of the processes that run them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,6 @@
-"""Which stages each file below `tasks/` and `models/` is code of: touching it makes their artifacts "made by other code", and no other's.
+"""The table of the stages that each file below `tasks/` and `models/` is code of.
+
+Touching a file makes the artifacts of its stages "made by other code", and no other's.
 
 A folder stands for all files below it that have no line of their own. A stage's name stands for all its variants. No stage: how artifacts are
 stored, how processes are started, and what flows alone use.

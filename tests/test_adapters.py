@@ -1,4 +1,4 @@
-"""What is trained of a model: adapters on bases of 32, 8 and 4 bits, what is not frozen, packed rows, and text-to-text models."""
+"""Tests of partial training: adapters on bases of 32, 8 and 4 bits, what is not frozen, packed rows, and text-to-text models."""
 
 from __future__ import annotations
 

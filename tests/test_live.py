@@ -1,4 +1,4 @@
-"""What a stage shows while it works, on a real Prefect server."""
+"""Tests of a running stage's progress, plots and log lines, on a real Prefect server."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is installed: every package of the tree, and every file in it that code reads."""
+"""Tests of the installed package: every package of the tree, and every file in it that code reads."""
 
 from __future__ import annotations
 

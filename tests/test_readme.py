@@ -1,4 +1,4 @@
-"""What README and guide tell people to type: every command is understood, every recipe and YAML example loads, every link leads somewhere."""
+"""Tests of README and guides: every command is understood, every recipe and YAML example loads, every link leads somewhere."""
 
 from __future__ import annotations
 

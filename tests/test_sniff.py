@@ -1,4 +1,4 @@
-"""What a file is said to be, by every reader to which it does not belong, and to a person who asks."""
+"""Tests of the sniffer: the words for a file, by every reader to which it does not belong, and to a person who asks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What `hanlin run` says when a run is over, whatever it made."""
+"""Tests of the last lines of `hanlin run`, whatever the run made."""
 
 from __future__ import annotations
 

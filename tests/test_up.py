@@ -1,4 +1,4 @@
-"""What an operator starts and fills in: settings, `prefect.yaml`, forms, refusals, reports over http; and `hanlin up` itself, once."""
+"""Tests of the operator's side: settings, `prefect.yaml`, forms, refusals, reports over http; and `hanlin up` itself, once."""
 
 from __future__ import annotations
 
