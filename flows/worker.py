@@ -44,6 +44,7 @@ from flows.profile import POOL
 from tasks.processes import device
 
 LOOK = 15.0  # seconds between checks for lost runs
+PAGE = 200  # flow runs a request; the server gives no more at once
 GRACE = 25  # seconds that a run gets to end its training child and to say how it ended
 RESTARTS = 3  # most restarts of a run that crashed
 RECENT = datetime.timedelta(days=1)  # crashes before that are history
@@ -213,10 +214,11 @@ async def restart_lost_runs(client: PrefectClient, worker: Worker) -> None:
         return
     online = {w.name for w in await client.read_workers_for_work_pool(POOL) if w.status == WorkerStatus.ONLINE}
     states = [StateType.RUNNING, StateType.PENDING, StateType.CANCELLING, StateType.PAUSED, StateType.CRASHED]
-    runs = await client.read_flow_runs(
-        flow_run_filter=FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=states))),
-        work_pool_filter=WorkPoolFilter(name=WorkPoolFilterName(any_=[POOL])),
-    )
+    unsettled = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=states)))
+    pool = WorkPoolFilter(name=WorkPoolFilterName(any_=[POOL]))
+    runs: list[FlowRun] = []
+    while page := await client.read_flow_runs(flow_run_filter=unsettled, work_pool_filter=pool, limit=PAGE, offset=len(runs)):
+        runs += page
     for run in runs:
         owner, state = run.labels.get(OWNER), run.state
         assert state is not None

@@ -12,7 +12,14 @@ from typing import Any
 
 import pytest
 from prefect.client.orchestration import get_client
-from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId, FlowRunFilter, FlowRunFilterId
+from prefect.client.schemas.filters import (
+    ArtifactFilter,
+    ArtifactFilterFlowRunId,
+    FlowRunFilter,
+    FlowRunFilterId,
+    FlowRunFilterState,
+    FlowRunFilterStateType,
+)
 from prefect.client.schemas.objects import StateType
 from prefect.flow_engine import run_flow
 from prefect.flow_runs import resume_flow_run
@@ -28,6 +35,8 @@ from tasks.artifacts.build import StageFailed
 from tasks.artifacts.store import Store
 from tasks.data.rows import files, read
 from tests.waiting import PATIENCE
+
+PAUSED = FlowRunFilter(state=FlowRunFilterState(type=FlowRunFilterStateType(any_=[StateType.PAUSED])))
 
 STAGES = ["ingest-chat", "dedup", "filter", "split", "report"]
 
@@ -231,7 +240,7 @@ class Pausing:
         with get_client(sync_client=True) as client:
             end = time.monotonic() + PATIENCE
             while self.thread.is_alive() and time.monotonic() < end:
-                for run in client.read_flow_runs():
+                for run in client.read_flow_runs(flow_run_filter=PAUSED):
                     keys = run.state and run.state.type == StateType.PAUSED and run.state.state_details.run_input_keyset
                     if keys and keys["description"] in self.saved(client, run.id):
                         return run
@@ -256,7 +265,7 @@ def settle(prefect_api: str) -> Iterator[None]:
     """No run of this test is left waiting for the next one to find."""
     yield
     with get_client(sync_client=True) as client:
-        for run in client.read_flow_runs():
+        for run in client.read_flow_runs(flow_run_filter=PAUSED):
             if run.state and run.state.type == StateType.PAUSED:
                 client.delete_flow_run(run.id)
 

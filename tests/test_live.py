@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 from prefect import flow
 from prefect.client.orchestration import get_client
+from prefect.client.schemas.filters import ArtifactFilter, ArtifactFilterFlowRunId
 
 from flows import live
 from tasks.artifacts.stage import Progress
@@ -21,7 +22,7 @@ def test_a_stage_that_lasts_is_shown_even_if_it_ends_before_the_next_look(prefec
             report._began -= age
             report(Progress(1, 2, "step"))
 
+    state = run(return_state=True)
+    of_the_run = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[state.state_details.flow_run_id]))
     with get_client(sync_client=True) as client:
-        before = {artifact.id for artifact in client.read_artifacts()}
-        run()
-        assert [artifact.key for artifact in client.read_artifacts() if artifact.id not in before] == artifacts
+        assert [artifact.key for artifact in client.read_artifacts(artifact_filter=of_the_run)] == artifacts

@@ -149,6 +149,22 @@ def test_a_run_that_ends_while_lost_ones_are_looked_for_has_ended():
     assert after(judge) == "Completed"
 
 
+def test_a_lost_run_is_found_behind_as_many_others_as_there_may_be(monkeypatch):
+    """The server tells of a page of runs at a time; old crashes may fill any number of pages."""
+    from prefect.states import Running
+
+    from flows import worker as workers
+
+    monkeypatch.setattr(workers, "PAGE", 1)
+
+    async def judge(client: Any, worker: Any) -> list[str]:
+        lost = [await a_run(client, "me", NOBODY, Running()) for _ in range(3)]
+        await workers.restart_lost_runs(client, worker)
+        return [(await client.read_flow_run(run)).state.name for run in lost]
+
+    assert after(judge) == ["AwaitingRetry"] * 3
+
+
 @pytest.mark.slow
 def test_a_worker_that_is_told_to_stop_before_it_works_ends_in_order(prefect_api, tmp_path):
     """Told by the end of its input, as when `hanlin up` is killed: here, before it has started."""
