@@ -5,6 +5,7 @@ Adapters are put into the model in place (https://arxiv.org/abs/2106.09685), so 
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Sequence
 from fnmatch import fnmatch
@@ -170,11 +171,19 @@ def table_names(model: nn.Module) -> list[str]:
 
 
 def save(model: PreTrainedModel, folder: Path) -> None:
-    """Write the adapters by themselves, as peft loads them: nothing of the base, not even embeddings that have an adapter."""
+    """Write the adapters by themselves, as peft loads them: nothing of the base, not even embeddings that have an adapter, nor its place.
+
+    The description is the same in every run: peft holds names in sets, and writes these in an order that changes from process to process.
+    """
     from safetensors.torch import load_file, save_file
 
     model.save_pretrained(folder)
     (folder / "generation_config.json").unlink(missing_ok=True)
+    config = model.peft_config[NAME]
+    unordered = {name for name, value in vars(config).items() if isinstance(value, set | frozenset)}
+    described = json.loads((folder / "adapter_config.json").read_text("utf-8")) | {"base_model_name_or_path": None}
+    described = {name: sorted(value) if name in unordered else value for name, value in described.items()}
+    (folder / "adapter_config.json").write_text(json.dumps(described, indent=2, sort_keys=True) + "\n", "utf-8")
     path = folder / "adapter_model.safetensors"
     weights = load_file(path)
     if any("lora_" not in name for name in weights):
