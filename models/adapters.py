@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from models import heads
 from models.job import LoraParams
 
 if TYPE_CHECKING:
@@ -63,7 +64,7 @@ def add(model: PreTrainedModel, lora: LoraParams) -> list[str]:
         raise ValueError(
             f"lora.modules: the model has no linear layer {', '.join(missing)}; it has {', '.join(names)}, and {' and '.join(outer)}"
         )
-    if shared := [name for name in targets if name in outer and model.config.tie_word_embeddings]:
+    if shared := [name for name in targets if name in outer and not heads.is_own(model)]:
         raise ValueError(
             f"lora.modules: {' and '.join(outer)} of this model share their weights, so an adapter of {shared[0]} could not be added to them; "
             f"leave {shared[0]} out"

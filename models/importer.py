@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING, Any
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
 from transformers.utils import logging
 
-from models import embeddings, template
+from models import embeddings, heads, template
 from models.events import emit, main
-from models.loading import config_of, context_of
+from models.loading import config_of, context_of, described
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -42,18 +42,19 @@ def import_model(job: dict[str, Any]) -> dict[str, Any]:
             f"the tokenizer has ids up to {last} and the model {rows} rows of embeddings; the files do not belong together"
         )
     new = 0
+    about = described(files)
+    rewritten = heads.settle(model, about)
     if job["tokenizer"]:
         new = _extended(model, tokenizer, Path(job["tokenizer"]), out)
         tokenizer = AutoTokenizer.from_pretrained(out)
+    elif rewritten:
+        emit("log", text="the head is written with weights of its own, which every generation of transformers reads alike")
+        model.save_pretrained(out)
     else:
-        out.mkdir(parents=True)
-        for path in sorted(files.iterdir()):
-            if path.suffix == ".safetensors" or path.name in (
-                "config.json",
-                "generation_config.json",
-                "model.safetensors.index.json",
-            ):
-                shutil.copyfile(path, out / path.name)
+        _copied(files, out)
+        if (told := heads.settled(about, model)) != about:
+            emit("log", text="config.json says that the head shares the embeddings, and its weights are its own: it says so now")
+            (out / "config.json").write_text(json.dumps(told, ensure_ascii=False, indent=2) + "\n", "utf-8")
     if job["chat"] and tokenizer.chat_template and not tokenizer.init_kwargs.get(template.KEY):
         template.keep(tokenizer)
     else:
@@ -106,6 +107,18 @@ def _tokenizer(files: Path) -> PreTrainedTokenizerBase:
     if not ids or tokenizer.unk_token_id in ids:
         emit("log", text="the tokenizer has no tokens for some common Chinese characters; base.extend gives it more")
     return tokenizer
+
+
+def _copied(files: Path, out: Path) -> None:
+    """Copy a model's weights and configurations as they are."""
+    out.mkdir(parents=True)
+    for path in sorted(files.iterdir()):
+        if path.suffix == ".safetensors" or path.name in (
+            "config.json",
+            "generation_config.json",
+            "model.safetensors.index.json",
+        ):
+            shutil.copyfile(path, out / path.name)
 
 
 def _extended(model: Any, tokenizer: PreTrainedTokenizerBase, extended: Path, out: Path) -> int:
