@@ -1,0 +1,226 @@
+"""The ledger of a text: how many characters each rule cut, added or changed between what was read and what is kept.
+
+Whatever changes a text tells its ledger, so that the sums hold for every row: read + added = kept + cut. A rule that writes other characters
+in the place of some (a script into another, a full-width comma for a narrow one) is also counted by how many it changed, which is no part of
+the sums. A ledger is one row's; those of the rows that are kept are settled in an `Account`.
+"""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Collection, Iterable
+from dataclasses import dataclass, field
+from operator import ne
+from typing import Any, NamedTuple
+
+EXCERPTS = 20  # of a rule that are kept to be read
+DETAILS = 50  # of a rule that are kept by name, the most frequent
+_FIRST = 8  # hits of a rule that are all shown; then every hit whose number is a power of two
+_WINDOW, _AROUND = 240, 40  # characters of a cut that are shown, and of what stands on each side of it
+_FAST = 400  # characters from which numpy compares texts faster than Python does
+
+_COUNTS = ("rows", "times", "cut", "added", "changed")  # of a rule
+
+Around = tuple[str, int, int]  # a text, and from where to where in it something was cut
+
+
+class Excerpt(NamedTuple):
+    """A cut to read: what a rule took, what it left in its place, and what stands on both sides."""
+
+    rule: str
+    detail: str
+    before: str
+    cut: str
+    instead: str
+    after: str
+
+
+class Ledger:
+    """The entries of one row: a number of hits, characters cut, added and changed for each rule and detail of it, and a few excerpts."""
+
+    __slots__ = ("entries", "excerpts", "shown")
+
+    def __init__(self, shown: Collection[str] = ()):
+        self.entries: dict[tuple[str, str], list[int]] = {}
+        self.excerpts: list[Excerpt] = []
+        self.shown = shown  # rules of which no excerpt is wanted
+
+    def note(self, rule: str, before: str, after: str = "", detail: str = "", around: Around | None = None) -> None:
+        """A pass: `before`, a text or a piece of one, became `after`. What is shorter was cut, what is longer was added."""
+        if before == after:
+            return
+        less = len(before) - len(after)
+        self.enter(rule, detail, max(0, less), max(0, -less), 0)
+        if rule not in self.shown:
+            self._show(rule, detail, before, after, around)
+
+    def change(self, rule: str, before: str, after: str, detail: str = "") -> None:
+        """A pass that writes other characters in the place of some: `before` became `after`."""
+        if before == after:
+            return
+        less = len(before) - len(after)
+        self.enter(rule, detail, max(0, less), max(0, -less), differing(before, after))
+        if rule not in self.shown:
+            self._show(rule, detail, before, after, None)
+
+    def enter(self, rule: str, detail: str, cut: int, added: int, changed: int, times: int = 1) -> None:
+        """An entry without an excerpt."""
+        entry = self.entries.get((rule, detail))
+        if entry is None:
+            self.entries[rule, detail] = [times, cut, added, changed]
+        else:
+            entry[0] += times
+            entry[1] += cut
+            entry[2] += added
+            entry[3] += changed
+
+    def _show(self, rule: str, detail: str, before: str, after: str, around: Around | None) -> None:
+        if any(excerpt.rule == rule for excerpt in self.excerpts):
+            return  # one of a row
+        text, start, end = around or (before, 0, len(before))
+        if around is None:  # a whole pass: where it first did something
+            start, end, instead = first_difference(before, after)
+            after = after[start:instead]
+        left, right = text[max(0, start - _AROUND) : start], text[end : end + _AROUND]
+        self.excerpts.append(Excerpt(rule, detail, left, text[start:end][:_WINDOW], after[:_WINDOW], right))
+
+
+class _Unkept(Ledger):
+    """A ledger that nobody reads: it notes nothing."""
+
+    def note(self, rule: str, before: str, after: str = "", detail: str = "", around: Around | None = None) -> None:
+        pass
+
+    def change(self, rule: str, before: str, after: str, detail: str = "") -> None:
+        pass
+
+    def enter(self, rule: str, detail: str, cut: int, added: int, changed: int, times: int = 1) -> None:
+        pass
+
+
+NO_LEDGER: Ledger = _Unkept()
+
+
+def differing(before: str, after: str) -> int:
+    """How many characters of one text are others in the second; of texts of different lengths, those between their common ends."""
+    if len(before) != len(after):
+        start, end = _common_start(before, after), _common_start(before[::-1], after[::-1])
+        shorter = min(len(before), len(after))
+        return max(1, shorter - start - min(end, shorter - start))
+    if len(before) < _FAST:
+        return sum(map(ne, before, after))
+    import numpy as np
+
+    one, other = (np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32) for text in (before, after))
+    return int(np.count_nonzero(one != other))
+
+
+def first_difference(before: str, after: str) -> tuple[int, int, int]:
+    """The first place where two texts differ: its start, its end in the first and in the second."""
+    start = _common_start(before, after)
+    less = len(before) - len(after)
+    if less > 0 and before[start + less :] == after[start:]:
+        return start, start + less, start
+    if less < 0 and after[start - less :] == before[start:]:
+        return start, start, start - less
+    from difflib import SequenceMatcher
+
+    matcher = SequenceMatcher(None, before[start : start + _WINDOW], after[start : start + _WINDOW], autojunk=False)
+    _, low, high, other_low, other_high = next(code for code in matcher.get_opcodes() if code[0] != "equal")
+    assert low == other_low == 0
+    return start, start + high, start + other_high
+
+
+def _common_start(one: str, other: str) -> int:
+    """The number of characters that two texts begin with alike."""
+    low, high = 0, min(len(one), len(other))
+    while low < high:
+        middle = (low + high + 1) // 2
+        if one[low:middle] == other[low:middle]:
+            low = middle
+        else:
+            high = middle - 1
+    return low
+
+
+@dataclass
+class Account:
+    """The ledgers of many kept rows, settled: what was read, what is kept, and each rule's share in the difference."""
+
+    read: int = 0
+    kept: int = 0
+    rules: dict[str, list[int]] = field(default_factory=dict)  # rule → [rows, times, cut, added, changed]
+    details: dict[str, dict[str, list[int]]] = field(default_factory=dict)  # rule → detail → [times, cut]
+    excerpts: list[Excerpt] = field(default_factory=list)
+    _shown: set[str] = field(default_factory=set)
+    _of_rule: Counter[str] = field(default_factory=Counter)  # excerpts of each rule
+
+    def ledger(self) -> Ledger:
+        """A new row's ledger."""
+        return Ledger(self._shown)
+
+    def settle(self, ledger: Ledger, read: int, kept: int) -> list[Excerpt]:
+        """Take in a kept row's ledger, and give those of its excerpts that are to be shown."""
+        self.read += read
+        self.kept += kept
+        hit: set[str] = set()
+        for (rule, detail), (times, cut, added, changed) in ledger.entries.items():
+            totals = self.rules.setdefault(rule, [0, 0, 0, 0, 0])
+            totals[0] += rule not in hit
+            hit.add(rule)
+            totals[1] += times
+            totals[2] += cut
+            totals[3] += added
+            totals[4] += changed
+            if detail:
+                entry = self.details.setdefault(rule, {}).setdefault(detail, [0, 0])
+                entry[0] += times
+                entry[1] += cut
+        fresh = [excerpt for excerpt in ledger.excerpts if self._of_rule[excerpt.rule] < EXCERPTS]
+        for excerpt in fresh:
+            self._of_rule[excerpt.rule] += 1
+        for rule in hit:  # the next row of this rule is shown while few were, then ever more seldom
+            coming = self.rules[rule][0] + 1
+            wanted = self._of_rule[rule] < EXCERPTS and (coming <= _FIRST or coming & (coming - 1) == 0)
+            (self._shown.discard if wanted else self._shown.add)(rule)
+        return fresh
+
+    def stats(self) -> dict[str, Any]:
+        """`{read, kept, rules: {rule: {rows, times, cut, added, changed}}, details: {rule: {detail: [times, cut]}}}`, the largest first."""
+        rules = sorted(self.rules.items(), key=lambda each: (-each[1][2], -each[1][3], -each[1][4], each[0]))
+        return {
+            "read": self.read,
+            "kept": self.kept,
+            "rules": {rule: dict(zip(_COUNTS, totals, strict=True)) for rule, totals in rules},
+            "details": {rule: _most(details) for rule, details in sorted(self.details.items())},
+        }
+
+
+def _most(details: dict[str, list[int]], most: int = 20 * DETAILS) -> dict[str, list[int]]:
+    """The details with the most hits."""
+    return dict(sorted(details.items(), key=lambda each: (-each[1][0], each[0]))[:most])
+
+
+def summed_stats(parts: Iterable[dict[str, Any]]) -> dict[str, Any]:
+    """The statistics of several accounts as those of one, with the `DETAILS` most frequent details of each rule."""
+    total = Account()
+    for part in parts:
+        total.read += part["read"]
+        total.kept += part["kept"]
+        for rule, counts in part["rules"].items():
+            totals = total.rules.setdefault(rule, [0, 0, 0, 0, 0])
+            total.rules[rule] = [one + counts[name] for one, name in zip(totals, _COUNTS, strict=True)]
+        for rule, details in part["details"].items():
+            ours = total.details.setdefault(rule, {})
+            for detail, (times, cut) in details.items():
+                entry = ours.setdefault(detail, [0, 0])
+                entry[0] += times
+                entry[1] += cut
+    stats = total.stats()
+    return stats | {"details": {rule: _most(details, DETAILS) for rule, details in stats["details"].items()}}
+
+
+def difference(stats: dict[str, Any]) -> int:
+    """Characters that an account does not explain: 0 where its sums hold."""
+    cut, added = (sum(counts[name] for counts in stats["rules"].values()) for name in ("cut", "added"))
+    return int(stats["read"] + added - stats["kept"] - cut)
