@@ -11,10 +11,10 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 from transformers.utils import logging
 
-from models import embeddings, heads, template
+from models import embeddings, heads, template, tokenizer_files
 from models.events import emit, main
 from models.loading import config_of, context_of, described
 
@@ -46,7 +46,7 @@ def import_model(job: dict[str, Any]) -> dict[str, Any]:
     rewritten = heads.settle(model, about)
     if job["tokenizer"]:
         new = _extended(model, tokenizer, Path(job["tokenizer"]), out)
-        tokenizer = AutoTokenizer.from_pretrained(out)
+        tokenizer = tokenizer_files.read(out)
     elif rewritten:
         emit("log", text="the head is written with weights of its own, which every generation of transformers reads alike")
         model.save_pretrained(out)
@@ -59,7 +59,7 @@ def import_model(job: dict[str, Any]) -> dict[str, Any]:
         template.keep(tokenizer)
     else:
         template.use(tokenizer, tokenizer.init_kwargs.get(template.KEY) or template.fitting(tokenizer))
-    tokenizer.save_pretrained(out)
+    tokenizer_files.save(tokenizer, out)
     for path in out.iterdir():
         path.chmod(0o644)
     return {
@@ -98,7 +98,7 @@ def _kind(files: Path) -> Any:
 
 def _tokenizer(files: Path) -> PreTrainedTokenizerBase:
     """The model's own tokenizer. `ValueError` where it has no end of text."""
-    tokenizer = AutoTokenizer.from_pretrained(files)
+    tokenizer = tokenizer_files.read(files, lambda line: emit("log", text=line))
     if tokenizer.eos_token is None:
         raise ValueError(
             "tokenizer_config.json: the tokenizer has no end of text (eos_token), so a model could not learn to stop; name one there"
@@ -127,7 +127,7 @@ def _extended(model: Any, tokenizer: PreTrainedTokenizerBase, extended: Path, ou
 
     new = embeddings.resize(model, tokenizer.backend_tokenizer, Tokenizer.from_file(str(extended / "tokenizer.json")))
     model.save_pretrained(out)
-    tokenizer.save_pretrained(out)
+    tokenizer_files.save(tokenizer, out)
     shutil.copyfile(extended / "tokenizer.json", out / "tokenizer.json")
     return new
 

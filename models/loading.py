@@ -12,7 +12,6 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSeq2SeqLM,
-    AutoTokenizer,
     GenerationConfig,
     PreTrainedConfig,
     PreTrainedModel,
@@ -20,7 +19,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from models import heads, presets
+from models import heads, presets, tokenizer_files
 
 
 def device_of(name: str) -> torch.device:
@@ -56,7 +55,7 @@ def load(folder: Path, device: torch.device, kind: Any = None, **options: Any) -
         model.config.output_router_logits = False  # some trainers leave it on, and with a cache they have no meaning
     if model.can_generate():
         model.generation_config = GenerationConfig()  # how to decode is ours to say: a model from outside may punish repetitions
-    return (model if "quantization_config" in options else model.to(device)).eval(), AutoTokenizer.from_pretrained(home)
+    return (model if "quantization_config" in options else model.to(device)).eval(), tokenizer_files.read(home)
 
 
 def config_of(home: Path) -> PreTrainedConfig:

@@ -38,9 +38,15 @@ def main(home: Path) -> None:
 
     def tune(stage: str, name: str, preset: str, params: Any, start: str = "") -> None:
         (home / name).mkdir()
-        assert tuned(stage, folders | {"model": bases[preset]}, home / name, params, start=home / start / "out" if start else None)
+        assert tuned(
+            stage, folders | {"model": bases[preset]}, home / name, params, start=home / start / "out" if start else None
+        )
 
-    for name, options in (("pretrain", {}), ("pretrain-moe", {"preset": "tiny-moe"}), ("pretrain-retnet", {"preset": "retnet-tiny"})):
+    for name, options in (
+        ("pretrain", {}),
+        ("pretrain-moe", {"preset": "tiny-moe"}),
+        ("pretrain-retnet", {"preset": "retnet-tiny"}),
+    ):
         pretrained(job(folders, home / name, steps=3, eval_steps=2, decay=0.4, **options))
     tune("sft", "sft", "tiny", sft.Params(**QUICK, keep_state=True))
     tune("sft", "sft-frozen", "tiny", sft.Params(**QUICK, freeze=("model.layers.*",), packing=True))
