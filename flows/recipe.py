@@ -115,7 +115,14 @@ class Source(Section):
     tolerate_truncation: bool = Field(
         default=False,
         title="Tolerate truncation",
-        description="Use the complete pages of a wiki dump that is cut off at the end, instead of stopping with an error",
+        description="Use the whole rows or pages of a file before the place where it is cut, instead of stopping with an error. A Parquet file "
+        "that lacks its end has none: its columns are named there",
+    )
+    broken: Literal["fail", "skip"] = Field(
+        default="fail",
+        title="Broken files",
+        description="Files that cannot be read. fail: end the run, once every source has been tried, and name them all; skip: go on without them, "
+        "and name them in the report",
     )
 
     @model_validator(mode="after")
