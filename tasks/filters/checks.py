@@ -285,7 +285,11 @@ def repetitive(view: View, rules: FilterRules) -> Drop | None:
                 return Drop("repeats itself", f"{gram} is {share:.2f} of the text")
     if not view.prompts or len(view.answers[-1]) < ECHO:
         return None
-    if (share := quality.bigram_similarity(view.prompts[-1], view.answers[-1], rules.max_echo)) > rules.max_echo:
+    question, answer = view.prompts[-1], view.answers[-1]
+    if quality.bigram_similarity(question, answer, rules.max_echo) <= rules.max_echo:
+        return None
+    earlier = "\n".join(turn["content"] for turn in view.row["messages"] if turn["content"] not in (question, answer))
+    if (share := quality.repeats(question, answer, rules.max_echo, earlier)) > rules.max_echo:
         return Drop("answer repeats the question", f"{share:.2f} alike")
     return None
 
