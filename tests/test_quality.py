@@ -170,31 +170,6 @@ def test_shares_are_shares(text: str) -> None:
         assert 0.0 <= measure(text) <= 1.0
 
 
-@pytest.mark.parametrize(
-    "text",
-    [
-        "扫码领取资料",
-        "关注我们的微信公众号",
-        "公众号：某某",
-        "加我微信详聊",
-        "长按识别下方二维码",
-        "编辑于 2019-01-01",
-        "著作权归作者所有",
-        "未经授权禁止转载",
-        "点击上方蓝字",
-    ],
-)
-def test_boilerplate(text: str) -> None:
-    assert quality.has_boilerplate(f"前文。{text}。后文")
-
-
-@pytest.mark.parametrize(
-    "text", ["微信公众号是一种自媒体平台。", "二维码由黑白方块组成。", "他编辑了一本书。", "我关注环境问题。", ""]
-)
-def test_topics_are_not_boilerplate(text: str) -> None:
-    assert not quality.has_boilerplate(text)
-
-
 def test_tasks_that_are_translations() -> None:
     for prompt in ("请翻译以下句子", "英译中：Hello", "把它译成英文", "Translate this"):
         assert quality.is_translation_task(prompt)

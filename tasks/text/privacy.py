@@ -13,6 +13,8 @@ import re
 from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import NamedTuple
 
+from tasks.text.ledger import NO_LEDGER, Ledger
+
 
 class PersonalData(NamedTuple):
     """One piece of personal data: text[start:end] is of this kind."""
@@ -255,7 +257,7 @@ def _blanked(text: str, spans: list[tuple[int, int]]) -> str:
     return "".join([*pieces, text[position:]])
 
 
-def mask(text: str, kinds: Collection[str] = KINDS) -> tuple[str, dict[str, int]]:
+def mask(text: str, kinds: Collection[str] = KINDS, ledger: Ledger = NO_LEDGER) -> tuple[str, dict[str, int]]:
     """The text with each piece of these kinds replaced by its kind in brackets ([电话], [身份证号], …), and how many of every kind there were."""
     counts: dict[str, int] = {}
     pieces, position = [], 0
@@ -264,4 +266,5 @@ def mask(text: str, kinds: Collection[str] = KINDS) -> tuple[str, dict[str, int]
         if kind in kinds:
             pieces += [text[position:start], _MASK[kind]]
             position = end
+            ledger.change("personal data", text[start:end], _MASK[kind], detail=kind)
     return "".join([*pieces, text[position:]]) if pieces else text, counts

@@ -226,26 +226,6 @@ def _is_common(character: str) -> bool:
     return high in (0xA1, 0xA3) or 0xB0 <= high <= 0xD7
 
 
-_CALLS = re.compile(
-    r"扫一扫|扫码|长按(?:识别|二维码|图片)|(?:扫描|识别|扫)(?:下方|上方|下面|文末|以下|图中)?的?二维码"
-    r"|(?:关注|订阅|搜索|加入|添加|回复|我的|我们的|本)[^。！？\n]{0,8}(?:公众号|公号|微信号|知识星球)|公众号\s*[:：“「【]|(?:加|添加)(?:我|客服|老师|小编)?的?(?:微信|QQ|qq)"
-    r"|微信(?:号)?\s*[:：]|点击(?:上方|下方|文末|标题下)?(?:的)?(?:蓝字|蓝色字|链接|阅读原文|关注)|阅读原文|点击关注|关注我们|求(?:点赞|关注)"
-    r"|转载请注明|(?:未经|禁止)[^。！？\n]{0,8}转载|著作权归作者所有|商业转载请联系作者|版权所有|免责声明|编辑于\s*\d{4}|发布于\s*\d{4}"
-)
-
-
-# one of these is in all that `_CALLS` finds
-_CALL_WORDS = "扫 二维码 长按 众号 公号 微信 QQ qq 星球 点击 原文 关注 点赞 转载 著作权 版权 免责声明 编辑于 发布于".split()
-
-
-def has_boilerplate(text: str) -> bool:
-    """True for a text that asks to be scanned, followed or bought, or that carries a site's notice: 扫码, 关注公众号, 转载请注明, 编辑于 2019 …
-
-    It looks for calls and notices, not for topics: a text about 微信公众号 is not advertising.
-    """
-    return any(word in text for word in _CALL_WORDS) and _CALLS.search(text) is not None
-
-
 TRANSLATION = tuple(
     "翻译 英译 汉译 中译 日译 法译 德译 俄译 韩译 译成 译为 译英 译汉 译中 译日 译法 译德 译俄 译韩 translate translation".split()
 )
