@@ -64,6 +64,8 @@ SCHEMAS: dict[str, pa.Schema] = {
 }
 
 Row = dict[str, Any]  # column → value
+UNLEARNED = "unlearned"  # key of a conversation's `meta`: the numbers of the turns that no model may learn (models/template.py knows it, too)
+LEFT_OUT = "left_out"  # beside the columns of a row as a reader made it: pairs of a rule and the text that it left out
 LONGEST = 500  # characters of a Drop's detail and excerpt
 ROW_GROUP = 20_000  # rows: large enough for DuckDB to scan well, small enough to hold in memory
 GROUP_CHARACTERS = 4_000_000  # of text in a row group at most, as long as a row has fewer

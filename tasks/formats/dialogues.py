@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass, field
 from typing import Any
 
-from tasks.data.rows import Drop, Row
+from tasks.data.rows import LEFT_OUT, UNLEARNED, Drop, Row
 from tasks.formats import placeholders, unlearned
 
 Turn = dict[str, Any]  # role (system, user or assistant), content; learned, where it is False
 
-UNLEARNED = "unlearned"  # key of a row's `meta`: the numbers of the turns that are not learned
-LEFT_OUT = "left_out"  # of a row, beside its columns: pairs of a rule and the text that it left out
+_UNSEEN = re.compile(r"[\s\x00-\x1f\x7f\xad\u200b-\u200f\u2028-\u202e\u2060-\u2064\ufeff\ud800-\udfff]*")
 
 
 @dataclass
@@ -81,6 +81,7 @@ def _stripped(turns: list[Turn]) -> list[Turn]:
             empty = placeholders.is_placeholder(content) if single else placeholders.is_marked(content)
         else:
             empty = placeholders.no_answer(content, question) if single else placeholders.is_marked(content)
+        empty = empty or (len(content) < 20 and _UNSEEN.fullmatch(content) is not None)
         stripped.append({"role": turn["role"], "content": "" if empty else content, "learned": turn.get("learned", True)})
     return stripped
 
