@@ -125,7 +125,9 @@ class _Builder:
                 tolerate_truncation=source.tolerate_truncation,
             )
             return self.add(f"extract-{name}", extract.run, wiki, files=files)
-        params = ingest.Params(source=name, format=source.format, simplify=source.simplify, same_title=source.same_title)
+        params = ingest.Params(
+            source=name, format=source.format, columns=source.columns, simplify=source.simplify, same_title=source.same_title
+        )
         return self.add(f"ingest-{name}", ingest.run, params, files=files)
 
     def add_corpus(self, texts: dict[str, str], questions: dict[str, str]) -> None:

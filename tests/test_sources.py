@@ -109,7 +109,9 @@ def test_zhihu(tmp_path: Path) -> None:
     assert good[1] == {"messages": said("问", "答二"), "meta": "{}"}
     assert reasons(drops) == {"no question": 1}
     pq.write_table(table.drop(["RESPONSE"]), tmp_path / "b.parquet")
-    found = "Parquet with INSTRUCTION and RESPONSE was expected, but it is Parquet with INSTRUCTION, METADATA; give the source another"
+    found = (
+        "a file with INSTRUCTION and RESPONSE was expected, but it is Parquet with INSTRUCTION, METADATA; give the source another"
+    )
     with pytest.raises(BrokenFile, match=rf"b\.parquet: {found}"):
         read("zhihu", tmp_path / "b.parquet")
 

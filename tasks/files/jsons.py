@@ -28,7 +28,10 @@ def json_rows(path: Path) -> Iterator[dict[str, Any] | Drop]:
         if first not in (b"{", b"["):
             raise BrokenFile(path, f"JSON was expected, but it is {what_is(start)}")
         rest = io.BufferedReader(_Rest(start, file), CHUNK)
-        for value in _lines(rest) if first == b"{" and not _printed(start) else _Values(path, rest, first == b"["):
+        by_line = not _printed(start) if first == b"{" else _talks(start)
+        for value in _lines(rest) if by_line else _Values(path, rest, first == b"["):
+            if isinstance(value, list) and _is_talk(value):
+                value = {"messages": value}
             if isinstance(value, dict):
                 good += 1
                 yield value
@@ -58,6 +61,26 @@ class _Rest(io.RawIOBase):
         self.start = self.start[len(data) :] if self.start else b""
         buffer[: len(data)] = data
         return len(data)
+
+
+def _is_talk(value: list[Any]) -> bool:
+    """True for a dialogue that is a row by itself, as XTuner has it: a list of turns, each with its speaker."""
+    return bool(value) and all(
+        isinstance(turn, dict) and ("role" in turn or "from" in turn) and not {"content", "value"}.isdisjoint(turn)
+        for turn in value
+    )
+
+
+def _talks(start: bytes) -> bool:
+    """True where each line is a dialogue. One array of them is like any other array."""
+    lines = start.removeprefix(codecs.BOM_UTF8).split(b"\n", 1)
+    if len(lines) < 2 and len(start) == _PEEK:
+        return False
+    try:
+        value = _JSON.decode(lines[0].decode("utf-8", "replace"))
+    except _BAD:
+        return False
+    return isinstance(value, list) and _is_talk(value)
 
 
 def _printed(start: bytes) -> bool:

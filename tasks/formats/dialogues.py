@@ -59,7 +59,9 @@ def in_order(turns: list[Turn]) -> Dialogue | Drop:
     whole = [*system, *(turn for turn in greeting if turn["content"]), *spoken]
     skipped = [number for number, turn in enumerate(whole) if turn["role"] == "assistant" and not turn["learned"]]
     return Dialogue(
-        [{"role": turn["role"], "content": turn["content"]} for turn in whole], skipped, [(rule, text) for rule, text in left if text]
+        [{"role": turn["role"], "content": turn["content"]} for turn in whole],
+        skipped,
+        [(rule, text) for rule, text in left if text],
     )
 
 

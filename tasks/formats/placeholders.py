@@ -21,7 +21,10 @@ _WORD = r"无|空|没有|无内容|不适用|null|none|nan|n/?a|nil"
 _NOTHING = re.compile(f"{_OPEN}(?:{_SURE}){_CLOSE}", re.IGNORECASE)
 _MARKED = re.compile(r"\s*(?:[<＜\[【{“\"「『]|&lt;|&quot;)")
 _PERHAPS = re.compile(f"{_OPEN}({_WORD}){_CLOSE}", re.IGNORECASE)
-_LAST_LINE = re.compile(rf"\s*\n[ \t]*(?:(?:输入|input)[ \t]*[:：][ \t]*{_OPEN}(?:{_SURE}|{_WORD}){_CLOSE}|{_OPEN}(?:{_SURE}){_CLOSE})\Z", re.IGNORECASE)
+_LAST_LINE = re.compile(
+    rf"\s*\n[ \t]*(?:(?:输入|input)[ \t]*[:：][ \t]*{_OPEN}(?:{_SURE}|{_WORD}){_CLOSE}|{_OPEN}(?:{_SURE}){_CLOSE})\Z",
+    re.IGNORECASE,
+)
 _HINT = re.compile(r"输入|输出|input|output|none|没有提供|未提供|给", re.IGNORECASE)
 _SPEAKS_OF_IT = re.compile(r"输[入出]|打印|显示|结果|返回|运行|程序|代码|print|input|output|return", re.IGNORECASE)
 
@@ -32,7 +35,10 @@ _POINTS = re.compile(
     re.IGNORECASE,
 )
 # … or that asks for something without naming of what: 翻译成英文, 写出反义词, 怎么读
-_FILLER = r"请问?|帮我?|麻烦|我|你|能|可以|把|将|用|其|的|一?下|出|给|写|说|指|找|列|告诉|造|个|一|几|些|句子?|词语?|单词|字|是|什么|有哪些|怎么|如何|吗|呢|成|为|到|作|并|和|以?及|中|上|做|进行"
+_FILLER = (
+    r"请问?|帮我?|麻烦|我|你|能|可以|把|将|用|其|的|一?下|出|给|写|说|指|找|列|告诉|造|个|一|几|些|句子?|词语?|单词|字|是|什么|有哪些|怎么|如何|吗|呢"
+    r"|成|为|到|作|并|和|以?及|中|上|做|进行"
+)
 _TASK = (
     r"翻译|译|解释|说明|介绍|描述|改写|总结|概括|造句|组词|转换?|变|润色|续写|扩写|缩写|仿写|纠正|改错|分类|判断|识别|提取|计算|分析|定义|意思|含义"
     r"|释义|来历|词源|[反近同]义词?|拼音|读音|注音|读|念|词性|部首|笔[画顺]|长度|类型|大小?写|小写|取反|排序|求和|情感|关键词|查询?|意味着"
@@ -64,7 +70,9 @@ def no_answer(text: str, question: str) -> bool:
 def asks_for_more(instruction: str) -> bool:
     """True for an instruction that is about something that it does not have itself."""
     instruction = instruction.strip()
-    return bool(not instruction or _POINTS.search(instruction) or _ASKS.fullmatch(instruction) or _ASKS_ENGLISH.fullmatch(instruction))
+    return bool(
+        not instruction or _POINTS.search(instruction) or _ASKS.fullmatch(instruction) or _ASKS_ENGLISH.fullmatch(instruction)
+    )
 
 
 def says_nothing(text: str, instruction: str, answer: str = "") -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 from typing import Any
 
@@ -11,7 +12,19 @@ from tasks.formats.dialogues import Turn, in_order, valid_turns
 from tasks.formats.fields import META, as_text, first_of, meta_of, unknown_schema
 from tasks.formats.placeholders import material
 
-__all__ = ["ANSWER", "LISTS", "QUESTION", "Turn", "answer_text", "conversation", "not_only_text", "prompt_of", "turns_of_list", "valid_turns"]
+__all__ = [
+    "ANSWER",
+    "FIELDS",
+    "LISTS",
+    "QUESTION",
+    "Turn",
+    "answer_text",
+    "conversation",
+    "not_only_text",
+    "prompt_of",
+    "turns_of_list",
+    "valid_turns",
+]
 
 _ROLES = {
     **dict.fromkeys(("human", "user", "prompter", "question", "用户", "问", "人类"), "user"),
@@ -25,7 +38,20 @@ _PAIRS = (("human", "assistant"), ("user", "assistant"), ("input", "output"), ("
 
 SYSTEM = ("system", "system_prompt", "system_message")
 QUESTION = ("instruction", "prompt", "question", "query", "problem", "message_1", "问题", "问")
-ANSWER = ("output", "response", "completion", "generation", "solution", "answer", "target", "std_answer", "message_2", "答案", "回答", "答")
+ANSWER = (
+    "output",
+    "response",
+    "completion",
+    "generation",
+    "solution",
+    "answer",
+    "target",
+    "std_answer",
+    "message_2",
+    "答案",
+    "回答",
+    "答",
+)
 LISTS = ("conversations", "messages", "conversation", "context_messages", "dialogue", "dialog", "data")
 _MATERIAL = ("context", "article", "passage")  # that a question is about
 _MEDIA = ("images", "image", "videos", "video", "audios", "audio")
@@ -37,6 +63,23 @@ _OTHERS = ("chosen", "rejected", "reject", "response_chosen", "response_rejected
            "neg_resp", "chosen_messages", "rejected_messages", "preferred_output", "non_preferred_output", "spo_list", "choices", "options",
            "critiques", "corrected", "revision", "segments", "completions", "answers")  # fmt: skip
 _KNOWN = {*SYSTEM, *QUESTION, *ANSWER, *LISTS, *_MATERIAL, *_MEDIA, *META, "input", "history", "chat", "plain_text", "tools"}
+
+
+FIELDS = (
+    *QUESTION,
+    *ANSWER,
+    *LISTS,
+    *SYSTEM,
+    *_MATERIAL,
+    "input",
+    "history",
+    "text",
+    *_SPEAKER,
+    *_SAID,
+    "human",
+    "assistant",
+    *META,
+)
 
 
 def not_only_text(record: dict[str, Any]) -> Drop | None:
@@ -170,8 +213,8 @@ def _asked(record: dict[str, Any]) -> list[Turn] | Drop:
     return [] if lists else unknown_schema(record)
 
 
-def _are_turns(items: list[Any]) -> bool:
-    return all(isinstance(item, dict) and first_of(item, _SPEAKER) is not None for item in items)
+def _are_turns(items: Any) -> bool:
+    return isinstance(items, list) and all(isinstance(item, dict) and first_of(item, _SPEAKER) is not None for item in items)
 
 
 def _parallel(inputs: list[Any], outputs: list[Any]) -> list[Turn] | Drop:
@@ -208,10 +251,8 @@ def _moss(chat: dict[str, Any] | list[Any]) -> list[Turn] | Drop:
 
 def _history(history: Any) -> list[Turn] | Drop:
     if isinstance(history, str) and history.strip()[:1] == "[":
-        try:
+        with contextlib.suppress(ValueError):
             history = json.loads(history)  # as a table has it
-        except ValueError:
-            pass
     if not history:
         return []
     if isinstance(history, list) and all(isinstance(item, dict) for item in history):
@@ -254,9 +295,13 @@ def _with_answer(record: dict[str, Any], turns: list[Turn]) -> list[Turn] | Drop
     if answer is None:
         return unknown_schema(record) if asks and _has_others(record) else turns
     more = record.get("input")
-    listed = any(isinstance(record.get(name), list) for name in LISTS) or isinstance(question, list) or isinstance(record.get("chat"), dict | list)
-    parallel = isinstance(more, list) and isinstance(answer, list) and not as_text(question).strip()
-    if parallel and not _are_turns(more) or (listed and not asks):
+    listed = (
+        any(isinstance(record.get(name), list) for name in LISTS)
+        or isinstance(question, list)
+        or isinstance(record.get("chat"), dict | list)
+    )
+    parallel = isinstance(more, list) and isinstance(answer, list) and not as_text(question).strip() and not _are_turns(more)
+    if parallel or (listed and not asks):
         return turns
     if isinstance(answer, list) and answer and _are_turns(answer):
         told = turns_of_list(answer)

@@ -10,7 +10,18 @@ from typing import Any
 from tasks.data.rows import Drop
 
 REASON = "not to be learned"  # of a row
-_FLAGS = ("weight", "loss", "loss_weight", "loss_scale", "loss_mask", "train", "training", "trainable", "train_on_turn", "compute_loss")
+_FLAGS = (
+    "weight",
+    "loss",
+    "loss_weight",
+    "loss_scale",
+    "loss_mask",
+    "train",
+    "training",
+    "trainable",
+    "train_on_turn",
+    "compute_loss",
+)
 _MASKS = (*_FLAGS, "weights", "loss_weights", "loss_masks")  # of a row, with a value for each turn or each answer
 _VERDICTS = ("label", "kto_tag", "is_good", "desirable")  # of a person, on the answer
 _NO = ("false", "no", "0", "0.0")
@@ -57,7 +68,9 @@ def mask(record: dict[str, Any], turns: list[dict[str, Any]]) -> Drop | None:
     if values is None:
         return None
     answers = [turn for turn in turns if turn["role"] == "assistant"]
-    told = turns[1:] if len(values) == len(turns) - 1 and turns[0]["role"] == "system" else turns  # a system text of its own has no value
+    told = (
+        turns[1:] if len(values) == len(turns) - 1 and turns[0]["role"] == "system" else turns
+    )  # a system text of its own has no value
     if len(values) not in (len(told), len(answers)):
         return Drop("unknown schema", f"a mask of {len(values)} values for {len(turns)} turns")
     for turn, value in zip(told if len(values) == len(told) else answers, values, strict=True):

@@ -26,7 +26,9 @@ def read(path: Path) -> Iterator[Row | Drop]:
 
 def row(record: Record) -> Row | Drop:
     """A record as a dialogue; where all of its text is escaped for HTML, that is undone."""
-    return turns.conversation({name: unescape_whole(value) if isinstance(value, str) else value for name, value in record.items()})
+    return turns.conversation(
+        {name: unescape_whole(value) if isinstance(value, str) else value for name, value in record.items()}
+    )
 
 
 def unescape_whole(text: str) -> str:
@@ -41,4 +43,5 @@ READER = Reader(
     rarity=40,
     row=row,
     read=read,
+    columns=turns.FIELDS,
 )

@@ -34,4 +34,5 @@ READER = Reader(
     rarity=50,
     row=row,
     read=read,
+    columns=turns.FIELDS,
 )

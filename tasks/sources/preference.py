@@ -14,7 +14,16 @@ from tasks.formats.placeholders import is_placeholder
 from tasks.formats.records import read_rows
 from tasks.formats.registry import Reader, Record
 
-_CHOSEN = ("chosen", "response_chosen", "chosen_response", "pos_resp", "accepted", "chosen_messages", "preferred_output", "response_j")
+_CHOSEN = (
+    "chosen",
+    "response_chosen",
+    "chosen_response",
+    "pos_resp",
+    "accepted",
+    "chosen_messages",
+    "preferred_output",
+    "response_j",
+)
 _REJECTED = ("rejected", "reject", "response_rejected", "rejected_response", "neg_resp", "rejected_messages", "non_preferred_output",
              "response_k")  # fmt: skip
 _BETTER = ("better_response_id", "safer_response_id")  # which of response_0 and response_1 it is
@@ -149,4 +158,5 @@ READER = Reader(
     rarity=85,
     row=row,
     read=read,
+    columns=(*turns.FIELDS, *_CHOSEN, *_REJECTED),
 )
