@@ -58,9 +58,11 @@ KEPT: list[tuple[str, Any, str, str]] = [  # instruction, input, output, what is
     ("", "无", "没有", "无"),
 ]
 GONE: list[tuple[str, Any]] = [
-    *[("讲个笑话", text) for text in ("无", "空", "NULL", "None", "N/A", "NaN", "nan", "不适用", "无。", "（无）", "<无>", [], {}, None, float("nan"))],
+    *[("讲个笑话", text) for text in ("无", "空", "NULL", "None", "N/A", "NaN", "nan", "不适用", "无。", "（无）", "<无>")],
+    *[("讲个笑话", nothing) for nothing in ([], {}, None, float("nan"))],
     *[("翻译成英文：你好", text) for text in ("无输入", "<无输入>", "&lt;无输入&gt;", "“无输入”", "“&lt;无输入&gt;”", "没有输入。", "无需输入")],
-    *[("写一首诗", text) for text in ("none given", "None provided.", "no input", "No Input Required", "<noinput>", "未提供输入", "「无输入」", "输入：无"[3:])],
+    *[("写一首诗", text) for text in ("none given", "None provided.", "no input", "No Input Required", "<noinput>")],
+    *[("写一首诗", text) for text in ("未提供输入", "「无输入」", "输入为空")],
     ("设计一个把邮件分成两类的模型。", "不适用"),
     ("解释成语“画蛇添足”的意思", "无"),
 ]  # fmt: skip
@@ -144,7 +146,8 @@ def test_an_instruction_that_names_its_matter_asks_for_no_more() -> None:
 
 # what must not be learned
 
-NO = [{"weight": 0}, {"weight": 0.0}, {"loss": False}, {"loss_weight": 0}, {"loss_weight": 0.0}, {"train": False}, {"train": "false"}, {"compute_loss": False},
+NO = [{"weight": 0}, {"weight": 0.0}, {"loss": False}, {"loss_weight": 0}, {"loss_weight": 0.0}, {"train": False}, {"train": "false"},
+      {"compute_loss": False},
       {"train_detail": [{"begin_offset": 0, "end_offset": 0, "train": False}]}]  # fmt: skip
 YES: list[dict[str, Any]] = [
     {"weight": 1},

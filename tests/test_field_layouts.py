@@ -41,12 +41,20 @@ DIALOGUES: list[tuple[str, dict[str, Any], list[dict[str, str]]]] = [
         },
         TWO,
     ),
-    ("a thought before the answer", {"messages": [turn("user", "一"), turn("assistant", [{"type": "reasoning", "value": "想"}, {"type": "text", "value": "二"}])]}, TWO),
+    (
+        "a thought before the answer",
+        {"messages": [turn("user", "一"), turn("assistant", [{"type": "reasoning", "value": "想"}, {"type": "text", "value": "二"}])]},
+        TWO,
+    ),
     ("system_prompt, question, response", {"system_prompt": "你是医生", "question": "一", "response": "二"}, SYSTEM + TWO),
     ("XTuner", {"conversation": [{"system": "你是医生", "input": "一", "output": "二"}]}, SYSTEM + TWO),
     ("XTuner, two rounds", {"conversation": [{"input": "一", "output": "二"}, {"input": "三", "output": "四"}]}, said("一", "二", "三", "四")),
     ("ms-swift's ShareGPT", {"system": "你是医生", "conversation": [{"human": "一", "assistant": "二"}]}, SYSTEM + TWO),
-    ("query, response, history", {"query": "三", "response": "四", "history": [["一", "二"]], "system": "你是医生"}, SYSTEM + said("一", "二", "三", "四")),
+    (
+        "query, response, history",
+        {"query": "三", "response": "四", "history": [["一", "二"]], "system": "你是医生"},
+        SYSTEM + said("一", "二", "三", "四"),
+    ),
     ("a history in a table", {"query": "三", "response": "四", "history": '[["一", "二"]]'}, said("一", "二", "三", "四")),
     ("a developer", {"messages": [turn("developer", "你是医生"), turn("user", "一"), turn("assistant", "二", thinking="想")]}, SYSTEM + TWO),
     ("conversations of role and value", {"conversations": [{"role": "user", "value": "一"}, {"role": "assistant", "value": "二"}]}, TWO),
@@ -91,7 +99,11 @@ PAIRS: list[tuple[str, dict[str, Any], list[dict[str, str]]]] = [
     ("implicit prompt and a system text", {"system": "你是医生", **PAIR}, SYSTEM + said("问")),
     ("explicit prompt", {"prompt": [*SYSTEM, turn("user", "问")], **ENDS}, SYSTEM + said("问")),
     ("prompt as a string, answers as turns", {"prompt": "问", **ENDS}, said("问")),
-    ("messages, and answers as turns", {"messages": [turn("user", "问")], "chosen": turn("assistant", "好"), "rejected": turn("assistant", "坏")}, said("问")),
+    (
+        "messages, and answers as turns",
+        {"messages": [turn("user", "问")], "chosen": turn("assistant", "好"), "rejected": turn("assistant", "坏")},
+        said("问"),
+    ),
     ("ms-swift", {"messages": PAIR["chosen"], "rejected_response": "坏"}, said("问")),
     ("ms-swift, worse turns", {"messages": PAIR["chosen"], "rejected_messages": PAIR["rejected"]}, said("问")),
     ("ms-swift, query and response", {"query": "问", "response": "好", "rejected_response": "坏"}, said("问")),
@@ -111,7 +123,11 @@ PAIRS: list[tuple[str, dict[str, Any], list[dict[str, str]]]] = [
     ("SafeRLHF", {"prompt": "问", "response_0": "坏", "response_1": "好", "better_response_id": 1}, said("问")),
     (
         "OpenAI",
-        {"input": {"messages": [turn("user", "问")]}, "preferred_output": [turn("assistant", "好")], "non_preferred_output": [turn("assistant", "坏")]},
+        {
+            "input": {"messages": [turn("user", "问")]},
+            "preferred_output": [turn("assistant", "好")],
+            "non_preferred_output": [turn("assistant", "坏")],
+        },
         said("问"),
     ),
 ]  # fmt: skip

@@ -14,7 +14,9 @@ from tasks.files.tables import container, table_rows
 from tasks.formats.registry import Reader, Record
 from tasks.formats.sniff import others, sniff, wrong_format
 
-_COLUMNS: ContextVar[Mapping[str, str]] = ContextVar("columns", default=MappingProxyType({}))  # a reader's name of a field → the file's
+_COLUMNS: ContextVar[Mapping[str, str]] = ContextVar(
+    "columns", default=MappingProxyType({})
+)  # a reader's name of a field → the file's
 _ENOUGH = 1000  # rows of which none is kept: then the file is looked at before it is read to its end
 
 
@@ -64,8 +66,8 @@ def renamed(record: Record, columns: Mapping[str, str]) -> Record:
     """A record by the reader's names, its turns included; where the file has a field of such a name itself, the other one is meant."""
     names = {theirs.strip(): ours for ours, theirs in columns.items()}
     lower = {theirs.lower(): ours for theirs, ours in names.items()}  # as tables have them
-    taken = {ours for name in record if (ours := names.get(name) or lower.get(name))}
-    found = {name: names.get(name) or lower.get(name) or name for name in record}
+    found = {name: names.get(name) or lower.get(str(name).lower()) or name for name in record}
+    taken = {ours for name, ours in found.items() if ours != name}
     return {
         found[name]: _renamed_inside(value, columns) for name, value in record.items() if found[name] != name or name not in taken
     }
