@@ -29,22 +29,22 @@ WritesRecipe = Annotated[
 ]
 
 
-def sniff(files: Files = None, recipe: WritesRecipe = False) -> None:
+def sniff(files: Files = None, as_recipe: WritesRecipe = False) -> None:
     """Recognise raw files: read their first rows, say what the reader keeps and drops of them, and name the `format` for a source.
 
     Without a file, list the formats.
     """
     if not files:
-        if recipe:
+        if as_recipe:
             raise ValueError("--recipe needs the folder of the raw files: hanlin sniff FOLDER --recipe")
         _list_formats()
         return
-    if recipe and (len(files) > 1 or not files[0].is_dir()):
+    if as_recipe and (len(files) > 1 or not files[0].is_dir()):
         raise ValueError("--recipe is for one folder: hanlin sniff FOLDER --recipe")
     tried = {path: _tried(path) for argument in files for path in _below(argument)}
     if not tried:
         raise ValueError(f"no file in {', '.join(map(str, files))}")
-    if recipe:
+    if as_recipe:
         print(recipe_text(files[0], tried), end="")
         return
     root = files[0] if len(files) == 1 and files[0].is_dir() else None
@@ -73,7 +73,7 @@ def _tried(path: Path) -> Trial:
 
 
 def _described(tried: Trial) -> dict[str, str]:
-    """What a file is, in cells."""
+    """A file as cells of a table."""
     read = tried.kept + tried.dropped.total()
     dropped = ", ".join(f"{reason} {count:,}" for reason, count in tried.dropped.most_common())
     return {

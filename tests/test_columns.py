@@ -60,7 +60,7 @@ def test_fields_are_read_by_other_names(tmp_path: Path, record: dict[str, Any], 
 def test_any_reader_of_records_takes_columns(tmp_path: Path) -> None:
     pair = write(tmp_path / "pair.jsonl", {"q": "问", "good": "好", "bad": "坏"})
     (row,) = with_columns(reader("preference").read, {"prompt": "q", "chosen": "good", "rejected": "bad"})(pair)
-    assert (row["messages"], row["chosen"], row["rejected"]) == (said("问"), "好", "坏")
+    assert isinstance(row, dict) and (row["messages"], row["chosen"], row["rejected"]) == (said("问"), "好", "坏")
     assert read_as(write(tmp_path / "text.jsonl", {"body": "一篇文章"}), "text", text="body") == ["一篇文章"]
     (tmp_path / "a.csv").write_text("Q,R\n一,二\n", "utf-8")
     assert read_as(tmp_path / "a.csv", "medical", ask="Q", answer="R") == [said("一", "二")]

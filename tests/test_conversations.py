@@ -57,9 +57,10 @@ KEPT: list[tuple[str, Any, str, str]] = [  # instruction, input, output, what is
     ("加一", 0, "1", "加一\n0"),
     ("", "无", "没有", "无"),
 ]
+NOTHING: list[Any] = [[], {}, None, float("nan")]
 GONE: list[tuple[str, Any]] = [
     *[("讲个笑话", text) for text in ("无", "空", "NULL", "None", "N/A", "NaN", "nan", "不适用", "无。", "（无）", "<无>")],
-    *[("讲个笑话", nothing) for nothing in ([], {}, None, float("nan"))],
+    *[("讲个笑话", nothing) for nothing in NOTHING],
     *[("翻译成英文：你好", text) for text in ("无输入", "<无输入>", "&lt;无输入&gt;", "“无输入”", "“&lt;无输入&gt;”", "没有输入。", "无需输入")],
     *[("写一首诗", text) for text in ("none given", "None provided.", "no input", "No Input Required", "<noinput>")],
     *[("写一首诗", text) for text in ("未提供输入", "「无输入」", "输入为空")],

@@ -274,7 +274,7 @@ def test_a_conversation_that_is_too_long_keeps_whole_exchanges(tmp_path: Path, t
 def test_a_turn_that_must_not_be_learned_is_read_and_is_no_target(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
     turns = [{"role": "assistant" if n % 2 else "user", "content": text} for n, text in enumerate(("问", "错", "再问", "对"))]
     marked, plain = ({"id": "", "source": "belle", "messages": turns, "meta": meta} for meta in ('{"unlearned": [1]}', "{}"))
-    corpus.write(tmp_path / "train.parquet", "conversations", [marked, plain])  # type: ignore[list-item]
+    corpus.write(tmp_path / "train.parquet", "conversations", [marked, plain])
     rows, taken = dataset.conversations(tmp_path / "train.parquet", tokenizer, 100)
     assert taken.kept == 2 and rows[0]["input_ids"] == rows[1]["input_ids"]
     learned = [[label for label in row["labels"] if label != dataset.IGNORE] for row in rows]

@@ -28,7 +28,7 @@ class Dialogue:
 
     @property
     def more(self) -> dict[str, Any]:
-        """What the row's `meta` has to say."""
+        """The entries of the row's `meta`."""
         return {UNLEARNED: self.unlearned} if self.unlearned else {}
 
 

@@ -91,7 +91,7 @@ def says_nothing(text: str, instruction: str, answer: str = "") -> bool:
 
 
 def material(value: Any, instruction: str, answer: str = "") -> str:
-    """What a field `input` adds to its instruction, as text: lists and objects as JSON; empty where it says that there is none."""
+    """The text that a field `input` adds to its instruction: lists and objects as JSON; empty where it says that there is none."""
     if isinstance(value, str):
         text = value
     elif value is None or (isinstance(value, float) and value != value):

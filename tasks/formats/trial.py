@@ -95,7 +95,7 @@ def _encoding(path: Path, sniffed: Sniffed) -> str:
 
 
 def _rows(path: Path, tried: Trial) -> str:
-    """How many rows a file has."""
+    """The number of a file's rows, in words."""
     read = tried.kept + tried.dropped.total()
     if tried.whole or not tried.format:
         return f"{read:,}" if tried.format else ""

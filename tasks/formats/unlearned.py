@@ -1,4 +1,4 @@
-"""What a data set says must not be learned: of a turn (`weight: 0`, `loss: false`, …), or of a whole row (`label: false`, `loss_mask`).
+"""The parts that a data set says must not be learned: of a turn (`weight: 0`, `loss: false`, …), or of a whole row (`label: false`, `loss_mask`).
 
 A turn that is not learned stays in its dialogue, where later answers read it; its row says so in `meta`, and training leaves it out of the loss.
 """
