@@ -11,12 +11,12 @@ from typing import Any
 from tasks.data.rows import BrokenFile, Drop, Row
 from tasks.files.opening import cut_is_broken, decompressed
 from tasks.files.tables import container, table_rows
+from tasks.formats.accounting import RecordAccounts
 from tasks.formats.registry import Reader, Record
 from tasks.formats.sniff import others, sniff, wrong_format
 
-_COLUMNS: ContextVar[Mapping[str, str]] = ContextVar(
-    "columns", default=MappingProxyType({})
-)  # a reader's name of a field → the file's
+# a reader's name of a field → the file's
+_COLUMNS: ContextVar[Mapping[str, str]] = ContextVar("columns", default=MappingProxyType({}))
 _ENOUGH = 1000  # rows of which none is kept: then the file is looked at before it is read to its end
 
 
@@ -33,8 +33,11 @@ def read_rows(path: Path, reader: Reader) -> Iterator[Row | Drop]:
         raise wrong_format(path, reader)
     columns = _COLUMNS.get()
     good = total = unknown = 0
+    accounts = RecordAccounts(reader.kind)
     for record in table_rows(path, kind):
         row = record if isinstance(record, Drop) else reader.row(renamed(record, columns) if columns else record)
+        if not isinstance(record, Drop) and not isinstance(row, Drop) and not reader.joined:  # of a joined row this is a part
+            row = accounts.add(record, row)
         total += 1
         good += not isinstance(row, Drop)
         unknown += isinstance(row, Drop) and row.reason == "unknown schema"
