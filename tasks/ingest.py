@@ -13,6 +13,7 @@ from tasks.artifacts.stage import Choice, Identity, Job, Stats, stage
 from tasks.data.rows import Drop, Row, content
 from tasks.data.writing import summed, write_shard
 from tasks.formats import registry
+from tasks.formats.records import with_columns
 from tasks.formats.registry import Format
 from tasks.processes.reading import LeftOut, by_shard, sha256, tolerant
 from tasks.text import quality, script
@@ -36,6 +37,9 @@ class Params(Identity):
 
     source: str = Field(min_length=1, max_length=64, pattern=r"^[\w.-]+$", description="Name of the source, kept in every row")
     format: Annotated[Format, AfterValidator(_checked)] = Field(description="Layout of the files; `hanlin sniff` lists all")
+    columns: dict[str, str] = Field(
+        default_factory=dict, description="Names of the format's fields → the names that the files give them"
+    )
     normalise: bool = Field(
         default=True, description="One spelling of white space, width and punctuation; nothing else of the text changes"
     )
@@ -69,7 +73,7 @@ def run(job: Job, params: Params, *, files: list[Path]) -> Stats:
     """`files` in the given order → `<kind>/*.parquet`, `dropped/*.parquet`."""
     reader = registry.reader(params.format)
     work = functools.partial(write_shard, params.source, reader.kind, conversion(params))
-    read, identity = reader.read, run.identity(params, {})
+    read, identity = with_columns(reader.read, params.columns), run.identity(params, {})
     if reader.joined:  # then a shard is defined by all of them
         read = functools.partial(read, beside=files)
         identity |= {"files": [sha256(path) for path in files]}

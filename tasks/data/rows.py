@@ -66,6 +66,8 @@ SCHEMAS: dict[str, pa.Schema] = {
 }
 
 Row = dict[str, Any]  # column → value
+UNLEARNED = "unlearned"  # key of a conversation's `meta`: the numbers of the turns that no model may learn (models/template.py knows it, too)
+LEFT_OUT = "left_out"  # beside the columns of a row as a reader made it: pairs of a rule and the text that it left out
 LONGEST = 500  # characters of a Drop's detail and excerpt
 ENDS_INSIDE = "the file ends inside"  # in the detail of a Drop: this line, this row
 ROW_GROUP = 20_000  # rows: large enough for DuckDB to scan well, small enough to hold in memory

@@ -11,7 +11,7 @@ from collections import Counter
 from functools import lru_cache
 from typing import Any
 
-from tasks.data.rows import Row, texts
+from tasks.data.rows import LEFT_OUT, Row, texts
 from tasks.formats.fields import as_text
 from tasks.text.ledger import EXCERPTS, Account, Ledger
 
@@ -50,8 +50,9 @@ def account(record: dict[str, Any], kind: str, row: Row, ledger: Ledger) -> int:
         unused = _rewritten(unused, rest, ledger)
         for text in rest:
             ledger.note("added by the reader", "", text)
+    reasons = {text: rule for rule, text in row.get(LEFT_OUT, ())}
     for path, leaf in unused:
-        ledger.note(path, leaf)
+        ledger.note(reasons.get(leaf.strip(), path), leaf)
     return read
 
 
@@ -194,7 +195,7 @@ class RecordAccounts:
 
     def add(self, record: dict[str, Any], row: Row) -> AccountedRow:
         """The row with its record's account."""
-        accounted = AccountedRow(row)
+        accounted = AccountedRow({name: value for name, value in row.items() if name != LEFT_OUT})
         accounted.ledger = ledger = Ledger(self._shown)
         accounted.read = account(record, self.kind, row, ledger)
         for excerpt in ledger.excerpts:
