@@ -65,8 +65,10 @@ _PAGE = re.compile(r"<!doctype|<html\b|<body\b", re.IGNORECASE)
 _DOCTYPE = re.compile(r"<!doctype[^<>]*+>", re.IGNORECASE)
 _LINES = re.compile(r"\s*\n\s*")
 _STOPS = re.compile("[。！？]")
-# a tag in lower case that is no HTML, alone on its line, and one around an address or a key such as dQw4w9WgXcQ
-_ALONE = re.compile(r"^[ \t]*<[a-z][a-z-]{2,}(?:\s[^<>\n]*+|/)?(?<=/)>[ \t]*$", re.MULTILINE)
+# tags in lower case that are no HTML: without an inside, alone on a line, around an address or a key such as dQw4w9WgXcQ
+_SELF_CLOSED = re.compile(r"<[a-z][a-z-]{2,}(?:\s[^<>\n]*+|/)?(?<=/)>")
+_CLOSED_LINE = re.compile(r"</([a-z][a-z-]{2,})>\s*")
+_LINES_INSIDE = 100
 _KEYED = re.compile(r"<([a-z][a-z-]{2,})(?:\s[^<>\n]*+)?>\s*(?:https?://[^\s<>]++|(?=[\w-]*\d)[\w-]{6,64})\s*</\1>")
 
 _CJK, _ASCII = re.compile(f"[{HAN}\u3041-\u30fe]"), re.compile(r"[A-Za-z(){};=<>]")
@@ -152,7 +154,7 @@ def resolve_tags(source: str, stash: Stash) -> str:
             instead = HOLE
         if instead:
             pieces.append(instead)
-        if noting:
+        if noting and rule not in ("code", "formula"):  # these are settled when they come back
             ledger.note(rule, source[start:position], instead, detail, (source, start, position))
     pieces.append(source[position:])
     text = "".join(pieces)
@@ -214,8 +216,27 @@ def _prose(inside: str) -> str:
 
 
 def _extensions(text: str) -> str:
-    """The text without tags of extensions that nobody listed: one alone on its line that has no inside, or an address or a key for its inside."""
-    return _KEYED.sub("", _ALONE.sub("", text))
+    """The text without tags of extensions that nobody listed: those without an inside, around an address or a key, or alone on their lines."""
+    text = _KEYED.sub("", text)
+    lines = text.split("\n")
+    for place, line in enumerate(lines):
+        if ("/>" in line or line.startswith("</")) and not line.startswith(" "):  # what begins with a space is a program
+            lines[place] = _SELF_CLOSED.sub("", line)
+            if (name := _CLOSED_LINE.fullmatch(line)) and (opened := _opening(lines, place, name.group(1))) is not None:
+                lines[place] = lines[opened] = ""
+    return "\n".join(lines)
+
+
+def _opening(lines: list[str], end: int, name: str) -> int | None:
+    """The line, not far above this one, on which a tag of this name stands alone."""
+    return next(
+        (
+            place
+            for place in range(end - 1, max(-1, end - _LINES_INSIDE), -1)
+            if re.fullmatch(rf"<{name}(?:\s[^<>]*)?>\s*", lines[place])
+        ),
+        None,
+    )
 
 
 def _note_end(source: str, start: int) -> re.Match[str] | None:

@@ -137,6 +137,9 @@ class WikitextPage:
         text, ledger = self.text, self.ledger
         if simplify:
             pieces = _UNCONVERTED.split(text) if AS_IS in text else [text]
+            if len(pieces) > 1 or AS_IS in text:
+                pieces[::2] = [piece.replace(AS_IS, "").replace(AS_IS_END, "") for piece in pieces[::2]]
+                ledger.note("variant markup", text, text := "".join(pieces))
             between = AS_IS.join(pieces[::2])  # as one text, which is faster and tells more of its script
             ruled = AS_IS.join(variants.apply_rules(self.rules, pieces[::2])) if self.rules else between
             ledger.change("regional words", between, ruled)
@@ -144,8 +147,6 @@ class WikitextPage:
             ledger.change("conversion", ruled, between)
             pieces[::2] = between.split(AS_IS)
             text = "".join(pieces)
-            if len(pieces) > 1:
-                ledger.enter("variant markup", "", len(pieces) - 1, 0, 0)
         for marks, rule, resolve in _LAST:
             if any(mark in text for mark in marks):
                 before, text = text, resolve(text)
