@@ -18,7 +18,7 @@ _EMPTY = re.compile(  # a bracket with nothing in it but holes, or 英语： alo
     rf"[（(](?:[{_APART}：:·/.。—–-]*+|[^（()）\n，,；;{HOLE}]{{1,6}}[：:][ \t]*+){HOLE}[{_APART}：:·/.。—–{HOLE}-]*+[）)]"
 )
 _LEADING = re.compile(
-    rf"(?<=[（(])(?:[^（()）\n，,；;：:{HOLE}]{{1,6}}[：:][ \t]*+)?[{_APART}]*+{HOLE}[{_APART}{HOLE}]*+(?=[^）)])"
+    rf"(?<=[（(])(?:[^（()）\n，,；;：:{HOLE}]{{1,6}}[：:][ \t]*+(?={HOLE}++[ \t]*+[，,；;]))?[{_APART}]*+{HOLE}[{_APART}{HOLE}]*+(?=[^）)])"
 )
 _TRAILING = re.compile(
     rf"(?<![{_APART}])(?:[{_APART}]++{HOLE}[{_APART}{HOLE}]*+|{HOLE}{HOLE}*+[{_APART}][{_APART}{HOLE}]*+)(?=[）)])"

@@ -42,7 +42,7 @@ _INDENTING, _INDENT = " \t\u3000:*#;=|\x01", 32  # what may stand before a table
 
 _ADJACENT = re.compile(r"\{\{[^{}]*+\}\}|\[\[[^\[\]]*+\]\]|''+")
 _LETTER = re.compile(r"[^\W_]")
-_BEFORE_HOLE, _AFTER_HOLE = frozenset(" \t（(，,、；;：:" + HOLE), frozenset(" \t）)，,、；;。")
+_BEFORE_HOLE, _AFTER_HOLE = frozenset(" \t（(，,、；;：:'" + HOLE), frozenset(" \t）)，,、；;。'")
 _NEAR = 80  # characters of a line in which words make an element stand in a sentence
 
 

@@ -30,13 +30,14 @@ _SOURCES = frozenset(
 _ENDS = ("。", "！", "？", "。”", "。」", "。）")
 _SOURCE = re.compile(  # what only a source has: a publisher, a number, pages, an address
     r"出版社|出版公司|ISBN|ISSN|https?:|书局|書局|书店|書店|印书馆|印書館|学报|學報|期刊|[页頁][。）)，,]?$|[页頁][\d-]|第\s*\d+(?:[-–—~]\d+)?\s*[页頁卷期]|"
-    r"\b(?:pp?|vol)\.|\bPress\b|\bdoi\b|[（(](?:1[5-9]|20)\d\d年?[）)]|[，,.] ?(?:1[5-9]|20)\d\d年?(?:\d{1,2}月)?[，,。.)）]?$",
+    r"\b(?:pp?|vol)\.|\bPress\b|\bdoi\b",
     re.IGNORECASE,
 )
 _CITATION = re.compile(  # a book, a paper, a page: not a sentence, though it may end like one
     r"出版|论文|論文|页|頁|编[。，：:]|編[。，：:]|译[。，：:]|譯[。，：:]|载于|載於|[《〈“「『][^》〉”」』]*[》〉”」』]"
-    r"[^，。]{0,20}[。）]$|\(\d{4}\)|（\d{4}）|[，,. ]\d{4}[，,。.)）]|\d{4}年(?:\d{1,2}月)?[。）]"
+    r"[^，。]{0,20}[。）]$|\(\d{4}年?\)|（\d{4}年?）|[，,. ]\d{4}[，,。.)）]|\d{4}年(?:\d{1,2}月)?[。）]"
 )
+_DATED = re.compile(r"[（(][^（）()]*(?:1[5-9]|20)\d\d[^（）()]*[）)]$|[，,.] ?(?:1[5-9]|20)\d\d年?(?:\d{1,2}月)?[,.]?$")
 _SHORTEST, _LONG = 15, 100  # characters of a sentence that is worth keeping by itself, and of a paragraph, which may cite
 _CLAUSE = re.compile("[\u4e00-\u9fff][，：；、][\u4e00-\u9fff]")
 
@@ -91,17 +92,18 @@ def _mark(match: re.Match[str]) -> str:
 def of_sources(lines: list[str], heading: str) -> list[bool]:
     """For each line under a heading of an appendix, its item's mark taken off, True where it is a source that goes."""
     kinds = [_kind(line) for line in lines]
-    sources, others = kinds.count("source"), len(kinds) - kinds.count("source") - kinds.count("")
+    sources = kinds.count("source") + kinds.count("dated")
     if is_ordinary(heading):
-        return [kind == "source" or (kind == "either" and sources > others) for kind in kinds]
+        mostly = sources > len(kinds) - sources - kinds.count("")
+        return [kind == "source" or (mostly and kind in ("either", "dated")) for kind in kinds]
     return [
-        kind == "source" or (kind in ("either", "cites") and bool(sources or kind == "cites" or not _clear(line)))
+        kind in ("source", "dated", "cites") or (kind == "either" and (sources > 0 or not _clear(line)))
         for kind, line in zip(kinds, lines, strict=True)
     ]
 
 
 def _kind(line: str) -> str:
-    """What a line is: a source, prose, either of them, prose that cites, or nothing."""
+    """What a line is: a source, prose, either of them, a sentence that cites, no sentence but a year as sources have it, or nothing."""
     if not line:
         return ""
     if LINKED in line:
@@ -110,9 +112,9 @@ def _kind(line: str) -> str:
         return "source"
     if len(line) >= _SHORTEST and line.endswith(_ENDS):
         return "prose" if len(line) >= _LONG or not _CITATION.search(line) else "cites"
-    return "either"
+    return "dated" if len(line) < _LONG and _DATED.search(line) else "either"
 
 
 def _clear(line: str) -> bool:
     """True for a line that is prose though it is no whole sentence."""
-    return len(line) >= _SHORTEST and _CLAUSE.search(line) is not None and not _CITATION.search(line)
+    return len(line) >= _LONG or (len(line) >= _SHORTEST and _CLAUSE.search(line) is not None and not _CITATION.search(line))

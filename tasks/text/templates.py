@@ -137,14 +137,16 @@ def _reading(args: Arguments) -> str:
 def _spoken(args: Arguments) -> str:
     """{{IPAc-en|ˈ|k|æ|t}} → /ˈkæt/"""
     sounds = "".join(part for name, part in args.items() if name.isdecimal() and part.lower() not in _ABOUT_SOUND)
-    return f"/{sounds}/" if sounds else ""
+    return f"/{sounds.replace('_', ' ')}/" if sounds else ""
 
 
 _ABOUT_SOUND = frozenset(split_names("lang, pron, pronunciation, local, also, audio, small, ipa, us, uk, us-uk, alsous, alsouk"))
 
 
 def _label(args: Arguments) -> str:
-    return args.get("title") or args.get("name") or args.get("2", "")
+    """The words that an address of a film or a message is shown by; a number is none."""
+    label = args.get("title") or args.get("name") or args.get("2", "")
+    return "" if label.isdecimal() else label
 
 
 def _country(args: Arguments) -> str:
@@ -173,7 +175,7 @@ _RENDER: dict[str, Callable[[Arguments], str]] = {
     "linktext": _joined,
     "gaps": measures.gaps,
     "height": measures.height,
-    "respell": lambda args: "-".join(part for name, part in args.items() if name.isdecimal()),
+    "respell": lambda args: "-".join(part for name, part in args.items() if name.isdecimal() and part.strip("'")),
     "music": lambda args: {"flat": "♭", "sharp": "♯", "natural": "♮"}.get(args.get("1", ""), args.get("1", "")),
     **dict.fromkeys(("bd", "生卒", "birthdeath"), _born_died),
     **dict.fromkeys(("convert", "cvt"), measures.convert),
@@ -222,7 +224,7 @@ _NOTES = re.compile(
     r"|来源|來源|注$|脚注|註)"
 )
 _NO_WORDS = re.compile(  # in the name of a template that stands for no words: links, marks, pictures, notes
-    rf"{_NOTES.pattern}|\b(?:icon|flagicon|sign|logo|coord|isbn\d?|imdb|facebook|instagram|github|weibo|main|see|details|further|about|for|"
+    rf"{_NOTES.pattern}|\b(?:icon|flagicon|sign|logo|coord|isbn\d?|imdb|facebook|instagram|github|weibo|main|see\w*|details|further|about|for|"
     r"other\w*|redirect\w*|distinguish|hatnote|anchors?|clear|portal|common\w*|wiki\w*|sister|legend\d?|colou?r|sample|box|rint|bsicon|stub|"
     r"expand|unreferenced|link|needed|inline|whom|update|category|toc|sort\w*|use|inflation\S*|age|curlie|official|full|module|rank|pcomment|"
     r"documentation|bibleref|midsize|lifetime|break|col\w*)\b|图标|圖標|图示|標誌|标志|旗|記号|主条目|参见|參見|另见|锚|錨|坐标|座標|引用|出典|リンク|人口|面積|"
@@ -231,7 +233,7 @@ _NO_WORDS = re.compile(  # in the name of a template that stands for no words: l
 )
 _LONGEST_WORDS = 60
 _WORDS = re.compile(  # two letters at least, and no address, colour, file or markup
-    r"(?=.*[^\W\d_].*[^\W\d_])(?!#|.*://|.*\.(?:jpe?g|png|gif|svg|ogg|com|org|net)\b)[^\n{}\[\]<>|=]+", re.IGNORECASE
+    r"(?=.*[^\W\d_].*[^\W\d_])(?![#:]|.*://|.*\.(?:jpe?g|png|gif|svg|ogg|com|org|net)\b)[^\n{}\[\]<>|=]+", re.IGNORECASE
 )
 _INFOBOX = re.compile(r".*(?:infobox|taxobox|speciesbox|信息框|資訊框|资讯框|訊息框|讯息框|基礎情報)|information$", re.IGNORECASE)
 
@@ -266,6 +268,8 @@ def render_template(name: str, parts: list[str]) -> str | None:
         return f"{args.get('label') or language}：{words}" if labelled else words
     if name.startswith("ipac-"):
         return _spoken(args)
+    if name.startswith("ipa-"):
+        return f"[{args['1']}]" if args.get("1") else ""
     if name in LANGUAGES or name.startswith("ipa") or name.endswith(_ENDINGS):
         return args.get("1", "")
     return _display(1, 3, 2)(args) if name.startswith(_LINK_TO) else None

@@ -15,7 +15,7 @@ from tasks.text.functions import PageFacts
 from tasks.text.layout import lay_out
 from tasks.text.ledger import NO_LEDGER, Ledger
 from tasks.text.scan import AS_IS, AS_IS_END, FILES, HIDDEN, Scan, WikitextOptions
-from tasks.text.tags import LESS, PIPE, Stash
+from tasks.text.tags import HOLE, LESS, PIPE, Stash
 
 # Marks for the time a page is in work cannot be in XML, and are taken out of the input all the same.
 _MARKS = re.compile("[\x00-\x08\x0b-\x1f]")
@@ -33,6 +33,7 @@ _UNSEEN = re.compile(
 )  # pictures and categories
 
 _EXTERNAL = re.compile(r"\[(?:https?:|ftps?:|mailto:|news:|//)[^\s\[\]<>\"]*+[ \t\u3000]*+([^\[\]\n]*+)\]")
+_BRACKETED_ADDRESS = re.compile(r"(?<=[（(])\[(?:https?:|//)[^\s\[\]<>\"]*+[ \t\u3000]*+\](?=[）)])")
 _QUOTES = re.compile("''+")
 _SWITCH = re.compile(
     r"__(?:(?:NO|FORCE)?TOC|NOEDITSECTION|(?:NO)?NEWSECTIONLINK|NOGALLERY|HIDDENCAT|EXPECTUNUSED(?:CATEGORY|TEMPLATE)|NO(?:CONTENT|TITLE)CONVERT|"
@@ -48,6 +49,7 @@ _LATER: tuple[
     tuple[str, str, Callable[[str], str]], ...
 ] = (  # what to look for, the ledger's rule, what is done about it; in this order
     ("__", "behaviour switch", lambda text: _SWITCH.sub("", text)),
+    ("[http", "link markup", lambda text: _BRACKETED_ADDRESS.sub(HOLE, text)),
     ("[", "link markup", lambda text: "".join(_EXTERNAL.split(text))),
     ("''", "emphasis", lambda text: _QUOTES.sub("", text)),
     ("&", "unescaping", tags.unescape_html),
@@ -138,8 +140,10 @@ class WikitextPage:
         if simplify:
             pieces = _UNCONVERTED.split(text) if AS_IS in text else [text]
             if len(pieces) > 1 or AS_IS in text:
+                before = text
                 pieces[::2] = [piece.replace(AS_IS, "").replace(AS_IS_END, "") for piece in pieces[::2]]
-                ledger.note("variant markup", text, text := "".join(pieces))
+                text = "".join(pieces)
+                ledger.note("variant markup", before, text)
             between = AS_IS.join(pieces[::2])  # as one text, which is faster and tells more of its script
             ruled = AS_IS.join(variants.apply_rules(self.rules, pieces[::2])) if self.rules else between
             ledger.change("regional words", between, ruled)
