@@ -67,6 +67,8 @@ def variable(name: str, page: PageFacts) -> str | None:
 def is_variable(name: str) -> bool:
     """True for the name of a variable, whether or not its value is known."""
     name = name.strip()
+    if not name.isupper():
+        return False
     clock = _VARIABLE.fullmatch(name)
     named = name in _NAMES or name.removesuffix("E") in _NAMES or name.startswith("NAMESPACE")
     return named or (clock is not None and clock.group(1) in _CLOCK)

@@ -35,7 +35,7 @@ _ITEMS = tuple(  # lists as most are: the marks, then a letter
     (f"\n{marks}", re.compile(rf"\n{re.escape(marks)} *+(?=[^\W_])(?!http)"), f"\n{_DONE}{item}")
     for marks, item in (("*", "- "), ("**", "  - "), ("***", "    - "), ("#", "- "), (":", ""), (";", ""))
 )
-_PREFORMATTED = re.compile(r"(?:\n [^\n]*+)++")
+_PREFORMATTED = re.compile(r"\n [^\n]*+(?:\n [^\n]*+)*+")
 _INDENTED_HEADING = re.compile(r"={2,}[^=].*=")
 _PROGRAM = re.compile(
     r"[!-/:-@\[-`{-~]|.*[A-Za-z)\]].*[{};=<>\\|$]|.*[{};=<>\\|$].*[A-Za-z(\[]"
@@ -184,14 +184,25 @@ def _item(line: str, broken: bool) -> str:
 
 
 def _brackets(text: str) -> str:
-    """Close the gaps that removed templates left, twice, since one gap may lie in another; the marks of holes go."""
+    """Close the gaps that removed templates left, in the lines that have a hole; the marks of holes go."""
+    pieces, position = [], 0
+    while (hole := text.find(HOLE, position)) >= 0:
+        start, end = max(position, text.rfind("\n", position, hole)), text.find("\n", hole)
+        end = end if end >= 0 else len(text)
+        pieces += [text[position:start], _closed(text[start:end])]
+        position = end
+    return "".join([*pieces, text[position:]])
+
+
+def _closed(line: str) -> str:
+    """A line without its gaps, looked at twice, since one gap may lie in another."""
     for _ in range(2):
-        before = text
-        text = _LEADING.sub("", _EMPTY.sub(HOLE, text))
-        text = _DOUBLE.sub("", _TRAILING.sub("", text))
-        if text == before:
+        before = line
+        line = _LEADING.sub("", _EMPTY.sub(HOLE, line))
+        line = _DOUBLE.sub("", _TRAILING.sub("", line))
+        if line == before:
             break
-    return text.replace(HOLE, "")
+    return line.replace(HOLE, "")
 
 
 def _not_empty(sections: list[tuple[int, str, str]]) -> tuple[list[str], list[str]]:

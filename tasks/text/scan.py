@@ -276,7 +276,7 @@ class Scan:
 
     def template(self, content: str, whole: str, end: int, said: str) -> tuple[str, str, str, str]:
         """(the ledger's rule, the whole template, the text it leaves, its name); the rules of a NoteTA are noted."""
-        if functions.is_function(content):
+        if ":" in content and functions.is_function(content):
             text = functions.function(content)
             name = content.partition(":")[0].strip().lower()
             return ("template without output" if text is None else "template markup"), whole, text or self.hole(end), name
@@ -286,7 +286,7 @@ class Scan:
             values = templates.template_arguments([part.replace(AS_IS, "").replace(AS_IS_END, "") for part in parts]).values()
             self.rules += [rule for value in values for rule in variants.note_rules(value)]
             return "variant markup", whole, "", name
-        if functions.is_variable(written):
+        if not parts and functions.is_variable(written):
             known = functions.variable(written, self.facts)
             return ("template without output" if known is None else "template markup"), whole, known or self.hole(end), name
         known = templates.render_template(name, parts)
@@ -296,7 +296,7 @@ class Scan:
 
     def unknown(self, name: str, whole: str, end: int, said: str) -> tuple[str, str, str, str]:
         """The same of a template that is not listed: in a sentence it may stand for words, elsewhere it shows nothing."""
-        if functions.is_silent(name):
+        if ":" in name and functions.is_silent(name):
             return "behaviour switch", whole, "", ""
         spelled = templates.template_name(name)
         if templates.is_note(spelled):

@@ -6,9 +6,10 @@ of cars) an item that could be either stays unless most of the others are source
 
 from __future__ import annotations
 
+import functools
 import re
 
-from tasks.text.templates import split_names
+from tasks.text.templates import alternatives, split_names
 
 LINKED = "\x1a"  # before a line that holds nothing but links
 
@@ -41,14 +42,17 @@ _DATED = re.compile(r"[（(][^（）()]*(?:1[5-9]|20)\d\d[^（）()]*[）)]$|[�
 _SHORTEST, _LONG = 15, 100  # characters of a sentence that is worth keeping by itself, and of a paragraph, which may cite
 _CLAUSE = re.compile("[\u4e00-\u9fff][，：；、][\u4e00-\u9fff]")
 
-_HEADING = re.compile(r"^(={2,6})[ \t\u3000]*([^\n=]++)=", re.MULTILINE)
-_LINE = re.compile(r"^[*#:;]*[ \t]*(?=[^\n]*(?:\[\[|\{\{|https?://))([^\n]++)", re.MULTILINE)
+_APPENDIX = re.compile(
+    rf"\n(={{2,6}})(?!=)[ \t\u3000]*+(?:{alternatives(sorted(_SOURCES | _ORDINARY))})[ \t\u3000：:]*+=", re.IGNORECASE
+)
+_NEXT = tuple(re.compile(rf"\n={{1,{level}}}(?!=)[^\n]*=") for level in range(1, 7))  # by the level of the section that ends there
 _LINKS = re.compile(r"\[\[[^\[\]\n]*\]\]|\{\{[^{}\n]*\}\}|\[(?:https?:)?//[^\[\]\n]*\]|https?://\S+")
 _ADDRESS = re.compile(r"https?://|\[//")
 _LETTER = re.compile(r"[^\W_]")
 _FEW = 4  # letters beside the links of a line
 
 
+@functools.lru_cache(maxsize=1024)
 def is_appendix(heading: str) -> bool:
     """True for the heading of a section that may list sources and links."""
     return _spelled(heading) in _SOURCES or is_ordinary(heading)
@@ -65,28 +69,24 @@ def _spelled(heading: str) -> str:
 
 def mark_links(source: str) -> str:
     """Wikitext with a mark before each line of links alone, in the sections that may list some; what a link is cannot be told once it is text."""
-    pieces, position, inside = [], 0, 0
-    for heading in _HEADING.finditer(source):
-        level = len(heading.group(1))
-        if inside and heading.start() > position:
-            pieces.append(_LINE.sub(_mark, source[position : heading.start()]))
-            position = heading.start()
-        if not inside or level <= inside:
-            inside = level if is_appendix(heading.group(2).strip()) else 0
-        pieces.append(source[position : heading.end()])
-        position = heading.end()
-    if not pieces:
-        return source
-    rest = source[position:]
-    return "".join([*pieces, _LINE.sub(_mark, rest) if inside else rest])
+    pieces, position = [], 0
+    source = f"\n{source}"
+    while heading := _APPENDIX.search(source, position):
+        following = _NEXT[len(heading.group(1)) - 1].search(source, heading.end())
+        end = following.start() if following else len(source)
+        lines = source[heading.end() : end].split("\n")
+        lines[1:] = [_marked(line) if "[[" in line or "{{" in line or "//" in line else line for line in lines[1:]]
+        pieces += [source[position : heading.end()], "\n".join(lines)]
+        position = end
+    return "".join([*pieces, source[position:]])[1:]
 
 
-def _mark(match: re.Match[str]) -> str:
-    line, text = match.group(), match.group(1)
+def _marked(line: str) -> str:
+    text = line.lstrip("*#:; \t")
     beside = _LINKS.sub("", text)
     few = text.startswith(("[[", "{{")) and len(_LETTER.findall(beside)) <= _FEW
     alone = not beside.rstrip().endswith(_ENDS) if _ADDRESS.search(text) else few
-    return line[: match.start(1) - match.start()] + LINKED + text if alone else line
+    return line[: len(line) - len(text)] + LINKED + text if alone else line
 
 
 def of_sources(lines: list[str], heading: str) -> list[bool]:

@@ -10,7 +10,7 @@ from tasks.text.functions import UNKNOWN as HOLE
 from tasks.text.ledger import NO_LEDGER, Ledger
 from tasks.text.measures import END, SUB, SUP
 from tasks.text.script import HAN
-from tasks.text.templates import render_template, split_names, template_name
+from tasks.text.templates import alternatives, render_template, split_names, template_name
 
 PIPE = "\x01"  # a bar of text: not a separator of the element around it
 LESS = "\x19"  # a < of text: no tag begins with it
@@ -40,12 +40,12 @@ _INLINE = split_names(
 
 
 def _tags(all_of: list[str] | tuple[str, ...], slash: str = "/?") -> re.Pattern[str]:
-    return re.compile(rf"<{slash}({'|'.join(all_of)})(?=[\s/>])[^<>]*+>", re.IGNORECASE)
+    return re.compile(rf"<{slash}({alternatives(all_of)})(?=[\s/>])[^<>]*+>", re.IGNORECASE)
 
 
 _RAW = re.compile(rf"<!--|{_tags([*_DROPPED, *_FORMULAS, *_CODE, 'nowiki'], '').pattern}", re.IGNORECASE)
 _PASSES = (  # in this order: (tags, what they leave)
-    (_tags([*_DROPPED, *_FORMULAS, *_CODE, *_INLINE]), ""),
+    (_tags([*_INLINE, *_DROPPED, *_FORMULAS, *_CODE]), ""),
     (_tags(_BREAKS), "\n"),
     (_tags(["td", "th"]), " "),
     (_tags(["sup"], ""), SUP),

@@ -7,8 +7,9 @@ words that are its only argument, unless its name says that it shows none.
 
 from __future__ import annotations
 
+import functools
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 
 from tasks.text import measures
 from tasks.text.measures import END, SUB, SUP, Arguments
@@ -47,6 +48,14 @@ _LINKS = split_names("le, illm")
 _VIDEOS = split_names("youtube, twitter, bili, bilibili, nico, niconico, nicovideo, nm, im, url")  # addresses with words to show
 _FLAGS = split_names("flag, flagcountry, flagu, fb, fbw, fb-rt, fbu, nft, nfa, wnft, 国家, 國家, 国旗, 國旗")
 _SHIPS = split_names("uss, hms, hmas, hmcs, ss, rms, ms, sms, mv, ins, jds")
+
+
+def alternatives(names: Iterable[str]) -> str:
+    """A pattern for any of the names, those with the same first letter in a group, so that most are passed over at once."""
+    groups: dict[str, list[str]] = {}
+    for name in names:
+        groups.setdefault(name[0], []).append(re.escape(name[1:]))
+    return "|".join(f"{re.escape(first)}(?:{'|'.join(rest)})" for first, rest in groups.items())
 
 
 def template_arguments(parts: list[str]) -> Arguments:
@@ -246,6 +255,7 @@ _LOOKS = re.compile(
 )
 
 
+@functools.lru_cache(maxsize=4096)
 def template_name(part: str) -> str:
     """A template's name as this table spells it: lower case, spaces for underscores, no namespace."""
     return " ".join(_PREFIX.sub("", part.strip()).replace("_", " ").lower().split())
@@ -284,6 +294,7 @@ def words_within(name: str, parts: list[str]) -> str:
     return words
 
 
+@functools.lru_cache(maxsize=4096)
 def is_note(name: str) -> bool:
     """True for a template, by its name in the table's spelling, that shows a note's mark or a source."""
     return _NOTES.match(name) is not None

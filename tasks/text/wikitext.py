@@ -16,6 +16,7 @@ from tasks.text.layout import lay_out
 from tasks.text.ledger import NO_LEDGER, Ledger
 from tasks.text.scan import AS_IS, AS_IS_END, FILES, HIDDEN, Scan, WikitextOptions
 from tasks.text.tags import HOLE, LESS, PIPE, Stash
+from tasks.text.templates import alternatives
 
 # Marks for the time a page is in work cannot be in XML, and are taken out of the input all the same.
 _MARKS = re.compile("[\x00-\x08\x0b-\x1f]")
@@ -29,11 +30,11 @@ _LINK = re.compile(
     r"\[\[(?:[^\[\]{}<>|:\n]*+\|(?=\s*+[^\s\]])|(?=[^\[\]{}<>|:#_\n\s](?:[^\[\]{}<>|:#_\n]*+(?<=\S))?\]\]))([^\[\]{}<>|\n]++)\]\]"
 )
 _UNSEEN = re.compile(
-    rf"\[\[[ _]*+({'|'.join(sorted(HIDDEN))})[ _]*+:[^\[\]{{}}]*+\]\]([ \t]*+)", re.IGNORECASE
+    rf"\[\[[ _]*+({alternatives(sorted(HIDDEN))})[ _]*+:[^\[\]{{}}]*+\]\]([ \t]*+)", re.IGNORECASE
 )  # pictures and categories
 
 _EXTERNAL = re.compile(r"\[(?:https?:|ftps?:|mailto:|news:|//)[^\s\[\]<>\"]*+[ \t\u3000]*+([^\[\]\n]*+)\]")
-_BRACKETED_ADDRESS = re.compile(r"(?<=[（(])\[(?:https?:|//)[^\s\[\]<>\"]*+[ \t\u3000]*+\](?=[）)])")
+_BRACKETED_ADDRESS = re.compile(r"\[(?<=[（(]\[)(?:https?:|//)[^\s\[\]<>\"]*+[ \t\u3000]*+\](?=[）)])")
 _QUOTES = re.compile("''+")
 _SWITCH = re.compile(
     r"__(?:(?:NO|FORCE)?TOC|NOEDITSECTION|(?:NO)?NEWSECTIONLINK|NOGALLERY|HIDDENCAT|EXPECTUNUSED(?:CATEGORY|TEMPLATE)|NO(?:CONTENT|TITLE)CONVERT|"
