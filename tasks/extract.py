@@ -16,6 +16,7 @@ from tasks.files import dump
 from tasks.processes.reading import by_batch
 from tasks.sources import wiki
 from tasks.text import script
+from tasks.text.ledger import NO_LEDGER, Ledger
 from tasks.text.normalise import normalise
 from tasks.text.quality import character_count
 from tasks.text.wikitext import WikitextOptions, WikitextPage
@@ -73,7 +74,7 @@ _DISAMBIGUATION = re.compile(
 )
 
 
-def _article(params: Params, row: Row) -> Row | Drop:
+def _article(params: Params, row: Row, ledger: Ledger = NO_LEDGER) -> Row | Drop:
     """Wikitext → plain text, or why the article is not kept. The language is judged by the text, not by the markup around it."""
     title = row["title"] if _SIMPLE_TITLE.fullmatch(row["title"]) else normalise(row["title"])
     if _DISAMBIGUATION.search(row["text"]):
@@ -82,11 +83,13 @@ def _article(params: Params, row: Row) -> Row | Drop:
     language = script.main_language(page.text)
     convert = script.simplify if params.simplify and language != "ja" else None
     text = normalise(page.converted(convert))
+    ledger.note("markup", row["text"], text)
     size = character_count(text)
     if size < params.min_characters:
         return Drop("too short", f"{size} characters", f"{title}: {text}")
     if convert and title not in text:  # what stands in a converted text is converted
         title = convert(title)
+    ledger.note("title", row["title"], title)
     return {**row, "title": title, "text": text, "lang": language}
 
 

@@ -66,7 +66,7 @@ def test_an_excerpt_shows_what_stands_around_a_cut():
 def test_changes_are_counted_by_character():
     ledger = Ledger()
     ledger.change("conversion", "漢語說明", "汉语说明")
-    assert ledger.entries == {("conversion", ""): [1, 0, 0, 3]}
+    assert ledger.entries == [("conversion", "", 0, 0, 3)]
 
 
 def test_few_excerpts_of_a_rule_are_kept_from_anywhere_in_the_rows():

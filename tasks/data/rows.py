@@ -1,7 +1,7 @@
 """The data contracts: what one row of each kind looks like on disk.
 
 Every data artifact is a folder of Parquet files, one sub-folder a kind (`documents/`, `conversations/`, …), with the rows that a
-rule removed in `dropped/`. `meta` is a JSON object as text, because its keys differ from source to source.
+rule removed in `dropped/` and cuts within kept rows in `ledger/`. `meta` is a JSON object as text, because its keys differ from source to source.
 """
 
 from __future__ import annotations
@@ -59,6 +59,8 @@ SCHEMAS: dict[str, pa.Schema] = {
             ),
         ]
     ),
+    # cuts of the ledger to read: what a rule took out of a kept row, what it left instead, and what stands around it
+    "ledger": pa.schema([(name, pa.string()) for name in ("source", "rule", "detail", "before", "cut", "instead", "after")]),
     # every row that a rule removed, with the rule's name and what it saw
     "dropped": pa.schema([(name, pa.string()) for name in ("id", "source", "reason", "detail", "excerpt")]),
 }
@@ -115,6 +117,18 @@ def content(kind: str, row: dict[str, Any]) -> list[str]:
     if kind == "triples":
         return [row["text"], json.dumps(row["triples"], ensure_ascii=False, sort_keys=True)]
     raise AssertionError(f"no such kind of row: {kind}")
+
+
+def texts(kind: str, row: dict[str, Any]) -> list[str]:
+    """The strings of a row that people and models read: what the ledger counts."""
+    if kind == "documents":
+        return [row["title"], row["text"]]
+    if kind == "questions":
+        return [row["question"], *row["choices"]]
+    if kind == "triples":
+        return [row["text"], *(part for triple in row["triples"] for part in triple.values())]
+    turns = [turn["content"] for turn in row["messages"]]
+    return turns if kind == "conversations" else [*turns, row["chosen"], row["rejected"]]
 
 
 @dataclass

@@ -8,6 +8,7 @@ from pathlib import Path
 from tasks.data.rows import BrokenFile, Drop, Row
 from tasks.files.opening import cut_is_broken, decompressed
 from tasks.files.tables import container, table_rows
+from tasks.formats.accounting import RecordAccounts
 from tasks.formats.registry import Reader
 from tasks.formats.sniff import others, sniff, wrong_format
 
@@ -26,8 +27,11 @@ def read_rows(path: Path, reader: Reader) -> Iterator[Row | Drop]:
     if kind not in reader.containers:
         raise wrong_format(path, reader)
     good = total = unknown = 0
+    accounts = RecordAccounts(reader.kind)
     for record in table_rows(path, kind):
         row = record if isinstance(record, Drop) else reader.row(record)
+        if not isinstance(record, Drop) and not isinstance(row, Drop) and not reader.joined:  # of a joined row this is a part
+            row = accounts.add(record, row)
         total += 1
         good += not isinstance(row, Drop)
         unknown += isinstance(row, Drop) and row.reason == "unknown schema"
