@@ -94,14 +94,14 @@ def _sections(text: str, broken: bool, ledger: Ledger) -> str:
     for title in empty:
         ledger.note("empty section", title, "", title)
     marks = (len(whole) - sum(len(section[2]) for section in sections)) - (len(text) - size) + sum(map(len, empty))
-    _enter(ledger, "heading markup", marks, len(sections) - 1)
+    _enter(ledger, "heading markup", marks)
     return whole
 
 
-def _enter(ledger: Ledger, rule: str, longer: int, times: int = 1) -> None:
+def _enter(ledger: Ledger, rule: str, longer: int) -> None:
     """An entry of a rule after which a text was so many characters longer, or shorter."""
-    if longer:
-        ledger.enter(rule, "", max(0, -longer), max(0, longer), 0, times)
+    if longer and ledger is not NO_LEDGER:
+        ledger.entries.append((rule, "", max(0, -longer), max(0, longer), 0))
 
 
 def _preformatted(block: str, broken: bool) -> str:

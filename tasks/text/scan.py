@@ -69,6 +69,7 @@ class Scan:
     def __init__(self, source: str, options: WikitextOptions, facts: PageFacts, ledger: Ledger = NO_LEDGER):
         self.source, self.options, self.facts, self.ledger = source, options, facts, ledger
         self.noting = ledger is not NO_LEDGER
+        self.entries = ledger.entries
         self.noted: set[str] = set()  # rules that have an excerpt
         self.rules: list[variants.Rule] = []
         self.frames = [_Frame("")]
@@ -94,11 +95,12 @@ class Scan:
         """An element that became something else, for the ledger; the first of a rule is shown."""
         if not self.noting:
             return
-        if rule not in self.noted:
+        if rule in self.noted:
+            less = len(before) - len(after)
+            self.entries.append((rule, detail, less, 0, 0) if less > 0 else (rule, detail, 0, -less, 0))
+        else:
             self.noted.add(rule)
             self.ledger.note(rule, before, after, detail, around)
-        elif less := len(before) - len(after):
-            self.ledger.enter(rule, detail, max(0, less), max(0, -less), 0)
 
     def handle(self, token: str, start: int, end: int) -> int:
         """Act on a token; returns where to read on."""

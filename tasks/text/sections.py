@@ -45,7 +45,9 @@ _CLAUSE = re.compile("[\u4e00-\u9fff][，：；、][\u4e00-\u9fff]")
 _APPENDIX = re.compile(
     rf"\n(={{2,6}})(?!=)[ \t\u3000]*+(?:{alternatives(sorted(_SOURCES | _ORDINARY))})[ \t\u3000：:]*+=", re.IGNORECASE
 )
-_NEXT = tuple(re.compile(rf"\n={{1,{level}}}(?!=)[^\n]*=") for level in range(1, 7))  # by the level of the section that ends there
+_NEXT = tuple(
+    re.compile(rf"\n={{1,{level}}}(?!=)[^\n]*=") for level in range(1, 7)
+)  # by the level of the section that ends there
 _LINKS = re.compile(r"\[\[[^\[\]\n]*\]\]|\{\{[^{}\n]*\}\}|\[(?:https?:)?//[^\[\]\n]*\]|https?://\S+")
 _ADDRESS = re.compile(r"https?://|\[//")
 _LETTER = re.compile(r"[^\W_]")
