@@ -127,6 +127,7 @@ _ASIDE = tuple(  # what each begins with, and of what it finds the last characte
         ("徵", "徵(?<=[變变]徵)(?![收求兵集召税稅用信])|徵(?<=角徵)|徵(?=羽)"),
         ("姓於", "姓於"),
         ("坏", "坏"),
+        ("噁", "噁(?=[唑嗪英])"),
         ("沈", f"(?<![{HAN}])沈(?=[{HAN}]{{2}})"),  # a surname, where nothing tells the script
     )
 )
@@ -136,19 +137,20 @@ _IS_QIAN = re.compile(
 
 _GAN = re.compile("乾(?=[燥净杯枯涸脆旱洗粮])|乾(?<=[饼晾晒烘擦腐]乾)")  # in simplified text, which has no such character: a slip
 _SINK = "消轰击下低阴昏深冷静"  # 沉 after these; alone, 沈 is a name
+_MARKS = re.compile("[「」『』｢｣]")
 _PARTICLE = re.compile("著")
 _INCHES = {"吋": "寸", "呎": "尺"}
 _INCH = re.compile("英?[吋呎]")
-_NOT_HAN = re.compile(f"[^{HAN}]")
+_END = re.compile(r"[。！？；\n]")
 _TRICKY = re.compile("[祇藉於沈锺徵]|甚么|镕")
 _AFTER = tuple(
     (character, re.compile(pattern), instead)
     for character, pattern, instead in (
         ("祇", "祇(?=[有是能要好得会]|不过)|祇(?<=不祇)", "只"),
-        ("藉", "藉(?<![慰狼蕴枕藉典书]藉)(?![藉田])|藉(?=[着著])", "借"),
+        ("藉", "藉(?<![慰狼蕴枕藉典书]藉)(?![藉田])|藉(?<![慰蕴]藉)(?=[着著])", "借"),
         ("於", "於(?=单)(?<!太子於)|於(?<=[对由关用限生属至等终位处]於)", "于"),
         ("沈", f"沈(?<=[{_SINK}]沈)(?=[著着了的，。]|$)|沈(?=[著着](?![《〈]))", "沉"),
-        ("锺", "锺(?!书)", "钟"),
+        ("锺", "锺(?!书)(?<![千万]锺)", "钟"),
         ("徵", "徵(?=[收求兵集召税用信])", "征"),
         ("甚", "甚(?=么)", "什"),
         ("镕", "镕(?=[化解岩炉铸融合接点炼断渣])|镕(?<=[消销]镕)", "熔"),
@@ -162,30 +164,37 @@ def simplify(text: str, ledger: Ledger = NO_LEDGER) -> str:
 
     Simplified text, other scripts and 乾隆, 著名, 瞭望 stay as they are, in a text of both scripts too, and characters that are mentioned.
     """
-    if text.isascii() or not t2s.is_touched(text):
+    if text.isascii():
         return text
-    simple = _simplified(text)
+    found = t2s.found(text)
+    if not found & t2s.TOUCHED:
+        return text
+    simple = _simplified(text, bool(found & (t2s.TRADITIONAL | t2s.VARIANT)), bool(found & t2s.SIMPLIFIED))
     ledger.change("conversion", text, simple)
     return simple
 
 
-def _simplified(text: str) -> str:
+def _simplified(text: str, traditional: bool, simplified: bool) -> str:
     """The text converted where it is traditional, and where nothing tells what it is."""
-    kinds = t2s.kinds(text)
-    traditional, simplified = (bool((kinds & kind).any()) for kind in (t2s.TRADITIONAL, t2s.SIMPLIFIED))
     if simplified and not traditional:
         return _GAN.sub("干", text) if "乾" in text else text
-    simple = _converted(text, kinds, traditional)
+    simple = _converted(text, traditional)
     if simple == text:
         return text
-    if simplified or mixed.ABOUT.search(text):
-        simple = mixed.simplified(text, simple, kinds)
-    return _INCH.sub(_measure, simple) if traditional and not simplified else simple
+    if not traditional:  # quotes are no evidence
+        return "".join(map(_unquoted, text, simple)) if _MARKS.search(text) else simple
+    if simplified or mixed.may_mention(text):
+        simple = mixed.simplified(text, simple, simplified)
+    return simple if simplified else _INCH.sub(_measure, simple)
 
 
-def _converted(text: str, kinds: np.ndarray, traditional: bool) -> str:
+def _unquoted(before: str, after: str) -> str:
+    return before if _MARKS.match(before) else after
+
+
+def _converted(text: str, traditional: bool) -> str:
     """The text converted throughout, character by character."""
-    aside = [place for sign, pattern in _ASIDE if sign in text for place in _places(sign, pattern, text, kinds, traditional)]
+    aside = [place for sign, pattern in _ASIDE if sign in text for place in _places(sign, pattern, text, traditional)]
     simple = _around(text, sorted(aside)) if aside else t2s.convert(text)
     if len(simple) != len(text):
         simple = "".join(map(t2s.convert, text))
@@ -198,23 +207,27 @@ def _converted(text: str, kinds: np.ndarray, traditional: bool) -> str:
     return _PARTICLE.sub(lambda match: "着" if is_particle(simple, match.start(), traditional) else "著", simple)
 
 
-def _places(sign: str, pattern: re.Pattern[str], text: str, kinds: np.ndarray, traditional: bool) -> list[int]:
+def _places(sign: str, pattern: re.Pattern[str], text: str, traditional: bool) -> list[int]:
     """The places of characters that OpenCC would get wrong. Simplified text has no 乾 gān of its own, so what it has is qián."""
     if sign == "乾" and t2s.changed(text.replace("乾", "")) <= _TRADITIONAL:
         pattern = _IS_QIAN
     found = pattern.finditer(text)
     if sign == "沈":
         return [] if traditional else [match.start() for match in found]
-    if sign == "坏":  # of 壞, unless its clause is traditional
-        return [match.end() - 1 for match in found if not (kinds[slice(*_clause(text, match.end() - 1))] & t2s.TRADITIONAL).any()]
+    if sign == "坏":  # of 壞, unless its clause is traditional and goes on otherwise than 打坏了
+        return [match.start() for match in found if _is_broken(text, match.start())]
     return [match.end() - 1 for match in found]
 
 
-def _clause(text: str, place: int) -> tuple[int, int]:
-    """The start and end of the ideographs around a place."""
-    after = _NOT_HAN.search(text, place)
-    before = next((at for at in range(place, 0, -1) if _NOT_HAN.match(text[at - 1])), 0)
-    return before, after.start() if after else len(text)
+def _is_broken(text: str, place: int) -> bool:
+    """True for a 坏 that is simplified 壞, and no clay (坯): unless the sentence is traditional."""
+    if text[place + 1 : place + 2] in ("了", "掉"):
+        return True
+    end = _END.search(text, place)
+    start = next((at for at in range(place, 0, -1) if _END.match(text[at - 1])), 0)
+    around = t2s.kinds(text[start : end.start() if end else len(text)])
+    old, new = (int((around & kind > 0).sum()) for kind in (t2s.TRADITIONAL | t2s.VARIANT, t2s.SIMPLIFIED))
+    return old <= new
 
 
 def _around(text: str, places: list[int]) -> str:

@@ -55,13 +55,14 @@ _OPENCCS = ((0xF900, 0xFB00), (0xD840, 0xD8C0))  # compatibility forms, unified 
 # where the characters of phrases stand: two ranges and all beyond
 _PHRASES = ("\u3400", "\ua000", "\uf900", "\ufb00", "\U00020000")
 
-# Characters that OpenCC changes and mainland China prints all the same, in names and terms: they say nothing of the text they stand in. So do
-# those of GB 2312; these are in 通用规范汉字表 alone
+# The script of a text is told by characters that the other has not: 這 and 这. A variant, 裡, is in no simplified text either, but what it becomes
+# is in traditional text too. 於, 後 and 著 tell nothing, since GB 2312 has them for names; these, names and terms have in 通用规范汉字表
 _KEPT = "剋劄扞昇氾爇祕脩苧蒐薳谿釐陞"
 _LEFT = "著祇藉於沈锺徵甚"  # characters that `script` looks at, of those that OpenCC leaves
 
 # what the table knows of a UTF-16 code unit
-_ALONE, _PIVOT, _NEAR, _CHANGED, HAN, TRADITIONAL, SIMPLIFIED, _TOUCHED = (1 << bit for bit in range(8))
+_ALONE, _PIVOT, _NEAR, _CHANGED, TOUCHED, HAN, TRADITIONAL, VARIANT, SIMPLIFIED, STOP = (1 << bit for bit in range(10))
+_STOPS = "\n。！？；"
 
 
 @functools.cache
@@ -91,19 +92,24 @@ def convert(text: str) -> str:
     return "".join([*pieces, simple[position:]])
 
 
-def is_touched(text: str) -> bool:
-    """True where a conversion may change a text. Most simplified texts have nothing of the kind, and this tells quickly."""
+def found(text: str) -> int:
+    """What there is in a text of `TOUCHED`, which a conversion may change, and, if there is any, `TRADITIONAL`, `VARIANT` and `SIMPLIFIED`.
+
+    Most simplified texts have nothing that a conversion may change, and this tells quickly.
+    """
     import numpy as np
 
-    if len(text) < _SHORT:
-        return _touched().search(text) is not None
-    return bool(np.bitwise_or.reduce(_look(text)[1]) & _TOUCHED)
+    if len(text) >= _SHORT:
+        return int(np.bitwise_or.reduce(_look(text)[1]))
+    if not _any_of(TOUCHED).search(text):
+        return 0
+    return TOUCHED | sum(kind for kind in (TRADITIONAL, VARIANT, SIMPLIFIED) if _any_of(kind).search(text))
 
 
 def kinds(text: str) -> np.ndarray:
-    """What the table knows of each character of a text: `HAN`, and the script that it tells, `TRADITIONAL` or `SIMPLIFIED`, if it does."""
-    units, found = _look(text)
-    return found if len(units) == len(text) else found[(units < 0xDC00) | (units >= 0xE000)]
+    """What the table knows of each character of a text: `HAN`, and the script that it tells, if it does."""
+    units, known = _look(text)
+    return known if len(units) == len(text) else known[(units < 0xDC00) | (units >= 0xE000)]
 
 
 def changed(text: str) -> float:
@@ -167,7 +173,7 @@ def _table() -> tuple[np.ndarray, np.ndarray]:
     """UTF-16 code unit → the unit it becomes, and what it is."""
     import numpy as np
 
-    table, kinds = np.arange(0x10000, dtype=np.uint16), np.zeros(0x10000, np.uint8)
+    table, kinds = np.arange(0x10000, dtype=np.uint16), np.zeros(0x10000, np.uint16)
     for first, last in ((0x3007, 0x3008), (0x3400, 0x4DC0), (0x4E00, 0xA000), *_OPENCCS):
         kinds[first:last] |= HAN
     for first, last in _OPENCCS:
@@ -175,11 +181,10 @@ def _table() -> tuple[np.ndarray, np.ndarray]:
     characters = [chr(code) for first, last in _BLOCKS for code in range(first, last)]
     for before, after in zip(characters, opencc()("\n".join(characters)).split("\n"), strict=True):
         if before != after:
-            kinds[ord(before)] |= _CHANGED | _TOUCHED
-            if not _is_printed(before):
-                kinds[ord(before)] |= TRADITIONAL
-                if len(after) == 1 and _is_printed(after) and not _is_in(after, "big5"):
-                    kinds[ord(after)] |= SIMPLIFIED
+            kinds[ord(before)] |= _CHANGED | TOUCHED
+            if len(after) == 1 and _is_in(after, "gb2312") and not _is_printed(before):
+                kinds[ord(before)] |= VARIANT if _is_in(after, "big5") else TRADITIONAL
+                kinds[ord(after)] |= 0 if _is_in(after, "big5") else SIMPLIFIED
             after = FURTHER.get(after, after)
             if len(after) == 1 and ord(after) < 0x10000:
                 table[ord(before)] = ord(after)
@@ -188,9 +193,10 @@ def _table() -> tuple[np.ndarray, np.ndarray]:
     for before, after in FURTHER.items():
         if ord(before) < 0x10000:
             table[ord(before)] = ord(after)
-            kinds[ord(before)] |= _TOUCHED
-    kinds[list(map(ord, [*PIVOTS, *_LEFT]))] |= _TOUCHED
-    kinds[kinds & _ALONE > 0] |= _TOUCHED
+            kinds[ord(before)] |= TOUCHED
+    kinds[list(map(ord, [*PIVOTS, *_LEFT]))] |= TOUCHED
+    kinds[kinds & _ALONE > 0] |= TOUCHED
+    kinds[list(map(ord, _STOPS))] |= STOP
     for pivot, neighbours in PIVOTS.items():
         kinds[ord(pivot)] |= _PIVOT
         for neighbour in neighbours:
@@ -212,11 +218,10 @@ def _is_in(character: str, charset: str) -> bool:
 
 
 @functools.cache
-def _touched() -> re.Pattern[str]:
-    """Any character that a conversion may change."""
+def _any_of(kind: int) -> re.Pattern[str]:
+    """Any character of a kind."""
     import numpy as np
 
-    codes = np.flatnonzero(_table()[1] & _TOUCHED).tolist()
-    return re.compile(
-        f"[{''.join(map(re.escape, map(chr, (code for code in codes if not 0xD800 <= code < 0xE000))))}\U00020000-\U000323af]"
-    )
+    codes = np.flatnonzero(_table()[1] & kind).tolist()
+    beyond = "\U00020000-\U000323af" if kind & TOUCHED else ""
+    return re.compile(f"[{''.join(chr(code) for code in codes if not 0xD800 <= code < 0xE000)}{beyond}]")
