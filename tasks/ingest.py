@@ -95,11 +95,7 @@ def clean_text(text: str, ledger: Ledger = NO_LEDGER, *, normalised: bool = True
     """Normalise and simplify one string as the settings say. Text with kana in it keeps its characters: they are Japanese."""
     before, text = text, normalise(text) if normalised else storable(text)
     ledger.note("normalising", before, text)
-    if not simplified or script.is_japanese(text):
-        return text
-    simple = script.simplify(text)
-    ledger.change("conversion", text, simple)
-    return simple
+    return script.simplify(text, ledger) if simplified and not script.is_japanese(text) else text
 
 
 class Clean(Protocol):

@@ -200,7 +200,9 @@ def parquet_rows(path: Path) -> Iterator[dict[str, Any] | Drop]:
             try:
                 batch = next(batches, None)
             except bad as error:
-                raise CutFile(path, f"after {number:,} rows its data is damaged ({_said(error)}); it has {about.num_rows:,}") from None
+                raise CutFile(
+                    path, f"after {number:,} rows its data is damaged ({_said(error)}); it has {about.num_rows:,}"
+                ) from None
             if batch is None:
                 break
             try:

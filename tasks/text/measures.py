@@ -10,7 +10,7 @@ Arguments = dict[str, str]  # by name; those without a name are "1", "2", …
 
 def pairs(text: str) -> dict[str, str]:
     """`"km 公里, m 米"` → {"km": "公里", "m": "米"}"""
-    return dict(pair.strip().rsplit(" ", 1) for pair in text.split(","))  # type: ignore[misc]
+    return dict(pair.strip().rsplit(" ", 1) for pair in text.split(","))
 
 
 _LENGTHS = pairs("km 公里, m 米, dm 分米, cm 厘米, mm 毫米, mi 英里, ft 英尺, in 英寸, yd 码")
