@@ -13,7 +13,7 @@ from tasks.artifacts.stage import Identity, Job, Stats, stage
 from tasks.data.rows import Drop, Row
 from tasks.data.writing import summed, write_shard
 from tasks.files import dump
-from tasks.processes.reading import by_batch
+from tasks.processes.reading import LeftOut, by_batch
 from tasks.sources import wiki
 from tasks.text import script
 from tasks.text.ledger import NO_LEDGER, Ledger
@@ -42,6 +42,10 @@ class Params(Identity):
         default=False, description="Keep the whole pages of a dump that was cut, instead of refusing the file"
     )
 
+    broken: Literal["fail", "skip"] = Field(
+        default="fail", description="Files that cannot be read: fail names them all, and skip goes on without any page of theirs"
+    )
+
     @property
     def options(self) -> WikitextOptions:
         """The parts of a page that become text."""
@@ -62,8 +66,9 @@ def run(job: Job, params: Params, *, files: list[Path]) -> Stats:
     batches = functools.partial(wiki.article_batches, tolerate_truncation=params.tolerate_truncation)
     work = functools.partial(write_shard, params.source, wiki.READER.kind, functools.partial(_article, params))
     sizes = [wiki.BATCH, dump.STRETCH, dump.PLAIN_STRETCH]
-    shards = by_batch(job, files, batches, work, [run.identity(params, {}), sizes])
-    return summed(params.source, shards)
+    left_out: LeftOut | None = [] if params.broken == "skip" else None
+    shards = by_batch(job, files, batches, work, [run.identity(params, {}), sizes], left_out=left_out)
+    return summed(params.source, shards) | ({"left_out": left_out} if left_out else {})
 
 
 # pages that list the meanings of a word

@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Protocol
+from typing import Annotated, Literal, Protocol
 
 from pydantic import AfterValidator, Field
 
@@ -15,7 +15,7 @@ from tasks.data.writing import summed, write_shard
 from tasks.formats import registry
 from tasks.formats.records import with_columns
 from tasks.formats.registry import Format
-from tasks.processes.reading import by_shard, sha256
+from tasks.processes.reading import LeftOut, by_shard, sha256, tolerant
 from tasks.text import quality, script
 from tasks.text.ledger import NO_LEDGER, Ledger
 from tasks.text.normalise import normalise, storable
@@ -52,6 +52,12 @@ class Params(Identity):
         le=1,
         description="Likeness (Dice of their characters) of a title and the question below it from which only the longer is asked (ChatLM)",
     )
+    tolerate_truncation: bool = Field(
+        default=False, description="Keep the whole rows of a file before the place where it is cut, instead of refusing the file"
+    )
+    broken: Literal["fail", "skip"] = Field(
+        default="fail", description="Files that cannot be read: fail names them all, and skip goes on without any row of theirs"
+    )
 
 
 @stage(
@@ -71,8 +77,11 @@ def run(job: Job, params: Params, *, files: list[Path]) -> Stats:
     if reader.joined:  # then a shard is defined by all of them
         read = functools.partial(read, beside=files)
         identity |= {"files": [sha256(path) for path in files]}
-    shards = by_shard(job, files, reader.kind, read, work, identity, reader.named)
-    return summed(params.source, shards)
+    if params.tolerate_truncation:
+        read = functools.partial(tolerant, read)
+    left_out: LeftOut | None = [] if params.broken == "skip" else None
+    shards = by_shard(job, files, reader.kind, read, work, identity, reader.named, left_out)
+    return summed(params.source, shards) | ({"left_out": left_out} if left_out else {})
 
 
 def conversion(params: Params) -> Callable[..., Row | Drop]:

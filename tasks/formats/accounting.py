@@ -84,14 +84,15 @@ def _followed(leaves: list[tuple[str, str]], rest: list[str], ledger: Ledger) ->
     for path, leaf in leaves:
         for place in range(current, min(current + 2, len(rest))):
             start = position if place == current else 0
-            found = rest[place].find(leaf, start, start + len(leaf) + _GLUE)
-            same, end = (len(leaf), found + len(leaf)) if found >= 0 else _fragments(leaf, rest[place], start)
-            if 2 * same >= len(leaf):
+            text = rest[place]
+            found = text.find(leaf, start, start + len(leaf) + _GLUE)
+            same, begin, end = (len(leaf), found, found + len(leaf)) if found >= 0 else _fragments(leaf, text, start)
+            if same and 2 * same >= len(leaf):
                 current, position = place, end
-                matched[place] += same
+                matched[place] += end - begin
                 ends[place] = end
                 if same < len(leaf):
-                    ledger.note(path.replace("field", "rewritten", 1), leaf, rest[place][end - same : end])
+                    ledger.note(path.replace("field", "rewritten", 1), leaf, text[begin:end])
                 break
         else:
             others.append((path, leaf))
@@ -108,16 +109,17 @@ def _followed(leaves: list[tuple[str, str]], rest: list[str], ledger: Ledger) ->
     return others
 
 
-def _fragments(leaf: str, text: str, start: int) -> tuple[int, int]:
-    """How many characters of a string, without the marks that readers resolve, a text has from here on, and where they end."""
-    same, position = 0, start
+def _fragments(leaf: str, text: str, start: int) -> tuple[int, int, int]:
+    """How many characters of a string, without the marks that readers resolve, a text has from here on, and where they begin and end."""
+    same, begin, position = 0, -1, start
     for fragment in _MARK.split(leaf):
         if fragment:
             found = text.find(fragment, position, position + len(fragment) + _GLUE)
             if found < 0:
                 break
+            begin = found if begin < 0 else begin
             same, position = same + len(fragment), found + len(fragment)
-    return same, position
+    return same, begin, position
 
 
 def _within(leaves: list[tuple[str, str]], rest: list[str]) -> list[tuple[str, str]]:
