@@ -101,7 +101,10 @@ class CutFile(BrokenFile):
     """A file that ends too early, or is damaged from some place on: every whole row before that was read when this is raised."""
 
     def __init__(
-        self, path: Path, what: str, then: str = "download it again, or set tolerate_truncation to keep the whole rows before the cut"
+        self,
+        path: Path,
+        what: str,
+        then: str = "download it again, or set tolerate_truncation to keep the whole rows before the cut",
     ):
         super().__init__(path, what, then)
 
