@@ -136,6 +136,7 @@ class _Builder:
         params = ingest.Params(
             source=name,
             format=source.format,
+            columns=source.columns,
             simplify=source.simplify,
             same_title=source.same_title,
             tolerate_truncation=source.tolerate_truncation,

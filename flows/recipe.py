@@ -77,6 +77,12 @@ class Source(Section):
         title="Download",
         description="In place of files that are there: a Wikimedia dump, a dataset of the Hugging Face hub, or URLs. Downloads are kept in the store",
     )
+    columns: dict[str, str] = Field(
+        default_factory=dict,
+        title="Columns",
+        description="Fields that the files call by other names, as `name of the format: name in the files`, such as `answer: reply`. For formats of "
+        "records, and for the turns inside them",
+    )
     use: list[Use] = Field(
         title="Uses",
         description="Uses of the rows: pretrain; text2text (pretraining of T5, where an article answers its title); sft (fine-tuning); prompts "

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import re
 from pathlib import Path
 from typing import Literal
@@ -16,6 +17,8 @@ from tasks.files import dump
 from tasks.processes.reading import LeftOut, by_batch
 from tasks.sources import wiki
 from tasks.text import script
+from tasks.text.functions import PageFacts
+from tasks.text.ledger import NO_LEDGER, Ledger
 from tasks.text.normalise import normalise
 from tasks.text.quality import character_count
 from tasks.text.wikitext import WikitextOptions, WikitextPage
@@ -78,20 +81,23 @@ _DISAMBIGUATION = re.compile(
 )
 
 
-def _article(params: Params, row: Row) -> Row | Drop:
+def _article(params: Params, row: Row, ledger: Ledger = NO_LEDGER) -> Row | Drop:
     """Wikitext → plain text, or why the article is not kept. The language is judged by the text, not by the markup around it."""
     title = row["title"] if _SIMPLE_TITLE.fullmatch(row["title"]) else normalise(row["title"])
     if _DISAMBIGUATION.search(row["text"]):
         return Drop("disambiguation page", "", title)
-    page = WikitextPage(row["text"], params.options)
+    page = WikitextPage(row["text"], params.options, PageFacts(row["title"], json.loads(row["meta"])["timestamp"] or ""), ledger)
     language = script.main_language(page.text)
     convert = script.simplify if params.simplify and language != "ja" else None
-    text = normalise(page.converted(convert))
+    plain = page.converted(convert)
+    text = normalise(plain)
+    ledger.note("normalisation", plain, text)
     size = character_count(text)
     if size < params.min_characters:
         return Drop("too short", f"{size} characters", f"{title}: {text}")
     if convert and title not in text:  # what stands in a converted text is converted
         title = convert(title)
+    ledger.note("title", row["title"], title)
     return {**row, "title": title, "text": text, "lang": language}
 
 

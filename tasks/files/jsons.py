@@ -33,8 +33,10 @@ def json_rows(path: Path) -> Iterator[dict[str, Any] | Drop]:
             raise BrokenFile(path, f"JSON was expected, but it is {what_is(start)}")
         stream.start = start
         rest = io.BufferedReader(stream, CHUNK)
-        lines = first == b"{" and not _printed(start)
-        for value in _lines(rest, stream) if lines else _Values(path, rest, stream, first == b"["):
+        by_line = not _printed(start) if first == b"{" else _talks(start)
+        for value in _lines(rest, stream) if by_line else _Values(path, rest, stream, first == b"["):
+            if isinstance(value, list) and _is_talk(value):
+                value = {"messages": value}
             if isinstance(value, dict):
                 good += 1
                 yield value
@@ -50,6 +52,26 @@ def json_rows(path: Path) -> Iterator[dict[str, Any] | Drop]:
             f"none of its {bad:,} rows is a JSON object (the first: {why})",
             "write one object a line, or one JSON array of objects",
         )
+
+
+def _is_talk(value: list[Any]) -> bool:
+    """True for a dialogue that is a row by itself, as XTuner has it: a list of turns, each with its speaker."""
+    return bool(value) and all(
+        isinstance(turn, dict) and ("role" in turn or "from" in turn) and not {"content", "value"}.isdisjoint(turn)
+        for turn in value
+    )
+
+
+def _talks(start: bytes) -> bool:
+    """True where each line is a dialogue. One array of them is like any other array."""
+    lines = start.removeprefix(codecs.BOM_UTF8).split(b"\n", 1)
+    if len(lines) < 2 and len(start) == _PEEK:
+        return False
+    try:
+        value = _JSON.decode(lines[0].decode("utf-8", "replace"))
+    except _BAD:
+        return False
+    return isinstance(value, list) and _is_talk(value)
 
 
 def _printed(start: bytes) -> bool:
@@ -182,8 +204,8 @@ class _Values:
             if long:
                 yield Drop("row too long", f"row {self.number} has more than {LONGEST >> 20} MB", excerpt)
             else:
-                end = f"; {ENDS_INSIDE} this row" if self.closed is False else ""
-                yield Drop("broken JSON", f"row {self.number}: {what}{end}", excerpt)
+                ending = f"; {ENDS_INSIDE} this row" if self.closed is False else ""
+                yield Drop("broken JSON", f"row {self.number}: {what}{ending}", excerpt)
             return
         if end == len(self.buffer) and not self.ended:  # a number may go on in the next chunk
             self.more()

@@ -111,8 +111,8 @@ def by_batch(
             workers.submit(Path(), work, [], job.shard_home(nothing), True)
             workers.finish()
     broken = [workers.broken[path] for path in files if path in workers.broken]
-    for error in broken:
-        job.log(str(error) if left_out is None else f"left out (broken: skip): {error.path}: {error.what}")
+    for failure in broken:
+        job.log(str(failure) if left_out is None else f"left out (broken: skip): {failure.path}: {failure.what}")
     if broken and left_out is None:
         raise BrokenFiles(broken, len(files))
     if left_out is not None:
