@@ -80,8 +80,8 @@ def charset(path: Path) -> Charset:
             if line.isascii():
                 continue
             kind = _kind(line)
-            if kind is None and _decodes(line, "utf-8"):
-                continue  # too short to tell
+            if kind is None and (_decodes(line, "utf-8") or _ends_inside_a_character(line)):
+                continue  # too short to tell, or the end of a file that is cut
             counts[kind] += 1
             first = first or (f"line {number:,} is in neither UTF-8 nor GB18030" if kind is None else "")
     name = "utf-8" if counts["utf-8"] >= counts["gb18030"] else "gb18030"
@@ -110,6 +110,17 @@ def _decodes(line: bytes, name: str) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+def _ends_inside_a_character(line: bytes) -> bool:
+    """True of a last line that is text up to its last character, of which only a part is there."""
+    if line.endswith((b"\n", b"\r")):
+        return False
+    for name in ("utf-8", "gb18030"):
+        with contextlib.suppress(UnicodeDecodeError):
+            codecs.getincrementaldecoder(name)("strict").decode(line, final=False)
+            return True
+    return False
 
 
 def lines(path: Path) -> Iterator[bytes]:

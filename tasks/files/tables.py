@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import sys
 from collections import deque
 from collections.abc import Iterator
@@ -33,6 +34,15 @@ def container(path: Path) -> str:
         return suffix(path)[1:]
     line = start.split(b"\n", 1)[0]
     return "tsv" if b"\t" in line else "csv" if b"," in line else ""
+
+
+def ends_inside_a_row(path: Path) -> bool:
+    """True of a CSV or TSV file, not compressed, whose last line has no end."""
+    if container(path) not in ("csv", "tsv") or what_is(head_of(path)) != "a text file":
+        return False
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) not in b"\r\n"
 
 
 def suffix(path: Path) -> str:
@@ -89,7 +99,8 @@ def csv_rows(path: Path, delimiter: str = ",", encoding: Charset | None = None) 
         while len(row) > len(header) and not row[-1]:  # a comma at the end of the line
             row.pop()
         if any(map(undecoded, row)):
-            yield not_decoded(f"{where} is not in {text.charset.name.upper()}", delimiter.join(row))
+            end = f"; {ENDS_INSIDE} this line" if text.is_last else ""
+            yield not_decoded(f"{where} is not in {text.charset.name.upper()}{end}", delimiter.join(row))
         elif len(row) == len(header):
             yield dict(zip(header, row, strict=True))
         else:
