@@ -16,6 +16,8 @@ from tasks.formats import registry
 from tasks.formats.registry import Format
 from tasks.processes.reading import by_shard, sha256
 from tasks.text import quality, script
+from tasks.text.escapes import unescaped
+from tasks.text.ledger import NO_LEDGER, Ledger
 from tasks.text.normalise import normalise, storable
 
 
@@ -36,7 +38,7 @@ class Params(Identity):
     source: str = Field(min_length=1, max_length=64, pattern=r"^[\w.-]+$", description="Name of the source, kept in every row")
     format: Annotated[Format, AfterValidator(_checked)] = Field(description="Layout of the files; `hanlin sniff` lists all")
     normalise: bool = Field(
-        default=True, description="One spelling of white space, width and punctuation; nothing else of the text changes"
+        default=True, description="One spelling of white space, width, punctuation and escapes; nothing else of the text changes"
     )
     simplify: bool = Field(
         default=True, description="Traditional → simplified Chinese characters (OpenCC, with exceptions); Japanese stays"
@@ -77,9 +79,9 @@ def conversion(params: Params) -> Callable[[Row], Row | Drop]:
     return functools.partial(_row, reader.kind, clean, same_title=params.same_title if reader.titled else 2.0)
 
 
-def clean_text(text: str, *, normalised: bool = True, simplified: bool = True) -> str:
+def clean_text(text: str, *, normalised: bool = True, simplified: bool = True, ledger: Ledger = NO_LEDGER) -> str:
     """Normalise and simplify one string as the settings say. Text with kana in it keeps its characters: they are Japanese."""
-    text = normalise(text) if normalised else storable(text)
+    text = normalise(unescaped(text, ledger), ledger) if normalised else storable(text, ledger)
     return script.simplify(text) if simplified and not script.is_japanese(text) else text
 
 
@@ -109,6 +111,8 @@ def _asked_once(row: Row, same_title: float) -> Row:
 def _cleaned(kind: str, clean: Callable[[str], str], row: Row) -> Row:
     if kind == "triples":
         return _triples(clean, row)
+    if kind == "questions":  # about characters, marks or their order, perhaps: it is asked as it was, and decontamination folds for itself
+        clean = storable
     cleaned = dict(row)
     for name in ("title", "text", "chosen", "rejected", "question"):
         if name in row:

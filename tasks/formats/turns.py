@@ -8,6 +8,7 @@ from typing import Any
 from tasks.data.rows import Drop
 from tasks.formats import packed
 from tasks.formats.fields import as_text, first_of, meta_of, unknown_schema
+from tasks.text.escapes import unescaped
 
 Turn = dict[str, str]  # role (system, user or assistant), content
 
@@ -32,7 +33,7 @@ _NOTHING = re.compile(
 def without_placeholder(record: dict[str, Any]) -> dict[str, Any]:
     """A record of which the input says something, and not that there is none (无输入)."""
     text = record.get("input")
-    return {**record, "input": ""} if isinstance(text, str) and _NOTHING.fullmatch(packed.line_ends(text).strip()) else record
+    return {**record, "input": ""} if isinstance(text, str) and _NOTHING.fullmatch(unescaped(text).strip()) else record
 
 
 def turns_of_list(items: list[Any]) -> list[Turn] | Drop:
@@ -76,7 +77,7 @@ def prompt_of(record: dict[str, Any]) -> list[Turn] | Drop:
     before = _history(record.get("history"))
     if isinstance(before, Drop):
         return before
-    system = packed.line_ends(as_text(record.get("system"))).strip()
+    system = as_text(record.get("system")).strip()
     return [*([{"role": "system", "content": system}] if system else []), *before, *turns]
 
 

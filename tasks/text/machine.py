@@ -79,6 +79,8 @@ def kept(lines: Sequence[str], rewritten: Sequence[str]) -> set[int]:
 
 
 def _of_block(lines: Sequence[str], rewritten: Sequence[str], start: int, end: int) -> set[int]:
+    if end - start == 1:
+        return {start} if _is_code(lines[start]) or _is_single_row(lines[start], rewritten[start]) else set()
     numbers = range(start, end)
     code = {number for number in numbers if _is_code(lines[number])} | _headers(lines, start, end)
     if 2 * len(code) > len(numbers) or len(code) > 1 and all(number in code or _is_aside(lines[number]) for number in numbers):
@@ -95,8 +97,10 @@ def _bare(line: str) -> str:
 
 
 def _is_code(line: str) -> bool:
+    if not line.lstrip()[:1].isascii():
+        return False
     bare = _bare(line)
-    return bool(bare.strip()) and _CODE.fullmatch(bare) is not None and not _SENTENCE.search(bare)
+    return _CODE.fullmatch(bare) is not None and not _SENTENCE.search(bare)
 
 
 def _is_aside(line: str) -> bool:
