@@ -111,7 +111,7 @@ def _asked_once(row: Row, same_title: float) -> Row:
 def _cleaned(kind: str, clean: Callable[[str], str], row: Row) -> Row:
     if kind == "triples":
         return _triples(clean, row)
-    if kind == "questions":  # about characters, marks or their order, perhaps: it is asked as it was, and decontamination folds for itself
+    if kind == "questions":  # perhaps about characters or marks: asked as it was, and decontamination folds for itself
         clean = storable
     cleaned = dict(row)
     for name in ("title", "text", "chosen", "rejected", "question"):

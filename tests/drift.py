@@ -137,6 +137,8 @@ BUILDS = {
     "tasks/split.py": "split",
     "tasks/text": "extract",
     "tasks/text/__init__.py": "dedup extract extraction filter ingest rejected report split triples",
+    "tasks/text/escapes.py": "ingest",
+    "tasks/text/machine.py": "extract ingest split triples",
     "tasks/text/normalise.py": "extract ingest split triples",
     "tasks/text/privacy.py": "dedup extract filter ingest rejected report split triples",
     "tasks/text/prompts.py": "filter split triples",

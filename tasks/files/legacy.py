@@ -6,6 +6,7 @@ or characters for private use. Each encoding has a level of usual characters, an
 
 from __future__ import annotations
 
+import contextlib
 import functools
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
@@ -88,10 +89,8 @@ def _score(lines: Iterable[bytes], name: str) -> float:
 def _decoded(line: bytes, name: str) -> str | None:
     """A line as text, or None; the last character may be cut."""
     for cut in (line, line[:-1], line[:-2], line[:-3]):
-        try:
+        with contextlib.suppress(UnicodeDecodeError):
             return cut.decode(name)
-        except UnicodeDecodeError:
-            pass
     return None
 
 
@@ -104,7 +103,5 @@ def _characters(encoding: Encoding) -> Iterator[str]:
     for low, high in encoding.usual:
         for first in range(low, high + 1):
             for second in range(0x40, 0xFF):
-                try:
+                with contextlib.suppress(UnicodeDecodeError):
                     yield bytes((first, second)).decode(encoding.table)
-                except UnicodeDecodeError:
-                    pass

@@ -87,14 +87,16 @@ def normalise(text: str, ledger: Ledger = NO_LEDGER) -> str:
 def _characters(text: str, ledger: Ledger) -> str:
     """Characters as everybody writes them: usual spaces and line ends, none that nobody sees, composed."""
     if "\u00a0" in text:
-        _tell(ledger, "white space", text, text := text.replace("\u00a0", " "))
+        _tell(ledger, "white space", text, text := text.replace("\u00a0", " "), changed=text.count("\u00a0"))
     if "\u034f" in text or not text.replace("\n", "").replace("\u3000", "").isprintable():  # U+034F alone is odd and printable
         _tell(ledger, "white space", text, text := text.replace("\r\n", "\n"))
         usual = _ODD.sub(_usual, text)
         _tell(ledger, "white space" if len(usual) == len(text) else "control characters", text, usual)
         text = usual
         if _RARE.search(text):
-            _tell(ledger, "control characters", text, text := _JOINER.sub("", _TAGS.sub(lambda match: match.group(1) or "", text)))
+            plain = _JOINER.sub("", _TAGS.sub(lambda match: match.group(1) or "", text))
+            _tell(ledger, "control characters", text, plain)
+            text = plain
     composed = unicodedata.normalize("NFC", text)
     _tell(ledger, "composition", text, composed)
     return composed
@@ -167,13 +169,14 @@ def _whole(text: str, verbatim: Sequence[str]) -> str:
     return text
 
 
-def _tell(ledger: Ledger, rule: str, before: str, after: str, verbatim: Sequence[str] = ()) -> None:
+def _tell(ledger: Ledger, rule: str, before: str, after: str, verbatim: Sequence[str] = (), changed: int | None = None) -> None:
     """Tell a ledger of a pass. What is put aside is shown in its place; it is in both texts, and so counts for nothing."""
-    if before == after or ledger is NO_LEDGER:
+    if ledger is NO_LEDGER or before == after:
         return
-    changed = None if len(before) == len(after) else 0
     if rule == "punctuation":
         changed = sum(before.count(mark) - after.count(mark) for mark in _NARROW)
+    elif len(before) != len(after):
+        changed = 0
     if verbatim and rule not in ledger.shown:
         before, after = _whole(before, verbatim), _whole(after, verbatim)
     ledger.change(rule, before, after, changed=changed)
@@ -194,7 +197,7 @@ def _marks(text: str, ledger: Ledger, verbatim: list[str]) -> str:
     if "," in text and ("[" in text or "{" in text):
         text = machine.BRACKETED.sub(lambda match: _kept_list(match, verbatim), text)
     chinese = _chinese_marks(text)
-    once = _SHOUT.sub(r"\1\1\1", chinese) if any([run in chinese for run in _LOUD_RUNS]) else chinese
+    once = _SHOUT.sub(r"\1\1\1", chinese) if any(map(chinese.__contains__, _LOUD_RUNS)) else chinese
     once = _DOTS.sub("……", once) if "………" in once else once
     if once == text:
         return text
@@ -221,7 +224,7 @@ def _chinese_marks(text: str) -> str:
         text = _round_brackets(text)
     if " " in text:
         text = _SPACED.sub(lambda match: match.group(1).translate(_CHINESE), text)
-    if any([mark in text for mark in _MARK]):
+    if any(map(text.__contains__, _MARK)):
         text = _MARKS.sub(lambda match: match.group().translate(_CHINESE), text)
     return _STOP.sub("。", text) if ".\n" in text or text.endswith(".") else text
 
