@@ -123,9 +123,18 @@ class _Builder:
                 tables=source.tables,
                 infoboxes=source.infoboxes,
                 tolerate_truncation=source.tolerate_truncation,
+                broken=source.broken,
             )
             return self.add(f"extract-{name}", extract.run, wiki, files=files)
-        params = ingest.Params(source=name, format=source.format, simplify=source.simplify, same_title=source.same_title)
+        params = ingest.Params(
+            source=name,
+            format=source.format,
+            columns=source.columns,
+            simplify=source.simplify,
+            same_title=source.same_title,
+            tolerate_truncation=source.tolerate_truncation,
+            broken=source.broken,
+        )
         return self.add(f"ingest-{name}", ingest.run, params, files=files)
 
     def add_corpus(self, texts: dict[str, str], questions: dict[str, str]) -> None:

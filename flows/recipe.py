@@ -77,6 +77,12 @@ class Source(Section):
         title="Download",
         description="In place of files that are there: a Wikimedia dump, a dataset of the Hugging Face hub, or URLs. Downloads are kept in the store",
     )
+    columns: dict[str, str] = Field(
+        default_factory=dict,
+        title="Columns",
+        description="Fields that the files call by other names, as `name of the format: name in the files`, such as `answer: reply`. For formats of "
+        "records, and for the turns inside them",
+    )
     use: list[Use] = Field(
         title="Uses",
         description="Uses of the rows: pretrain; text2text (pretraining of T5, where an article answers its title); sft (fine-tuning); prompts "
@@ -115,7 +121,14 @@ class Source(Section):
     tolerate_truncation: bool = Field(
         default=False,
         title="Tolerate truncation",
-        description="Use the complete pages of a wiki dump that is cut off at the end, instead of stopping with an error",
+        description="Use the whole rows or pages of a file before the place where it is cut, instead of stopping with an error. A Parquet file "
+        "that lacks its end has none: its columns are named there",
+    )
+    broken: Literal["fail", "skip"] = Field(
+        default="fail",
+        title="Broken files",
+        description="Files that cannot be read. fail: end the run, once every source has been tried, and name them all; skip: go on without them, "
+        "and name them in the report",
     )
 
     @model_validator(mode="after")

@@ -6,14 +6,15 @@ A byte that its line's encoding does not have becomes a lone surrogate (U+DC80 t
 from __future__ import annotations
 
 import codecs
+import contextlib
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.data.rows import BrokenFile, Drop
+from tasks.data.rows import BrokenFile, CutFile, Drop
 from tasks.files.legacy import likeliest, title
-from tasks.files.opening import CHUNK, LONGEST, cut_is_broken, decompressed, head_of, inside, what_is
+from tasks.files.opening import CHUNK, LONGEST, Salvaged, cut_is_broken, decompressed, head_of, inside, what_is
 
 _SURE = 2  # characters of three bytes in UTF-8: text in GBK has more of them by chance, before a bad byte, once in some thousand lines
 _LOOK = 4096  # bytes or characters of a line that are looked at
@@ -89,14 +90,15 @@ def charset(path: Path) -> Charset:
     older = likely or "gb18030"
     counts: dict[str | None, int] = {"utf-8": 0, older: 0, None: 0}
     first = ""
-    for number, line in enumerate(lines(path), start=1):
-        if line.isascii():
-            continue
-        kind = _kind(line, older)
-        if kind is None and _decodes(line, "utf-8"):
-            continue  # too short to tell
-        counts[kind] += 1
-        first = first or (f"line {number:,} is in neither UTF-8 nor {title(older)}" if kind is None else "")
+    with contextlib.suppress(CutFile):
+        for number, line in enumerate(lines(path), start=1):
+            if line.isascii():
+                continue
+            kind = _kind(line, older)
+            if kind is None and _decodes(line, "utf-8"):
+                continue  # too short to tell
+            counts[kind] += 1
+            first = first or (f"line {number:,} is in neither UTF-8 nor {title(older)}" if kind is None else "")
     name = "utf-8" if counts["utf-8"] >= counts[older] else older
     other = counts[older if name == "utf-8" else "utf-8"]
     if name == older and likely is None:
@@ -134,11 +136,12 @@ def _older(path: Path) -> str | None:
 
 def _is_utf8(path: Path) -> bool:
     decoder = codecs.getincrementaldecoder("utf-8")("strict")
-    with cut_is_broken(path), decompressed(path) as file:
+    with decompressed(path) as file:
+        stream = Salvaged(b"", file)
         try:
-            while chunk := file.read(CHUNK):
+            while chunk := stream.read(CHUNK):
                 decoder.decode(chunk)
-            decoder.decode(b"", final=True)
+            decoder.decode(b"", final=not stream.cut)  # of a file that is cut, what there is of it decides
         except UnicodeDecodeError:
             return False
     return True

@@ -5,30 +5,23 @@ Translation machines left a placeholder where the input was empty (无输入), a
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from tasks.data.rows import Drop, Row
 from tasks.formats import turns
-from tasks.formats.fields import as_text
 from tasks.formats.records import read_rows
 from tasks.formats.registry import Reader, Record
-from tasks.text.escapes import unescaped
-
-_NO_OUTPUT = re.compile(r"[<（(\[【]?\s*(?:无输出|没有输出|no\s*output)\s*[>）)\]】]?\s*[。.]?", re.IGNORECASE)
 
 
 def read(path: Path) -> Iterator[Row | Drop]:
-    """Dialogues of one turn. A placeholder in place of an answer is no answer."""
+    """Dialogues of one turn."""
     yield from read_rows(path, READER)
 
 
 def row(record: Record) -> Row | Drop:
     """A record as a dialogue."""
-    if _NO_OUTPUT.fullmatch(unescaped(as_text(record.get("output"))).strip()):
-        record = {**record, "output": ""}
-    return turns.conversation(turns.without_placeholder(record))
+    return turns.conversation(record)
 
 
 READER = Reader(
@@ -38,4 +31,5 @@ READER = Reader(
     rarity=40,
     row=row,
     read=read,
+    columns=turns.FIELDS,
 )
