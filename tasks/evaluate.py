@@ -59,7 +59,7 @@ class Params(Identity):
 
 @stage(
     "evaluate",
-    version=4,
+    version=5,
     title="Scores of every model",
     params=Params,
     group="result",

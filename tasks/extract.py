@@ -56,7 +56,7 @@ class Params(Identity):
 
 @stage(
     "extract",
-    version=4,
+    version=5,
     title="Extract articles from wiki dumps",
     params=Params,
     section="rows",

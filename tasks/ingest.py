@@ -63,7 +63,7 @@ class Params(Identity):
 
 @stage(
     "ingest",
-    version=3,
+    version=4,
     title="Read, check and normalise rows",
     params=Params,
     section="rows",
