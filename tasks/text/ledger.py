@@ -56,12 +56,13 @@ class Ledger:
         if rule not in self.shown:
             self._show(rule, detail, before, after, around)
 
-    def change(self, rule: str, before: str, after: str, detail: str = "") -> None:
-        """A pass that writes other characters in the place of some: `before` became `after`."""
+    def change(self, rule: str, before: str, after: str, detail: str = "", changed: int | None = None) -> None:
+        """A pass that writes other characters in the place of some (`changed`, counted here by default): `before` became `after`."""
         if before == after:
             return
         less = len(before) - len(after)
-        self.entries.append((rule, detail, max(0, less), max(0, -less), differing(before, after)))
+        count = differing(before, after) if changed is None else changed
+        self.entries.append((rule, detail, max(0, less), max(0, -less), count))
         if rule not in self.shown:
             self._show(rule, detail, before, after, None)
 
@@ -87,7 +88,7 @@ class _Unkept(Ledger):
     def note(self, rule: str, before: str, after: str = "", detail: str = "", around: Around | None = None) -> None:
         pass
 
-    def change(self, rule: str, before: str, after: str, detail: str = "") -> None:
+    def change(self, rule: str, before: str, after: str, detail: str = "", changed: int | None = None) -> None:
         pass
 
     def take(self, other: Ledger) -> None:
