@@ -144,7 +144,7 @@ BUILDS = {
     "tasks/text": "extract",
     "tasks/text/__init__.py": "dedup extract extraction filter ingest rejected report split triples",
     "tasks/text/boilerplate.py": "filter",
-    "tasks/text/escapes.py": "extract ingest",
+    "tasks/text/escapes.py": "ingest",
     "tasks/text/machine.py": "dedup extract filter ingest rejected split triples",
     "tasks/text/normalise.py": "dedup extract filter ingest rejected split triples",
     "tasks/text/privacy.py": "dedup extract filter ingest rejected report split triples",

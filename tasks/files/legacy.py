@@ -68,7 +68,7 @@ def likeliest(lines: Sequence[bytes]) -> str | None:
 
 
 def _score(lines: Iterable[bytes], name: str) -> float:
-    """How much lines read like text in an encoding: the share of usual characters and that of the commonest, 0 to 2."""
+    """The likeness of lines to text in an encoding: the share of usual characters and that of the commonest, 0 to 2."""
     encoding, usual = ENCODINGS[name], _usual(name)
     total = hits = 0
     for line in lines:
