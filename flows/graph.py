@@ -38,6 +38,8 @@ from tasks import filter as filters
 from tasks.artifacts.stage import Identity, Stage
 from tasks.formats.registry import reader
 
+READING = {stage.name for stage in (sample.run, download.run, extract.run, ingest.run)}
+
 
 @dataclass(frozen=True)
 class Node:
@@ -52,6 +54,11 @@ class Node:
     def needs(self) -> list[str]:
         """The nodes whose artifacts it reads, each once."""
         return list(dict.fromkeys(name for source in self.inputs.values() for name in source.needs))
+
+    @property
+    def reads_a_source(self) -> bool:
+        """True of what leads to the rows of one source, which no other source's rows are needed for."""
+        return self.stage.name in READING and self.stage.group == "data"
 
 
 def graph(recipe: Recipe, flow: Flow | None = None, *, gated: bool = False, production: Production | None = None) -> list[Node]:

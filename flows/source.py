@@ -84,8 +84,7 @@ class Source(BaseModel):
     tolerate_truncation: bool = Field(
         default=False,
         title="Tolerate truncation",
-        description="Use the whole rows or pages of a file before the place where it is cut, instead of stopping with an error. A Parquet file "
-        "that lacks its end has none: its columns are named there",
+        description="Use the whole rows or pages of a file that is cut, instead of stopping with an error. A Parquet file without its end has none",
     )
     broken: Literal["fail", "skip"] = Field(
         default="fail",

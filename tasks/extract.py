@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import re
 from pathlib import Path
 from typing import Literal
@@ -16,6 +17,7 @@ from tasks.files import dump
 from tasks.processes.reading import LeftOut, by_batch
 from tasks.sources import wiki
 from tasks.text import script
+from tasks.text.functions import PageFacts
 from tasks.text.ledger import NO_LEDGER, Ledger
 from tasks.text.normalise import normalise
 from tasks.text.quality import character_count
@@ -54,7 +56,7 @@ class Params(Identity):
 
 @stage(
     "extract",
-    version=4,
+    version=5,
     title="Extract articles from wiki dumps",
     params=Params,
     section="rows",
@@ -84,11 +86,10 @@ def _article(params: Params, row: Row, ledger: Ledger = NO_LEDGER) -> Row | Drop
     title = row["title"] if _SIMPLE_TITLE.fullmatch(row["title"]) else normalise(row["title"])
     if _DISAMBIGUATION.search(row["text"]):
         return Drop("disambiguation page", "", title)
-    page = WikitextPage(row["text"], params.options)
+    page = WikitextPage(row["text"], params.options, PageFacts(row["title"], json.loads(row["meta"])["timestamp"] or ""), ledger)
     language = script.main_language(page.text)
     convert = script.simplify if params.simplify and language != "ja" else None
-    text = normalise(page.converted(convert))
-    ledger.note("markup", row["text"], text)
+    text = normalise(page.converted(convert), ledger)
     size = character_count(text)
     if size < params.min_characters:
         return Drop("too short", f"{size} characters", f"{title}: {text}")

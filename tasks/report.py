@@ -83,6 +83,7 @@ def run(job: Job, params: Params, *, artifacts: dict[str, Path], statistics: Pat
         "characters": _characters(accounts),
         "adds_up": not rows.problems,
         "problems": rows.problems,
+        "left_out": page["left_out"],
     }
     (job.out / "figures.json").write_text(json.dumps(figures, ensure_ascii=False, indent=1) + "\n", "utf-8")
     return {"adds_up": not rows.problems, "figures": len(page["figures"])}
@@ -106,6 +107,7 @@ def _page(params: Params, nodes: Nodes, artifacts: dict[str, Path], rows: Funnel
         "missing": [text for name, text in needed.items() if name not in nodes and (name == "split" or not data_only)],
         "tuned": "base" in nodes,
         "funnel": rows,
+        "left_out": data_section.left_out(nodes),
         "drops": funnel.drops(nodes, artifacts, params.examples),
         "clusters": data_section.clusters(stats_of(nodes, "dedup").get("clusters")),
         "uses": data_section.uses(stats_of(nodes, "split").get("uses", {})),

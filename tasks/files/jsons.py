@@ -33,8 +33,8 @@ def json_rows(path: Path) -> Iterator[dict[str, Any] | Drop]:
             raise BrokenFile(path, f"JSON was expected, but it is {what_is(start)}")
         stream.start = start
         rest = io.BufferedReader(stream, CHUNK)
-        lines = not _printed(start) if first == b"{" else _talks(start)
-        for value in _lines(rest, stream) if lines else _Values(path, rest, stream, first == b"["):
+        by_line = not _printed(start) if first == b"{" else _talks(start)
+        for value in _lines(rest, stream) if by_line else _Values(path, rest, stream, first == b"["):
             if isinstance(value, list) and _is_talk(value):
                 value = {"messages": value}
             if isinstance(value, dict):
@@ -99,7 +99,8 @@ def _lines(rest: io.BufferedReader[Any], stream: Salvaged) -> Iterator[Any]:
             return
         line = raw.decode("utf-8", "surrogateescape").lstrip("\ufeff")
         if undecoded(line):
-            yield not_decoded(f"line {number} is not UTF-8", line)
+            torn = not raw.endswith(b"\n") and not line.rstrip().endswith("}")
+            yield not_decoded(f"line {number} is not UTF-8" + (f"; {ENDS_INSIDE} this line" if torn else ""), line)
             continue
         if not line.strip():
             continue
@@ -113,6 +114,8 @@ def _lines(rest: io.BufferedReader[Any], stream: Salvaged) -> Iterator[Any]:
 _BETWEEN = re.compile(r"[\s,\ufeff]*")
 _FIRST = re.compile(r'\{\s*("(?:[^"\\\n]|\\.)*")\s*:')
 _NAMES = 16  # first names that are remembered
+_CLOSED = re.compile(r"\]\s*\Z")
+_LAST = re.compile(r"\}[\s,]*\]\s*\Z")
 _ELEMENT = re.compile(r"[\]}\"]\s*,\s*(?=[{\[])")
 
 
@@ -195,14 +198,14 @@ class _Values:
             long = unfinished and not self.ended
             what = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
             self.want = CHUNK
-            self.resync(max(place - 2, self.at + 1))
+            self.resync(max(place - 2, self.at + 1), in_string="Unterminated string" in what)
             if self.closed is False and (self.array or self.stream.cut):
                 return  # the file is cut inside this row, which is said where it ends
             if long:
                 yield Drop("row too long", f"row {self.number} has more than {LONGEST >> 20} MB", excerpt)
             else:
-                end = f"; {ENDS_INSIDE} this row" if self.closed is False else ""
-                yield Drop("broken JSON", f"row {self.number}: {what}{end}", excerpt)
+                ending = f"; {ENDS_INSIDE} this row" if self.closed is False else ""
+                yield Drop("broken JSON", f"row {self.number}: {what}{ending}", excerpt)
             return
         if end == len(self.buffer) and not self.ended:  # a number may go on in the next chunk
             self.more()
@@ -215,15 +218,16 @@ class _Values:
             self.firsts[name.group(1)] = None
         yield value
 
-    def resync(self, start: int) -> None:
-        """Go to the next row at or after `start`, or to the end of the file if there is none."""
+    def resync(self, start: int, in_string: bool = False) -> None:
+        """Go to the next row at or after `start`, or to the end of the file if there is none. `in_string`: the broken row seems to end inside a
+        string, and a bracket at the end may be of its text."""
         broken = _FIRST.match(self.buffer, self.at)
         firsts = [*self.firsts] or ([broken.group(1)] if broken else [])
         begins = re.compile(rf"\{{\s*(?:{'|'.join(map(re.escape, firsts))})\s*:") if firsts else _ELEMENT
         self.at = min(start, len(self.buffer))
         while not (match := begins.search(self.buffer, self.at)):
             if self.ended:
-                self.closed = self.buffer.rstrip().endswith("]")
+                self.closed = bool((_LAST if in_string else _CLOSED).search(self.buffer))
                 self.at = len(self.buffer)
                 return
             self.at = max(self.at, len(self.buffer) - max(map(len, firsts), default=0) - 64)

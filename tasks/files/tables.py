@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import os
 import sys
 from collections import deque
 from collections.abc import Iterator
@@ -35,6 +36,15 @@ def container(path: Path) -> str:
     return "tsv" if b"\t" in line else "csv" if b"," in line else ""
 
 
+def ends_inside_a_row(path: Path) -> bool:
+    """True of a CSV or TSV file, not compressed, whose last line has no end."""
+    if container(path) not in ("csv", "tsv") or what_is(head_of(path)) != "a text file":
+        return False
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) not in b"\r\n"
+
+
 def suffix(path: Path) -> str:
     """The end of the name in lower case, without that of a compression: .csv of a.csv.gz."""
     names = [name.lower() for name in path.suffixes if name.lower() not in _PACKED]
@@ -53,7 +63,7 @@ def table_rows(path: Path, kind: str = "") -> Iterator[dict[str, Any] | Drop]:
 
 
 def csv_rows(path: Path, delimiter: str = ",", encoding: Charset | None = None) -> Iterator[dict[str, str] | Drop]:
-    """Rows by header name, the names lower-case and trimmed; GB18030 or UTF-8, found out; quoted cells may hold line breaks.
+    """Rows by header name, the names lower-case and trimmed; UTF-8 or an older encoding, found out; quoted cells may hold line breaks.
 
     A broken row is its first line alone: after a stray quote the lines below it are read again.
     """
@@ -89,7 +99,8 @@ def csv_rows(path: Path, delimiter: str = ",", encoding: Charset | None = None) 
         while len(row) > len(header) and not row[-1]:  # a comma at the end of the line
             row.pop()
         if any(map(undecoded, row)):
-            yield not_decoded(f"{where} is not in {text.charset.name.upper()}", delimiter.join(row))
+            end = f"; {ENDS_INSIDE} this line" if text.is_last else ""
+            yield not_decoded(f"{where} is not in {text.charset.title}{end}", delimiter.join(row))
         elif len(row) == len(header):
             yield dict(zip(header, row, strict=True))
         else:

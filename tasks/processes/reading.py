@@ -22,6 +22,7 @@ from typing import Any
 
 from tasks.artifacts.stage import Job, Progress, Stats, fresh
 from tasks.data.rows import ENDS_INSIDE, BrokenFile, CutFile, Drop, Row, content
+from tasks.files.tables import ends_inside_a_row
 from tasks.processes.workers import end_with_parent, worker_died
 
 Read = Callable[[Path], Iterator[Row | Drop]]
@@ -110,8 +111,8 @@ def by_batch(
             workers.submit(Path(), work, [], job.shard_home(nothing), True)
             workers.finish()
     broken = [workers.broken[path] for path in files if path in workers.broken]
-    for error in broken:
-        job.log(str(error) if left_out is None else f"left out (broken: skip): {error}")
+    for failure in broken:
+        job.log(str(failure) if left_out is None else f"left out (broken: skip): {failure.path}: {failure.what}")
     if broken and left_out is None:
         raise BrokenFiles(broken, len(files))
     if left_out is not None:
@@ -124,12 +125,24 @@ def by_batch(
 
 
 def tolerant(read: Read, path: Path) -> Iterator[Row | Drop]:
-    """The rows of a file, of one that is cut the whole rows before the cut: a Drop with the reason "file cut" stands for the rest."""
+    """The rows of a file, of one that is cut the whole rows before the cut: a Drop with the reason "file cut" stands for the rest.
+
+    A table's last row is no whole one where its line has no end: nobody can tell how much of its last cell is there.
+    """
+    last: Row | Drop | None = None
     try:
         for row in read(path):
-            yield replace(row, reason=FILE_CUT) if isinstance(row, Drop) and ENDS_INSIDE in row.detail else row
+            if last is not None:
+                yield last
+            last = replace(row, reason=FILE_CUT) if isinstance(row, Drop) and ENDS_INSIDE in row.detail else row
     except CutFile as cut:
-        yield Drop(FILE_CUT, cut.what)
+        if last is not None:
+            yield last
+        last = Drop(FILE_CUT, cut.what)
+    if isinstance(last, dict) and ends_inside_a_row(path):
+        last = Drop(FILE_CUT, "the last line has no end, so its last cell may lack some", str(last))
+    if last is not None:
+        yield last
 
 
 def _all_finished(job: Job, identity: object, about: list[object]) -> list[str]:
