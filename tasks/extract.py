@@ -56,7 +56,7 @@ class Params(Identity):
 
 @stage(
     "extract",
-    version=4,
+    version=5,
     title="Extract articles from wiki dumps",
     params=Params,
     section="rows",
@@ -89,9 +89,7 @@ def _article(params: Params, row: Row, ledger: Ledger = NO_LEDGER) -> Row | Drop
     page = WikitextPage(row["text"], params.options, PageFacts(row["title"], json.loads(row["meta"])["timestamp"] or ""), ledger)
     language = script.main_language(page.text)
     convert = script.simplify if params.simplify and language != "ja" else None
-    plain = page.converted(convert)
-    text = normalise(plain)
-    ledger.note("normalisation", plain, text)
+    text = normalise(page.converted(convert), ledger)
     size = character_count(text)
     if size < params.min_characters:
         return Drop("too short", f"{size} characters", f"{title}: {text}")

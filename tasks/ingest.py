@@ -17,6 +17,7 @@ from tasks.formats.records import with_columns
 from tasks.formats.registry import Format
 from tasks.processes.reading import LeftOut, by_shard, sha256, tolerant
 from tasks.text import quality, script
+from tasks.text.escapes import unescaped
 from tasks.text.ledger import NO_LEDGER, Ledger
 from tasks.text.normalise import normalise, storable
 
@@ -41,7 +42,7 @@ class Params(Identity):
         default_factory=dict, description="Names of the format's fields → the names that the files give them"
     )
     normalise: bool = Field(
-        default=True, description="One spelling of white space, width and punctuation; nothing else of the text changes"
+        default=True, description="One spelling of white space, width, punctuation and escapes; nothing else of the text changes"
     )
     simplify: bool = Field(
         default=True, description="Traditional → simplified Chinese characters (OpenCC, with exceptions); Japanese stays"
@@ -62,7 +63,7 @@ class Params(Identity):
 
 @stage(
     "ingest",
-    version=3,
+    version=4,
     title="Read, check and normalise rows",
     params=Params,
     section="rows",
@@ -93,8 +94,7 @@ def conversion(params: Params) -> Callable[..., Row | Drop]:
 
 def clean_text(text: str, ledger: Ledger = NO_LEDGER, *, normalised: bool = True, simplified: bool = True) -> str:
     """Normalise and simplify one string as the settings say. Text with kana in it keeps its characters: they are Japanese."""
-    before, text = text, normalise(text) if normalised else storable(text)
-    ledger.note("normalising", before, text)
+    text = normalise(unescaped(text, ledger), ledger) if normalised else storable(text, ledger)
     return script.simplify(text, ledger) if simplified and not script.is_japanese(text) else text
 
 
@@ -133,6 +133,8 @@ def _asked_once(row: Row, same_title: float, ledger: Ledger) -> Row:
 def _cleaned(kind: str, clean: Clean, row: Row, ledger: Ledger) -> Row:
     if kind == "triples":
         return _triples(clean, row, ledger)
+    if kind == "questions":  # perhaps about characters or marks: asked as it was, and decontamination folds for itself
+        clean = storable
     cleaned = dict(row)
     for name in ("title", "text", "chosen", "rejected", "question"):
         if name in row:
@@ -154,15 +156,9 @@ def _triples(clean: Clean, row: Row, ledger: Ledger) -> Row:
     for old, new in zip(row["triples"], cleaned["triples"], strict=True):
         for name in ("subject", "object"):
             if old[name] in row["text"] and new[name] not in cleaned["text"]:
-                return _each_text(functools.partial(_storable, ledger=ledger), row)
+                return _each_text(functools.partial(storable, ledger=ledger), row)
     ledger.take(trial)
     return cleaned
-
-
-def _storable(text: str, ledger: Ledger) -> str:
-    stored = storable(text)
-    ledger.note("control characters", text, stored)
-    return stored
 
 
 def _each_text(change: Callable[[str], str], row: Row) -> Row:

@@ -132,6 +132,43 @@ def test_a_template_whose_end_the_tokenizer_lacks_is_refused() -> None:
     assert "< /s>" in tokenizer.apply_chat_template([{"role": "user", "content": "好</s>"}], tokenize=False)
 
 
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x <| f 与 f |> x",
+        "a <|> b",
+        "<||>",
+        "<|没有这个|>",
+        "<| im_end |>",
+        "<|IM_END|>",
+        "<s>删去</s>",
+        "[INST] 问 [/INST]",
+        "if a<|b| then",
+    ],
+)
+def test_the_guard_changes_no_other_character(tokenizer: PreTrainedTokenizerBase, text: str) -> None:
+    """What is no special token of this tokenizer is read as it was written: in training, in generation, and by other programs."""
+    messages = [{"role": "user", "content": text}, {"role": "assistant", "content": text}]
+    assert template.render(tokenizer, messages).count(text) == 2
+    assert tokenizer.apply_chat_template(messages, tokenize=False) == template.render(tokenizer, messages)
+    [(ids, trained)] = template.encode(tokenizer, [messages])
+    assert tokenizer.decode([token for token, counted in zip(ids, trained, strict=True) if counted]) == f"{text}<|im_end|>"
+    assert template.answer_text(tokenizer, text) == f"{text}<|im_end|>"
+    assert tokenizer.decode(template.prompt(tokenizer, messages[:1])).count(text) == 1
+
+
+def test_the_guard_parts_special_tokens_and_nothing_beside_them(tokenizer: PreTrainedTokenizerBase) -> None:
+    for token in template.SPECIAL_TOKENS:
+        assert template.plain(f"写 {token} 与 <|x|>。", template.specials(tokenizer)) == f"写 < {token[1:]} 与 <|x|>。"
+    many = template.guarded(f"<|reserved_{number}|>" for number in range(400))
+    assert "reserved_399" in template.TEMPLATES["chatml"].jinja(template.STOP, many)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(WordLevel({"好": 0}, unk_token="好")), eos_token="</s>")
+    tokenizer.add_special_tokens({"extra_special_tokens": many})
+    template.use(tokenizer, "vicuna")
+    said = [{"role": "user", "content": f"好{many[0]}"}]
+    assert tokenizer.apply_chat_template(said, tokenize=False) == template.render(tokenizer, said)
+
+
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
 @given(system=st.none() | TEXT, turns=TURNS, reply=st.booleans())
 def test_encoding_is_what_the_saved_template_gives_other_programs(

@@ -63,7 +63,7 @@ def table_rows(path: Path, kind: str = "") -> Iterator[dict[str, Any] | Drop]:
 
 
 def csv_rows(path: Path, delimiter: str = ",", encoding: Charset | None = None) -> Iterator[dict[str, str] | Drop]:
-    """Rows by header name, the names lower-case and trimmed; GB18030 or UTF-8, found out; quoted cells may hold line breaks.
+    """Rows by header name, the names lower-case and trimmed; UTF-8 or an older encoding, found out; quoted cells may hold line breaks.
 
     A broken row is its first line alone: after a stray quote the lines below it are read again.
     """
@@ -100,7 +100,7 @@ def csv_rows(path: Path, delimiter: str = ",", encoding: Charset | None = None) 
             row.pop()
         if any(map(undecoded, row)):
             end = f"; {ENDS_INSIDE} this line" if text.is_last else ""
-            yield not_decoded(f"{where} is not in {text.charset.name.upper()}{end}", delimiter.join(row))
+            yield not_decoded(f"{where} is not in {text.charset.title}{end}", delimiter.join(row))
         elif len(row) == len(header):
             yield dict(zip(header, row, strict=True))
         else:

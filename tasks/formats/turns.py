@@ -182,7 +182,7 @@ def prompt_of(record: dict[str, Any]) -> list[Turn] | Drop:
     before = _history(record.get("history"))
     if isinstance(before, Drop):
         return before
-    system = packed.line_ends(as_text(first_of(record, SYSTEM))).strip()
+    system = as_text(first_of(record, SYSTEM)).strip()
     return [*([_turn("system", system)] if system else []), *before, *turns]
 
 

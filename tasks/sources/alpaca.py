@@ -1,11 +1,10 @@
 """Alpaca and its translations: instruction, input, output in a JSON array or JSON Lines.
 
-Translation machines left two kinds of dirt: a placeholder where the input was empty (无输入), and text escaped for HTML (&lt;, &quot;).
+Translation machines left a placeholder where the input was empty (无输入), at times escaped for HTML (&lt;无输入&gt;).
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -14,10 +13,6 @@ from tasks.formats import turns
 from tasks.formats.records import read_rows
 from tasks.formats.registry import Reader, Record
 
-_RAW = re.compile(r"[<>\"]|&(?!(?:lt|gt|quot|amp|#39);)")
-_ENTITY = {"&lt;": "<", "&gt;": ">", "&quot;": '"', "&#39;": "'", "&amp;": "&"}
-_ENTITIES = re.compile("|".join(_ENTITY))
-
 
 def read(path: Path) -> Iterator[Row | Drop]:
     """Dialogues of one turn."""
@@ -25,15 +20,8 @@ def read(path: Path) -> Iterator[Row | Drop]:
 
 
 def row(record: Record) -> Row | Drop:
-    """A record as a dialogue; where all of its text is escaped for HTML, that is undone."""
-    return turns.conversation(
-        {name: unescape_whole(value) if isinstance(value, str) else value for name, value in record.items()}
-    )
-
-
-def unescape_whole(text: str) -> str:
-    """Undo HTML escaping, but only where all of the text was escaped: one raw < or " means that an &lt; in it is meant as written."""
-    return text if "&" not in text or _RAW.search(text) else _ENTITIES.sub(lambda entity: _ENTITY[entity.group()], text)
+    """A record as a dialogue."""
+    return turns.conversation(record)
 
 
 READER = Reader(

@@ -78,29 +78,37 @@ def lay_out(text: str, broken: bool = False, ledger: Ledger = NO_LEDGER) -> str:
 def _sections(text: str, broken: bool, ledger: Ledger) -> str:
     """The text of all sections, each under its heading; without those that are empty, and without the sources in an appendix."""
     body, *others = _HEADING.split(text)
-    sections = [(0, "", _lines(body, broken, ledger))]  # (level, heading, what stands under it)
+    gone: list[str] = []  # lines of marks
+    sections = [(0, "", _lines(body, broken, gone))]  # (level, heading, what stands under it)
     skip, appendix = 0, ""  # inside an appendix: the level of its heading, and what that is
-    size = len(body)
+    size, longer = len(body), len(sections[0][2]) - len(body)
     for heading, body in zip(others[::2], others[1::2], strict=True):
         level, title = _heading(heading)
         if level and (not skip or level <= skip):
             skip, appendix = (level, title) if is_appendix(title) else (0, "")
-        sections.append(
-            (level, title, _without_sources(body, appendix, broken, ledger) if skip else _lines(body, broken, ledger))
-        )
+        if skip:
+            sections.append((level, title, _without_sources(body, appendix, broken, ledger)))
+        else:
+            shown = _lines(body, broken, gone)
+            sections.append((level, title, shown))
+            longer += len(shown) - len(body)
         size += len(body)
     pieces, empty = _not_empty(sections)
     whole = "".join(pieces)
-    for title in empty:
-        ledger.note("empty section", title, "", title)
-    marks = (len(whole) - sum(len(section[2]) for section in sections)) - (len(text) - size) + sum(map(len, empty))
-    _enter(ledger, "heading markup", marks)
+    if ledger is not NO_LEDGER:
+        for line in gone:
+            ledger.note("line of marks", line, "")
+        for title in empty:
+            ledger.note("empty section", title, "", title)
+        _enter(ledger, "list markup", longer + sum(map(len, gone)))
+        marks = (len(whole) - sum(len(section[2]) for section in sections)) - (len(text) - size) + sum(map(len, empty))
+        _enter(ledger, "heading markup", marks)
     return whole
 
 
 def _enter(ledger: Ledger, rule: str, longer: int) -> None:
     """An entry of a rule after which a text was so many characters longer, or shorter."""
-    if longer and ledger is not NO_LEDGER:
+    if longer:
         ledger.entries.append((rule, "", max(0, -longer), max(0, longer), 0))
 
 
@@ -134,22 +142,17 @@ def _heading(line: str) -> tuple[int, str]:
     return (level, title) if title else (0, "")
 
 
-def _lines(body: str, broken: bool, ledger: Ledger) -> str:
-    """All lines under a heading: paragraphs, which begin with a letter, a digit or a quote, as they are."""
-    gone = 0
+def _lines(body: str, broken: bool, gone: list[str]) -> str:
+    """All lines under a heading: paragraphs, which begin with a letter, a digit or a quote, as they are. Lines that go are collected."""
 
     def show(match: re.Match[str]) -> str:
-        nonlocal gone
         line = match.group(1).strip()
         item = _item(line, broken)
         if line and not item:
-            gone += len(line)
-            ledger.note("line of marks", line, "")
+            gone.append(line)
         return f"\n{item}"
 
-    text = _NO_PARAGRAPH.sub(show, body)
-    _enter(ledger, "list markup", len(text) - len(body) + gone)
-    return text
+    return _NO_PARAGRAPH.sub(show, body)
 
 
 def _without_sources(body: str, heading: str, broken: bool, ledger: Ledger) -> str:

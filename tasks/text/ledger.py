@@ -17,6 +17,7 @@ EXCERPTS = 20  # of a rule that are kept to be read
 DETAILS = 50  # of a rule that are kept by name, the most frequent
 _FIRST = 8  # hits of a rule that are all shown; then every hit whose number is a power of two
 _WINDOW, _AROUND = 240, 40  # characters of a cut that are shown, and of what stands on each side of it
+_ALIKE = 6  # characters that say where a text goes on behind a cut
 _FAST = 400  # characters from which numpy compares texts faster than Python does
 
 _COUNTS = ("rows", "times", "cut", "added", "changed")  # of a rule
@@ -55,12 +56,13 @@ class Ledger:
         if rule not in self.shown:
             self._show(rule, detail, before, after, around)
 
-    def change(self, rule: str, before: str, after: str, detail: str = "") -> None:
-        """A pass that writes other characters in the place of some: `before` became `after`."""
+    def change(self, rule: str, before: str, after: str, detail: str = "", changed: int | None = None) -> None:
+        """A pass that writes other characters in the place of some (`changed`, counted here by default): `before` became `after`."""
         if before == after:
             return
         less = len(before) - len(after)
-        self.entries.append((rule, detail, max(0, less), max(0, -less), differing(before, after)))
+        count = differing(before, after) if changed is None else changed
+        self.entries.append((rule, detail, max(0, less), max(0, -less), count))
         if rule not in self.shown:
             self._show(rule, detail, before, after, None)
 
@@ -86,7 +88,7 @@ class _Unkept(Ledger):
     def note(self, rule: str, before: str, after: str = "", detail: str = "", around: Around | None = None) -> None:
         pass
 
-    def change(self, rule: str, before: str, after: str, detail: str = "") -> None:
+    def change(self, rule: str, before: str, after: str, detail: str = "", changed: int | None = None) -> None:
         pass
 
     def take(self, other: Ledger) -> None:
@@ -118,9 +120,16 @@ def first_difference(before: str, after: str) -> tuple[int, int, int]:
         return start, start + less, start
     if less < 0 and after[start - less :] == before[start:]:
         return start, start, start - less
+    if not less:
+        same = (place for place in range(start, len(before)) if before[place] == after[place])
+        end = next(same, len(before))
+        return start, end, end
+    going_on = after[start : start + _ALIKE]
+    if len(going_on) == _ALIKE and (end := before.find(going_on, start, start + _WINDOW)) >= 0:
+        return start, end, start
     from difflib import SequenceMatcher
 
-    matcher = SequenceMatcher(None, before[start : start + _WINDOW], after[start : start + _WINDOW], autojunk=False)
+    matcher = SequenceMatcher(None, before[start : start + _AROUND], after[start : start + _AROUND], autojunk=False)
     _, low, high, other_low, other_high = next(code for code in matcher.get_opcodes() if code[0] != "equal")
     assert low == other_low == 0
     return start, start + high, start + other_high

@@ -268,6 +268,8 @@ class Scan:
             return close
         begins_line = not start or self.source[start - 1] == "\n"
         alone = begins_line and self.source[close : close + 1] in ("", "\n")
+        if alone and not self.noting and self.frames[-1].kind != "{{":
+            return close
         said = "" if alone else self.around(close)
         whole = self.source[start:close]
         rule, _, text, detail = self.unknown(name, whole, close, said)
@@ -282,7 +284,7 @@ class Scan:
             text = functions.function(content)
             name = content.partition(":")[0].strip().lower()
             return ("template without output" if text is None else "template markup"), whole, text or self.hole(end), name
-        written, *parts = content.replace(HOLE, "").split("|")
+        written, *parts = (content.replace(HOLE, "") if HOLE in content else content).split("|")
         name = templates.template_name(written)
         if name in templates.NOTE_TA:
             values = templates.template_arguments([part.replace(AS_IS, "").replace(AS_IS_END, "") for part in parts]).values()

@@ -42,9 +42,7 @@ _DATED = re.compile(r"[（(][^（）()]*(?:1[5-9]|20)\d\d[^（）()]*[）)]$|[�
 _SHORTEST, _LONG = 15, 100  # characters of a sentence that is worth keeping by itself, and of a paragraph, which may cite
 _CLAUSE = re.compile("[\u4e00-\u9fff][，：；、][\u4e00-\u9fff]")
 
-_APPENDIX = re.compile(
-    rf"\n(={{2,6}})(?!=)[ \t\u3000]*+(?:{alternatives(sorted(_SOURCES | _ORDINARY))})[ \t\u3000：:]*+=", re.IGNORECASE
-)
+_APPENDIX = re.compile(rf"\n(={{2,6}})(?!=)[ \t\u3000]*+(?:{alternatives(sorted(_SOURCES | _ORDINARY))})[ \t\u3000：:]*+=")
 _NEXT = tuple(
     re.compile(rf"\n={{1,{level}}}(?!=)[^\n]*=") for level in range(1, 7)
 )  # by the level of the section that ends there

@@ -40,10 +40,10 @@ _INLINE = split_names(
 
 
 def _tags(all_of: list[str] | tuple[str, ...], slash: str = "/?") -> re.Pattern[str]:
-    return re.compile(rf"<{slash}({alternatives(all_of)})(?=[\s/>])[^<>]*+>", re.IGNORECASE)
+    return re.compile(rf"<{slash}({alternatives(all_of)})(?=[\s/>])[^<>]*+>")
 
 
-_RAW = re.compile(rf"<!--|{_tags([*_DROPPED, *_FORMULAS, *_CODE, 'nowiki'], '').pattern}", re.IGNORECASE)
+_RAW = re.compile(rf"<!--|{_tags([*_DROPPED, *_FORMULAS, *_CODE, 'nowiki'], '').pattern}")
 _PASSES = (  # in this order: (tags, what they leave)
     (_tags([*_INLINE, *_DROPPED, *_FORMULAS, *_CODE]), ""),
     (_tags(_BREAKS), "\n"),

@@ -51,11 +51,11 @@ _SHIPS = split_names("uss, hms, hmas, hmcs, ss, rms, ms, sms, mv, ins, jds")
 
 
 def alternatives(names: Iterable[str]) -> str:
-    """A pattern for any of the names, those with the same first letter in a group, so that most are passed over at once."""
+    """A pattern for any of the names in any case, those with the same first letter in a group, so that most are passed over at once."""
     groups: dict[str, list[str]] = {}
     for name in names:
         groups.setdefault(name[0], []).append(re.escape(name[1:]))
-    return "|".join(f"{re.escape(first)}(?:{'|'.join(rest)})" for first, rest in groups.items())
+    return "|".join(f"[{first}{first.upper()}](?i:{'|'.join(rest)})" for first, rest in groups.items())
 
 
 def template_arguments(parts: list[str]) -> Arguments:

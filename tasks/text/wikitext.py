@@ -29,9 +29,7 @@ _ESCAPED_TAG = re.compile(r"&lt;(?:!--|/?(?i:br|ref|nowiki|s|span|div|small|sup|
 _LINK = re.compile(
     r"\[\[(?:[^\[\]{}<>|:\n]*+\|(?=\s*+[^\s\]])|(?=[^\[\]{}<>|:#_\n\s](?:[^\[\]{}<>|:#_\n]*+(?<=\S))?\]\]))([^\[\]{}<>|\n]++)\]\]"
 )
-_UNSEEN = re.compile(
-    rf"\[\[[ _]*+({alternatives(sorted(HIDDEN))})[ _]*+:[^\[\]{{}}]*+\]\]([ \t]*+)", re.IGNORECASE
-)  # pictures and categories
+_UNSEEN = re.compile(rf"\[\[[ _]*+({alternatives(sorted(HIDDEN))})[ _]*+:[^\[\]{{}}]*+\]\]([ \t]*+)")  # pictures and categories
 
 _EXTERNAL = re.compile(r"\[(?:https?:|ftps?:|mailto:|news:|//)[^\s\[\]<>\"]*+[ \t\u3000]*+([^\[\]\n]*+)\]")
 _BRACKETED_ADDRESS = re.compile(r"\[(?<=[（(]\[)(?:https?:|//)[^\s\[\]<>\"]*+[ \t\u3000]*+\](?=[）)])")
