@@ -10,7 +10,7 @@ Arguments = dict[str, str]  # by name; those without a name are "1", "2", …
 
 def pairs(text: str) -> dict[str, str]:
     """`"km 公里, m 米"` → {"km": "公里", "m": "米"}"""
-    return dict(pair.strip().rsplit(" ", 1) for pair in text.split(","))  # type: ignore[misc]
+    return dict(pair.strip().rsplit(" ", 1) for pair in text.split(","))
 
 
 _LENGTHS = pairs("km 公里, m 米, dm 分米, cm 厘米, mm 毫米, mi 英里, ft 英尺, in 英寸, yd 码")
@@ -122,7 +122,7 @@ def value(args: Arguments) -> str:
     error = f"+{error.lstrip('+')}/−{under.lstrip('-−')}" if error and under else _error(number, error) if error else ""
     power, unit = args.get("e", ""), args.get("u") or args.get("ul", "")
     per = args.get("up") or args.get("upl", "")
-    said = f"({number}{error})" if error and (power or unit) and "±" in error else number + error
+    said = f"({number}{error})" if power and "±" in error else number + error
     said += f"×10{SUP}{power}{END}" if power else ""
     unit = f"{unit}/{per}" if per else unit
     return f"{args.get('p', '')}{said}{f' {unit}' if unit else ''}{args.get('s', '')}"
