@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from tasks.text import mixed, t2s
 from tasks.text.ledger import NO_LEDGER, Ledger
-from tasks.text.particle import is_particle
+from tasks.text.particle import with_particles
 
 if TYPE_CHECKING:
     import numpy as np
@@ -138,11 +138,10 @@ _IS_QIAN = re.compile(
 _GAN = re.compile("乾(?=[燥净杯枯涸脆旱洗粮])|乾(?<=[饼晾晒烘擦腐]乾)")  # in simplified text, which has no such character: a slip
 _SINK = "消轰击下低阴昏深冷静"  # 沉 after these; alone, 沈 is a name
 _MARKS = re.compile("[「」『』｢｣]")
-_PARTICLE = re.compile("著")
 _INCHES = {"吋": "寸", "呎": "尺"}
 _INCH = re.compile("英?[吋呎]")
 _END = re.compile(r"[。！？；\n]")
-_TRICKY = re.compile("[祇藉於沈锺徵]|甚么|镕")
+_TRICKY = re.compile("[祇藉於沈锺徵镕]")
 _AFTER = tuple(
     (character, re.compile(pattern), instead)
     for character, pattern, instead in (
@@ -200,11 +199,11 @@ def _converted(text: str, traditional: bool) -> str:
         simple = "".join(map(t2s.convert, text))
     if "觔斗" in text:
         simple = "".join("筋" if text.startswith("觔斗", place) else character for place, character in enumerate(simple))
-    if _TRICKY.search(simple):
+    if _TRICKY.search(simple) or "甚么" in simple:
         for character, pattern, instead in _AFTER:
             if character in simple:
                 simple = pattern.sub(instead, simple)
-    return _PARTICLE.sub(lambda match: "着" if is_particle(simple, match.start(), traditional) else "著", simple)
+    return with_particles(simple, traditional) if "著" in simple else simple
 
 
 def _places(sign: str, pattern: re.Pattern[str], text: str, traditional: bool) -> list[int]:
