@@ -6,10 +6,11 @@ not, and one with neither is what its line is, or else its text. Quoted characte
 
 from __future__ import annotations
 
+import functools
 import re
 from bisect import bisect_left
 from collections.abc import Iterator
-from typing import TYPE_CHECKING, NamedTuple
+from typing import TYPE_CHECKING
 
 from tasks.text import t2s
 
@@ -17,15 +18,14 @@ if TYPE_CHECKING:
     import numpy as np
 
 _MUCH = 4  # times as many characters of one script as of the other, from which a line is of that script throughout
-_MOST = 20  # times, from which the whole text is
 _SURE = 0.1  # what a character weighs more that is in no simplified text than a variant, which may be a slip
 
 _PAIRS = dict(zip('“‘「『《（([【"`', '”’」』》）)]】"`', strict=True))
-_QUOTED = re.compile(r"([“‘「『《（(\[【\"`])([^“”‘’「」『』《》（）()\[\]【】\"`\n]{1,40})([”’」』》）)\]】\"`])")
+_OPEN, _CLOSE = "".join(map(re.escape, _PAIRS)), "".join(map(re.escape, _PAIRS.values()))
+_WITHIN = f"[^{_OPEN}{_CLOSE}\\n]{{1,40}}"
+_QUOTED = re.compile(f"[{_OPEN}]({_WITHIN})[{_CLOSE}]")
 _SINGLE = re.compile(r"(?!$)(?:(?<![\u3400-\u9fff])[\u3400-\u9fff](?![\u3400-\u9fff])|[^\u3400-\u9fff])*")
 _KANA = re.compile("[ぁ-ゖァ-ヺ]")
-_HIRAGANA = re.compile("[ぁ-ねは-ゖ]")  # but for の, which Chinese text borrows
-_FEW = 4
 _CHINESE = re.compile("[的了是這这們们我他她也就為为對对於被吗嗎呢吧把讓让從从]")
 _ADDRESS = re.compile(r"://[^\s，。；、）」』”]+")
 _EMPTY = re.compile("「」|『』")
@@ -43,25 +43,27 @@ _ELSEWHERE = re.compile(
 _SPELT = re.compile("[写寫][作成为做]([\u3040-\u30ff\u3400-\u9fff]{1,12})")
 
 
+@functools.cache
+def _traditional_quoted() -> re.Pattern[str]:
+    """A quotation with something traditional in it and nothing simplified."""
+    old, new = (t2s.characters(kind) for kind in (t2s.TRADITIONAL | t2s.VARIANT, t2s.SIMPLIFIED))
+    return re.compile(f"[{_OPEN}]([^{_OPEN}{_CLOSE}\n{new}{old}]{{0,39}}[{old}][^{_OPEN}{_CLOSE}\n{new}]{{0,39}})[{_CLOSE}]")
+
+
 def may_mention(text: str) -> bool:
     """True where a text that is traditional throughout may have something that stays all the same."""
-    return _HINT.search(text) is not None or len(_HIRAGANA.findall(text)) > _FEW
+    return _HINT.search(text) is not None
 
 
 def simplified(text: str, simple: str, is_mixed: bool) -> str:
     """The text with those characters of `simple`, its conversion, that are traditional (all, unless it is mixed) and not mentioned."""
     import numpy as np
 
-    kinds = t2s.kinds(text)
-    marks = _Marks(*(np.flatnonzero(kinds & kind) for kind in (t2s.TRADITIONAL, t2s.TRADITIONAL | t2s.VARIANT, t2s.SIMPLIFIED)))
-    if is_mixed and len(marks.old) > _MOST * len(marks.new):
-        if not may_mention(text):
-            return simple
-        is_mixed = False
     before, after = (np.frombuffer(each.encode("utf-32-le", "surrogatepass"), np.uint32) for each in (text, simple))
+    known = _Known(text, before)
     places = np.flatnonzero(before != after)
-    chosen = _chosen(before, kinds, marks, places) if is_mixed else np.ones(len(places), bool)
-    for start, end in _mentioned(text, simple, before, kinds, marks, places):
+    chosen = _chosen(known, places) if is_mixed else np.ones(len(places), bool)
+    for start, end in _mentioned(known, simple, places):
         first, last = np.searchsorted(places, (start, end))
         chosen[first:last] = False
     mixed = before.copy()
@@ -69,144 +71,159 @@ def simplified(text: str, simple: str, is_mixed: bool) -> str:
     return mixed.tobytes().decode("utf-32-le", "surrogatepass")
 
 
-class _Marks(NamedTuple):
-    """The places of characters that tell the script: in traditional text alone, with variants of those in both, in simplified text alone."""
+class _Known:
+    """The places in a text of characters that tell its script, and of the ends of its runs, sentences and lines."""
 
-    sure: np.ndarray
-    old: np.ndarray
-    new: np.ndarray
+    def __init__(self, text: str, units: np.ndarray):
+        import numpy as np
+
+        self.text = text
+        self.kinds = kinds = t2s.kinds(text)
+        self.han = kinds & t2s.HAN > 0
+        self.sure, self.old, self.new, self.stops = (
+            np.flatnonzero(kinds & kind) for kind in (t2s.TRADITIONAL, t2s.TRADITIONAL | t2s.VARIANT, t2s.SIMPLIFIED, t2s.STOP)
+        )
+        self.lines = np.flatnonzero(units == ord("\n"))
+
+    def runs(self) -> np.ndarray:
+        """Where runs of ideographs end and begin."""
+        import numpy as np
+
+        return np.flatnonzero(self.han[1:] != self.han[:-1])
+
+    def counts(self, ends: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, ...]:
+        """How many of the characters that are traditional for sure, that are old and that are new there are between the ends around each place."""
+        import numpy as np
+
+        part = np.searchsorted(ends, places)
+        bounds = np.concatenate(([-1], ends, [len(self.text)]))
+        first, last = bounds[part], bounds[part + 1]
+        return tuple(
+            np.searchsorted(found, last, "right") - np.searchsorted(found, first, "right")
+            for found in (self.sure, self.old, self.new)
+        )
 
 
-def _chosen(units: np.ndarray, kinds: np.ndarray, marks: _Marks, places: np.ndarray) -> np.ndarray:
+def _chosen(known: _Known, places: np.ndarray) -> np.ndarray:
     """For each of these places, whether the character there is to be converted."""
     import numpy as np
 
-    han = kinds & t2s.HAN > 0
-    run = np.cumsum(np.concatenate(([False], han[1:] != han[:-1])), dtype=np.int32)
-    line = np.cumsum(units == ord("\n"), dtype=np.int32)
-    sentence = np.cumsum(kinds & t2s.STOP > 0, dtype=np.int32)
-    of_line = _verdict(line, marks, places)
-    of_line = np.where(of_line == 0, _verdict(np.zeros_like(line), marks, places), of_line)
-    of_sentence = _verdict(sentence, marks, places)
-    of_sentence = np.where(of_sentence == 0, np.where(of_line == 0, 1, of_line), of_sentence)
-    of_run = _verdict(run, marks, places, sure=True)
-    chosen = np.where(of_run == 0, of_sentence, of_run) > 0
-    chosen |= _verdict(line, marks, places, _MUCH) > 0
-    at = kinds[places]
-    chosen |= (at & t2s.TRADITIONAL > 0) | ((at & t2s.VARIANT > 0) & (of_sentence > 0))
-    return np.where(han[places], chosen, of_line > 0)
+    at = known.kinds[places]
+    chosen = at & t2s.TRADITIONAL > 0
+    open_ = np.flatnonzero(~chosen)
+    places, at = places[open_], at[open_]
+    lines = known.counts(known.lines, places)
+    whole = np.sign(len(known.old) + _SURE * len(known.sure) - len(known.new))
+    of_line = _verdict(*lines)
+    of_line = np.where(of_line == 0, whole, of_line)
+    of_sentence = _verdict(*known.counts(known.stops, places))
+    of_sentence = np.where(of_sentence == 0, of_line, of_sentence)
+    sure, old, new = known.counts(known.runs(), places)
+    of_run = np.where(old + new == 0, of_sentence, np.where((sure > new) | (new == 0), 1, -1))
+    yes = (of_run > 0) | (lines[1] > _MUCH * lines[2]) | ((at & t2s.VARIANT > 0) & (of_sentence > 0))
+    chosen[open_] = np.where(at & t2s.HAN > 0, yes, of_line > 0)
+    return chosen
 
 
-def _verdict(part: np.ndarray, marks: _Marks, places: np.ndarray, much: int = 1, sure: bool = False) -> np.ndarray:
-    """For each place, what its part of the text is: 1 for traditional, -1 for simplified, 0 where nothing tells.
-
-    It has to have `much` times as many traditional characters; with `sure`, no simplified one, or more of what is in no simplified text.
-    """
+def _verdict(sure: np.ndarray, old: np.ndarray, new: np.ndarray) -> np.ndarray:
+    """What parts of the text are by the numbers of such characters: 1 for traditional, -1 for simplified, 0 where nothing tells."""
     import numpy as np
 
-    parts = int(part[-1]) + 1
-    sures, olds, news = (np.bincount(part[found], minlength=parts) for found in marks)
-    if sure:
-        traditional = (sures > news) | (news == 0)
-    else:
-        traditional = olds + _SURE * sures > much * news
-    return np.where(olds + news == 0, 0, np.where(traditional, 1, -1))[part[places]]
+    return np.where(old + new == 0, 0, np.where(old + _SURE * sure > new, 1, -1))
 
 
-def _mentioned(
-    text: str, simple: str, units: np.ndarray, kinds: np.ndarray, marks: _Marks, places: np.ndarray
-) -> Iterator[tuple[int, int]]:
+def _mentioned(known: _Known, simple: str, places: np.ndarray) -> Iterator[tuple[int, int]]:
     """(start, end) of what is in a text to be talked about, and stays: addresses and empty quotes, and parts of sentences."""
     import numpy as np
 
+    text = known.text
     for sign, pattern in (("://", _ADDRESS), ("「」", _EMPTY), ("『』", _EMPTY)):
         if sign in text:
             yield from (match.span() for match in pattern.finditer(text))
-    starts = np.concatenate(([0], np.flatnonzero(kinds[:-1] & t2s.STOP) + 1))
-    kana = np.flatnonzero((units >= ord("ぁ")) & (units <= ord("ヺ")))
-    olds, news, kanas = (
-        np.bincount(np.searchsorted(starts, found, "right") - 1, minlength=len(starts)) for found in (marks.old, marks.new, kana)
-    )
-    lengths = np.diff(starts, append=len(units))
-    for number in np.flatnonzero((olds > 0) & (4 * kanas > lengths)).tolist():
-        start, end = _span(starts, number, len(text))
-        if 8 * len(_CHINESE.findall(text[start:end])) < kanas[number]:  # Japanese
+    sentences = _Sentences(known, simple)
+    for match in _HINT.finditer(text):
+        yield from sentences.about(match.start())
+    if len(known.new):
+        for match in _traditional_quoted().finditer(text):
+            if _PAIRS[text[match.start()]] == text[match.end() - 1]:
+                yield from sentences.quoted(*match.span(1))
+        if "写" in text or "寫" in text:
+            for match in _SPELT.finditer(text):
+                yield from sentences.quoted(*match.span(1))
+        han = np.concatenate(([False], known.han, [False]))
+        for place in places[han[places + 1] & ~han[places] & ~han[places + 2]].tolist():
+            yield from sentences.doubled(place)
+        if _KANA.search(text):
+            yield from sentences.japanese()
+
+
+class _Sentences:
+    """The sentences of a text, and what each of them mentions."""
+
+    def __init__(self, known: _Known, simple: str):
+        self.text, self.simple = known.text, simple
+        self.old, self.new, self.stops = known.old.tolist(), known.new.tolist(), known.stops.tolist()
+
+    def around(self, place: int) -> tuple[int, int]:
+        """The start and end of the sentence around a place."""
+        number = bisect_left(self.stops, place)
+        end = self.stops[number] + 1 if number < len(self.stops) else len(self.text)
+        return self.stops[number - 1] + 1 if number else 0, end
+
+    def counts(self, start: int, end: int) -> tuple[int, int]:
+        """How many characters of a part tell that it is traditional, and simplified."""
+        return (
+            bisect_left(self.old, end) - bisect_left(self.old, start),
+            bisect_left(self.new, end) - bisect_left(self.new, start),
+        )
+
+    def about(self, place: int) -> Iterator[tuple[int, int]]:
+        """What stays of a sentence that has a word in it that sentences about characters have, or of those that it announces."""
+        start, end = self.around(place)
+        sentence = self.text[start:end]
+        if _ABOUT_SIMPLIFIED.search(sentence):
             yield start, end
-    wanted = (olds > 0) & (2 * news >= olds)
-    for number in _hinted(text, starts):
-        start, end = _span(starts, number, len(text))
-        sentence = text[start:end]
-        about = _ABOUT_SIMPLIFIED.search(sentence)
-        if about and sentence.rstrip().endswith(("：", ":")):
-            while (number := number + 1) < len(olds) and not news[number] and text[starts[number]] != "\n":
-                yield _span(starts, number, len(text))
-        elif about:
-            yield start, end
-        elif olds[number] and _ABOUT.search(sentence):
-            wanted[number] = True
-    if not wanted.any():
-        return
-    yield from _doubled(text, simple, kinds, starts, places)
-    old, new = marks.old.tolist(), marks.new.tolist()
-    for number in np.flatnonzero(wanted).tolist():
-        yield from _of_sentence(text, simple, *_span(starts, number, len(text)), old, new)
+            while end < len(self.text) and sentence.rstrip().endswith(("：", ":")):
+                start, end = self.around(end)
+                if self.counts(start, end)[1] or self.text[start] == "\n":
+                    break
+                yield start, end
+        elif _ABOUT.search(sentence):
+            for match in _QUOTED.finditer(sentence):
+                if _SINGLE.fullmatch(match.group(1)):
+                    yield start + match.start(1), start + match.end(1)
 
-
-def _doubled(text: str, simple: str, kinds: np.ndarray, starts: np.ndarray, places: np.ndarray) -> Iterator[tuple[int, int]]:
-    """(start, end) of single characters whose sentence has what they would become: 泪—淚."""
-    import numpy as np
-
-    han = np.concatenate(([False], kinds & t2s.HAN > 0, [False]))
-    single = places[han[places + 1] & ~han[places] & ~han[places + 2]]
-    for place, number in zip(single.tolist(), (np.searchsorted(starts, single, "right") - 1).tolist(), strict=True):
-        start, end = _span(starts, number, len(text))
-        if simple[place] in text[start:end]:
-            yield place, place + 1
-
-
-def _span(starts: np.ndarray, number: int, length: int) -> tuple[int, int]:
-    """The start and end of a sentence."""
-    return int(starts[number]), int(starts[number + 1]) if number + 1 < len(starts) else length
-
-
-def _hinted(text: str, starts: np.ndarray) -> list[int]:
-    """The numbers of the sentences that may be about characters."""
-    import numpy as np
-
-    places = [match.start() for hint in _HINTS if hint in text for match in re.finditer(hint, text)]
-    return sorted({int(number) - 1 for number in np.searchsorted(starts, places, "right")}) if places else []
-
-
-def _of_sentence(text: str, simple: str, start: int, end: int, old: list[int], new: list[int]) -> Iterator[tuple[int, int]]:
-    """(start, end) of what one sentence quotes because it is about characters."""
-    sentence = text[start:end]
-    quoted = [
-        (start + match.start(2), start + match.end(2))
-        for match in _QUOTED.finditer(sentence)
-        if _PAIRS[match.group(1)] == match.group(3)
-    ]
-    if "写" in sentence or "寫" in sentence:
-        quoted += [(start + match.start(1), start + match.end(1)) for match in _SPELT.finditer(sentence)]
-    if not quoted:
-        return
-
-    def counts(first: int, last: int) -> tuple[int, int]:
-        return tuple(bisect_left(found, last) - bisect_left(found, first) for found in (old, new))  # type: ignore[return-value]
-
-    pieces = [counts(first, last) for first, last in quoted]
-    if not any(has_old and not has_new for has_old, has_new in pieces):
-        return
-    around_old, around_new = (every - sum(parts) for every, *parts in zip(counts(start, end), *pieces, strict=True))
-    is_simplified = 0 < around_new >= around_old
-    about = _ABOUT.search(sentence) is not None
-    for (first, last), (has_old, has_new) in zip(quoted, pieces, strict=True):
-        if not has_old or has_new:
-            continue
-        piece, other = text[first:last], simple[first:last]
-        if _SINGLE.fullmatch(piece):
-            if is_simplified or about:
-                yield first, last
-        elif is_simplified and (
-            about or other in text[start:first] + text[last:end] or _KANA.search(piece) or _ELSEWHERE.search(sentence)
+    def quoted(self, first: int, last: int) -> Iterator[tuple[int, int]]:
+        """A quotation that is traditional, if its sentence is not, and says something of the kind or quotes one character."""
+        start, end = self.around(first)
+        old, new = self.counts(start, end)
+        if not new or self.counts(first, last)[1]:
+            return
+        sentence, piece, other = self.text[start:end], self.text[first:last], self.simple[first:last]
+        spans = {(first - start, last - start), *(match.span(1) for match in _QUOTED.finditer(sentence))}
+        for left, right in spans:
+            inside = self.counts(start + left, start + right)
+            old, new = old - inside[0], new - inside[1]
+        if 0 < new >= old and (
+            _SINGLE.fullmatch(piece)
+            or other in self.text[start:first] + self.text[last:end]
+            or _KANA.search(piece)
+            or _ELSEWHERE.search(sentence)
         ):
             yield first, last
+
+    def doubled(self, place: int) -> Iterator[tuple[int, int]]:
+        """A character by itself whose sentence has what it would become, too: 泪—淚."""
+        start, end = self.around(place)
+        if self.simple[place] in self.text[start:end]:
+            yield place, place + 1
+
+    def japanese(self) -> Iterator[tuple[int, int]]:
+        """Sentences of Japanese."""
+        end = 0
+        while (match := _KANA.search(self.text, end)) is not None:
+            start, end = self.around(match.start())
+            sentence = self.text[start:end]
+            kana = len(_KANA.findall(sentence))
+            if 4 * kana > end - start and 8 * len(_CHINESE.findall(sentence)) < kana:
+                yield start, end

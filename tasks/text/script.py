@@ -155,6 +155,7 @@ _AFTER = tuple(
         ("镕", "镕(?=[化解岩炉铸融合接点炼断渣])|镕(?<=[消销]镕)", "熔"),
     )
 )
+_MOST = 20  # times as many characters that tell a text is traditional as those that it is not, from which it is
 _TRADITIONAL = 0.02  # share of its ideographs that conversion changes, from which a text counts as traditional
 
 
@@ -165,26 +166,26 @@ def simplify(text: str, ledger: Ledger = NO_LEDGER) -> str:
     """
     if text.isascii():
         return text
-    found = t2s.found(text)
-    if not found & t2s.TOUCHED:
+    touched, old, new = t2s.found(text)
+    if not touched:
         return text
-    simple = _simplified(text, bool(found & (t2s.TRADITIONAL | t2s.VARIANT)), bool(found & t2s.SIMPLIFIED))
+    simple = _simplified(text, old, new)
     ledger.change("conversion", text, simple)
     return simple
 
 
-def _simplified(text: str, traditional: bool, simplified: bool) -> str:
+def _simplified(text: str, old: int, new: int) -> str:
     """The text converted where it is traditional, and where nothing tells what it is."""
-    if simplified and not traditional:
+    if new and not old:
         return _GAN.sub("干", text) if "乾" in text else text
-    simple = _converted(text, traditional)
+    simple = _converted(text, bool(old))
     if simple == text:
         return text
-    if not traditional:  # quotes are no evidence
+    if not old:  # quotes are no evidence
         return "".join(map(_unquoted, text, simple)) if _MARKS.search(text) else simple
-    if simplified or mixed.may_mention(text):
-        simple = mixed.simplified(text, simple, simplified)
-    return simple if simplified else _INCH.sub(_measure, simple)
+    if (new and old < _MOST * new) or mixed.may_mention(text):
+        simple = mixed.simplified(text, simple, old < _MOST * new)
+    return simple if new else _INCH.sub(_measure, simple)
 
 
 def _unquoted(before: str, after: str) -> str:

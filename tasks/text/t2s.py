@@ -92,18 +92,21 @@ def convert(text: str) -> str:
     return "".join([*pieces, simple[position:]])
 
 
-def found(text: str) -> int:
-    """What there is in a text of `TOUCHED`, which a conversion may change, and, if there is any, `TRADITIONAL`, `VARIANT` and `SIMPLIFIED`.
+def found(text: str) -> tuple[int, int, int]:
+    """How many characters of a text a conversion may change, tell that it is traditional, and that it is simplified: of a short text, 1 for some.
 
-    Most simplified texts have nothing that a conversion may change, and this tells quickly.
+    Most simplified texts have nothing that a conversion may change, and this tells quickly; then the others are not counted.
     """
     import numpy as np
 
-    if len(text) >= _SHORT:
-        return int(np.bitwise_or.reduce(_look(text)[1]))
-    if not _any_of(TOUCHED).search(text):
-        return 0
-    return TOUCHED | sum(kind for kind in (TRADITIONAL, VARIANT, SIMPLIFIED) if _any_of(kind).search(text))
+    if len(text) < _SHORT:
+        if not _any_of(TOUCHED).search(text):
+            return 0, 0, 0
+        old, new = (int(_any_of(kind).search(text) is not None) for kind in (TRADITIONAL | VARIANT, SIMPLIFIED))
+        return 1, old, new
+    known = _look(text)[1]
+    touched, old, new = (int(np.count_nonzero(known & kind)) for kind in (TOUCHED, TRADITIONAL | VARIANT, SIMPLIFIED))
+    return touched, old, new
 
 
 def kinds(text: str) -> np.ndarray:
@@ -220,8 +223,12 @@ def _is_in(character: str, charset: str) -> bool:
 @functools.cache
 def _any_of(kind: int) -> re.Pattern[str]:
     """Any character of a kind."""
+    beyond = "\U00020000-\U000323af" if kind & TOUCHED else ""
+    return re.compile(f"[{characters(kind)}{beyond}]")
+
+
+def characters(kind: int) -> str:
+    """All characters of a kind, of the basic plane."""
     import numpy as np
 
-    codes = np.flatnonzero(_table()[1] & kind).tolist()
-    beyond = "\U00020000-\U000323af" if kind & TOUCHED else ""
-    return re.compile(f"[{''.join(chr(code) for code in codes if not 0xD800 <= code < 0xE000)}{beyond}]")
+    return "".join(chr(code) for code in np.flatnonzero(_table()[1] & kind).tolist() if not 0xD800 <= code < 0xE000)
