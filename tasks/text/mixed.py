@@ -20,8 +20,7 @@ if TYPE_CHECKING:
 _MUCH = 4  # times as many characters of one script as of the other, from which a line is of that script throughout
 _SURE = 0.1  # what a character weighs more that is in no simplified text than a variant, which may be a slip
 
-_PAIRS = dict(zip('“‘「『《（([【"`', '”’」』》）)]】"`', strict=True))
-_OPEN, _CLOSE = "".join(map(re.escape, _PAIRS)), "".join(map(re.escape, _PAIRS.values()))
+_OPEN, _CLOSE = "".join(map(re.escape, t2s.PAIRS)), "".join(map(re.escape, t2s.PAIRS.values()))
 _WITHIN = f"[^{_OPEN}{_CLOSE}\\n]{{1,40}}"
 _QUOTED = re.compile(f"[{_OPEN}]({_WITHIN})[{_CLOSE}]")
 _SINGLE = re.compile(r"(?!$)(?:(?<![\u3400-\u9fff])[\u3400-\u9fff](?![\u3400-\u9fff])|[^\u3400-\u9fff])*")
@@ -32,10 +31,8 @@ _EMPTY = re.compile("「」|『』")
 # words that say that a sentence is about characters: in simplified script (all of it then stays), in either script, and those that name what
 # stands in another script beside them
 _ABOUT_SIMPLIFIED = re.compile(
-    "[繁简异正]体(?:中文|汉字|字|写|[是为作：:，。？“「]|$)|繁简|简繁|简化(?:字|为|成|作|前)|日本汉字|[新旧]字[体形]|形声|会意|通假"
+    "[繁简异正]体(?:中文|汉字|字|写|[是为作：:，。？“「]|$)|繁简|简繁|简化(?:字|为|成|作|前)|日本汉字|[新旧]字[体形]"
 )
-_HINTS = ("繁", "簡", *"简体 简化 异体 異體 正体 正體 新字 旧字 形声 会意 通假".split())  # one is in what is about characters
-_HINT = re.compile("|".join((*_HINTS, "://", "「」", "『』")))
 _ABOUT = re.compile(f"[繁簡简異异正][體体]|繁簡|簡繁|簡化|简化|{_ABOUT_SIMPLIFIED.pattern}")
 _ELSEWHERE = re.compile(
     "[写寫]作|[写写]成|写为|写法|[又亦本古旧或]作|同“|通“|日语|日文|日本|台湾|香港|港台|澳门|汉字|原文|字形|笔画|偏旁|部首|题字|匾额|题词|刻着|印章"
@@ -50,19 +47,32 @@ def _traditional_quoted() -> re.Pattern[str]:
     return re.compile(f"[{_OPEN}]([^{_OPEN}{_CLOSE}\n{new}{old}]{{0,39}}[{old}][^{_OPEN}{_CLOSE}\n{new}]{{0,39}})[{_CLOSE}]")
 
 
-def may_mention(text: str) -> bool:
-    """True where a text that is traditional throughout may have something that stays all the same."""
-    return _HINT.search(text) is not None
+def of_traditional(text: str, simple: str, hinted: bool) -> str:
+    """The conversion of a text that is traditional throughout, with what it mentions as it was: addresses, empty quotes and, if one of the
+    words for scripts may be in it, characters."""
+    spans = list(_verbatim(text))
+    if hinted:
+        known = _Known(text)
+        spans += _about(known, _Sentences(known, simple))
+        spans.sort()
+    if not spans:
+        return simple
+    pieces, position = [], 0
+    for start, end in spans:
+        if start >= position:
+            pieces += [simple[position:start], text[start:end]]
+            position = end
+    return "".join([*pieces, simple[position:]])
 
 
-def simplified(text: str, simple: str, is_mixed: bool) -> str:
-    """The text with those characters of `simple`, its conversion, that are traditional (all, unless it is mixed) and not mentioned."""
+def of_mixed(text: str, simple: str) -> str:
+    """The text with those characters of `simple`, its conversion, that are traditional and not mentioned."""
     import numpy as np
 
+    known = _Known(text)
     before, after = (np.frombuffer(each.encode("utf-32-le", "surrogatepass"), np.uint32) for each in (text, simple))
-    known = _Known(text, before)
     places = np.flatnonzero(before != after)
-    chosen = _chosen(known, places) if is_mixed else np.ones(len(places), bool)
+    chosen = _chosen(known, places)
     for start, end in _mentioned(known, simple, places):
         first, last = np.searchsorted(places, (start, end))
         chosen[first:last] = False
@@ -71,10 +81,31 @@ def simplified(text: str, simple: str, is_mixed: bool) -> str:
     return mixed.tobytes().decode("utf-32-le", "surrogatepass")
 
 
+def _verbatim(text: str) -> Iterator[tuple[int, int]]:
+    """(start, end) of what is never converted."""
+    for sign, pattern in (("://", _ADDRESS), ("「」", _EMPTY), ("『』", _EMPTY)):
+        if sign in text:
+            yield from (match.span() for match in pattern.finditer(text))
+
+
+def _places(text: str, word: str) -> list[int]:
+    """Where a word is in a text."""
+    return [match.start() for match in re.finditer(word, text)]
+
+
+def _about(known: _Known, sentences: _Sentences) -> Iterator[tuple[int, int]]:
+    """(start, end) of what stays in sentences with a word for a script in them."""
+    import numpy as np
+
+    for place in np.flatnonzero(known.kinds & t2s.HINT).tolist():
+        if known.text[place : place + 2] in t2s.HINTED:
+            yield from sentences.about(place)
+
+
 class _Known:
     """The places in a text of characters that tell its script, and of the ends of its runs, sentences and lines."""
 
-    def __init__(self, text: str, units: np.ndarray):
+    def __init__(self, text: str):
         import numpy as np
 
         self.text = text
@@ -83,7 +114,7 @@ class _Known:
         self.sure, self.old, self.new, self.stops = (
             np.flatnonzero(kinds & kind) for kind in (t2s.TRADITIONAL, t2s.TRADITIONAL | t2s.VARIANT, t2s.SIMPLIFIED, t2s.STOP)
         )
-        self.lines = np.flatnonzero(units == ord("\n"))
+        self.lines = self.stops[np.array([text[place] == "\n" for place in self.stops.tolist()], bool)]
 
     def runs(self) -> np.ndarray:
         """Where runs of ideographs end and begin."""
@@ -137,24 +168,22 @@ def _mentioned(known: _Known, simple: str, places: np.ndarray) -> Iterator[tuple
     import numpy as np
 
     text = known.text
-    for sign, pattern in (("://", _ADDRESS), ("「」", _EMPTY), ("『』", _EMPTY)):
-        if sign in text:
-            yield from (match.span() for match in pattern.finditer(text))
+    yield from _verbatim(text)
     sentences = _Sentences(known, simple)
-    for match in _HINT.finditer(text):
-        yield from sentences.about(match.start())
-    if len(known.new):
-        for match in _traditional_quoted().finditer(text):
-            if _PAIRS[text[match.start()]] == text[match.end() - 1]:
+    yield from _about(known, sentences)
+    for place in np.flatnonzero(known.kinds & t2s.OPENING).tolist():
+        match = _traditional_quoted().match(text, place)
+        if match and t2s.PAIRS[text[place]] == text[match.end() - 1]:
+            yield from sentences.quoted(*match.span(1))
+    for word in ("写", "寫"):
+        for start in _places(text, word) if word in text else ():
+            if match := _SPELT.match(text, start):
                 yield from sentences.quoted(*match.span(1))
-        if "写" in text or "寫" in text:
-            for match in _SPELT.finditer(text):
-                yield from sentences.quoted(*match.span(1))
-        han = np.concatenate(([False], known.han, [False]))
-        for place in places[han[places + 1] & ~han[places] & ~han[places + 2]].tolist():
-            yield from sentences.doubled(place)
-        if _KANA.search(text):
-            yield from sentences.japanese()
+    han = np.concatenate(([False], known.han, [False]))
+    for place in places[han[places + 1] & ~han[places] & ~han[places + 2]].tolist():
+        yield from sentences.doubled(place)
+    if (known.kinds & t2s.KANA).any():
+        yield from sentences.japanese()
 
 
 class _Sentences:

@@ -166,15 +166,15 @@ def simplify(text: str, ledger: Ledger = NO_LEDGER) -> str:
     """
     if text.isascii():
         return text
-    touched, old, new = t2s.found(text)
+    touched, old, new, hints = t2s.found(text)
     if not touched:
         return text
-    simple = _simplified(text, old, new)
+    simple = _simplified(text, old, new, hinted=bool(hints))
     ledger.change("conversion", text, simple)
     return simple
 
 
-def _simplified(text: str, old: int, new: int) -> str:
+def _simplified(text: str, old: int, new: int, hinted: bool) -> str:
     """The text converted where it is traditional, and where nothing tells what it is."""
     if new and not old:
         return _GAN.sub("干", text) if "乾" in text else text
@@ -183,9 +183,10 @@ def _simplified(text: str, old: int, new: int) -> str:
         return text
     if not old:  # quotes are no evidence
         return "".join(map(_unquoted, text, simple)) if _MARKS.search(text) else simple
-    if (new and old < _MOST * new) or mixed.may_mention(text):
-        simple = mixed.simplified(text, simple, old < _MOST * new)
-    return simple if new else _INCH.sub(_measure, simple)
+    if old < _MOST * new:
+        return mixed.of_mixed(text, simple)
+    simple = mixed.of_traditional(text, simple, hinted)
+    return _INCH.sub(_measure, simple) if "吋" in simple or "呎" in simple else simple
 
 
 def _unquoted(before: str, after: str) -> str:

@@ -61,8 +61,13 @@ _KEPT = "剋劄扞昇氾爇祕脩苧蒐薳谿釐陞"
 _LEFT = "著祇藉於沈锺徵甚"  # characters that `script` looks at, of those that OpenCC leaves
 
 # what the table knows of a UTF-16 code unit
-_ALONE, _PIVOT, _NEAR, _CHANGED, TOUCHED, HAN, TRADITIONAL, VARIANT, SIMPLIFIED, STOP = (1 << bit for bit in range(10))
+_ALONE, _PIVOT, _NEAR, _CHANGED, TOUCHED, HAN, TRADITIONAL, VARIANT, SIMPLIFIED, STOP, OPENING, KANA, HINT = (
+    1 << bit for bit in range(13)
+)
 _STOPS = "\n。！？；"
+_HINTS = "繁簡简異异"  # begin the words for scripts and variants:
+HINTED = tuple("繁體 繁体 繁簡 繁简 簡體 簡化 簡繁 简体 简化 简繁 異體 异体".split())
+PAIRS = dict(zip('“‘「『《（([【"`', '”’」』》）)]】"`', strict=True))
 
 
 @functools.cache
@@ -92,21 +97,23 @@ def convert(text: str) -> str:
     return "".join([*pieces, simple[position:]])
 
 
-def found(text: str) -> tuple[int, int, int]:
-    """How many characters of a text a conversion may change, tell that it is traditional, and that it is simplified: of a short text, 1 for some.
+def found(text: str) -> tuple[int, int, int, int]:
+    """How many characters of a text a conversion may change, tell that it is traditional, that it is simplified, and may be about characters.
 
-    Most simplified texts have nothing that a conversion may change, and this tells quickly; then the others are not counted.
+    Of a short text, 1 for some. Most simplified texts have nothing that a conversion may change, and this tells quickly.
     """
     import numpy as np
 
+    kinds = TOUCHED, TRADITIONAL | VARIANT, SIMPLIFIED, HINT
     if len(text) < _SHORT:
         if not _any_of(TOUCHED).search(text):
-            return 0, 0, 0
-        old, new = (int(_any_of(kind).search(text) is not None) for kind in (TRADITIONAL | VARIANT, SIMPLIFIED))
-        return 1, old, new
-    known = _look(text)[1]
-    touched, old, new = (int(np.count_nonzero(known & kind)) for kind in (TOUCHED, TRADITIONAL | VARIANT, SIMPLIFIED))
-    return touched, old, new
+            return 0, 0, 0, 0
+        touched, old, new, hints = (int(_any_of(kind).search(text) is not None) for kind in kinds)
+    else:
+        known = _look(text)[1]
+        touched, old, new, hints = (int(np.count_nonzero(known & kind)) for kind in kinds)
+        hints = hints and int(any(word in text for word in HINTED))
+    return touched, old, new, hints
 
 
 def kinds(text: str) -> np.ndarray:
@@ -200,6 +207,9 @@ def _table() -> tuple[np.ndarray, np.ndarray]:
     kinds[list(map(ord, [*PIVOTS, *_LEFT]))] |= TOUCHED
     kinds[kinds & _ALONE > 0] |= TOUCHED
     kinds[list(map(ord, _STOPS))] |= STOP
+    kinds[list(map(ord, PAIRS))] |= OPENING
+    kinds[list(map(ord, _HINTS))] |= HINT
+    kinds[ord("ぁ") : ord("ヺ") + 1] |= KANA
     for pivot, neighbours in PIVOTS.items():
         kinds[ord(pivot)] |= _PIVOT
         for neighbour in neighbours:
