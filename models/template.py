@@ -16,14 +16,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from models.continuation import bos_ids, continuation_ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-Message = dict[str, str]  # {"role": …, "content": …}
+Message = dict[str, Any]  # {"role": …, "content": …}, and `learned` where it is False
 
 PAD = "<|pad|>"  # fills a batch; never equal to an end, or the model would learn not to end
 END = "<|endoftext|>"  # between documents of pretraining; the tokenizer's eos
@@ -33,6 +33,7 @@ SPECIAL_TOKENS = (PAD, END, START, STOP)  # in the order of their ids
 PAD_ID, END_ID, START_ID, STOP_ID = range(4)
 
 ROLES = ("system", "user", "assistant")
+UNLEARNED = "unlearned"  # key of a row's `meta`: the numbers of the turns that the loss leaves out
 
 
 @dataclass(frozen=True)
@@ -253,12 +254,13 @@ def encode(
     begun = tokenizer(texts[False], add_special_tokens=False)["input_ids"] if texts[False] else []
     ids = {True: iter(continuation_ids(tokenizer, texts[True])), False: iter(begun)}
     rows = []
-    for conversation, follows in zip(cut, following, strict=True):
+    for messages, conversation, follows in zip(conversations, cut, following, strict=True):
         tokens, trained = list(begin), [False] * len(begin)
+        learned = iter([message.get("learned", True) for message in messages if message["role"] == "assistant"])
         for (_, assistant), after in zip(conversation, follows, strict=True):
             piece = next(ids[after])
             tokens += piece
-            trained += [assistant] * len(piece)
+            trained += [assistant and next(learned)] * len(piece)
         rows.append((tokens, trained))
     return rows
 
@@ -285,12 +287,24 @@ def _compared(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], r
                     f"told; set sft.template to one of {', '.join(TEMPLATES)}"
                 )
             last = max((at for at in range(len(before), len(after)) if ids[at] in ends), default=len(after) - 1)
-            trained[len(before) : last + 1] = [True] * (last + 1 - len(before))
+            trained[len(before) : last + 1] = [message.get("learned", True)] * (last + 1 - len(before))
     return ids, trained
 
 
 def _safe(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> list[Message]:
-    return [{"role": one["role"], "content": plain(one["content"].strip(), specials(tokenizer))} for one in messages]
+    """Messages for a template from outside. Most of these know no greeting before the first question, so it is left out, and not learned."""
+    first = next((number for number, one in enumerate(messages) if one["role"] != "system"), 0)
+    greets = len(messages) > first + 1 and messages[first]["role"] == "assistant"
+    kept = [*messages[:first], *messages[first + greets :]]
+    return [{**one, "content": plain(one["content"].strip(), specials(tokenizer))} for one in kept]
+
+
+def marked(messages: Sequence[Message], meta: str) -> Sequence[Message]:
+    """A row's messages, with `learned` False for those that its `meta` says are not to be learned."""
+    if UNLEARNED not in meta:
+        return messages
+    numbers = set(json.loads(meta).get(UNLEARNED, ()))
+    return [one | {"learned": False} if number in numbers else one for number, one in enumerate(messages)]
 
 
 def replies(

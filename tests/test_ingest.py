@@ -62,7 +62,7 @@ def test_dialogues_are_normalised_and_simplified(tmp_path: Path) -> None:
         ["日本语", "これは繁體の本です"],
         ["问", "坏字"],
     ]
-    assert stats["funnel"]["belle"]["dropped"] == {"empty once normalised": 1, "no answer": 1}
+    assert stats["funnel"]["belle"]["dropped"] == {"no question": 1, "no answer": 1}
 
 
 def test_settings_can_be_switched_off(tmp_path: Path) -> None:

@@ -59,7 +59,7 @@ def test_every_format_has_a_reader() -> None:
         ({"instruction": "", "input": "", "output": "答"}, "no question"),
         ({"conversations": []}, "no question"),
         ({"conversations": [{"from": "human", "value": "一"}]}, "no answer"),
-        ({"conversations": [{"from": "gpt", "value": "一"}, {"from": "gpt", "value": "二"}]}, "roles do not alternate"),
+        ({"conversations": [{"from": "gpt", "value": "一"}, {"from": "gpt", "value": "二"}]}, "no question"),
         ({"conversations": [{"from": "human", "value": "一"}, {"from": "bing", "value": "二"}]}, "unknown role"),
         ({"conversations": [{"from": "human", "value": "一"}, {"from": "observation", "value": "{}"}]}, "tool calls"),
         (
@@ -67,7 +67,7 @@ def test_every_format_has_a_reader() -> None:
             "tool calls",
         ),
         ({"conversations": [{"from": "human", "value": ""}, {"from": "gpt", "value": "二"}]}, "no question"),
-        ({"conversations": ["一", "二"]}, "unknown schema"),
+        ({"conversations": [1, 2]}, "unknown schema"),
         ({"input": ["一"], "output": ["二", "三"]}, "roles do not alternate"),
         ({"foo": 1}, "unknown schema"),
     ],
@@ -109,7 +109,9 @@ def test_zhihu(tmp_path: Path) -> None:
     assert good[1] == {"messages": said("问", "答二"), "meta": "{}"}
     assert reasons(drops) == {"no question": 1}
     pq.write_table(table.drop(["RESPONSE"]), tmp_path / "b.parquet")
-    found = "Parquet with INSTRUCTION and RESPONSE was expected, but it is Parquet with INSTRUCTION, METADATA; give the source another"
+    found = (
+        "a file with INSTRUCTION and RESPONSE was expected, but it is Parquet with INSTRUCTION, METADATA; give the source another"
+    )
     with pytest.raises(BrokenFile, match=rf"b\.parquet: {found}"):
         read("zhihu", tmp_path / "b.parquet")
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -93,6 +94,31 @@ def test_a_template_is_kept_with_the_tokenizer(named: PreTrainedTokenizerBase, t
     loaded = AutoTokenizer.from_pretrained(tmp_path)
     assert template.of(loaded) is template.TEMPLATES[name]
     assert loaded.apply_chat_template(CHAT, tokenize=False) == SEEN[name]
+
+
+def test_marked_turns_are_left_out_of_the_loss_in_every_template(tokenizer: PreTrainedTokenizerBase) -> None:
+    turns = [
+        {"role": role, "content": text}
+        for role, text in (("assistant", "嗨"), ("user", "问"), ("assistant", "错"), ("user", "再问"), ("assistant", "对"))
+    ]
+    assert template.marked(turns, "{}") is turns
+    marked = template.marked(turns, '{"id": 1, "unlearned": [0, 2]}')
+    assert [turn.get("learned", True) for turn in marked] == [False, True, False, True, True]
+    (ids, trained), (same, _) = template.encode(tokenizer, [marked, turns])
+    assert (
+        ids == same
+        and tokenizer.decode([token for token, counted in zip(ids, trained, strict=True) if counted]) == "对" + template.STOP
+    )
+    strict = copy.deepcopy(tokenizer)
+    strict.chat_template = (
+        "{%- for message in messages -%}{%- if (message.role == 'user') != (loop.index0 % 2 == 0) -%}{{ raise_exception('roles') }}{%- endif -%}"
+        "{{ '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}{%- endfor -%}"
+        "{%- if add_generation_prompt -%}{{ '<|im_start|>assistant\\n' }}{%- endif -%}"
+    )
+    strict.init_kwargs[template.KEY] = template.OWN
+    [(ids, trained)] = template.encode(strict, [marked])
+    assert strict.decode([token for token, counted in zip(ids, trained, strict=True) if counted]).strip() == "对" + template.STOP
+    assert "错" in strict.decode(ids) and "嗨" not in strict.decode(ids), "a template from outside knows no greeting"
 
 
 def test_a_template_whose_end_the_tokenizer_lacks_is_refused() -> None:

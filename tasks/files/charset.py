@@ -6,13 +6,14 @@ A byte that its line's encoding does not have becomes a lone surrogate (U+DC80 t
 from __future__ import annotations
 
 import codecs
+import contextlib
 import io
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from tasks.data.rows import BrokenFile, Drop
-from tasks.files.opening import CHUNK, LONGEST, cut_is_broken, decompressed, head_of, inside, what_is
+from tasks.data.rows import BrokenFile, CutFile, Drop
+from tasks.files.opening import CHUNK, LONGEST, Salvaged, cut_is_broken, decompressed, head_of, inside, what_is
 
 _SURE = 2  # characters of three bytes in UTF-8: text in GBK has more of them by chance, before a bad byte, once in some thousand lines
 _LOOK = 4096  # bytes or characters of a line that are looked at
@@ -74,14 +75,15 @@ def charset(path: Path) -> Charset:
         return Charset("utf-8")
     counts: dict[str | None, int] = {"utf-8": 0, "gb18030": 0, None: 0}
     first = ""
-    for number, line in enumerate(lines(path), start=1):
-        if line.isascii():
-            continue
-        kind = _kind(line)
-        if kind is None and _decodes(line, "utf-8"):
-            continue  # too short to tell
-        counts[kind] += 1
-        first = first or (f"line {number:,} is in neither UTF-8 nor GB18030" if kind is None else "")
+    with contextlib.suppress(CutFile):
+        for number, line in enumerate(lines(path), start=1):
+            if line.isascii():
+                continue
+            kind = _kind(line)
+            if kind is None and (_decodes(line, "utf-8") or _ends_inside_a_character(line)):
+                continue  # too short to tell, or the end of a file that is cut
+            counts[kind] += 1
+            first = first or (f"line {number:,} is in neither UTF-8 nor GB18030" if kind is None else "")
     name = "utf-8" if counts["utf-8"] >= counts["gb18030"] else "gb18030"
     other = counts["gb18030" if name == "utf-8" else "utf-8"]
     if counts[None] > _TOLERATED * sum(counts.values()):
@@ -91,11 +93,12 @@ def charset(path: Path) -> Charset:
 
 def _is_utf8(path: Path) -> bool:
     decoder = codecs.getincrementaldecoder("utf-8")("strict")
-    with cut_is_broken(path), decompressed(path) as file:
+    with decompressed(path) as file:
+        stream = Salvaged(b"", file)
         try:
-            while chunk := file.read(CHUNK):
+            while chunk := stream.read(CHUNK):
                 decoder.decode(chunk)
-            decoder.decode(b"", final=True)
+            decoder.decode(b"", final=not stream.cut)  # of a file that is cut, what there is of it decides
         except UnicodeDecodeError:
             return False
     return True
@@ -107,6 +110,17 @@ def _decodes(line: bytes, name: str) -> bool:
     except UnicodeDecodeError:
         return False
     return True
+
+
+def _ends_inside_a_character(line: bytes) -> bool:
+    """True of a last line that is text up to its last character, of which only a part is there."""
+    if line.endswith((b"\n", b"\r")):
+        return False
+    for name in ("utf-8", "gb18030"):
+        with contextlib.suppress(UnicodeDecodeError):
+            codecs.getincrementaldecoder(name)("strict").decode(line, final=False)
+            return True
+    return False
 
 
 def lines(path: Path) -> Iterator[bytes]:

@@ -12,10 +12,12 @@ _SPEAKERS = (
     re.compile(r"(?:^|</?s>)[ \t]*(Human|User|Assistant|System)[ \t]*[:：]", re.MULTILINE),
     re.compile(r"(?:^|\s)<(user|bot)>[ \t]*[:：]"),
 )
+_BEHIND_SENTINEL = re.compile(r"</?s>\s*(Human|User|Assistant|System)[ \t]*[:：]")  # where these part turns, a line does not
 _SENTINEL = re.compile(r"</?s>")
 _MOSS = re.compile(r"(?:\[|<\|)(Human|MOSS|Inner Thoughts|Commands|Results|Tool Responses)(?:\]|\|>)[ \t]*[:：]?")
 _MOSS_MARKS = re.compile(r"<sup>(?:<\|\d+\|>[,，\s]*)+</sup>|<\|[^|<>\n]{1,20}\|>[ \t]*[:：]?|<eo[a-z]{1,2}>")
 _NUMBER = re.compile(r"\d{1,9}")
+_SCENE = re.compile(r"对话|对白|聊天|台词|剧本|访谈|采访|dialog|conversation|script|interview|chat", re.IGNORECASE)
 
 # a line end written out as a backslash and an n: at a line's end or beginning, or after Chinese in a line without quotes. Code and formulas
 # have it too: between quotes, or before letters (\nabla)
@@ -47,7 +49,7 @@ def is_packed(text: str) -> bool:
 
 def _speaker(text: str) -> re.Pattern[str] | None:
     """The pattern of this text's speakers, None where it does not begin with one who asks or sets the scene."""
-    for speaker in _SPEAKERS:
+    for speaker in (_BEHIND_SENTINEL, *_SPEAKERS) if "<s>" in text else _SPEAKERS:
         first = speaker.search(text)
         if first and not text[: first.start()].strip() and _ROLES[first.group(1).lower()] != "assistant":
             return speaker
@@ -91,15 +93,19 @@ def prompt_turns(instruction: str, more: str) -> list[Turn]:
     return [*turns, *last]
 
 
-def answer_turns(answer: str, history: bool) -> list[Turn]:
-    """The turn of an answer, or the turns, where it goes on with the packed history before it. A dialogue written on request is one answer."""
+def answer_turns(answer: str, history: bool, asked: str = "") -> list[Turn]:
+    """The turn of an answer, or the turns, where it goes on with the packed history before it. A dialogue that is quoted or was asked for
+    (`asked`: the last question) is one answer."""
     answer = line_ends(answer)
     speaker = _SPEAKERS[0].search(answer)
     if not history or not speaker:
         return [{"role": "assistant", "content": answer}]
-    if answer[: speaker.start()].strip():
-        answer = f"Assistant: {answer}"
-    return _turns(answer, _SPEAKERS[0])
+    before = answer[: speaker.start()].strip()
+    begins = _ROLES[speaker.group(1).lower()] == "assistant"
+    several = _SPEAKERS[0].search(answer, speaker.end())
+    if (begins if before else not begins) or before.endswith((":", "：")) or ((before or several) and _SCENE.search(asked)):
+        return [{"role": "assistant", "content": answer}]
+    return _turns(f"Assistant: {answer}" if before else answer, _SPEAKERS[0])
 
 
 def unpack_moss(text: str) -> list[Turn]:

@@ -11,27 +11,24 @@ from pathlib import Path
 
 from tasks.data.rows import Drop, Row
 from tasks.formats import turns
-from tasks.formats.fields import as_text
 from tasks.formats.records import read_rows
 from tasks.formats.registry import Reader, Record
 
-_NO_OUTPUT = re.compile(r"[<（(\[【]?\s*(?:无输出|没有输出|no\s*output)\s*[>）)\]】]?\s*[。.]?", re.IGNORECASE)
 _RAW = re.compile(r"[<>\"]|&(?!(?:lt|gt|quot|amp|#39);)")
 _ENTITY = {"&lt;": "<", "&gt;": ">", "&quot;": '"', "&#39;": "'", "&amp;": "&"}
 _ENTITIES = re.compile("|".join(_ENTITY))
 
 
 def read(path: Path) -> Iterator[Row | Drop]:
-    """Dialogues of one turn. A placeholder in place of an answer is no answer."""
+    """Dialogues of one turn."""
     yield from read_rows(path, READER)
 
 
 def row(record: Record) -> Row | Drop:
     """A record as a dialogue; where all of its text is escaped for HTML, that is undone."""
-    record = {name: unescape_whole(value) if isinstance(value, str) else value for name, value in record.items()}
-    if _NO_OUTPUT.fullmatch(as_text(record.get("output")).strip()):
-        record["output"] = ""
-    return turns.conversation(turns.without_placeholder(record))
+    return turns.conversation(
+        {name: unescape_whole(value) if isinstance(value, str) else value for name, value in record.items()}
+    )
 
 
 def unescape_whole(text: str) -> str:
@@ -46,4 +43,5 @@ READER = Reader(
     rarity=40,
     row=row,
     read=read,
+    columns=turns.FIELDS,
 )
