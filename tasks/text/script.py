@@ -135,7 +135,10 @@ _IS_QIAN = re.compile(
     f"乾(?![{_DRY}])(?<![饼餅曬晒風风烘擦吹晾腐肉果萄燥涸枯喝烤瀝沥榨抹吸擰拧豇筍笋魚鱼蝦虾口嘴舌陰阴]乾)"
 )  # in simplified text
 
-_GAN = re.compile("乾(?=[燥净杯枯涸脆旱洗粮])|乾(?<=[饼晾晒烘擦腐]乾)")  # in simplified text, which has no such character: a slip
+_SLIPS = (  # in simplified text, which has no such words
+    ("乾", re.compile("乾(?=[燥净杯枯涸脆旱洗粮])|乾(?<=[饼晾晒烘擦腐]乾)"), "干"),
+    ("袷", re.compile(f"(?<![{HAN}])袷(?=[衣裙](?![{HAN}]))"), "夹"),
+)
 _SINK = "消轰击下低阴昏深冷静"  # 沉 after these; alone, 沈 is a name
 _MARKS = re.compile("[「」『』｢｣]")
 _INCHES = {"吋": "寸", "呎": "尺"}
@@ -177,7 +180,9 @@ def simplify(text: str, ledger: Ledger = NO_LEDGER) -> str:
 def _simplified(text: str, old: int, new: int, hinted: bool) -> str:
     """The text converted where it is traditional, and where nothing tells what it is."""
     if new and not old:
-        return _GAN.sub("干", text) if "乾" in text else text
+        for sign, pattern, instead in _SLIPS:
+            text = pattern.sub(instead, text) if sign in text else text
+        return text
     simple = _converted(text, bool(old))
     if simple == text:
         return text
