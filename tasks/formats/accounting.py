@@ -13,7 +13,7 @@ from typing import Any
 
 from tasks.data.rows import LEFT_OUT, Row, texts
 from tasks.formats.fields import as_text
-from tasks.text.ledger import EXCERPTS, Account, Ledger
+from tasks.text.ledger import EXCERPTS, Ledger
 
 _GLUE = 8  # characters that a reader may put between two strings
 _MARK = re.compile(
@@ -178,13 +178,6 @@ def _alike(leaf: Counter[str], text: Counter[str]) -> bool:
     return common >= _ALIKE * text.total() > 0 and 2 * common >= leaf.total()
 
 
-class AccountedRow(dict[str, Any]):
-    """A row with the account of the record that it was made of: the characters of that, and the ledger of those that are not in the row."""
-
-    read: int
-    ledger: Ledger
-
-
 class RecordAccounts:
     """The accounts of the records of one file, with few excerpts in all."""
 
@@ -203,12 +196,3 @@ class RecordAccounts:
             if self._excerpts[excerpt.rule] >= EXCERPTS:
                 self._shown.add(excerpt.rule)
         return accounted
-
-
-def opened(kind: str, row: Row, account: Account) -> tuple[Ledger, int]:
-    """A row's ledger, which begins with what its reader left out, and the characters read. A reader that keeps no account has read what it
-    gives."""
-    if isinstance(row, AccountedRow):
-        row.ledger.shown = account.shown
-        return row.ledger, row.read
-    return account.ledger(), sum(map(len, texts(kind, row)))
