@@ -11,7 +11,7 @@ from collections import Counter
 from functools import lru_cache
 from typing import Any
 
-from tasks.data.rows import LEFT_OUT, Row, texts
+from tasks.data.rows import LEFT_OUT, AccountedRow, Row, texts
 from tasks.formats.fields import as_text
 from tasks.text.ledger import EXCERPTS, Ledger
 
