@@ -95,7 +95,7 @@ def _article(params: Params, row: Row, ledger: Ledger = NO_LEDGER) -> Row | Drop
         return Drop("too short", f"{size} characters", f"{title}: {text}")
     if convert and title not in text:  # what stands in a converted text is converted
         title = convert(title)
-    ledger.note("title", row["title"], title)
+    ledger.change("title", row["title"], title)
     return {**row, "title": title, "text": text, "lang": language}
 
 

@@ -8,9 +8,11 @@ from typing import Any
 
 from tasks.data.rows import LEFT_OUT, UNLEARNED, Drop, Row
 from tasks.formats import placeholders, unlearned
+from tasks.formats.placeholders import hints
 
 Turn = dict[str, Any]  # role (system, user or assistant), content; learned, where it is False
 
+_WORDS = re.compile(r"\w")
 _UNSEEN = re.compile(r"[\s\x00-\x1f\x7f\xad\u200b-\u200f\u2028-\u202e\u2060-\u2064\ufeff\ud800-\udfff]*")
 
 
@@ -35,6 +37,8 @@ class Dialogue:
 def in_order(turns: list[Turn]) -> Dialogue | Drop:
     """A dialogue, or why it is none. Turns of one side that follow each other are one; an exchange with a blank side is left out, and so are
     questions after the last answer and what follows the last answer that is learned. Greetings are never learned: nobody asked."""
+    if as_they_are := _plain(turns):
+        return Dialogue(as_they_are)
     left: list[tuple[str, str]] = []
     turns = _joined(_stripped(turns), left)
     system = [turns.pop(0)] if turns and turns[0]["role"] == "system" else []
@@ -69,6 +73,24 @@ def valid_turns(turns: list[Turn]) -> list[Turn] | Drop:
     """The turns of a dialogue, as `in_order` has them."""
     dialogue = in_order(turns)
     return dialogue if isinstance(dialogue, Drop) else dialogue.turns
+
+
+def _plain(turns: list[Turn]) -> list[Turn]:
+    """The turns without outer white space, where they are in order and say nothing that has to be looked at; else none."""
+    start = 1 if turns and turns[0]["role"] == "system" else 0
+    if (len(turns) - start) % 2:
+        return []
+    plain = []
+    for number, turn in enumerate(turns):
+        role, content = turn["role"], turn["content"].strip()
+        expected = "system" if number < start else "assistant" if (number - start) % 2 else "user"
+        short = len(content) < 60
+        if role != expected or len(turn) > 2 or not content or (short and (hints(content) or not _WORDS.search(content))):
+            return []
+        if not short and role == "user" and hints(content[-80:]):
+            return []
+        plain.append({"role": role, "content": content})
+    return plain
 
 
 def _stripped(turns: list[Turn]) -> list[Turn]:

@@ -14,6 +14,7 @@ _SPEAKERS = (
     re.compile(r"(?:^|</?s>)[ \t]*(Human|User|Assistant|System)[ \t]*[:：]", re.MULTILINE),
     re.compile(r"(?:^|\s)<(user|bot)>[ \t]*[:：]"),
 )
+_BEGINNINGS = ("Human", "User", "Assistant", "System", "<")
 _BEHIND_SENTINEL = re.compile(r"</?s>\s*(Human|User|Assistant|System)[ \t]*[:：]")  # where these part turns, a line does not
 _SENTINEL = re.compile(r"</?s>")
 _MOSS = re.compile(r"(?:\[|<\|)(Human|MOSS|Inner Thoughts|Commands|Results|Tool Responses)(?:\]|\|>)[ \t]*[:：]?")
@@ -29,6 +30,8 @@ def is_packed(text: str) -> bool:
 
 def _speaker(text: str) -> re.Pattern[str] | None:
     """The pattern of this text's speakers, None where it does not begin with one who asks or sets the scene."""
+    if not text.lstrip().startswith(_BEGINNINGS):
+        return None
     for speaker in (_BEHIND_SENTINEL, *_SPEAKERS) if "<s>" in text else _SPEAKERS:
         first = speaker.search(text)
         if first and not text[: first.start()].strip() and _ROLES[first.group(1).lower()] != "assistant":
@@ -77,9 +80,11 @@ def prompt_turns(instruction: str, more: str) -> list[Turn]:
 def answer_turns(answer: str, history: bool, asked: str = "") -> list[Turn]:
     """The turn of an answer, or the turns, where it goes on with the packed history before it. A dialogue that is quoted or was asked for
     (`asked`: the last question) is one answer."""
+    if not history:
+        return [{"role": "assistant", "content": answer}]
     whole, answer = answer, line_ends(answer)
     speaker = _SPEAKERS[0].search(answer)
-    if not history or not speaker:
+    if not speaker:
         return [{"role": "assistant", "content": whole}]
     before = answer[: speaker.start()].strip()
     begins = _ROLES[speaker.group(1).lower()] == "assistant"

@@ -25,7 +25,6 @@ _LAST_LINE = re.compile(
     rf"\s*\n[ \t]*(?:(?:输入|input)[ \t]*[:：][ \t]*{_OPEN}(?:{_SURE}|{_WORD}){_CLOSE}|{_OPEN}(?:{_SURE}){_CLOSE})\Z",
     re.IGNORECASE,
 )
-_HINT = re.compile(r"输入|输出|input|output|none|没有提供|未提供|给", re.IGNORECASE)
 _SPEAKS_OF_IT = re.compile(r"输[入出]|打印|显示|结果|返回|运行|程序|代码|print|input|output|return", re.IGNORECASE)
 
 # an instruction that points at what is below it …
@@ -52,9 +51,14 @@ _ASKS_ENGLISH = re.compile(
 )
 
 
+def hints(text: str) -> bool:
+    """True for a text that may be a placeholder."""
+    return "输" in text or "put" in (lower := text.lower()) or "none" in lower
+
+
 def is_placeholder(text: str) -> bool:
     """True for a whole text that says that there is no input or output, in brackets or quotes or without."""
-    return len(text) < 60 and _HINT.search(text) is not None and _NOTHING.fullmatch(text) is not None
+    return len(text) < 60 and hints(text) and _NOTHING.fullmatch(text) is not None
 
 
 def is_marked(text: str) -> bool:
@@ -82,7 +86,7 @@ def says_nothing(text: str, instruction: str, answer: str = "") -> bool:
         return False
     if is_placeholder(text):
         return True
-    perhaps = _PERHAPS.fullmatch(text)
+    perhaps = _PERHAPS.fullmatch(text) if len(text) < 30 else None
     if not perhaps or asks_for_more(instruction):
         return False
     word = re.escape(perhaps.group(1))
@@ -93,6 +97,8 @@ def says_nothing(text: str, instruction: str, answer: str = "") -> bool:
 def material(value: Any, instruction: str, answer: str = "") -> str:
     """The text that a field `input` adds to its instruction: lists and objects as JSON; empty where it says that there is none."""
     if isinstance(value, str):
+        if not value.strip():
+            return value
         text = value
     elif value is None or (isinstance(value, float) and value != value):
         return ""
@@ -105,4 +111,4 @@ def material(value: Any, instruction: str, answer: str = "") -> str:
 
 def without_last(prompt: str) -> str:
     """A prompt without a last line that says that it has no input."""
-    return prompt if "\n" not in prompt or not _HINT.search(prompt[-80:]) else _LAST_LINE.sub("", prompt)
+    return prompt if "\n" not in prompt or not hints(prompt[-80:]) else _LAST_LINE.sub("", prompt)

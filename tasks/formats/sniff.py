@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import itertools
+import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
@@ -32,6 +33,11 @@ class Sniffed:
         return f"{self.what}; give the source `format: {self.formats[0]}`" if self.formats else self.what
 
 
+_PAGES = re.compile(
+    rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^<>]*>\s*)?<page>\s*<title>"
+)  # an export without the element around its pages
+
+
 def sniff(path: Path) -> Sniffed:
     """Look at a file's beginning. BrokenFile only where it cannot be opened."""
     head, start = head_of(path), inside(path)
@@ -44,7 +50,7 @@ def sniff(path: Path) -> Sniffed:
     what = what_is(start or head)
     if not start and what.endswith(("gzip file", "bzip2 file", "xz file", "Zstandard file")):
         what += " with nothing in it that can be read"
-    if what == "an XML file" and b"<mediawiki" in start:
+    if (what == "an XML file" and b"<mediawiki" in start) or _PAGES.match(start):
         what = "a MediaWiki export"
     formats = tuple(name for name, reader in _by_rarity() if what in reader.containers)
     return Sniffed(("plain text" if what == "a text file" else what) + packed, formats)

@@ -53,15 +53,17 @@ ANSWER = (
     "答",
 )
 LISTS = ("conversations", "messages", "conversation", "context_messages", "dialogue", "dialog", "data")
+_LISTS = frozenset(LISTS)
 _MATERIAL = ("context", "article", "passage")  # that a question is about
 _MEDIA = ("images", "image", "videos", "video", "audios", "audio")
+_MEDIA_NAMES = frozenset(_MEDIA)
 _MEDIA_PARTS = ("image", "image_url", "video", "video_url", "audio", "audio_url", "input_audio", "input_image", "file")
 _THOUGHTS = ("reasoning", "thinking", "thought")
 
 # rows of which an answer could be read, and not the one that is right, or not all that belongs to the question
-_OTHERS = ("chosen", "rejected", "reject", "response_chosen", "response_rejected", "chosen_response", "rejected_response", "pos_resp",
+_OTHERS = frozenset(("chosen", "rejected", "reject", "response_chosen", "response_rejected", "chosen_response", "rejected_response", "pos_resp",
            "neg_resp", "chosen_messages", "rejected_messages", "preferred_output", "non_preferred_output", "spo_list", "choices", "options",
-           "critiques", "corrected", "revision", "segments", "completions", "answers")  # fmt: skip
+           "critiques", "corrected", "revision", "segments", "completions", "answers"))  # fmt: skip
 _KNOWN = {*SYSTEM, *QUESTION, *ANSWER, *LISTS, *_MATERIAL, *_MEDIA, *META, "input", "history", "chat", "plain_text", "tools"}
 
 
@@ -84,7 +86,7 @@ FIELDS = (
 
 def not_only_text(record: dict[str, Any]) -> Drop | None:
     """The Drop of a record with pictures or sounds, which its texts are about."""
-    name = next((name for name in _MEDIA if record.get(name)), None)
+    name = None if _MEDIA_NAMES.isdisjoint(record) else next((name for name in _MEDIA if record.get(name)), None)
     return Drop("not only text", name) if name else None
 
 
@@ -187,7 +189,7 @@ def prompt_of(record: dict[str, Any]) -> list[Turn] | Drop:
 
 
 def _asked(record: dict[str, Any]) -> list[Turn] | Drop:
-    lists = [record[name] for name in LISTS if isinstance(record.get(name), list)]
+    lists = [] if _LISTS.isdisjoint(record) else [record[name] for name in LISTS if isinstance(record.get(name), list)]
     items = next(filter(None, lists), None)
     name = next((name for name in QUESTION if record.get(name) is not None), "")
     prompt, more = record.get(name), record.get("input")
@@ -268,7 +270,9 @@ def conversation(record: dict[str, Any]) -> Row | Drop:
     A question of an evaluation set (`std_answer`) may have no reference answer: then the row is that one turn.
     """
     record = _lower(record)
-    if any(record.get(name) is not None for name in _OTHERS) or {"a", "b", "answer"} <= {str(name).lower() for name in record}:
+    if not _OTHERS.isdisjoint(record) and any(record.get(name) is not None for name in _OTHERS):
+        return unknown_schema(record)
+    if "answer" in record and {"a", "b"} <= {str(name).lower() for name in record}:
         return unknown_schema(record)
     if objection := unlearned.objection(record) or not_only_text(record):
         return objection
@@ -295,8 +299,10 @@ def _with_answer(record: dict[str, Any], turns: list[Turn]) -> list[Turn] | Drop
     if answer is None:
         return unknown_schema(record) if asks and _has_others(record) else turns
     more = record.get("input")
+    if asks and isinstance(answer, str):
+        return [*turns, *_told(answer, question, more, turns)]
     listed = (
-        any(isinstance(record.get(name), list) for name in LISTS)
+        (not _LISTS.isdisjoint(record) and any(isinstance(record.get(name), list) for name in LISTS))
         or isinstance(question, list)
         or isinstance(record.get("chat"), dict | list)
     )
@@ -312,8 +318,13 @@ def _with_answer(record: dict[str, Any], turns: list[Turn]) -> list[Turn] | Drop
         return [*turns, _turn("assistant", json.dumps(answer, ensure_ascii=False))]
     if isinstance(answer, dict) and _are_turns([answer]):
         answer = first_of(answer, _SAID)
+    return [*turns, *_told(answer_text(answer), question, more, turns)]
+
+
+def _told(answer: str, question: Any, more: Any, turns: list[Turn]) -> list[Turn]:
+    """The turn of an answer, or the turns, where it goes on with a history in a string."""
     history = packed.is_packed(as_text(question).strip() or as_text(more).strip())
-    return [*turns, *packed.answer_turns(answer_text(answer), history, turns[-1]["content"] if turns else "")]
+    return packed.answer_turns(answer, history, turns[-1]["content"] if turns else "")
 
 
 def _has_others(record: dict[str, Any]) -> bool:

@@ -24,6 +24,7 @@ _FLAGS = (
 )
 _MASKS = (*_FLAGS, "weights", "loss_weights", "loss_masks")  # of a row, with a value for each turn or each answer
 _VERDICTS = ("label", "kto_tag", "is_good", "desirable")  # of a person, on the answer
+_MARKS = frozenset((*_MASKS, *_VERDICTS))
 _NO = ("false", "no", "0", "0.0")
 
 
@@ -48,6 +49,8 @@ def _refuses(value: Any) -> bool:
 
 def objection(record: dict[str, Any]) -> Drop | None:
     """The Drop of a record that must not be learned as a whole."""
+    if _MARKS.isdisjoint(record):
+        return None
     for name in (*_FLAGS, *_VERDICTS):
         if name not in record:
             continue
@@ -64,6 +67,8 @@ def _disliked(value: Any, verdict: bool) -> bool:
 
 def mask(record: dict[str, Any], turns: list[dict[str, Any]]) -> Drop | None:
     """Mark the turns that a record's mask leaves out: it has a value for each turn, or for each answer. A Drop where it has neither."""
+    if _MARKS.isdisjoint(record):
+        return None
     values = next((record[name] for name in _MASKS if isinstance(record.get(name), list) and record[name]), None)
     if values is None:
         return None

@@ -37,9 +37,10 @@ _ITEMS = tuple(  # lists as most are: the marks, then a letter
 )
 _PREFORMATTED = re.compile(r"\n [^\n]*+(?:\n [^\n]*+)*+")
 _INDENTED_HEADING = re.compile(r"={2,}[^=].*=")
-_PROGRAM = re.compile(
-    r"[!-/:-@\[-`{-~]|.*[A-Za-z)\]].*[{};=<>\\|$]|.*[{};=<>\\|$].*[A-Za-z(\[]"
-)  # begins with an ASCII mark, or has marks of code
+_BEGINS_PROGRAM = re.compile(
+    r"(?![(\[\"'~.-]+[^\x00-\x7f]{2})[!-/:-@\[-`{-~]"
+)  # an ASCII mark, but for a bracket or quote before Chinese
+_MARK_OF_PROGRAM, _LATIN = re.compile(r"[{};=<>\\|$]|[A-Za-z_]\("), re.compile(r"[A-Za-z)(\[\]]")
 _LETTER, _IDEOGRAPH = re.compile(r"[^\W_]"), re.compile(f"[{HAN}\u3041-\u30fe]")
 
 
@@ -115,24 +116,31 @@ def _enter(ledger: Ledger, rule: str, longer: int) -> None:
 def _preformatted(block: str, broken: bool) -> str:
     """Lines that begin with a space: a program and its like as it is written, of prose the space alone goes."""
     lines = block.split("\n")[1:]
-    program = any(map(_like_program, lines))
+    program = any(map(_like_program, lines))  # all of them together
     shown = []
     for line in lines:
         text = line.strip()
-        of_table = broken and text[:1] in "|!}"
-        prose = (
-            text
-            and not _PROGRAM.match(text)
-            and _LETTER.search(text)
-            and (not program or (_IDEOGRAPH.match(text) and line[:2] != "  "))
-        )
-        shown.append(text if not text or of_table or prose or _INDENTED_HEADING.fullmatch(text) else _DONE + line.rstrip())
+        if not text or (broken and text[0] in "|!}") or _INDENTED_HEADING.fullmatch(text):
+            shown.append(text)
+            continue
+        chinese = _IDEOGRAPH.match(text) and not line.startswith("  ")
+        prose = _LETTER.search(text) and not _has_marks(text) and (not program or chinese)
+        shown.append(text if prose else _DONE + line.rstrip())
     return "\n" + "\n".join(shown)
 
 
+def _has_marks(text: str) -> bool:
+    """True for a line that begins with a mark as a program's may, or has marks of a program beside Latin letters."""
+    return _BEGINS_PROGRAM.match(text) is not None or (
+        _MARK_OF_PROGRAM.search(text) is not None and _LATIN.search(text) is not None
+    )
+
+
 def _like_program(line: str) -> bool:
+    """True for a line with marks of a program, or one in Latin letters that is indented."""
     text = line.strip()
-    return _PROGRAM.match(text) is not None and 2 * len(_IDEOGRAPH.findall(text)) <= len(text)
+    indented = line.startswith("  ") and text[:1].isascii() and text[:1].isalpha()
+    return (indented or _has_marks(text)) and 2 * len(_IDEOGRAPH.findall(text)) <= len(text)
 
 
 def _heading(line: str) -> tuple[int, str]:

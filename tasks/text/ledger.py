@@ -99,11 +99,15 @@ NO_LEDGER: Ledger = _Unkept()
 
 
 def differing(before: str, after: str) -> int:
-    """How many characters of one text are others in the second; of texts of different lengths, those between their common ends."""
+    """How many characters of one text are others in the second; of lines of different lengths, those between their common ends."""
     if len(before) != len(after):
-        start, end = _common_start(before, after), _common_start(before[::-1], after[::-1])
+        lines, others = before.split("\n"), after.split("\n")
+        if len(lines) == len(others) > 1:
+            return sum(differing(line, other) for line, other in zip(lines, others, strict=True) if line != other)
+        start = _common_start(before, after)
         shorter = min(len(before), len(after))
-        return max(1, shorter - start - min(end, shorter - start))
+        end = _common_start(before[start:][::-1], after[start:][::-1])
+        return max(1, shorter - start - end)
     if len(before) < _FAST:
         return sum(map(ne, before, after))
     import numpy as np

@@ -122,7 +122,7 @@ def value(args: Arguments) -> str:
     error = f"+{error.lstrip('+')}/−{under.lstrip('-−')}" if error and under else _error(number, error) if error else ""
     power, unit = args.get("e", ""), args.get("u") or args.get("ul", "")
     per = args.get("up") or args.get("upl", "")
-    said = f"({number}{error})" if error and (power or unit) and "±" in error else number + error
+    said = f"({number}{error})" if power and "±" in error else number + error
     said += f"×10{SUP}{power}{END}" if power else ""
     unit = f"{unit}/{per}" if per else unit
     return f"{args.get('p', '')}{said}{f' {unit}' if unit else ''}{args.get('s', '')}"

@@ -6,7 +6,9 @@ not, and one with neither is what its line is, or else its text. Quoted characte
 
 from __future__ import annotations
 
+import functools
 import re
+from bisect import bisect_left
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -18,31 +20,19 @@ if TYPE_CHECKING:
 _MUCH = 4  # times as many characters of one script as of the other, from which a line is of that script throughout
 _SURE = 0.1  # what a character weighs more that is in no simplified text than a variant, which may be a slip
 
-_QUOTED = re.compile(
-    r"“[^“”\n]{1,40}”|‘[^‘’\n]{1,40}’|「[^「」\n]{1,40}」|『[^『』\n]{1,40}』|《[^《》\n]{1,40}》|（[^（）\n]{1,40}）"
-    r"|\([^()\n]{1,40}\)|\[[^\[\]\n]{1,40}\]|\"[^\"\n]{1,40}\"|【[^【】\n]{1,40}】|`[^`\n]{1,40}`"
-)
+_OPEN, _CLOSE = "".join(map(re.escape, t2s.PAIRS)), "".join(map(re.escape, t2s.PAIRS.values()))
+_WITHIN = f"[^{_OPEN}{_CLOSE}\\n]{{1,40}}"
+_QUOTED = re.compile(f"[{_OPEN}]({_WITHIN})[{_CLOSE}]")
 _SINGLE = re.compile(r"(?!$)(?:(?<![\u3400-\u9fff])[\u3400-\u9fff](?![\u3400-\u9fff])|[^\u3400-\u9fff])*")
 _KANA = re.compile("[ぁ-ゖァ-ヺ]")
 _CHINESE = re.compile("[的了是這这們们我他她也就為为對对於被吗嗎呢吧把讓让從从]")
 _ADDRESS = re.compile(r"://[^\s，。；、）」』”]+")
 _EMPTY = re.compile("「」|『』")
-_ALONE = re.compile("(?<![\u3400-\u9fff])[\u3400-\u9fff](?![\u3400-\u9fff])")
 # words that say that a sentence is about characters: in simplified script (all of it then stays), in either script, and those that name what
 # stands in another script beside them
 _ABOUT_SIMPLIFIED = re.compile(
-    "[繁简异正]体(?:中文|汉字|字|写|[是为作：:，。？“「]|$)|繁简|简繁|简化(?:字|为|成|作|前)|日本汉字|[新旧]字[体形]|形声|会意|通假"
+    "[繁简异正]体(?:中文|汉字|字|写|[是为作：:，。？“「]|$)|繁简|简繁|简化(?:字|为|成|作|前)|日本汉字|[新旧]字[体形]"
 )
-_HINTS = (
-    *"繁简簡異异旧",
-    "正体",
-    "正體",
-    "日本汉字",
-    "新字",
-    "形声",
-    "会意",
-    "通假",
-)  # one is in what is about characters
 _ABOUT = re.compile(f"[繁簡简異异正][體体]|繁簡|簡繁|簡化|简化|{_ABOUT_SIMPLIFIED.pattern}")
 _ELSEWHERE = re.compile(
     "[写寫]作|[写写]成|写为|写法|[又亦本古旧或]作|同“|通“|日语|日文|日本|台湾|香港|港台|澳门|汉字|原文|字形|笔画|偏旁|部首|题字|匾额|题词|刻着|印章"
@@ -50,20 +40,40 @@ _ELSEWHERE = re.compile(
 _SPELT = re.compile("[写寫][作成为做]([\u3040-\u30ff\u3400-\u9fff]{1,12})")
 
 
-def may_mention(text: str) -> bool:
-    """True where a text that is traditional throughout may have something that stays all the same."""
-    return any(hint in text for hint in (*_HINTS, "://", "「」", "『』")) or _KANA.search(text) is not None
+@functools.cache
+def _traditional_quoted() -> re.Pattern[str]:
+    """A quotation with something traditional in it and nothing simplified."""
+    old, new = (t2s.characters(kind) for kind in (t2s.TRADITIONAL | t2s.VARIANT, t2s.SIMPLIFIED))
+    return re.compile(f"[{_OPEN}]([^{_OPEN}{_CLOSE}\n{new}{old}]{{0,39}}[{old}][^{_OPEN}{_CLOSE}\n{new}]{{0,39}})[{_CLOSE}]")
 
 
-def simplified(text: str, simple: str, is_mixed: bool) -> str:
-    """The text with those characters of `simple`, its conversion, that are traditional (all, unless it is mixed) and not mentioned."""
+def of_traditional(text: str, simple: str, hinted: bool) -> str:
+    """The conversion of a text that is traditional throughout, with what it mentions as it was: addresses, empty quotes and, if one of the
+    words for scripts may be in it, characters."""
+    spans = list(_verbatim(text))
+    if hinted:
+        known = _Known(text)
+        spans += _about(known, _Sentences(known, simple))
+        spans.sort()
+    if not spans:
+        return simple
+    pieces, position = [], 0
+    for start, end in spans:
+        if start >= position:
+            pieces += [simple[position:start], text[start:end]]
+            position = end
+    return "".join([*pieces, simple[position:]])
+
+
+def of_mixed(text: str, simple: str) -> str:
+    """The text with those characters of `simple`, its conversion, that are traditional and not mentioned."""
     import numpy as np
 
+    known = _Known(text)
     before, after = (np.frombuffer(each.encode("utf-32-le", "surrogatepass"), np.uint32) for each in (text, simple))
     places = np.flatnonzero(before != after)
-    kinds = t2s.kinds(text)
-    chosen = _chosen(before, kinds, places) if is_mixed else np.ones(len(places), bool)
-    for start, end in _mentioned(text, simple, before, kinds):
+    chosen = _chosen(known, places)
+    for start, end in _mentioned(known, simple, places):
         first, last = np.searchsorted(places, (start, end))
         chosen[first:last] = False
     mixed = before.copy()
@@ -71,117 +81,178 @@ def simplified(text: str, simple: str, is_mixed: bool) -> str:
     return mixed.tobytes().decode("utf-32-le", "surrogatepass")
 
 
-def _chosen(units: np.ndarray, kinds: np.ndarray, places: np.ndarray) -> np.ndarray:
-    """For each of these places, whether the character there is to be converted."""
-    import numpy as np
-
-    han = kinds & t2s.HAN > 0
-    starts = np.concatenate(([0], np.flatnonzero(han[1:] != han[:-1]) + 1))
-    sure, variant, new = (
-        np.add.reduceat(kinds & kind > 0, starts, dtype=np.int32) for kind in (t2s.TRADITIONAL, t2s.VARIANT, t2s.SIMPLIFIED)
-    )
-    old = (1 + _SURE) * sure + variant
-    newlines, stops = np.flatnonzero(units == ord("\n")), np.flatnonzero(kinds & t2s.STOP)
-    line, sentence = (np.searchsorted(ends, starts) for ends in (newlines, stops))
-    of_line = _first(_verdict(line, old, new), _verdict(np.zeros_like(line), old, new))
-    of_sentence = _first(_verdict(sentence, old, new), of_line, np.ones_like(of_line))
-    of_run = np.where(sure + variant + new == 0, of_sentence, np.where((sure > new) | (new == 0), 1, -1))
-    every = (of_run > 0) | (_verdict(line, old, _MUCH * new) > 0)
-    run = np.searchsorted(starts, places, "right") - 1
-    is_sure, is_variant = (kinds[places] & kind > 0 for kind in (t2s.TRADITIONAL, t2s.VARIANT))
-    # a run that is no ideographs may be of several lines: the one that begins where it does is the right one but for its quotes
-    line_of = dict(zip(line.tolist(), of_line.tolist(), strict=True))
-    of_quote = [line_of.get(number, 0) for number in np.searchsorted(newlines, places[~han[places]]).tolist()]
-    chosen = every[run] | is_sure | (is_variant & (of_sentence[run] > 0))
-    chosen[~han[places]] = np.array(of_quote) > 0
-    return chosen
-
-
-def _verdict(part: np.ndarray, old: np.ndarray, new: np.ndarray) -> np.ndarray:
-    """For each run, what its part of the text is: 1 for traditional, -1 for simplified, 0 where nothing tells."""
-    import numpy as np
-
-    olds, news = (np.bincount(part, kind) for kind in (old, new))
-    return np.where(olds + news == 0, 0, np.where(olds > news, 1, -1))[part]
-
-
-def _first(*verdicts: np.ndarray) -> np.ndarray:
-    """For each run, the first verdict that says something."""
-    import numpy as np
-
-    said = verdicts[-1]
-    for verdict in verdicts[-2::-1]:
-        said = np.where(verdict == 0, said, verdict)
-    return said
-
-
-def _mentioned(text: str, simple: str, units: np.ndarray, kinds: np.ndarray) -> Iterator[tuple[int, int]]:
-    """(start, end) of what is in a text to be talked about, and stays: addresses and empty quotes, and parts of sentences."""
-    import numpy as np
-
+def _verbatim(text: str) -> Iterator[tuple[int, int]]:
+    """(start, end) of what is never converted."""
     for sign, pattern in (("://", _ADDRESS), ("「」", _EMPTY), ("『』", _EMPTY)):
         if sign in text:
             yield from (match.span() for match in pattern.finditer(text))
-    bounds = np.concatenate(([0], np.flatnonzero(kinds & t2s.STOP) + 1, [len(units)]))
-    bounds = bounds[: -1 if bounds[-1] == bounds[-2] else None]
-    olds, news, kanas = (
-        np.add.reduceat(found, bounds[:-1], dtype=np.int32)
-        for found in (
-            kinds & (t2s.TRADITIONAL | t2s.VARIANT) > 0,
-            kinds & t2s.SIMPLIFIED > 0,
-            (units >= ord("ぁ")) & (units <= ord("ヺ")),
+
+
+def _places(text: str, word: str) -> list[int]:
+    """Where a word is in a text."""
+    return [match.start() for match in re.finditer(word, text)]
+
+
+def _about(known: _Known, sentences: _Sentences) -> Iterator[tuple[int, int]]:
+    """(start, end) of what stays in sentences with a word for a script in them."""
+    import numpy as np
+
+    for place in np.flatnonzero(known.kinds & t2s.HINT).tolist():
+        if known.text[place : place + 2] in t2s.HINTED:
+            yield from sentences.about(place)
+
+
+class _Known:
+    """The places in a text of characters that tell its script, and of the ends of its runs, sentences and lines."""
+
+    def __init__(self, text: str):
+        import numpy as np
+
+        self.text = text
+        self.kinds = kinds = t2s.kinds(text)
+        self.han = kinds & t2s.HAN > 0
+        self.sure, self.old, self.new, self.stops = (
+            np.flatnonzero(kinds & kind) for kind in (t2s.TRADITIONAL, t2s.TRADITIONAL | t2s.VARIANT, t2s.SIMPLIFIED, t2s.STOP)
         )
-    )
-    wanted = (olds > 0) & ((news > 0) | (4 * kanas > np.diff(bounds)))
-    if any(hint in text for hint in _HINTS):
-        for match in _ABOUT.finditer(text):
-            number = int(np.searchsorted(bounds, match.start(), "right")) - 1
-            wanted[number] = olds[number] > 0
-            if _ABOUT_SIMPLIFIED.match(match.group()) and text[match.end() : bounds[number + 1]].rstrip().endswith(("：", ":")):
-                yield from _announced(bounds, olds, news, number + 1)
-    for number in np.flatnonzero(wanted).tolist():
-        start, end = int(bounds[number]), int(bounds[number + 1])
-        yield from _of_sentence(text, simple, start, end)
+        self.lines = self.stops[np.array([text[place] == "\n" for place in self.stops.tolist()], bool)]
+
+    def runs(self) -> np.ndarray:
+        """Where runs of ideographs end and begin."""
+        import numpy as np
+
+        return np.flatnonzero(self.han[1:] != self.han[:-1])
+
+    def counts(self, ends: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, ...]:
+        """How many of the characters that are traditional for sure, that are old and that are new there are between the ends around each place."""
+        import numpy as np
+
+        part = np.searchsorted(ends, places)
+        bounds = np.concatenate(([-1], ends, [len(self.text)]))
+        first, last = bounds[part], bounds[part + 1]
+        return tuple(
+            np.searchsorted(found, last, "right") - np.searchsorted(found, first, "right")
+            for found in (self.sure, self.old, self.new)
+        )
 
 
-def _announced(bounds: np.ndarray, olds: np.ndarray, news: np.ndarray, number: int) -> Iterator[tuple[int, int]]:
-    """(start, end) of the sentences from a number on that have nothing simplified, up to an empty line: what “the following is 繁体” is about."""
-    while number < len(olds) and not news[number] and bounds[number + 1] - bounds[number] > 1:
-        yield int(bounds[number]), int(bounds[number + 1])
-        number += 1
+def _chosen(known: _Known, places: np.ndarray) -> np.ndarray:
+    """For each of these places, whether the character there is to be converted."""
+    import numpy as np
+
+    at = known.kinds[places]
+    chosen = at & t2s.TRADITIONAL > 0
+    open_ = np.flatnonzero(~chosen)
+    places, at = places[open_], at[open_]
+    lines = known.counts(known.lines, places)
+    whole = np.sign(len(known.old) + _SURE * len(known.sure) - len(known.new))
+    of_line = _verdict(*lines)
+    of_line = np.where(of_line == 0, whole, of_line)
+    of_sentence = _verdict(*known.counts(known.stops, places))
+    of_sentence = np.where(of_sentence == 0, of_line, of_sentence)
+    sure, old, new = known.counts(known.runs(), places)
+    of_run = np.where(old + new == 0, of_sentence, np.where((sure > new) | (new == 0), 1, -1))
+    yes = (of_run > 0) | (lines[1] > _MUCH * lines[2]) | ((at & t2s.VARIANT > 0) & (of_sentence > 0))
+    chosen[open_] = np.where(at & t2s.HAN > 0, yes, of_line > 0)
+    return chosen
 
 
-def _of_sentence(text: str, simple: str, start: int, end: int) -> Iterator[tuple[int, int]]:
-    """(start, end) of what one sentence mentions: all of it, or what is quoted there."""
-    sentence = text[start:end]
-    kana = len(_KANA.findall(sentence))
-    if _ABOUT_SIMPLIFIED.search(sentence) or (4 * kana > end - start and 8 * len(_CHINESE.findall(sentence)) < kana):
-        yield start, end
-        return
-    for match in _ALONE.finditer(sentence):  # 泪—淚
-        place = start + match.start()
-        if simple[place] != text[place] and simple[place] in sentence:
-            yield place, place + 1
-    quoted = [(start + match.start() + 1, start + match.end() - 1) for match in _QUOTED.finditer(sentence)]
-    quoted += [(start + match.start(1), start + match.end(1)) for match in _SPELT.finditer(sentence)]
-    if not quoted:
-        return
-    elsewhere, about = _ELSEWHERE.search(sentence) is not None, _ABOUT.search(sentence) is not None
-    counts = [_counts(text[first:last]) for first, last in quoted]
-    around_old, around_new = (every - sum(pieces) for every, *pieces in zip(_counts(sentence), *counts, strict=True))
-    is_simplified = 0 < around_new >= around_old
-    for (first, last), (old, new) in zip(quoted, counts, strict=True):
-        if not old or new:
-            continue
-        piece, other = text[first:last], simple[first:last]
-        if _SINGLE.fullmatch(piece):
-            if is_simplified or about:
-                yield first, last
-        elif is_simplified and (elsewhere or about or _KANA.search(piece) or other in text[start:first] + text[last:end]):
+def _verdict(sure: np.ndarray, old: np.ndarray, new: np.ndarray) -> np.ndarray:
+    """What parts of the text are by the numbers of such characters: 1 for traditional, -1 for simplified, 0 where nothing tells."""
+    import numpy as np
+
+    return np.where(old + new == 0, 0, np.where(old + _SURE * sure > new, 1, -1))
+
+
+def _mentioned(known: _Known, simple: str, places: np.ndarray) -> Iterator[tuple[int, int]]:
+    """(start, end) of what is in a text to be talked about, and stays: addresses and empty quotes, and parts of sentences."""
+    import numpy as np
+
+    text = known.text
+    yield from _verbatim(text)
+    sentences = _Sentences(known, simple)
+    yield from _about(known, sentences)
+    for place in np.flatnonzero(known.kinds & t2s.OPENING).tolist():
+        match = _traditional_quoted().match(text, place)
+        if match and t2s.PAIRS[text[place]] == text[match.end() - 1]:
+            yield from sentences.quoted(*match.span(1))
+    for word in ("写", "寫"):
+        for start in _places(text, word) if word in text else ():
+            if match := _SPELT.match(text, start):
+                yield from sentences.quoted(*match.span(1))
+    han = np.concatenate(([False], known.han, [False]))
+    for place in places[han[places + 1] & ~han[places] & ~han[places + 2]].tolist():
+        yield from sentences.doubled(place)
+    if (known.kinds & t2s.KANA).any():
+        yield from sentences.japanese()
+
+
+class _Sentences:
+    """The sentences of a text, and what each of them mentions."""
+
+    def __init__(self, known: _Known, simple: str):
+        self.text, self.simple = known.text, simple
+        self.old, self.new, self.stops = known.old.tolist(), known.new.tolist(), known.stops.tolist()
+
+    def around(self, place: int) -> tuple[int, int]:
+        """The start and end of the sentence around a place."""
+        number = bisect_left(self.stops, place)
+        end = self.stops[number] + 1 if number < len(self.stops) else len(self.text)
+        return self.stops[number - 1] + 1 if number else 0, end
+
+    def counts(self, start: int, end: int) -> tuple[int, int]:
+        """How many characters of a part tell that it is traditional, and simplified."""
+        return (
+            bisect_left(self.old, end) - bisect_left(self.old, start),
+            bisect_left(self.new, end) - bisect_left(self.new, start),
+        )
+
+    def about(self, place: int) -> Iterator[tuple[int, int]]:
+        """What stays of a sentence that has a word in it that sentences about characters have, or of those that it announces."""
+        start, end = self.around(place)
+        sentence = self.text[start:end]
+        if _ABOUT_SIMPLIFIED.search(sentence):
+            yield start, end
+            while end < len(self.text) and sentence.rstrip().endswith(("：", ":")):
+                start, end = self.around(end)
+                if self.counts(start, end)[1] or self.text[start] == "\n":
+                    break
+                yield start, end
+        elif _ABOUT.search(sentence):
+            for match in _QUOTED.finditer(sentence):
+                if _SINGLE.fullmatch(match.group(1)):
+                    yield start + match.start(1), start + match.end(1)
+
+    def quoted(self, first: int, last: int) -> Iterator[tuple[int, int]]:
+        """A quotation that is traditional, if its sentence is not, and says something of the kind or quotes one character."""
+        start, end = self.around(first)
+        old, new = self.counts(start, end)
+        if not new or self.counts(first, last)[1]:
+            return
+        sentence, piece, other = self.text[start:end], self.text[first:last], self.simple[first:last]
+        spans = {(first - start, last - start), *(match.span(1) for match in _QUOTED.finditer(sentence))}
+        for left, right in spans:
+            inside = self.counts(start + left, start + right)
+            old, new = old - inside[0], new - inside[1]
+        if 0 < new >= old and (
+            _SINGLE.fullmatch(piece)
+            or other in self.text[start:first] + self.text[last:end]
+            or _KANA.search(piece)
+            or _ELSEWHERE.search(sentence)
+        ):
             yield first, last
 
+    def doubled(self, place: int) -> Iterator[tuple[int, int]]:
+        """A character by itself whose sentence has what it would become, too: 泪—淚."""
+        start, end = self.around(place)
+        if self.simple[place] in self.text[start:end]:
+            yield place, place + 1
 
-def _counts(text: str) -> tuple[int, int]:
-    """How many characters of a text tell that it is traditional, and simplified."""
-    kinds = t2s.kinds(text)
-    return int((kinds & (t2s.TRADITIONAL | t2s.VARIANT) > 0).sum()), int((kinds & t2s.SIMPLIFIED > 0).sum())
+    def japanese(self) -> Iterator[tuple[int, int]]:
+        """Sentences of Japanese."""
+        end = 0
+        while (match := _KANA.search(self.text, end)) is not None:
+            start, end = self.around(match.start())
+            sentence = self.text[start:end]
+            kana = len(_KANA.findall(sentence))
+            if 4 * kana > end - start and 8 * len(_CHINESE.findall(sentence)) < kana:
+                yield start, end

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import math
+import re
 from bisect import bisect_left
 from collections import Counter
 from importlib.util import find_spec
@@ -30,12 +31,22 @@ _VERBS = (  # sure to be followed by the particle
     "抬举握牵拉推拖捧扛挑谈味满引响持留靠倚陪伴逼压拥踏踩爬冲迎追赶躲藏闷露散空醉病疼痛饿渴悬缠有不依因藉恼求守问答哼抖颤晃摇转变动瞧凝视挺昂低垂弯蹲趴跪累忍撑按抓扯扶摸"
     "抚衣沉执胶固附借延练跃信告纵待受过乘征等爱害绊治造展示闹吵养育享珍期盼玩写读"
 )
+_ANY = re.compile("著")
+_SURE = re.compile(f"著(?<=[{_VERBS}]著)(?=[\u3400-\u9fff])(?![{_WORDS}{_REACHED}的有])")
 _MENTIONED = "由是为被据读买和与及"  # words before an author's name
 _MARKS = "，。！？；：、…～~）)」』”’》"
 _WRITINGS = (
     *"书诗词文史传论曲赋集戏《〈“",
     *"小说 散文 剧本 教材 专著 童话 日记 游记 作品 经典 名著 巨著 一书 这本 那本 一本 这部 一部 那部".split(),
 )
+
+
+def with_particles(text: str, traditional: bool) -> str:
+    """The text with 着 for those 著 that it stands for; see `is_particle`."""
+    text = _SURE.sub("着", text)
+    if "著" not in text:
+        return text
+    return _ANY.sub(lambda match: "着" if is_particle(text, match.start(), traditional) else "著", text)
 
 
 def is_particle(text: str, place: int, traditional: bool = True) -> bool:

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from tasks.text import mixed, t2s
 from tasks.text.ledger import NO_LEDGER, Ledger
-from tasks.text.particle import is_particle
+from tasks.text.particle import with_particles
 
 if TYPE_CHECKING:
     import numpy as np
@@ -135,14 +135,16 @@ _IS_QIAN = re.compile(
     f"乾(?![{_DRY}])(?<![饼餅曬晒風风烘擦吹晾腐肉果萄燥涸枯喝烤瀝沥榨抹吸擰拧豇筍笋魚鱼蝦虾口嘴舌陰阴]乾)"
 )  # in simplified text
 
-_GAN = re.compile("乾(?=[燥净杯枯涸脆旱洗粮])|乾(?<=[饼晾晒烘擦腐]乾)")  # in simplified text, which has no such character: a slip
+_SLIPS = (  # in simplified text, which has no such words
+    ("乾", re.compile("乾(?=[燥净杯枯涸脆旱洗粮])|乾(?<=[饼晾晒烘擦腐]乾)"), "干"),
+    ("袷", re.compile(f"(?<![{HAN}])袷(?=[衣裙](?![{HAN}]))"), "夹"),
+)
 _SINK = "消轰击下低阴昏深冷静"  # 沉 after these; alone, 沈 is a name
 _MARKS = re.compile("[「」『』｢｣]")
-_PARTICLE = re.compile("著")
 _INCHES = {"吋": "寸", "呎": "尺"}
 _INCH = re.compile("英?[吋呎]")
 _END = re.compile(r"[。！？；\n]")
-_TRICKY = re.compile("[祇藉於沈锺徵]|甚么|镕")
+_TRICKY = re.compile("[祇藉於沈锺徵镕]")
 _AFTER = tuple(
     (character, re.compile(pattern), instead)
     for character, pattern, instead in (
@@ -156,6 +158,7 @@ _AFTER = tuple(
         ("镕", "镕(?=[化解岩炉铸融合接点炼断渣])|镕(?<=[消销]镕)", "熔"),
     )
 )
+_MOST = 20  # times as many characters that tell a text is traditional as those that it is not, from which it is
 _TRADITIONAL = 0.02  # share of its ideographs that conversion changes, from which a text counts as traditional
 
 
@@ -166,26 +169,29 @@ def simplify(text: str, ledger: Ledger = NO_LEDGER) -> str:
     """
     if text.isascii():
         return text
-    found = t2s.found(text)
-    if not found & t2s.TOUCHED:
+    touched, old, new, hints = t2s.found(text)
+    if not touched:
         return text
-    simple = _simplified(text, bool(found & (t2s.TRADITIONAL | t2s.VARIANT)), bool(found & t2s.SIMPLIFIED))
+    simple = _simplified(text, old, new, hinted=bool(hints))
     ledger.change("conversion", text, simple)
     return simple
 
 
-def _simplified(text: str, traditional: bool, simplified: bool) -> str:
+def _simplified(text: str, old: int, new: int, hinted: bool) -> str:
     """The text converted where it is traditional, and where nothing tells what it is."""
-    if simplified and not traditional:
-        return _GAN.sub("干", text) if "乾" in text else text
-    simple = _converted(text, traditional)
+    if new and not old:
+        for sign, pattern, instead in _SLIPS:
+            text = pattern.sub(instead, text) if sign in text else text
+        return text
+    simple = _converted(text, bool(old))
     if simple == text:
         return text
-    if not traditional:  # quotes are no evidence
+    if not old:  # quotes are no evidence
         return "".join(map(_unquoted, text, simple)) if _MARKS.search(text) else simple
-    if simplified or mixed.may_mention(text):
-        simple = mixed.simplified(text, simple, simplified)
-    return simple if simplified else _INCH.sub(_measure, simple)
+    if old < _MOST * new:
+        return mixed.of_mixed(text, simple)
+    simple = mixed.of_traditional(text, simple, hinted)
+    return _INCH.sub(_measure, simple) if "吋" in simple or "呎" in simple else simple
 
 
 def _unquoted(before: str, after: str) -> str:
@@ -200,11 +206,11 @@ def _converted(text: str, traditional: bool) -> str:
         simple = "".join(map(t2s.convert, text))
     if "觔斗" in text:
         simple = "".join("筋" if text.startswith("觔斗", place) else character for place, character in enumerate(simple))
-    if _TRICKY.search(simple):
+    if _TRICKY.search(simple) or "甚么" in simple:
         for character, pattern, instead in _AFTER:
             if character in simple:
                 simple = pattern.sub(instead, simple)
-    return _PARTICLE.sub(lambda match: "着" if is_particle(simple, match.start(), traditional) else "著", simple)
+    return with_particles(simple, traditional) if "著" in simple else simple
 
 
 def _places(sign: str, pattern: re.Pattern[str], text: str, traditional: bool) -> list[int]:

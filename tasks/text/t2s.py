@@ -27,8 +27,8 @@ _FIRST_LIST = (
 _CEDICT = ("伕迆枓玨玆珮痲睪遝糢㑩櫺瓖", "夫迤斗珏兹佩麻睾沓模啰棂镶")
 _UNIHAN = ("沍甽徬撢筿𫄶", "冱畎彷掸筱襁")
 _RARER = (  # of the first list too, and of other levels
-    "敍枱粧糭衞簷痺劒鬬鬪鴈疎慙猨飜徧媿顦顇壻嗁緜燄檝鸎覩嬾懽皐竝筯輭煖蕚巵畧蘂蠭崐崘羇椀嚬擕妳暸",
-    "叙台妆粽卫檐痹剑斗斗雁疏惭猿翻遍愧憔悴婿啼绵焰楫莺睹懒欢皋并箸软暖萼卮略蕊蜂昆仑羁碗颦携你了",
+    "敍枱粧糭衞簷痺劒鬬鬪鴈疎慙猨飜徧媿顦顇壻嗁緜燄檝鸎覩嬾懽皐竝筯輭煖蕚巵畧蘂蠭崐崘羇椀嚬擕妳暸懃",
+    "叙台妆粽卫檐痹剑斗斗雁疏惭猿翻遍愧憔悴婿啼绵焰楫莺睹懒欢皋并箸软暖萼卮略蕊蜂昆仑羁碗颦携你了勤",
 )
 _QUOTES = ("「」『』｢｣", "“”‘’“”")
 FURTHER = {
@@ -61,8 +61,13 @@ _KEPT = "剋劄扞昇氾爇祕脩苧蒐薳谿釐陞"
 _LEFT = "著祇藉於沈锺徵甚"  # characters that `script` looks at, of those that OpenCC leaves
 
 # what the table knows of a UTF-16 code unit
-_ALONE, _PIVOT, _NEAR, _CHANGED, TOUCHED, HAN, TRADITIONAL, VARIANT, SIMPLIFIED, STOP = (1 << bit for bit in range(10))
+_ALONE, _PIVOT, _NEAR, _CHANGED, TOUCHED, HAN, TRADITIONAL, VARIANT, SIMPLIFIED, STOP, OPENING, KANA, HINT = (
+    1 << bit for bit in range(13)
+)
 _STOPS = "\n。！？；"
+_HINTS = "繁簡简異异"  # begin the words for scripts and variants:
+HINTED = tuple("繁體 繁体 繁簡 繁简 簡體 簡化 簡繁 简体 简化 简繁 異體 异体".split())
+PAIRS = dict(zip('“‘「『《（([【"`', '”’」』》）)]】"`', strict=True))
 
 
 @functools.cache
@@ -92,18 +97,23 @@ def convert(text: str) -> str:
     return "".join([*pieces, simple[position:]])
 
 
-def found(text: str) -> int:
-    """What there is in a text of `TOUCHED`, which a conversion may change, and, if there is any, `TRADITIONAL`, `VARIANT` and `SIMPLIFIED`.
+def found(text: str) -> tuple[int, int, int, int]:
+    """How many characters of a text a conversion may change, tell that it is traditional, that it is simplified, and may be about characters.
 
-    Most simplified texts have nothing that a conversion may change, and this tells quickly.
+    Of a short text, 1 for some. Most simplified texts have nothing that a conversion may change, and this tells quickly.
     """
     import numpy as np
 
-    if len(text) >= _SHORT:
-        return int(np.bitwise_or.reduce(_look(text)[1]))
-    if not _any_of(TOUCHED).search(text):
-        return 0
-    return TOUCHED | sum(kind for kind in (TRADITIONAL, VARIANT, SIMPLIFIED) if _any_of(kind).search(text))
+    kinds = TOUCHED, TRADITIONAL | VARIANT, SIMPLIFIED, HINT
+    if len(text) < _SHORT:
+        if not _any_of(TOUCHED).search(text):
+            return 0, 0, 0, 0
+        touched, old, new, hints = (int(_any_of(kind).search(text) is not None) for kind in kinds)
+    else:
+        known = _look(text)[1]
+        touched, old, new, hints = (int(np.count_nonzero(known & kind)) for kind in kinds)
+        hints = hints and int(any(word in text for word in HINTED))
+    return touched, old, new, hints
 
 
 def kinds(text: str) -> np.ndarray:
@@ -197,6 +207,9 @@ def _table() -> tuple[np.ndarray, np.ndarray]:
     kinds[list(map(ord, [*PIVOTS, *_LEFT]))] |= TOUCHED
     kinds[kinds & _ALONE > 0] |= TOUCHED
     kinds[list(map(ord, _STOPS))] |= STOP
+    kinds[list(map(ord, PAIRS))] |= OPENING
+    kinds[list(map(ord, _HINTS))] |= HINT
+    kinds[ord("ぁ") : ord("ヺ") + 1] |= KANA
     for pivot, neighbours in PIVOTS.items():
         kinds[ord(pivot)] |= _PIVOT
         for neighbour in neighbours:
@@ -220,8 +233,12 @@ def _is_in(character: str, charset: str) -> bool:
 @functools.cache
 def _any_of(kind: int) -> re.Pattern[str]:
     """Any character of a kind."""
+    beyond = "\U00020000-\U000323af" if kind & TOUCHED else ""
+    return re.compile(f"[{characters(kind)}{beyond}]")
+
+
+def characters(kind: int) -> str:
+    """All characters of a kind, of the basic plane."""
     import numpy as np
 
-    codes = np.flatnonzero(_table()[1] & kind).tolist()
-    beyond = "\U00020000-\U000323af" if kind & TOUCHED else ""
-    return re.compile(f"[{''.join(chr(code) for code in codes if not 0xD800 <= code < 0xE000)}{beyond}]")
+    return "".join(chr(code) for code in np.flatnonzero(_table()[1] & kind).tolist() if not 0xD800 <= code < 0xE000)
