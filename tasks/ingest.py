@@ -5,7 +5,7 @@ from __future__ import annotations
 import functools
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Protocol
+from typing import Annotated, Literal, Protocol
 
 from pydantic import AfterValidator, Field
 
@@ -13,9 +13,11 @@ from tasks.artifacts.stage import Choice, Identity, Job, Stats, stage
 from tasks.data.rows import Drop, Row, content
 from tasks.data.writing import summed, write_shard
 from tasks.formats import registry
+from tasks.formats.records import with_columns
 from tasks.formats.registry import Format
-from tasks.processes.reading import by_shard, sha256
+from tasks.processes.reading import LeftOut, by_shard, sha256, tolerant
 from tasks.text import quality, script
+from tasks.text.escapes import unescaped
 from tasks.text.ledger import NO_LEDGER, Ledger
 from tasks.text.normalise import normalise, storable
 
@@ -36,8 +38,11 @@ class Params(Identity):
 
     source: str = Field(min_length=1, max_length=64, pattern=r"^[\w.-]+$", description="Name of the source, kept in every row")
     format: Annotated[Format, AfterValidator(_checked)] = Field(description="Layout of the files; `hanlin sniff` lists all")
+    columns: dict[str, str] = Field(
+        default_factory=dict, description="Names of the format's fields → the names that the files give them"
+    )
     normalise: bool = Field(
-        default=True, description="One spelling of white space, width and punctuation; nothing else of the text changes"
+        default=True, description="One spelling of white space, width, punctuation and escapes; nothing else of the text changes"
     )
     simplify: bool = Field(
         default=True, description="Traditional → simplified Chinese characters (OpenCC, with exceptions); Japanese stays"
@@ -48,11 +53,17 @@ class Params(Identity):
         le=1,
         description="Likeness (Dice of their characters) of a title and the question below it from which only the longer is asked (ChatLM)",
     )
+    tolerate_truncation: bool = Field(
+        default=False, description="Keep the whole rows of a file before the place where it is cut, instead of refusing the file"
+    )
+    broken: Literal["fail", "skip"] = Field(
+        default="fail", description="Files that cannot be read: fail names them all, and skip goes on without any row of theirs"
+    )
 
 
 @stage(
     "ingest",
-    version=3,
+    version=4,
     title="Read, check and normalise rows",
     params=Params,
     section="rows",
@@ -63,12 +74,15 @@ def run(job: Job, params: Params, *, files: list[Path]) -> Stats:
     """`files` in the given order → `<kind>/*.parquet`, `dropped/*.parquet`."""
     reader = registry.reader(params.format)
     work = functools.partial(write_shard, params.source, reader.kind, conversion(params))
-    read, identity = reader.read, run.identity(params, {})
+    read, identity = with_columns(reader.read, params.columns), run.identity(params, {})
     if reader.joined:  # then a shard is defined by all of them
         read = functools.partial(read, beside=files)
         identity |= {"files": [sha256(path) for path in files]}
-    shards = by_shard(job, files, reader.kind, read, work, identity, reader.named)
-    return summed(params.source, shards)
+    if params.tolerate_truncation:
+        read = functools.partial(tolerant, read)
+    left_out: LeftOut | None = [] if params.broken == "skip" else None
+    shards = by_shard(job, files, reader.kind, read, work, identity, reader.named, left_out)
+    return summed(params.source, shards) | ({"left_out": left_out} if left_out else {})
 
 
 def conversion(params: Params) -> Callable[..., Row | Drop]:
@@ -80,13 +94,8 @@ def conversion(params: Params) -> Callable[..., Row | Drop]:
 
 def clean_text(text: str, ledger: Ledger = NO_LEDGER, *, normalised: bool = True, simplified: bool = True) -> str:
     """Normalise and simplify one string as the settings say. Text with kana in it keeps its characters: they are Japanese."""
-    before, text = text, normalise(text) if normalised else storable(text)
-    ledger.note("normalising", before, text)
-    if not simplified or script.is_japanese(text):
-        return text
-    simple = script.simplify(text)
-    ledger.change("conversion", text, simple)
-    return simple
+    text = normalise(unescaped(text, ledger), ledger) if normalised else storable(text, ledger)
+    return script.simplify(text, ledger) if simplified and not script.is_japanese(text) else text
 
 
 class Clean(Protocol):
@@ -124,6 +133,8 @@ def _asked_once(row: Row, same_title: float, ledger: Ledger) -> Row:
 def _cleaned(kind: str, clean: Clean, row: Row, ledger: Ledger) -> Row:
     if kind == "triples":
         return _triples(clean, row, ledger)
+    if kind == "questions":  # perhaps about characters or marks: asked as it was, and decontamination folds for itself
+        clean = storable
     cleaned = dict(row)
     for name in ("title", "text", "chosen", "rejected", "question"):
         if name in row:
@@ -145,15 +156,9 @@ def _triples(clean: Clean, row: Row, ledger: Ledger) -> Row:
     for old, new in zip(row["triples"], cleaned["triples"], strict=True):
         for name in ("subject", "object"):
             if old[name] in row["text"] and new[name] not in cleaned["text"]:
-                return _each_text(functools.partial(_storable, ledger=ledger), row)
+                return _each_text(functools.partial(storable, ledger=ledger), row)
     ledger.take(trial)
     return cleaned
-
-
-def _storable(text: str, ledger: Ledger) -> str:
-    stored = storable(text)
-    ledger.note("control characters", text, stored)
-    return stored
 
 
 def _each_text(change: Callable[[str], str], row: Row) -> Row:

@@ -37,6 +37,13 @@ from tasks.text import privacy
         ("微信号：abc_1234", "account"),
         ("微信: jxmt678 版权", "account"),
         ("VX：zhang-san88", "account"),
+        ("IP是1.2.3.4", "ip"),
+        ("请求发往138.76.29.7:5001", "ip"),
+        ("电话：85512345", "phone"),
+        ("联系电话是8551234", "phone"),
+        ("Tel: 8551-2345", "phone"),
+        ("mail a@b.com: please", "email"),
+        ("ssh登录失败请写信给a@b.com", "email"),
     ],
 )
 def test_found(text: str, kind: str) -> None:
@@ -69,11 +76,45 @@ def test_found(text: str, kind: str) -> None:
         "QQ2013正式版，QQ用户12亿，QQ在线20000人",
         "微信支付，微信号称用户10亿，微信公众平台api",
         "售价12999元，人口1380013800万",
+        "白细胞5.64.52.9",
+        "血压120.80，血糖5.6.7.8，心率76.82.90.71",
+        "第1.12.13.4条",
+        "参见11.12.13.14节",
+        "固件 12.34.56.78，版本号：10.15.17.12，升级到110.115.120.12",
+        "git@github.com",
+        "git clone git@gitlab.example.com:a/b.git",
+        "ssh -p 22 deploy@host.example.com",
+        "scp a.txt user@host.example.com:/tmp",
+        "deploy@host.example.com:~/app",
+        "https://user:pass@host.example.com/x",
+        "[root@web1.example.com ~]# ls",
+        "icon@2x.png",
+        "手机销量8551234台，电话用户8551234户",
+        "热线：400-820-8820",
+        "他打电话8次，共85512345人次",
         "",
     ],
 )
 def test_left_alone(text: str) -> None:
     assert privacy.mask(text) == (text, {})
+
+
+@pytest.mark.parametrize(
+    ("text", "masked"),
+    [
+        ("电话：029-85512345、85512346", "电话：[电话]、[电话]"),
+        ("电话：029-85512345、029-85512346、13812345678", "电话：[电话]、[电话]、[电话]"),
+        ("联系电话：(029)85512345，85512347；邮编：710000", "联系电话：[电话]，[电话]；邮编：710000"),
+        ("联系方式：张老师 85512345、李老师85512346", "联系方式：张老师 [电话]、李老师[电话]"),
+        ("热线：400-820-8820、85512345", "热线：400-820-8820、[电话]"),
+        ("电话：029-85512345-801、85512346转12，85512399", "电话：[电话]-801、[电话]转12，[电话]"),
+        ("电话/传真：2251361", "电话/传真：[电话]"),
+        ("QQ：12345678、87654321", "QQ：[账号]、[账号]"),
+    ],
+)
+def test_lists_of_numbers(text: str, masked: str) -> None:
+    assert privacy.mask(text)[0] == masked
+    assert privacy.mask(masked) == (masked, {})
 
 
 def test_mask_says_what_was_there() -> None:
@@ -110,10 +151,12 @@ def test_a_second_pass_finds_nothing(text: str) -> None:
     assert privacy.mask(masked)[0].count("[") >= masked.count("[")
 
 
-@pytest.mark.parametrize("hostile", ["1", "13812345678 ", "a@", "a.", "1.", "(0571", "4111 "])
+@pytest.mark.parametrize(
+    "hostile", ["1", "13812345678 ", "a@", "a.", "1.", "(0571", "4111 ", "电话：85512345、", "ssh a/ ", "QQ12345678、"]
+)
 def test_hostile_text_takes_linear_time(hostile: str) -> None:
     text = hostile * (200_000 // len(hostile))
-    assert privacy.mask(text)[1].get("phone", 0) == text.count("13812345678")
+    assert privacy.mask(text)[1].get("phone", 0) == text.count("13812345678") + text.count("85512345")
 
 
 def test_only_the_kinds_asked_for_are_masked() -> None:

@@ -65,6 +65,34 @@ def test_likeness() -> None:
     assert quality.bigram_similarity("甲", "乙") == 0.0
 
 
+@pytest.mark.parametrize(
+    ("question", "answer"),
+    [
+        ("加标点：今天天气很好我们一家人去公园划船玩得很开心", "今天天气很好，我们一家人去公园划船，玩得很开心。"),
+        ("给下面的文字加上标点符号。\n学而时习之不亦说乎有朋自远方来不亦乐乎", "学而时习之，不亦说乎？有朋自远方来，不亦乐乎？"),
+        ("改错别字：他门在操场上踢足球，完得非常高兴，一直到天黑才回家", "他们在操场上踢足球，玩得非常高兴，一直到天黑才回家"),
+        (
+            "他通过努力，使成绩得到了很大的提高，老师和同学都为他感到高兴。修改病句",
+            "他通过努力，成绩有了很大的提高，老师和同学都为他感到高兴。",
+        ),
+        ("请重复：小船儿轻轻，飘荡在水中，迎面吹来了凉爽的风", "小船儿轻轻，飘荡在水中，迎面吹来了凉爽的风"),
+        (
+            "Correct the sentence: He go to school every day by bus with his sister",
+            "He goes to school every day by bus with his sister",
+        ),
+    ],
+)
+def test_a_text_that_was_worked_on_is_no_repetition(question: str, answer: str) -> None:
+    assert quality.repeats(question, answer, 0.5) == 0.0
+
+
+def test_an_answer_that_says_the_question_again() -> None:
+    text = "今天天气很好我们一家人去公园划船玩得很开心"
+    assert quality.repeats("请介绍长江的长度和流域面积。", "请介绍长江的长度和流域面积", 0.5) > 0.95
+    assert quality.repeats(f"加标点：{text}", text, 0.5) > 0.5, "nothing was done"
+    assert quality.repeats(text, f"{text[:6]}，{text[6:]}。", 0.5, "下面每句话都请加标点。") == 0.0
+
+
 def test_alike_is_blind_to_order() -> None:
     assert quality.character_similarity("感冒怎么办", "怎么办感冒") == 1.0
     assert quality.character_similarity("", "") == 1.0
@@ -93,35 +121,53 @@ def test_wrong_encodings_show() -> None:
         assert quality.mojibake(right) == 0.0, right
 
 
-@given(st.text())
-def test_shares_are_shares(text: str) -> None:
-    for measure in (quality.punctuation_share, quality.repeated_lines, quality.repeated_ngrams, quality.han_share):
-        assert 0.0 <= measure(text) <= 1.0
+RIVER = "长江发源于青藏高原的唐古拉山脉，全长六千三百公里。"
 
 
 @pytest.mark.parametrize(
-    "text",
+    "right",
     [
-        "扫码领取资料",
-        "关注我们的微信公众号",
-        "公众号：某某",
-        "加我微信详聊",
-        "长按识别下方二维码",
-        "编辑于 2019-01-01",
-        "著作权归作者所有",
-        "未经授权禁止转载",
-        "点击上方蓝字",
+        "陆家浜路在黄浦区，沙家浜在常熟。",
+        "木匠用锛子把木头刨平。",
+        "锛、刨、凿、锯都是木匠的工具，锛凿斧锯样样要会。",
+        "肇嘉浜路与陆家浜路相接，浜是江南的小河。",
+        "“锟斤拷”为什么会出现在网页里？",
+        "这碗面好烫烫烫！",
+        "症状慢慢纾解，病情也好了。",
+        "voilà… ça va, señor!",
     ],
 )
-def test_boilerplate(text: str) -> None:
-    assert quality.has_boilerplate(f"前文。{text}。后文")
+def test_rare_characters_are_no_wrong_encoding(right: str) -> None:
+    assert quality.mojibake(right) == 0.0
 
 
-@pytest.mark.parametrize(
-    "text", ["微信公众号是一种自媒体平台。", "二维码由黑白方块组成。", "他编辑了一本书。", "我关注环境问题。", ""]
-)
-def test_topics_are_not_boilerplate(text: str) -> None:
-    assert not quality.has_boilerplate(text)
+@pytest.mark.parametrize("codec", ["gbk", "gb18030"])
+@pytest.mark.parametrize("text", [RIVER, "你好", "（三）班", "他说：“今天下雨。”", "2021年5月1日，小明去了学校。"])
+def test_utf8_read_as_gbk_is_found(text: str, codec: str) -> None:
+    """In whole and in part, and whatever the reader did about bytes that are no character."""
+    for errors in ("replace", "ignore"):
+        wrong = text.encode().decode(codec, errors)
+        assert quality.mojibake(wrong) > 0.2, wrong
+        assert quality.mojibake(f"前面的话没有坏。{wrong}后面的话也没有坏。") > 0.05
+
+
+@pytest.mark.parametrize("codec", ["latin-1", "cp1252", "utf-8"])
+def test_gbk_read_as_something_else_is_found(codec: str) -> None:
+    assert quality.mojibake(RIVER.encode("gbk").decode(codec, "replace")) > 0.3
+    assert quality.mojibake(f"没有坏的话。{RIVER.encode('gbk').decode(codec, 'replace')}") > 0.3
+    assert quality.mojibake(RIVER.encode().decode("cp1252", "ignore")) > 0.3
+
+
+@given(st.text())
+def test_shares_are_shares(text: str) -> None:
+    for measure in (
+        quality.mojibake,
+        quality.punctuation_share,
+        quality.repeated_lines,
+        quality.repeated_ngrams,
+        quality.han_share,
+    ):
+        assert 0.0 <= measure(text) <= 1.0
 
 
 def test_tasks_that_are_translations() -> None:

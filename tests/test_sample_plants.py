@@ -14,7 +14,7 @@ import pytest
 
 from tasks import sample
 from tasks.sample import Params
-from tasks.text import privacy, quality
+from tasks.text import boilerplate, privacy, quality
 from tasks.world import dirt
 from tests.sample_files import (
     QA,
@@ -202,7 +202,7 @@ def test_rows_that_rules_object_to(home: Path, plants: dict[str, int], source: s
     rows = [turns for turns in dialogues(home, source) if turns]
     counted = {
         "html": sum("<p>" in turns[1] for turns in rows),
-        "ads": sum(quality.has_boilerplate("\n".join(turns)) for turns in rows),
+        "ads": sum(boilerplate.has_boilerplate("\n".join(turns)) for turns in rows),
         "translations": sum(quality.is_translation_task(turns[0]) for turns in rows),
         "tables": sum(any(quality.is_table(turn) for turn in turns) for turns in rows),
         "refusals": sum("AI语言模型" in turns[1] for turns in rows),

@@ -16,6 +16,8 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
+from tasks.text.ledger import Ledger
+
 Kind = Literal["documents", "conversations", "preferences", "questions", "triples"]
 
 _TURNS = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
@@ -66,10 +68,20 @@ SCHEMAS: dict[str, pa.Schema] = {
 }
 
 Row = dict[str, Any]  # column → value
+UNLEARNED = "unlearned"  # key of a conversation's `meta`: the numbers of the turns that no model may learn (models/template.py knows it, too)
+LEFT_OUT = "left_out"  # beside the columns of a row as a reader made it: pairs of a rule and the text that it left out
 LONGEST = 500  # characters of a Drop's detail and excerpt
+ENDS_INSIDE = "the file ends inside"  # in the detail of a Drop: this line, this row
 ROW_GROUP = 20_000  # rows: large enough for DuckDB to scan well, small enough to hold in memory
 GROUP_CHARACTERS = 4_000_000  # of text in a row group at most, as long as a row has fewer
 BATCH_ROWS, BATCH_BYTES = 2_000, 3_000_000  # of a batch that is read: the second is about, by the average of its row group
+
+
+class AccountedRow(dict[str, Any]):
+    """A row with the account of the record that it was made of: the characters of that, and the ledger of those that are not in the row."""
+
+    read: int
+    ledger: Ledger
 
 
 @dataclass(frozen=True)
@@ -95,7 +107,19 @@ class BrokenFile(ValueError):
 
     def __reduce__(self) -> tuple[type[BrokenFile], tuple[Path, str, str]]:
         """A worker's error has to reach its parent as it is."""
-        return BrokenFile, (self.path, self.what, self.then)
+        return type(self), (self.path, self.what, self.then)
+
+
+class CutFile(BrokenFile):
+    """A file that ends too early, or is damaged from some place on: every whole row before that was read when this is raised."""
+
+    def __init__(
+        self,
+        path: Path,
+        what: str,
+        then: str = "download it again, or set tolerate_truncation to keep the whole rows before the cut",
+    ):
+        super().__init__(path, what, then)
 
 
 def row_id(*parts: str) -> str:

@@ -8,8 +8,7 @@ from typing import Any
 
 from tasks.artifacts.stage import Stats
 from tasks.data.excerpts import excerpt, shown_cut
-from tasks.data.rows import LONGEST, Drop, Row, Writer, content, row_id, texts
-from tasks.formats.accounting import opened
+from tasks.data.rows import LONGEST, AccountedRow, Drop, Row, Writer, content, row_id, texts
 from tasks.text import privacy
 from tasks.text.ledger import Account, Ledger, summed_stats
 from tasks.text.normalise import storable
@@ -30,7 +29,7 @@ def write_shard(
         for row in rows:
             total += 1
             if not isinstance(row, Drop):
-                ledger, read = opened(kind, row, account)
+                ledger, read = _opened(kind, row, account)
                 row = convert(row, ledger)
             if isinstance(row, Drop):
                 dropped[row.reason] = dropped.get(row.reason, 0) + 1
@@ -41,6 +40,15 @@ def write_shard(
             for cut in account.settle(ledger, read, sum(map(len, texts(kind, row)))):
                 cuts.add(shown_cut(source, cut))
     return {"in": total, "kept": kept, "dropped": dropped, "characters": account.kept, "ledger": account.stats()}
+
+
+def _opened(kind: str, row: Row, account: Account) -> tuple[Ledger, int]:
+    """A row's ledger, which begins with what its reader left out, and the characters read. A reader that keeps no account has read what it
+    gives."""
+    if isinstance(row, AccountedRow):
+        row.ledger.shown = account.shown
+        return row.ledger, row.read
+    return account.ledger(), sum(map(len, texts(kind, row)))
 
 
 def _dropped(source: str, drop: Drop) -> dict[str, Any]:

@@ -12,7 +12,8 @@ from typing import Any
 
 from tasks.data.rows import Drop
 from tasks.filters.thresholds import FilterRules
-from tasks.text import privacy, prompts, quality, script
+from tasks.text import boilerplate, privacy, prompts, quality, script
+from tasks.text.ledger import NO_LEDGER, Ledger
 
 LOOP = 50  # characters from which a text can have a commonest run
 ECHO = 10  # characters from which an answer can repeat its question; 你好 is answered by 你好
@@ -74,7 +75,9 @@ def change_texts(kind: str, row: dict[str, Any], change: Callable[[str, str], st
 # -- what changes a row -------------------------------------------------------------------------------------------------
 
 
-def mask_personal_data(kind: str, row: dict[str, Any], rules: FilterRules) -> tuple[dict[str, Any], Counter[str], Drop | None]:
+def mask_personal_data(
+    kind: str, row: dict[str, Any], rules: FilterRules, ledger: Ledger = NO_LEDGER
+) -> tuple[dict[str, Any], Counter[str], Drop | None]:
     """The row without the personal data that the rules mask, the number of pieces of each kind that it had, and a drop where they want none."""
     counts = Counter(one.kind for text in row_texts(kind, row) for one in privacy.find_personal_data(text))
     if not counts:
@@ -83,43 +86,56 @@ def mask_personal_data(kind: str, row: dict[str, Any], rules: FilterRules) -> tu
     if wrong := [f"{name} {count}" for name, count in sorted(counts.items()) if modes[name] == "drop"]:
         return row, counts, Drop("personal data", ", ".join(wrong))
     hidden = {name for name, mode in modes.items() if mode == "mask"}
-    return change_texts(kind, row, lambda role, text: privacy.mask(text, hidden)[0]), counts, None
+    return change_texts(kind, row, lambda role, text: privacy.mask(text, hidden, ledger)[0]), counts, None
 
 
-_SENTENCE = re.compile(r"(?<=[。！？!?\n])")
-_BLANKS = re.compile(r"\n{3,}")
+# what a question speaks of whose answer may have calls and notices in it, as its matter
+_ABOUT = re.compile(
+    "公众号|微信|二维码|扫码|关注|广告|文案|宣传|推广|推文|软文|海报|朋友圈|营销|直播|带货|粉丝|引流|私域|版权|声明|转载|条款|侵权"
+)
 
 
-def cut_boilerplate(kind: str, row: dict[str, Any], rules: FilterRules) -> tuple[dict[str, Any], Drop | None]:
-    """The row without the sentences of its answers that advertise, and a drop where these were too much of it."""
-    answers = view_of(kind, row).answers
-    if rules.boilerplate == "keep" or not any(map(quality.has_boilerplate, answers)):
+def cut_boilerplate(
+    kind: str, row: dict[str, Any], rules: FilterRules, ledger: Ledger = NO_LEDGER
+) -> tuple[dict[str, Any], Drop | None]:
+    """The row without the sentences of its answers that advertise, and a drop where these were too much of it.
+
+    Where the questions are about such sentences (帮我写一段公众号的介绍), the answers are what was asked for.
+    """
+    view = view_of(kind, row)
+    if rules.boilerplate == "keep" or not any(map(boilerplate.has_boilerplate, view.answers)):
+        return row, None
+    if any(map(_ABOUT.search, view.prompts)):
         return row, None
     cut: list[str] = []
 
     def clean(role: str, text: str) -> str:
         if role not in ("text", "assistant", "chosen"):
             return text
-        sentences = _SENTENCE.split(text)
-        advertise = [sentence for sentence in sentences if quality.has_boilerplate(sentence)]
-        cut.extend(advertise)
-        return _BLANKS.sub("\n\n", "".join(each for each in sentences if each not in advertise)).strip() if advertise else text
+        text, sentences = boilerplate.without_boilerplate(text, noted)
+        cut.extend(sentences)
+        return text
 
+    noted = ledger if rules.boilerplate == "cut" else NO_LEDGER
     changed = change_texts(kind, row, clean)
-    share = sum(map(quality.character_count, cut)) / sum(map(quality.character_count, answers))
+    share = sum(map(quality.character_count, cut)) / sum(map(quality.character_count, view.answers))
     if rules.boilerplate == "drop" or share > rules.max_boilerplate:
         return row, Drop("boilerplate", f"{share:.0%} of the text, such as: {cut[0].strip()[:60]}" if cut else "")
     return changed, None
 
 
-def shorten(kind: str, row: dict[str, Any], rules: FilterRules) -> dict[str, Any]:
+def shorten(kind: str, row: dict[str, Any], rules: FilterRules, ledger: Ledger = NO_LEDGER) -> dict[str, Any]:
     """The row with its texts cut where a sentence ends, if the rules want them cut rather than dropped."""
     longest = dict.fromkeys(("assistant", "chosen", "rejected"), rules.max_answer)
     longest |= {"text": rules.max_document, "user": rules.max_prompt}
 
     def cut(role: str, text: str) -> str:
         limit = longest.get(role)
-        return text if limit is None or quality.character_count(text) <= limit else prompts.cut_at_sentence(text, limit)
+        if limit is None or quality.character_count(text) <= limit:
+            return text
+        short = prompts.cut_at_sentence(text, limit)
+        ledger.note("too long", text, short, detail=role)
+        return short
 
     return change_texts(kind, row, cut) if rules.too_long == "cut" else row
 
@@ -285,7 +301,11 @@ def repetitive(view: View, rules: FilterRules) -> Drop | None:
                 return Drop("repeats itself", f"{gram} is {share:.2f} of the text")
     if not view.prompts or len(view.answers[-1]) < ECHO:
         return None
-    if (share := quality.bigram_similarity(view.prompts[-1], view.answers[-1], rules.max_echo)) > rules.max_echo:
+    question, answer = view.prompts[-1], view.answers[-1]
+    if quality.bigram_similarity(question, answer, rules.max_echo) <= rules.max_echo:
+        return None
+    earlier = "\n".join(turn["content"] for turn in view.row["messages"] if turn["content"] not in (question, answer))
+    if (share := quality.repeats(question, answer, rules.max_echo, earlier)) > rules.max_echo:
         return Drop("answer repeats the question", f"{share:.2f} alike")
     return None
 

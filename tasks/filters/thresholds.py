@@ -119,7 +119,8 @@ class FilterRules(Identity):
     )
     # what it is about
     boilerplate: Literal["cut", "drop", "keep"] = Field(
-        "cut", description="Sentences that advertise or carry a site's notice: cut them, drop the row, or keep it as it is"
+        "cut",
+        description="Calls to a page's readers (扫码领取…) and notices of its site (转载请注明…): cut these sentences, drop the row, or keep it",
     )
     max_boilerplate: float = Field(
         0.3, ge=0, le=1, description="Most of a text that may be cut as boilerplate, as a share; beyond it the row goes"

@@ -11,9 +11,9 @@ from collections import Counter
 from functools import lru_cache
 from typing import Any
 
-from tasks.data.rows import Row, texts
+from tasks.data.rows import LEFT_OUT, Row, texts
 from tasks.formats.fields import as_text
-from tasks.text.ledger import EXCERPTS, Account, Ledger
+from tasks.text.ledger import EXCERPTS, Ledger
 
 _GLUE = 8  # characters that a reader may put between two strings
 _MARK = re.compile(
@@ -50,8 +50,9 @@ def account(record: dict[str, Any], kind: str, row: Row, ledger: Ledger) -> int:
         unused = _rewritten(unused, rest, ledger)
         for text in rest:
             ledger.note("added by the reader", "", text)
+    reasons = {text: rule for rule, text in row.get(LEFT_OUT, ())}
     for path, leaf in unused:
-        ledger.note(path, leaf)
+        ledger.note(reasons.get(leaf.strip(), path), leaf)
     return read
 
 
@@ -83,14 +84,15 @@ def _followed(leaves: list[tuple[str, str]], rest: list[str], ledger: Ledger) ->
     for path, leaf in leaves:
         for place in range(current, min(current + 2, len(rest))):
             start = position if place == current else 0
-            found = rest[place].find(leaf, start, start + len(leaf) + _GLUE)
-            same, end = (len(leaf), found + len(leaf)) if found >= 0 else _fragments(leaf, rest[place], start)
-            if 2 * same >= len(leaf):
+            text = rest[place]
+            found = text.find(leaf, start, start + len(leaf) + _GLUE)
+            same, begin, end = (len(leaf), found, found + len(leaf)) if found >= 0 else _fragments(leaf, text, start)
+            if same and 2 * same >= len(leaf):
                 current, position = place, end
-                matched[place] += same
+                matched[place] += end - begin
                 ends[place] = end
                 if same < len(leaf):
-                    ledger.note(path.replace("field", "rewritten", 1), leaf, rest[place][end - same : end])
+                    ledger.note(path.replace("field", "rewritten", 1), leaf, text[begin:end])
                 break
         else:
             others.append((path, leaf))
@@ -107,16 +109,17 @@ def _followed(leaves: list[tuple[str, str]], rest: list[str], ledger: Ledger) ->
     return others
 
 
-def _fragments(leaf: str, text: str, start: int) -> tuple[int, int]:
-    """How many characters of a string, without the marks that readers resolve, a text has from here on, and where they end."""
-    same, position = 0, start
+def _fragments(leaf: str, text: str, start: int) -> tuple[int, int, int]:
+    """How many characters of a string, without the marks that readers resolve, a text has from here on, and where they begin and end."""
+    same, begin, position = 0, -1, start
     for fragment in _MARK.split(leaf):
         if fragment:
             found = text.find(fragment, position, position + len(fragment) + _GLUE)
             if found < 0:
                 break
+            begin = found if begin < 0 else begin
             same, position = same + len(fragment), found + len(fragment)
-    return same, position
+    return same, begin, position
 
 
 def _within(leaves: list[tuple[str, str]], rest: list[str]) -> list[tuple[str, str]]:
@@ -175,13 +178,6 @@ def _alike(leaf: Counter[str], text: Counter[str]) -> bool:
     return common >= _ALIKE * text.total() > 0 and 2 * common >= leaf.total()
 
 
-class AccountedRow(dict[str, Any]):
-    """A row with the account of the record that it was made of: the characters of that, and the ledger of those that are not in the row."""
-
-    read: int
-    ledger: Ledger
-
-
 class RecordAccounts:
     """The accounts of the records of one file, with few excerpts in all."""
 
@@ -192,7 +188,7 @@ class RecordAccounts:
 
     def add(self, record: dict[str, Any], row: Row) -> AccountedRow:
         """The row with its record's account."""
-        accounted = AccountedRow(row)
+        accounted = AccountedRow({name: value for name, value in row.items() if name != LEFT_OUT})
         accounted.ledger = ledger = Ledger(self._shown)
         accounted.read = account(record, self.kind, row, ledger)
         for excerpt in ledger.excerpts:
@@ -200,12 +196,3 @@ class RecordAccounts:
             if self._excerpts[excerpt.rule] >= EXCERPTS:
                 self._shown.add(excerpt.rule)
         return accounted
-
-
-def opened(kind: str, row: Row, account: Account) -> tuple[Ledger, int]:
-    """A row's ledger, which begins with what its reader left out, and the characters read. A reader that keeps no account has read what it
-    gives."""
-    if isinstance(row, AccountedRow):
-        row.ledger.shown = account.shown
-        return row.ledger, row.read
-    return account.ledger(), sum(map(len, texts(kind, row)))

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import codecs
 import itertools
 import re
 import warnings
@@ -11,7 +10,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tasks.data.rows import BrokenFile, Drop
-from tasks.files.charset import Charset
+from tasks.files.charset import guess
 from tasks.files.opening import head_of, inside, what_is
 from tasks.files.tables import container, csv_rows, suffix, table_rows
 from tasks.formats import registry
@@ -91,13 +90,7 @@ def _records(path: Path, kind: str, start: bytes) -> Sniffed | None:
 def _read(path: Path, kind: str, start: bytes) -> Iterator[Record | Drop]:
     if kind in ("parquet", "json"):
         return table_rows(path, kind)
-    try:
-        codecs.getincrementaldecoder("utf-8")().decode(start)
-    except UnicodeDecodeError:
-        guess = Charset("gb18030")
-    else:
-        guess = Charset("utf-8")
-    return csv_rows(path, "\t" if kind == "tsv" else ",", guess)
+    return csv_rows(path, "\t" if kind == "tsv" else ",", guess(start))
 
 
 def _layout(start: bytes) -> str:

@@ -56,12 +56,13 @@ class Ledger:
         if rule not in self.shown:
             self._show(rule, detail, before, after, around)
 
-    def change(self, rule: str, before: str, after: str, detail: str = "") -> None:
-        """A pass that writes other characters in the place of some: `before` became `after`."""
+    def change(self, rule: str, before: str, after: str, detail: str = "", changed: int | None = None) -> None:
+        """A pass that writes other characters in the place of some (`changed`, counted here by default): `before` became `after`."""
         if before == after:
             return
         less = len(before) - len(after)
-        self.entries.append((rule, detail, max(0, less), max(0, -less), differing(before, after)))
+        count = differing(before, after) if changed is None else changed
+        self.entries.append((rule, detail, max(0, less), max(0, -less), count))
         if rule not in self.shown:
             self._show(rule, detail, before, after, None)
 
@@ -87,7 +88,7 @@ class _Unkept(Ledger):
     def note(self, rule: str, before: str, after: str = "", detail: str = "", around: Around | None = None) -> None:
         pass
 
-    def change(self, rule: str, before: str, after: str, detail: str = "") -> None:
+    def change(self, rule: str, before: str, after: str, detail: str = "", changed: int | None = None) -> None:
         pass
 
     def take(self, other: Ledger) -> None:
@@ -98,11 +99,15 @@ NO_LEDGER: Ledger = _Unkept()
 
 
 def differing(before: str, after: str) -> int:
-    """How many characters of one text are others in the second; of texts of different lengths, those between their common ends."""
+    """How many characters of one text are others in the second; of lines of different lengths, those between their common ends."""
     if len(before) != len(after):
-        start, end = _common_start(before, after), _common_start(before[::-1], after[::-1])
+        lines, others = before.split("\n"), after.split("\n")
+        if len(lines) == len(others) > 1:
+            return sum(differing(line, other) for line, other in zip(lines, others, strict=True) if line != other)
+        start = _common_start(before, after)
         shorter = min(len(before), len(after))
-        return max(1, shorter - start - min(end, shorter - start))
+        end = _common_start(before[start:][::-1], after[start:][::-1])
+        return max(1, shorter - start - end)
     if len(before) < _FAST:
         return sum(map(ne, before, after))
     import numpy as np

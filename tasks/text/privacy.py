@@ -10,8 +10,10 @@ from __future__ import annotations
 import datetime
 import ipaddress
 import re
-from collections.abc import Callable, Collection
+from collections.abc import Callable, Collection, Iterable, Iterator
 from typing import NamedTuple
+
+from tasks.text.ledger import NO_LEDGER, Ledger
 
 
 class PersonalData(NamedTuple):
@@ -35,6 +37,20 @@ _PHONE = re.compile(
     rf"|{_FREE}0(?:10|2[0-9]|[3-9][0-9][0-9])-[0-9]{{7,8}}{_END}"
     rf"|[(（]0(?:10|2[0-9]|[3-9][0-9][0-9])[)）] ?[0-9]{{7,8}}{_END}"
 )
+# what a label says is a number, or a list of them (电话：029-…、…): there a local number needs no area code
+_CALLED = re.compile(
+    r"(?:电话|手机|座机|热线|传真|固话|联系方式|总机|致电|拨打|[Tt](?:el|EL)\.?|[Ff](?:ax|AX)\.?)(?:号码|号)?(?:[(（][^()（）\n]{1,10}[)）])?[ \t]*"
+    r"(?:[:：][^\w\n(（]{0,2}(?:[^\W\d]{1,6}[^\w\n(（]{0,2})?(?=[0-9+(（])|[是为][ \t]*)?"
+)
+_CALLED_NUMBER = re.compile(
+    r"(?:[(（]0[1-9][0-9]{1,2}[)）][- ]?|0[1-9][0-9]{1,2}-?)?[2-9][0-9]{2,3}-?[0-9]{4}(?![0-9])"
+    r"(?!\.[0-9]|-[0-9]{5}| ?[年月日万亿元块个件人次户部台条])"
+    rf"|(?:(?:\+|00)?86[- ]?)?1[3-9][0-9](?:[- ]?[0-9]{{4}}){{2}}{_END}|[48]00(?:[- ]?[0-9]{{3,4}}){{2}}{_END}"
+)
+_AND = re.compile(
+    r"(?:[-转][0-9]{1,5}(?![0-9]))?[ \t]*(?:[(（][^()（）\n]{1,10}[)）])?[ \t]*(?:[、，,/;；|及和或][ \t]*)?"
+    r"(?:[^\W\d]{1,3}(?:老师|先生|女士|经理|主任)[ \t]*)?"
+)
 # UnionPay (62), Visa (4), Mastercard (51 to 55): 16 to 19 digits, in fours or not, with the check digit of ISO/IEC 7812
 _CARD = re.compile(
     rf"{_FREE}(?:62[0-9]{{14,17}}|4[0-9]{{15}}|5[1-5][0-9]{{14}}"
@@ -43,21 +59,25 @@ _CARD = re.compile(
 _EMAIL = re.compile(
     r"(?<![A-Za-z0-9._%+-])[A-Za-z0-9][A-Za-z0-9._%+-]{0,63}@(?:[A-Za-z0-9-]{1,63}\.){1,6}[A-Za-z]{2,24}(?![A-Za-z0-9-])"
 )
-# two of the four numbers have two digits at least, or words before say what it is: 1.2.3.1 is a section, 2.30.8.4 a version
-_IP = re.compile(
-    r"(?<![\w.])(?<!版本)(?<!版本[ ：:])(?<![vV][ .])(?=(?:[0-9]\.)*[0-9]{2,3}\.(?:[0-9]\.)*[0-9]{2})(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?!\w|\.[0-9])"
-    r"|(?:[Ii][Pp]|DNS|服务器|地址|主机|ping|//)[^\w\n]{0,3}(?P<it>(?:[0-9]{1,3}\.){3}[0-9]{1,3})(?!\w|\.[0-9])",
-    re.ASCII,
+_IP = re.compile(r"(?<![\w.])(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?!\w|\.[0-9])", re.ASCII)
+_IS_IP = re.compile(
+    r"(?:[Ii][Pp]|DNS|dns|服务器|地址|主机|网关|掩码|来自|访问|ping|host|server|//)[^\w\n]{0,3}[是为到如]?[^\w\n]{0,2}$", re.ASCII
 )
+_NO_IP = re.compile(
+    r"(?:第|版本|固件|内核|驱动|升级[到至]?|更新[到至]?|[Vv](?:er)?(?:sion)?|build|Build)[^\w\n]{0,2}号?[^\w\n]{0,2}$", re.ASCII
+)
+_PORT = re.compile(":[0-9]{2,5}(?![0-9])")
+_PARTS = re.compile("[ ]?[条章节款项版]")
 # province, office, five or six letters and digits with two letters at the most (GA 36-2018); 粤B2-20080118 is a company's licence
 _PROVINCES = "京津沪渝冀豫云辽黑湘皖鲁新苏浙赣鄂桂甘晋蒙陕吉闽贵粤青藏川宁琼"
 _PLATE = re.compile(
     rf"[{_PROVINCES}][A-HJ-NP-Z][·• ]?(?=(?:[A-HJ-NP-Z]*[0-9]){{3}})(?!(?:[0-9]*[A-Z]){{3}})"
     r"(?:[A-HJ-NP-Z0-9]{5,6}|[A-HJ-NP-Z0-9]{4}[学警港澳挂领])(?![A-Za-z0-9-])"
 )
-_ACCOUNT = re.compile(
-    r"(?:[Qq]{2}|扣扣)(?:群|号码|号)* ?(?:[:：是为] ?)?(?P<it>[1-9][0-9]{5,10})(?![A-Za-z0-9年月万亿个人元])"
-    r"|(?:微信|[Ww]e[Cc]hat|[Ww]ei[Xx]in|[VvWw][Xx])(?:公众号)? ?(?:(?:号码|号|ID|id) ?[:：是为]?|[:：是为]) ?(?P<wechat>[A-Za-z][A-Za-z0-9_-]{5,19})"
+_QQ = re.compile(r"(?:[Qq]{2}|扣扣)(?:群|号码|号)* ?(?:[:：是为] ?)?(?=[1-9])")
+_QQ_NUMBER = re.compile("[1-9][0-9]{5,10}(?![A-Za-z0-9年月万亿个人元])")
+_WECHAT = re.compile(
+    r"(?:微信|[Ww]e[Cc]hat|[Ww]ei[Xx]in|[VvWw][Xx])(?:公众号)? ?(?:(?:号码|号|ID|id) ?[:：是为]?|[:：是为]) ?(?P<it>[A-Za-z][A-Za-z0-9_-]{5,19})"
     r"(?![A-Za-z0-9_-])"
 )
 
@@ -105,20 +125,97 @@ def _is_identity(text: str) -> bool:
     return is_id_number(text) if len(text) == 18 else _is_date(f"19{text[6:12]}")
 
 
-# in this order: an identity number may hold a phone number's digits, and a card the digits of either
-_KINDS: tuple[tuple[str, re.Pattern[str], Callable[[str], bool], str], ...] = (
-    ("email", _EMAIL, lambda text: True, "[邮箱]"),
-    ("id_number", _ID, _is_identity, "[身份证号]"),
-    ("bank_card", _CARD, is_card_number, "[银行卡号]"),
-    ("phone", _PHONE, lambda text: True, "[电话]"),
-    ("ip", _IP, _is_public_address, "[IP地址]"),
-    ("plate", _PLATE, lambda text: True, "[车牌号]"),
-    ("account", _ACCOUNT, lambda text: True, "[账号]"),
+# -- where each kind stands ---------------------------------------------------------------------------------------------
+
+Spans = Iterable[tuple[int, int]]
+
+
+def _spans(pattern: re.Pattern[str], text: str) -> Iterator[tuple[int, int]]:
+    """Where a pattern matches: all of a match, or its named part, after the words that say what it is."""
+    for match in pattern.finditer(text):
+        yield match.span("it" if "it" in pattern.groupindex and match["it"] else 0)
+
+
+def _listed(label: re.Pattern[str], number: re.Pattern[str], text: str) -> Iterator[tuple[int, int]]:
+    """The numbers that follow a label, one or a list of them."""
+    for match in label.finditer(text):
+        at: int | None = match.end()
+        while at is not None and (found := number.match(text, at)):
+            yield found.span()
+            between = _AND.match(text, found.end())
+            at = between.end() if between and between.end() > found.end() else None
+
+
+def _emails(text: str) -> Iterator[tuple[int, int]]:
+    """E-mail addresses, and no places of programs: git@host, user@host:path, ssh user@host, scheme://user:password@host, name@2x.png."""
+    for start, end in _spans(_EMAIL, text):
+        before, address = text[max(0, start - 100) : start], text[start:end]
+        if not (
+            _PATH.match(text, end)
+            or _REMOTE.search(before)
+            or address.startswith(("git@", "hg@", "svn@"))
+            or _RETINA.search(address)
+        ):
+            yield start, end
+
+
+_PATH = re.compile(r":(?:[~/.]|[A-Za-z0-9_-]+(?:/|\.git))|:~?[$#]| ?[~/][^\s\]]*\][$#]")
+_REMOTE = re.compile(
+    r"(?:\b(?:ssh|scp|sftp|rsync|mosh|ssh-copy-id|git clone)"
+    r"(?:[ \t]+-{1,2}[A-Za-z][\w-]*(?:[ =][\w./~-]+)?|[ \t]+[\w.~-]*[/.][\w./~-]*)*[ \t]+|//[^\s/@]{0,60})$",
+    re.ASCII,
 )
-_MASK = {kind: mask for kind, _, _, mask in _KINDS}
+_RETINA = re.compile("@[1-9]x[.]")
+
+
+def _phones(text: str) -> Spans:
+    numbers = {*_listed(_CALLED, _CALLED_NUMBER, text), *_spans(_PHONE, text)}
+    return (span for span in _apart(numbers) if not text.startswith(("400", "800"), span[0]))  # which are nobody's
+
+
+def _addresses(text: str) -> Iterator[tuple[int, int]]:
+    """IP addresses: four numbers that the words before call one, or that are large enough to be nothing else. 1.2.3.1 is a section, 2.30.8.4 a
+    version, and 5.64.52.9 three figures that lost their spaces."""
+    for start, end in _spans(_IP, text):
+        before, parts = text[max(0, start - 12) : start], text[start:end].split(".")
+        if not _is_public_address(text[start:end]) or _NO_IP.search(before) or _PARTS.match(text, end):
+            continue
+        large = sum(len(part) == 3 for part in parts) >= 2 and sum(len(part) > 1 for part in parts) >= 3
+        if large or _IS_IP.search(before) or _PORT.match(text, end):
+            yield start, end
+
+
+def _accounts(text: str) -> Spans:
+    return _apart({*_listed(_QQ, _QQ_NUMBER, text), *_spans(_WECHAT, text)})
+
+
+def _apart(spans: set[tuple[int, int]]) -> Iterator[tuple[int, int]]:
+    """Spans in order; of those that overlap, the one that begins first, and among these the longest."""
+    position = 0
+    for start, end in sorted(spans, key=lambda span: (span[0], -span[1])):
+        if start >= position:
+            yield start, end
+            position = end
+
+
+def _checked(pattern: re.Pattern[str], valid: Callable[[str], bool]) -> Callable[[str], Spans]:
+    return lambda text: (span for span in _spans(pattern, text) if valid(text[slice(*span)]))
+
+
+# in this order: an identity number may hold a phone number's digits, and a card the digits of either
+_KINDS: tuple[tuple[str, Callable[[str], Spans], str], ...] = (
+    ("email", _emails, "[邮箱]"),
+    ("id_number", _checked(_ID, _is_identity), "[身份证号]"),
+    ("bank_card", _checked(_CARD, is_card_number), "[银行卡号]"),
+    ("phone", _phones, "[电话]"),
+    ("ip", _addresses, "[IP地址]"),
+    ("plate", _checked(_PLATE, lambda text: True), "[车牌号]"),
+    ("account", _accounts, "[账号]"),
+)
+_MASK = {kind: mask for kind, _, mask in _KINDS}
 KINDS = tuple(_MASK)
 
-_NUMBER = re.compile("[0-9]{7}|[0-9]{3}[- ][0-9]{4}")
+_DIGITS = re.compile("[0-9]{7}|[0-9]{3}[- ][0-9]{4}")
 _DOTTED = re.compile(r"\.[0-9]{1,3}\.[0-9]{1,3}\.[0-9]")
 _PLATED = re.compile(f"[{_PROVINCES}][A-HJ-NP-Z]")
 _SERVICES = ("微信", "QQ", "Qq", "qq", "qQ", "扣扣", "hat", "eixin", "eiXin", "wx", "wX", "Wx", "WX", "vx", "vX", "Vx", "VX")
@@ -127,7 +224,7 @@ _SERVICES = ("微信", "QQ", "Qq", "qq", "qQ", "扣扣", "hat", "eixin", "eiXin"
 def _hinted(text: str) -> set[str]:
     """Kinds that a quick look cannot rule out: most texts hold none of any."""
     hints = {"email"} if "@" in text else set()
-    if _NUMBER.search(text):
+    if _DIGITS.search(text):
         hints |= {"id_number", "bank_card", "phone"}
     if _DOTTED.search(text):
         hints.add("ip")
@@ -144,18 +241,11 @@ def find_personal_data(text: str) -> list[PersonalData]:
     text = text.translate(_WIDE) if _HAS_WIDE.search(text) else text
     if not (hints := _hinted(text)):
         return pieces
-    for kind, pattern, valid, _ in _KINDS:
-        hits = [span for match in pattern.finditer(text) if valid(text[slice(*(span := _span(match)))])] if kind in hints else []
-        if hits:
+    for kind, find, _ in _KINDS:
+        if kind in hints and (hits := list(find(text))):
             pieces += [PersonalData(kind, start, end) for start, end in hits]
             text = _blanked(text, hits)
     return sorted(pieces, key=lambda one: one.start)
-
-
-def _span(match: re.Match[str]) -> tuple[int, int]:
-    """(start, end) of the data in a match: all of it, or its named part, after the words that say what it is."""
-    named = next((name for name, value in match.groupdict().items() if value), None)
-    return match.span(named) if named else match.span()
 
 
 def _blanked(text: str, spans: list[tuple[int, int]]) -> str:
@@ -167,7 +257,7 @@ def _blanked(text: str, spans: list[tuple[int, int]]) -> str:
     return "".join([*pieces, text[position:]])
 
 
-def mask(text: str, kinds: Collection[str] = KINDS) -> tuple[str, dict[str, int]]:
+def mask(text: str, kinds: Collection[str] = KINDS, ledger: Ledger = NO_LEDGER) -> tuple[str, dict[str, int]]:
     """The text with each piece of these kinds replaced by its kind in brackets ([电话], [身份证号], …), and how many of every kind there were."""
     counts: dict[str, int] = {}
     pieces, position = [], 0
@@ -176,4 +266,5 @@ def mask(text: str, kinds: Collection[str] = KINDS) -> tuple[str, dict[str, int]
         if kind in kinds:
             pieces += [text[position:start], _MASK[kind]]
             position = end
+            ledger.change("personal data", text[start:end], _MASK[kind], detail=kind)
     return "".join([*pieces, text[position:]]) if pieces else text, counts

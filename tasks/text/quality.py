@@ -8,6 +8,8 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable
+from functools import cache
+from itertools import product
 
 from tasks.text.script import han_share as han_share
 
@@ -126,6 +128,29 @@ def bigram_similarity(one: str, other: str, least: float = 0.0) -> float:
     return 2 * (first & second).total() / (shorter + longer)
 
 
+_EDITS = re.compile("[标断句错改修纠校订润转换译加补删去排序简繁填抄复重读]")
+_TASK = re.compile(
+    "标点|断句|错[别误]?字|病句|[改纠]错|校对|润色|correct|fix|punctuat|proofread|rewrite|edit|capital|repeat", re.IGNORECASE
+)
+_VERBATIM = re.compile("重复|复述|抄写|跟读|原样|删|去掉|repeat", re.IGNORECASE)
+
+
+def repeats(question: str, answer: str, least: float, earlier: str = "") -> float:
+    """How alike an answer is to its question if that is all it says, else 0: their `bigram_similarity`, which below `least` may be given as 0.
+
+    The answer to a task about a text (加标点：…, 改错别字：…) is like its question, too. What the question has more than the answer is the task
+    there, or it was set `earlier`; and such an answer says something, unless it stands in the question as it is.
+    """
+    share = bigram_similarity(question, answer, least)
+    if share <= least:
+        return share
+    task = "".join((Counter(question) - Counter(answer)).elements())
+    if not (_EDITS.search(task) or _TASK.search(question) or _TASK.search(earlier)):
+        return share
+    unchanged = "".join(answer.split()) in "".join(question.split())
+    return share if unchanged and not _VERBATIM.search(question) else 0.0
+
+
 def character_similarity(one: str, other: str) -> float:
     """Dice's coefficient of the characters, in whatever order, 0 to 1: how ChatLM tells that a description says what its title says."""
     first, second = set(one), set(other)
@@ -148,39 +173,57 @@ def list_lines(text: str) -> float:
     return sum(_ITEM.match(line) is not None for line in lines) / len(lines) if lines else 0.0
 
 
-# What UTF-8 becomes when read as GBK (的 → 鐨, 。 → 銆), characters that hardly occur elsewhere; what either becomes as Latin-1 (Ã©, ÖÐ¹ú); what
-# GBK becomes when a broken character was saved (锟斤拷), and fresh memory (烫烫烫)
-_MISREAD = "锛紝銆殑鐨浜鏈鍙鍏澶瀹鍒鍚鍔鍦杩鏃缁鏂鏄鎴瀛鍥鏉鈥"
-_MOJIBAKE = re.compile(f"\ufffd|锟斤拷|烫烫烫|屯屯屯|[{_MISREAD}]|(?:[À-ÖØ-öø-ÿ][¡-ÿ]){{2,}}|[ÂÃ][\x80-¿]|[à-ï][\x80-¿]{{2}}")
-
-
+# What Latin-1 and Windows-1252 make of UTF-8 (Ã©) and of GBK (ÖÐ¹ú), what GBK makes of a broken character that was saved (锟斤拷), and fresh
+# memory (烫烫烫烫)
+_CONTINUED = re.escape(bytes(range(0x80, 0xC0)).decode("latin-1") + bytes(range(0x80, 0xC0)).decode("cp1252", "ignore"))
+_MOJIBAKE = re.compile(  # written so that the engine can skip to its first character
+    r"[\ufffd锟烫屯À-ÖØ-öø-ÿ](?:(?<=\ufffd)|(?<=锟)斤拷(?<![“\"'‘「`]锟斤拷)(?:锟斤拷)*|(?<=烫)烫{3,}|(?<=屯)屯{3,}"
+    rf"|(?<=[à-ï])[{_CONTINUED}]{{2}}(?:[à-ï][{_CONTINUED}]{{2}})+|[¡-ÿ](?:[À-ÖØ-öø-ÿ][¡-ÿ])+|(?<=[ÂÃ])[\x80-¿]|(?<=[à-ï])[\x80-¿]{{2}})"
+)
+# characters that UTF-8 read as GBK is full of: 的 becomes 鐨, 。 becomes 銆
+_MISREAD = "".join(
+    sorted({mark.encode().decode("gbk", "ignore")[0] for mark in "的一是不了在人有我他这中大来上国和你好要时会可，。、“"})
+)
 _MAY_BE_WRONG = re.compile(f"[\ufffd锟烫屯À-ÿ{_MISREAD}]")
 
 
 def mojibake(text: str) -> float:
     """Share of the characters other than white space that show a wrong encoding, 0 to 1."""
-    runs = _MOJIBAKE.findall(text) if _MAY_BE_WRONG.search(text) else []
-    return sum(map(len, runs)) / character_count(text) if runs else 0.0
+    if not _MAY_BE_WRONG.search(text):
+        return 0.0
+    wrong = sum(map(len, _MOJIBAKE.findall(text))) + _read_as_gbk(text)
+    return wrong / character_count(text) if wrong else 0.0
 
 
-_CALLS = re.compile(
-    r"扫一扫|扫码|长按(?:识别|二维码|图片)|(?:扫描|识别|扫)(?:下方|上方|下面|文末|以下|图中)?的?二维码"
-    r"|(?:关注|订阅|搜索|加入|添加|回复|我的|我们的|本)[^。！？\n]{0,8}(?:公众号|公号|微信号|知识星球)|公众号\s*[:：“「【]|(?:加|添加)(?:我|客服|老师|小编)?的?(?:微信|QQ|qq)"
-    r"|微信(?:号)?\s*[:：]|点击(?:上方|下方|文末|标题下)?(?:的)?(?:蓝字|蓝色字|链接|阅读原文|关注)|阅读原文|点击关注|关注我们|求(?:点赞|关注)"
-    r"|转载请注明|(?:未经|禁止)[^。！？\n]{0,8}转载|著作权归作者所有|商业转载请联系作者|版权所有|免责声明|编辑于\s*\d{4}|发布于\s*\d{4}"
-)
+def _read_as_gbk(text: str) -> int:
+    """The number of characters that are UTF-8 read as GBK: threes whose bytes are two common characters in UTF-8. One such character by itself
+    (陆家浜路, 锛子) is a word of Chinese, and what stands beside it there makes no UTF-8 of the two."""
+    count = 0
+    for run in _threes().findall(text):
+        meant = run.encode("gbk").decode("utf-8", "replace")
+        common = sum(map(_is_common, meant))
+        count += len(run) if common == len(meant) or (len(run) > 3 and common > 0.7 * len(meant)) else 0
+    return count
 
 
-# one of these is in all that `_CALLS` finds
-_CALL_WORDS = "扫 二维码 长按 众号 公号 微信 QQ qq 星球 点击 原文 关注 点赞 转载 著作权 版权 免责声明 编辑于 发布于".split()
+@cache
+def _threes() -> re.Pattern[str]:
+    """Runs of three characters of GBK whose six bytes are two characters of UTF-8 by their form."""
+    lead, rest = (*range(0xE2, 0xEA), 0xEF), range(0x80, 0xC0)
+
+    def either(highs: Iterable[int], lows: Iterable[int]) -> str:
+        return re.escape("".join(bytes(pair).decode("gbk", "ignore") for pair in product(highs, lows)))
+
+    return re.compile(f"(?:[{either(lead, rest)}][{either(rest, lead)}][{either(rest, rest)}])+")
 
 
-def has_boilerplate(text: str) -> bool:
-    """True for a text that asks to be scanned, followed or bought, or that carries a site's notice: 扫码, 关注公众号, 转载请注明, 编辑于 2019 …
-
-    It looks for calls and notices, not for topics: a text about 微信公众号 is not advertising.
-    """
-    return any(word in text for word in _CALL_WORDS) and _CALLS.search(text) is not None
+def _is_common(character: str) -> bool:
+    """True for the 3,755 commonest Han characters, which are the first level of GB 2312, and for marks of Chinese."""
+    try:
+        high = character.encode("gb2312")[0]
+    except UnicodeEncodeError:
+        return False
+    return high in (0xA1, 0xA3) or 0xB0 <= high <= 0xD7
 
 
 TRANSLATION = tuple(

@@ -98,7 +98,7 @@ class WikitextPage:
         source = wikitext
         if any(mark in wikitext for mark in _EACH_MARK):
             source = _MARKS.sub("", wikitext)
-            ledger.note("control character", wikitext, source)
+            ledger.note("control characters", wikitext, source)
         if "&lt;" in source and escaped_twice(source):
             before, source = source, tags.unescape_html(source)
             ledger.note("unescaping", before, source)
