@@ -26,7 +26,7 @@ from benchmarks.bench import close
 from tasks.data.rows import Drop
 from tasks.sources import wiki
 from tasks.text import script, variants
-from tasks.text.layout import is_appendix
+from tasks.text.sections import is_appendix
 from tasks.text.wikitext import WikitextPage, escaped_twice
 
 HOLE = "\ufffc"

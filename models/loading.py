@@ -72,7 +72,7 @@ def config_of(home: Path) -> PreTrainedConfig:
 
 
 def described(home: Path) -> dict[str, Any]:
-    """What the config.json of the model in a folder says, as it is written."""
+    """The config.json of the model in a folder, as it is written."""
     return dict(json.loads((home / "config.json").read_text("utf-8")))
 
 

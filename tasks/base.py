@@ -31,7 +31,7 @@ class Params(Identity):
 
 @stage(
     "base",
-    version=2,
+    version=3,
     title="Model from outside",
     params=Params,
     group="model",

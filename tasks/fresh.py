@@ -16,7 +16,7 @@ class Params(Identity):
 
 @stage(
     "fresh",
-    version=1,
+    version=2,
     title="New weights in the model's shape",
     params=Params,
     group="model",

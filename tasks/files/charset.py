@@ -121,16 +121,17 @@ def _older(path: Path) -> str | None:
     """The older encoding that the lines are in that are not UTF-8; None where they can be in none."""
     held: list[bytes] = []
     size = 0
-    for line in lines(path):
-        try:
-            line.decode("utf-8")
-        except UnicodeDecodeError as error:
-            if _is_damaged(line, error):
-                continue
-            held.append(line[: _SAMPLE - size])
-            size += len(held[-1])
-            if size >= _SAMPLE:
-                break
+    with contextlib.suppress(CutFile):
+        for line in lines(path):
+            try:
+                line.decode("utf-8")
+            except UnicodeDecodeError as error:
+                if _is_damaged(line, error):
+                    continue
+                held.append(line[: _SAMPLE - size])
+                size += len(held[-1])
+                if size >= _SAMPLE:
+                    break
     return likeliest(held)
 
 

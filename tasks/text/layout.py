@@ -20,9 +20,7 @@ _EMPTY = re.compile(  # a bracket with nothing in it but holes, or 英语： alo
 _LEADING = re.compile(
     rf"(?<=[（(])(?:[^（()）\n，,；;：:{HOLE}]{{1,6}}[：:][ \t]*+(?={HOLE}++[ \t]*+[，,；;]))?[{_APART}]*+{HOLE}[{_APART}{HOLE}]*+(?=[^）)])"
 )
-_TRAILING = re.compile(
-    rf"(?<![{_APART}])(?:[{_APART}]++{HOLE}[{_APART}{HOLE}]*+|{HOLE}{HOLE}*+[{_APART}][{_APART}{HOLE}]*+)(?=[）)])"
-)
+_TRAILING = re.compile(rf"(?<![{_APART}{HOLE}])(?=[{_APART}]*+{HOLE})[{_APART}{HOLE}]++(?=[）)])")
 _DOUBLE = re.compile(rf"[，、][ \t]*+{HOLE}[ \t{HOLE}]*+(?=[，。；、])")
 _GAP_AFTER = re.compile(r" (?<=[，。；：！？、] ) *+(?=\S)")  # where a note stood
 _GAP_BEFORE = re.compile(r" (?<!  ) *+(?=[，。；！？、）])")

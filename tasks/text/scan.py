@@ -211,8 +211,9 @@ class Scan:
         if marks is _TABLE:
             return 0
         opening, closing = ("{{", "}}") if marks is _BRACES else ("[[", "]]")
-        end = self.source.find(closing, start + 2) + 2
-        if end < 2 or self.source.find(opening, start + 2, end) >= 0 or self.source.find("-{", start, end) >= 0:
+        following = self.source.find(opening, start + 2)  # looked for first, so that elements without an end take linear time
+        end = self.source.find(closing, start + 2, following if following >= 0 else len(self.source)) + 2
+        if end < 2 or self.source.find("-{", start, end) >= 0:
             return 0
         return 0 if self.source.startswith(closing[0], end) or self.source.startswith(opening[0], start + 2) else end
 
