@@ -112,7 +112,8 @@ class _Known:
         self.kinds = kinds = t2s.kinds(text)
         self.han = kinds & t2s.HAN > 0
         self.sure, self.old, self.new, self.stops = (
-            np.flatnonzero(kinds & kind != 0) for kind in (t2s.TRADITIONAL, t2s.TRADITIONAL | t2s.VARIANT, t2s.SIMPLIFIED, t2s.STOP)
+            np.flatnonzero(kinds & kind != 0)
+            for kind in (t2s.TRADITIONAL, t2s.TRADITIONAL | t2s.VARIANT, t2s.SIMPLIFIED, t2s.STOP)
         )
         self.lines = self.stops[np.array([text[place] == "\n" for place in self.stops.tolist()], bool)]
 
