@@ -128,11 +128,19 @@ def left(home: Path, count: int) -> tuple[int, Counter[str]]:
     every = [
         match.group()
         for path in files(home, traditional=True)
+        if "history" not in path.name  # the same pages many times
         for text in strings(path)
         for match in _SENTENCE.finditer(text)
-        if (found := telling(match.group()))[0] > found[1] and len(match.group()) > 8
+        if len(match.group()) > 8
     ]
-    drawn = random.Random(0).sample(every, min(count, len(every)))
+    random.Random(0).shuffle(every)
+    drawn: list[str] = []
+    for sentence in every:
+        old, new = telling(sentence)
+        if old > new:
+            drawn.append(sentence)
+        if len(drawn) == count:
+            break
     kept = Counter[str]()
     for sentence in drawn:
         simple = script.simplify(sentence)

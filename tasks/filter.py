@@ -18,7 +18,8 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from tasks.artifacts.stage import Job, Stats, stage
-from tasks.data.excerpts import excerpt, shown_cut
+from tasks.data.cuts import shown_cut
+from tasks.data.excerpts import excerpt
 from tasks.data.rows import Drop, Writer, batches, files, read
 from tasks.filters.checks import (
     CHECKS,

@@ -13,7 +13,7 @@ from lxml import html
 from flows import breaches
 from tasks.data import characters, contract
 from tasks.data.contract import Contract
-from tasks.data.excerpts import masked_pieces
+from tasks.data.cuts import masked_pieces
 from tasks.data.rows import Writer, texts
 from tasks.data.writing import summed, write_shard
 from tasks.formats.accounting import RecordAccounts, account

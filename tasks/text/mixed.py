@@ -97,7 +97,7 @@ def _about(known: _Known, sentences: _Sentences) -> Iterator[tuple[int, int]]:
     """(start, end) of what stays in sentences with a word for a script in them."""
     import numpy as np
 
-    for place in np.flatnonzero(known.kinds & t2s.HINT).tolist():
+    for place in np.flatnonzero(known.kinds & t2s.HINT != 0).tolist():
         if known.text[place : place + 2] in t2s.HINTED:
             yield from sentences.about(place)
 
@@ -112,7 +112,8 @@ class _Known:
         self.kinds = kinds = t2s.kinds(text)
         self.han = kinds & t2s.HAN > 0
         self.sure, self.old, self.new, self.stops = (
-            np.flatnonzero(kinds & kind) for kind in (t2s.TRADITIONAL, t2s.TRADITIONAL | t2s.VARIANT, t2s.SIMPLIFIED, t2s.STOP)
+            np.flatnonzero(kinds & kind != 0)
+            for kind in (t2s.TRADITIONAL, t2s.TRADITIONAL | t2s.VARIANT, t2s.SIMPLIFIED, t2s.STOP)
         )
         self.lines = self.stops[np.array([text[place] == "\n" for place in self.stops.tolist()], bool)]
 
@@ -171,7 +172,7 @@ def _mentioned(known: _Known, simple: str, places: np.ndarray) -> Iterator[tuple
     yield from _verbatim(text)
     sentences = _Sentences(known, simple)
     yield from _about(known, sentences)
-    for place in np.flatnonzero(known.kinds & t2s.OPENING).tolist():
+    for place in np.flatnonzero(known.kinds & t2s.OPENING != 0).tolist():
         match = _traditional_quoted().match(text, place)
         if match and t2s.PAIRS[text[place]] == text[match.end() - 1]:
             yield from sentences.quoted(*match.span(1))

@@ -11,7 +11,6 @@ import functools
 import math
 import re
 from bisect import bisect_left
-from collections import Counter
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -110,17 +109,17 @@ def _likelihood(text: str) -> float:
 def _is_author(before: str, after: str) -> bool:
     """True where the words before 著 end in a name, and what comes next is said of a work."""
     if after[:1] not in ("的", "有", "", *_MARKS, "《", "〈", "（", "("):
-        return any(_tag(word).startswith("nr") and word[0] in _surnames() for word in _ends(before))
+        return any(_tag(word).startswith("nr") and _is_surname(word[0]) for word in _ends(before))
     names = {before, *(before.rpartition(word)[2] for word in _MENTIONED)}
     if any(_tag(word).startswith("nr") for word in _ends(before)):
         return True
     if after[:1] == "的" and not after[1:].startswith(_WRITINGS):
         return False
     for name in names:
-        if not 2 <= len(name) <= _LONGEST or (name[-1] in _VERBS and name[0] not in _surnames()):
+        if not 2 <= len(name) <= _LONGEST or (name[-1] in _VERBS and not _is_surname(name[0])):
             continue
         verb = any(_tag(word)[:1] in ("v", "a", "d") for word in (name, name[-2:]))
-        if name[0] in _surnames() and len(name) <= 3 and not verb:
+        if _is_surname(name[0]) and len(name) <= 3 and not verb:
             return True
         if after[:1] == "的" and (_tag(name).startswith("n") or not (verb or _tag(name[-1])[:1] == "v")):
             return True
@@ -158,8 +157,9 @@ def _lines() -> list[bytes]:
 
 
 @functools.cache
-def _surnames() -> frozenset[str]:
-    """The characters that many three-character names begin with."""
-    width = len("李".encode())
-    first = Counter(line[:width] for line in _lines() if line.endswith(b" nr") and line[3 * width : 3 * width + 1] == b" ")
-    return frozenset(name.decode() for name, count in first.items() if count >= _NAMES)
+def _is_surname(character: str) -> bool:
+    """True for a character that many three-character names begin with."""
+    key, lines = character.encode(), _lines()
+    first, last = bisect_left(lines, key), bisect_left(lines, key[:-1] + bytes([key[-1] + 1]))
+    width = 3 * len("李".encode())
+    return sum(line.endswith(b" nr") and line[width : width + 1] == b" " for line in lines[first:last]) >= _NAMES

@@ -125,7 +125,7 @@ _ASIDE = tuple(  # what each begins with, and of what it finds the last characte
         ("乾", _QIAN),
         ("昇", "昇(?<=[洪畢毕]昇)"),
         ("徵", "徵(?<=[變变]徵)(?![收求兵集召税稅用信])|徵(?<=角徵)|徵(?=羽)"),
-        ("姓於", "姓於"),
+        ("姓", "姓於"),
         ("坏", "坏"),
         ("噁", "噁(?=[唑嗪英])"),
         ("沈", f"(?<![{HAN}])沈(?=[{HAN}]{{2}})"),  # a surname, where nothing tells the script
@@ -144,7 +144,7 @@ _MARKS = re.compile("[「」『』｢｣]")
 _INCHES = {"吋": "寸", "呎": "尺"}
 _INCH = re.compile("英?[吋呎]")
 _END = re.compile(r"[。！？；\n]")
-_TRICKY = re.compile("[祇藉於沈锺徵镕]")
+_TRICKY = re.compile("[祇藉於沈锺徵镕甚]")
 _AFTER = tuple(
     (character, re.compile(pattern), instead)
     for character, pattern, instead in (
@@ -204,9 +204,9 @@ def _converted(text: str, traditional: bool) -> str:
     simple = _around(text, sorted(aside)) if aside else t2s.convert(text)
     if len(simple) != len(text):
         simple = "".join(map(t2s.convert, text))
-    if "觔斗" in text:
+    if "觔" in text:
         simple = "".join("筋" if text.startswith("觔斗", place) else character for place, character in enumerate(simple))
-    if _TRICKY.search(simple) or "甚么" in simple:
+    if _TRICKY.search(simple):
         for character, pattern, instead in _AFTER:
             if character in simple:
                 simple = pattern.sub(instead, simple)

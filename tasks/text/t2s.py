@@ -67,6 +67,7 @@ _ALONE, _PIVOT, _NEAR, _CHANGED, TOUCHED, HAN, TRADITIONAL, VARIANT, SIMPLIFIED,
 _STOPS = "\n。！？；"
 _HINTS = "繁簡简異异"  # begin the words for scripts and variants:
 HINTED = tuple("繁體 繁体 繁簡 繁简 簡體 簡化 簡繁 简体 简化 简繁 異體 异体".split())
+_AFTER_HINTS = frozenset(ord(word[1]) for word in HINTED)
 PAIRS = dict(zip('“‘「『《（([【"`', '”’」』》）)]】"`', strict=True))
 
 
@@ -110,9 +111,11 @@ def found(text: str) -> tuple[int, int, int, int]:
             return 0, 0, 0, 0
         touched, old, new, hints = (int(_any_of(kind).search(text) is not None) for kind in kinds)
     else:
-        known = _look(text)[1]
-        touched, old, new, hints = (int(np.count_nonzero(known & kind)) for kind in kinds)
-        hints = hints and int(any(word in text for word in HINTED))
+        units, known = _look(text)
+        touched, old, new, hints = (int(np.count_nonzero(known & kind != 0)) for kind in kinds)
+        if hints:
+            after = units[np.minimum(np.flatnonzero(known & HINT != 0) + 1, len(units) - 1)]
+            hints = sum(unit in _AFTER_HINTS for unit in after.tolist())
     return touched, old, new, hints
 
 
@@ -139,6 +142,7 @@ def _further(match: re.Match[str]) -> str:
     return FURTHER[match.group()]
 
 
+@functools.lru_cache(maxsize=2)
 def _look(text: str) -> tuple[np.ndarray, np.ndarray]:
     """The text's UTF-16 code units, and what the table knows of each."""
     import numpy as np
