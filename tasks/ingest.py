@@ -99,7 +99,7 @@ def clean_text(text: str, ledger: Ledger = NO_LEDGER, *, normalised: bool = True
 
 
 class Clean(Protocol):
-    """How a text of a row is cleaned."""
+    """The function that cleans a text of a row."""
 
     def __call__(self, text: str, ledger: Ledger) -> str: ...
 

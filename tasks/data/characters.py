@@ -19,7 +19,7 @@ FIELD = "field "  # how the rules of a record's other fields begin: what is no t
 
 @dataclass(frozen=True)
 class Rule:
-    """What one rule did to the kept rows of a source at one stage, in characters."""
+    """One rule's doing in the kept rows of a source at one stage, in characters."""
 
     name: str
     rows: int
@@ -56,7 +56,7 @@ class StageAccount:
 
     @property
     def problem(self) -> str:
-        """What does not add up, in words; "" if everything does."""
+        """The gap in the sums, in words; "" if everything does."""
         if not self.missing:
             return ""
         what = f"{abs(self.missing):,} characters {'that no rule tells of' if self.missing > 0 else 'too many'}"

@@ -268,7 +268,7 @@ def _compared(family: str, now: Stats, last: Stats, rules: Contract) -> Iterator
 
 
 def _cuts(now: Stats, last: Stats, rules: Contract) -> Iterator[Change]:
-    """What each rule cuts and changes within the rows that are kept, as a share of their characters."""
+    """The share that each rule cuts and changes within the rows that are kept, of their characters."""
     for source, new in now.get("ledger", {}).items():
         old = last.get("ledger", {}).get(source)
         if not old or not old["read"] or not new["read"]:

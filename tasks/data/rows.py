@@ -16,8 +16,6 @@ from typing import Any, Literal
 import pyarrow as pa
 import pyarrow.parquet as pq
 
-from tasks.text.ledger import Ledger
-
 Kind = Literal["documents", "conversations", "preferences", "questions", "triples"]
 
 _TURNS = pa.list_(pa.struct([("role", pa.string()), ("content", pa.string())]))
@@ -75,13 +73,6 @@ ENDS_INSIDE = "the file ends inside"  # in the detail of a Drop: this line, this
 ROW_GROUP = 20_000  # rows: large enough for DuckDB to scan well, small enough to hold in memory
 GROUP_CHARACTERS = 4_000_000  # of text in a row group at most, as long as a row has fewer
 BATCH_ROWS, BATCH_BYTES = 2_000, 3_000_000  # of a batch that is read: the second is about, by the average of its row group
-
-
-class AccountedRow(dict[str, Any]):
-    """A row with the account of the record that it was made of: the characters of that, and the ledger of those that are not in the row."""
-
-    read: int
-    ledger: Ledger
 
 
 @dataclass(frozen=True)

@@ -9,9 +9,9 @@ from typing import Any
 from tasks.artifacts.stage import Stats
 from tasks.data.cuts import shown_cut
 from tasks.data.excerpts import excerpt
-from tasks.data.rows import LONGEST, AccountedRow, Drop, Row, Writer, content, row_id, texts
+from tasks.data.rows import LONGEST, Drop, Row, Writer, content, row_id, texts
 from tasks.text import privacy
-from tasks.text.ledger import Account, Ledger, summed_stats
+from tasks.text.ledger import Account, AccountedRow, Ledger, summed_stats
 from tasks.text.normalise import storable
 
 

@@ -11,9 +11,9 @@ from collections import Counter
 from functools import lru_cache
 from typing import Any
 
-from tasks.data.rows import LEFT_OUT, AccountedRow, Row, texts
+from tasks.data.rows import LEFT_OUT, Row, texts
 from tasks.formats.fields import as_text
-from tasks.text.ledger import EXCERPTS, Ledger
+from tasks.text.ledger import EXCERPTS, AccountedRow, Ledger
 
 _GLUE = 8  # characters that a reader may put between two strings
 _MARK = re.compile(
@@ -110,7 +110,7 @@ def _followed(leaves: list[tuple[str, str]], rest: list[str], ledger: Ledger) ->
 
 
 def _fragments(leaf: str, text: str, start: int) -> tuple[int, int, int]:
-    """How many characters of a string, without the marks that readers resolve, a text has from here on, and where they begin and end."""
+    """The number of characters of a string, without the marks that readers resolve, that a text has from here on, and where they begin and end."""
     same, begin, position = 0, -1, start
     for fragment in _MARK.split(leaf):
         if fragment:

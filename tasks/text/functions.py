@@ -10,7 +10,7 @@ UNKNOWN = "\x07"  # where an element left nothing: in a condition, what it was c
 
 
 class PageFacts(NamedTuple):
-    """What is known of a page besides its wikitext: its title, and the time of its revision (2020-01-31T12:00:00Z)."""
+    """The facts about a page besides its wikitext: its title, and the time of its revision (2020-01-31T12:00:00Z)."""
 
     title: str = ""
     timestamp: str = ""

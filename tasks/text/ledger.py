@@ -98,8 +98,15 @@ class _Unkept(Ledger):
 NO_LEDGER: Ledger = _Unkept()
 
 
+class AccountedRow(dict[str, Any]):
+    """A row with the account of the record that it was made of: the characters of that, and the ledger of those that are not in the row."""
+
+    read: int
+    ledger: Ledger
+
+
 def differing(before: str, after: str) -> int:
-    """How many characters of one text are others in the second; of lines of different lengths, those between their common ends."""
+    """The number of characters of one text that are others in the second; of lines of different lengths, those between their common ends."""
     if len(before) != len(after):
         lines, others = before.split("\n"), after.split("\n")
         if len(lines) == len(others) > 1:
@@ -197,7 +204,7 @@ class Account:
         return fresh
 
     def _wanted(self, rule: str, coming: int) -> None:
-        """Whether an excerpt is wanted of the next row that a rule hits."""
+        """Note if an excerpt is wanted of the next row that a rule hits."""
         if coming & (coming - 1) == 0 and self._excerpts[rule] < EXCERPTS:
             self.shown.discard(rule)
         else:

@@ -89,7 +89,7 @@ def _verbatim(text: str) -> Iterator[tuple[int, int]]:
 
 
 def _places(text: str, word: str) -> list[int]:
-    """Where a word is in a text."""
+    """The places of a word in a text."""
     return [match.start() for match in re.finditer(word, text)]
 
 
@@ -118,13 +118,13 @@ class _Known:
         self.lines = self.stops[np.array([text[place] == "\n" for place in self.stops.tolist()], bool)]
 
     def runs(self) -> np.ndarray:
-        """Where runs of ideographs end and begin."""
+        """The places where runs of ideographs end and begin."""
         import numpy as np
 
         return np.flatnonzero(self.han[1:] != self.han[:-1])
 
     def counts(self, ends: np.ndarray, places: np.ndarray) -> tuple[np.ndarray, ...]:
-        """How many of the characters that are traditional for sure, that are old and that are new there are between the ends around each place."""
+        """The numbers of characters that are traditional for sure, that are old and that are new, between the ends around each place."""
         import numpy as np
 
         part = np.searchsorted(ends, places)
@@ -158,7 +158,7 @@ def _chosen(known: _Known, places: np.ndarray) -> np.ndarray:
 
 
 def _verdict(sure: np.ndarray, old: np.ndarray, new: np.ndarray) -> np.ndarray:
-    """What parts of the text are by the numbers of such characters: 1 for traditional, -1 for simplified, 0 where nothing tells."""
+    """The script of parts of the text by the numbers of such characters: 1 for traditional, -1 for simplified, 0 where nothing tells."""
     import numpy as np
 
     return np.where(old + new == 0, 0, np.where(old + _SURE * sure > new, 1, -1))
@@ -201,14 +201,14 @@ class _Sentences:
         return self.stops[number - 1] + 1 if number else 0, end
 
     def counts(self, start: int, end: int) -> tuple[int, int]:
-        """How many characters of a part tell that it is traditional, and simplified."""
+        """The numbers of characters of a part that tell that it is traditional, and simplified."""
         return (
             bisect_left(self.old, end) - bisect_left(self.old, start),
             bisect_left(self.new, end) - bisect_left(self.new, start),
         )
 
     def about(self, place: int) -> Iterator[tuple[int, int]]:
-        """What stays of a sentence that has a word in it that sentences about characters have, or of those that it announces."""
+        """The parts that stay of a sentence that has a word in it that sentences about characters have, or of those that it announces."""
         start, end = self.around(place)
         sentence = self.text[start:end]
         if _ABOUT_SIMPLIFIED.search(sentence):

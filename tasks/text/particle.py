@@ -127,7 +127,7 @@ def _is_author(before: str, after: str) -> bool:
 
 
 def _ends(text: str) -> list[str]:
-    """What a text may end in that is a word: four, three and two characters."""
+    """The words that a text may end in: four, three and two characters."""
     return [text[-length:] for length in range(min(_LONGEST, len(text)), 1, -1)]
 
 
@@ -138,7 +138,7 @@ def _tag(word: str) -> str:
 
 @functools.lru_cache(maxsize=16384)
 def _entry(word: str) -> tuple[int, str]:
-    """How often a word was met and its part of speech; (0, "") if the dictionary does not have it."""
+    """The number of times that a word was met, and its part of speech; (0, "") if the dictionary does not have it."""
     key = f"{word} ".encode()
     lines = _lines()
     place = bisect_left(lines, key)

@@ -103,7 +103,7 @@ def of_sources(lines: list[str], heading: str) -> list[bool]:
 
 
 def _kind(line: str) -> str:
-    """What a line is: a source, prose, either of them, a sentence that cites, no sentence but a year as sources have it, or nothing."""
+    """The kind of a line: a source, prose, either of them, a sentence that cites, no sentence but a year as sources have it, or nothing."""
     if not line:
         return ""
     if LINKED in line:

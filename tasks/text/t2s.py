@@ -99,7 +99,7 @@ def convert(text: str) -> str:
 
 
 def found(text: str) -> tuple[int, int, int, int]:
-    """How many characters of a text a conversion may change, tell that it is traditional, that it is simplified, and may be about characters.
+    """The numbers of characters of a text that a conversion may change, tell that it is traditional, that it is simplified, and may be about characters.
 
     Of a short text, 1 for some. Most simplified texts have nothing that a conversion may change, and this tells quickly.
     """
@@ -120,7 +120,7 @@ def found(text: str) -> tuple[int, int, int, int]:
 
 
 def kinds(text: str) -> np.ndarray:
-    """What the table knows of each character of a text: `HAN`, and the script that it tells, if it does."""
+    """The table's knowledge of each character of a text: `HAN`, and the script that it tells, if it does."""
     units, known = _look(text)
     return known if len(units) == len(text) else known[(units < 0xDC00) | (units >= 0xE000)]
 
