@@ -99,7 +99,7 @@ def convert(text: str) -> str:
 
 
 def found(text: str) -> tuple[int, int, int, int]:
-    """The numbers of characters that a conversion may change, that tell traditional text, that tell simplified text, and that may be about characters.
+    """Numbers of characters that a conversion may change, that tell traditional text, that tell simplified text, and that may be about characters.
 
     Of a short text, 1 for some. Most simplified texts have nothing that a conversion may change, and this tells quickly.
     """
