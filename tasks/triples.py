@@ -18,7 +18,7 @@ from tasks.artifacts.stage import Identity, Job, Progress, Stats, stage
 from tasks.data.excerpts import excerpt
 from tasks.data.rows import Writer, files, read
 from tasks.data.uses import Draw
-from tasks.text import normalise, relations
+from tasks.text import fold, relations
 
 Row = dict[str, Any]
 
@@ -94,7 +94,7 @@ def run(job: Job, params: Params, *, sources: dict[str, Path]) -> Stats:
 
 
 def _hash(seed: int, text: str) -> int:
-    key = normalise.dedup_key(text) or text
+    key = fold.dedup_key(text) or text
     return int.from_bytes(hashlib.blake2b(f"{seed}\x1f{key}".encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
 
 

@@ -138,6 +138,7 @@ BUILDS = {
     "tasks/text": "extract",
     "tasks/text/__init__.py": "dedup extract extraction filter ingest rejected report split triples",
     "tasks/text/boilerplate.py": "filter",
+    "tasks/text/fold.py": "dedup filter split triples",
     "tasks/text/normalise.py": "extract ingest split triples",
     "tasks/text/privacy.py": "dedup extract filter ingest rejected report split triples",
     "tasks/text/prompts.py": "filter split triples",

@@ -8,7 +8,7 @@ from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from tasks.text import normalise, prompts
+from tasks.text import fold, prompts
 
 Use = Literal["pretrain", "text2text", "sft", "prompts", "pairs", "extract", "evaluate"]
 MAKES = {
@@ -36,7 +36,7 @@ def prompt_hash(seed: int, kind: str, row: dict[str, Any]) -> int:
     else:
         last = max((place for place, turn in enumerate(row["messages"]) if turn["role"] == "user"), default=-1)
         parts = [turn["content"] for turn in row["messages"][: last + 1]]
-    keys = [normalise.dedup_key(part) or part for part in parts]
+    keys = [fold.dedup_key(part) or part for part in parts]
     if kind != "documents" and len(keys) == 1:
         keys = [_asked(keys[0])]
     text = "\x1f".join([str(seed), *keys])
@@ -44,13 +44,13 @@ def prompt_hash(seed: int, kind: str, row: dict[str, Any]) -> int:
 
 
 _TEMPLATES = sorted(
-    (tuple(normalise.dedup_key(part) for part in template.split("{}")) for template in prompts.TEMPLATES),
+    (tuple(fold.dedup_key(part) for part in template.split("{}")) for template in prompts.TEMPLATES),
     key=lambda ends: -len("".join(ends)),
 )
 
 
 def _asked(key: str) -> str:
-    """The subject of a prompt that a title template makes; of any other the prompt itself. All are keys of `normalise.dedup_key`."""
+    """The subject of a prompt that a title template makes; of any other the prompt itself. All are keys of `fold.dedup_key`."""
     for before, after in _TEMPLATES:
         if key.startswith(before) and key.endswith(after) and len(key) > len(before) + len(after):
             return key[len(before) : len(key) - len(after)]

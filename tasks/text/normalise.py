@@ -204,11 +204,3 @@ _SURROGATE = re.compile("[\ud800-\udfff]")
 def storable(text: str) -> str:
     """The text without lone surrogates, which JSON can say and UTF-8 cannot."""
     return _SURROGATE.sub("", text)
-
-
-_NOT_WORD = re.compile(r"[\W_]+")
-
-
-def dedup_key(text: str) -> str:
-    """The key that exact duplicates share: compatibility forms folded (NFKC), case folded, and only letters, digits and ideographs kept."""
-    return _NOT_WORD.sub("", unicodedata.normalize("NFKC", text).casefold())

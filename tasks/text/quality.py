@@ -136,7 +136,7 @@ _VERBATIM = re.compile("重复|复述|抄写|跟读|原样|删|去掉|repeat", r
 
 
 def repeats(question: str, answer: str, least: float, earlier: str = "") -> float:
-    """How alike an answer is to its question if that is all it says, else 0: their `bigram_similarity`, which below `least` may be given as 0.
+    """The likeness of an answer to its question if that is all it says, else 0: their `bigram_similarity`, which below `least` may be given as 0.
 
     The answer to a task about a text (加标点：…, 改错别字：…) is like its question, too. What the question has more than the answer is the task
     there, or it was set `earlier`; and such an answer says something, unless it stands in the question as it is.
