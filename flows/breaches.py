@@ -24,12 +24,12 @@ from flows.recipe import Recipe
 from flows.server import watched
 from tasks.artifacts.build import StageFailed
 from tasks.artifacts.store import Record, Store
-from tasks.data import contract, funnel
+from tasks.data import characters, contract, funnel
 from tasks.data.contract import Contract, Verdict
 
 POLL = 5  # seconds between checks for an operator's answer
-SAMPLES = 3  # dropped rows to show for each reason that dropped more
-Samples = dict[tuple[str, str], list[str]]  # (source, reason) → rows to read
+SAMPLES = 3  # dropped rows or cuts to show for each reason or rule that took more
+Samples = dict[tuple[str, str], list[str]]  # (source, figure) → rows or cuts to read
 
 
 class ContractBroken(StageFailed):
@@ -63,7 +63,7 @@ class ContractEnforcement:
         verdict = contract.judge(name, record.stats, self.store.object(record.key), self.recipe.contract, last)
         if not (verdict.changes or verdict.broken):
             return
-        samples = sampled_drops(verdict, record, self.store.object(record.key))
+        samples = samples_to_read(verdict, record, self.store.object(record.key))
         create_table_artifact(change_rows(verdict, samples), key=f"contract-{name}", description=contract_summary(verdict))
         if verdict.breaches:
             self.accepted[name] = _settle(name, verdict, samples, self.recipe.contract, name in self.accept)
@@ -114,18 +114,29 @@ def _settle(name: str, verdict: Verdict, samples: Samples, rules: Contract, acce
     return f"an operator{note}"
 
 
-def sampled_drops(verdict: Verdict, record: Record, folder: Path) -> Samples:
-    """Some dropped rows, with personal data masked, of each source that broke the contract and each reason that dropped more than last time."""
+def samples_to_read(verdict: Verdict, record: Record, folder: Path) -> Samples:
+    """Some rows, with personal data masked, of each source that broke the contract: dropped ones of each reason that dropped more than last
+    time, and cuts of each rule that cut or changed more."""
     broken = {change.source for change in verdict.changes if change.breach}
-    groups = {(c.source, c.reason) for c in verdict.changes if c.reason and c.source in broken and c.change.startswith("+")}
-    stages = funnel.drops({record.stage: {"stats": record.stats}}, {record.stage: folder}, SAMPLES) if groups else []
-    return {
-        (group.source, reason.name): [row["excerpt"] or row["detail"] for row in group.examples]
+    grown = [change for change in verdict.changes if change.source in broken and change.change.startswith("+")]
+    reasons = {(change.source, change.reason) for change in grown if change.reason}
+    stages = funnel.drops({record.stage: {"stats": record.stats}}, {record.stage: folder}, SAMPLES) if reasons else []
+    dropped = {
+        (group.source, f"dropped: {reason.name}"): [row["excerpt"] or row["detail"] for row in group.examples]
         for stage in stages
         for reason in stage.reasons
         for group in reason.groups
-        if (group.source, reason.name) in groups
+        if (group.source, reason.name) in reasons
     }
+    cuts = {
+        (change.source, change.what): [
+            f"{cut['before']}⟦{cut['cut']}⟧{cut['instead']}{cut['after']}"
+            for cut in characters.shown_cuts(folder, change.source, SAMPLES).get(change.rule, [])
+        ]
+        for change in grown
+        if change.rule
+    }
+    return dropped | cuts
 
 
 def change_rows(verdict: Verdict, samples: Samples) -> list[dict[str, Any]]:
@@ -142,7 +153,7 @@ def change_rows(verdict: Verdict, samples: Samples) -> list[dict[str, Any]]:
             "this run": change.now,
             "change": change.change,
             "contract": ("✗ " if change.breach else "✓ ") + change.limit if change.limit else "",
-            "rows to read": "\n".join(samples.get((change.source, change.reason), [])),
+            "rows to read": "\n".join(samples.get((change.source, change.what), [])),
         }
         for change in verdict.changes
     ]
@@ -160,8 +171,8 @@ def contract_summary(verdict: Verdict) -> str:
 def operator_question(name: str, verdict: Verdict, samples: Samples) -> str:
     """The text above the operator's form, in Markdown: the breaches, and sampled rows."""
     lines = [f"## {name} broke its contract", "", *(f"- {_plain(line)}" for line in verdict.breaches)]
-    for (source, reason), rows in samples.items():
-        lines += ["", f"### Rows of {_plain(source)} dropped as *{_plain(reason)}*", *(f"- {_plain(row)}" for row in rows)]
+    for (source, what), rows in samples.items():
+        lines += ["", f"### Rows of {_plain(source)}, {_plain(what)}", *(f"- {_plain(row)}" for row in rows)]
     return "\n".join([*lines, "", f"All that changed is in the artifact `contract-{name}` of this run."])
 
 

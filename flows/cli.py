@@ -13,6 +13,7 @@ import typer
 
 from flows.artifact_commands import artifacts, rollback
 from flows.console import store, table
+from flows.sniffing import sniff
 
 if TYPE_CHECKING:
     from flows.recipe import Flow as FlowName
@@ -25,6 +26,7 @@ app = typer.Typer(
 )
 app.add_typer(artifacts, name="artifacts")
 app.command()(rollback)
+app.command()(sniff)
 
 RecipeName = Annotated[
     str,
@@ -312,41 +314,6 @@ def recipes(
             for name in names()
         ]
     )
-
-
-@app.command()
-def sniff(
-    files: Annotated[
-        list[Path] | None,
-        typer.Argument(metavar="FILE…", help="Raw files, plain or compressed; without one, all formats are listed"),
-    ] = None,
-) -> None:
-    """Recognise raw files by their first rows, and name the `format` with which a source reads them; without a file, list the formats."""
-    from tasks.formats import registry
-    from tasks.formats.sniff import sniff as look
-
-    if not files:
-        offers = [registry.offers()[name][0] for name in registry.formats()]
-        table([{"format": o.format, **_described(o.format), "of": o.package} for o in offers])
-        return
-    guesses = {path: look(path) for path in files}
-    table(
-        [
-            {"file": path.name, "holds": guess.what, "format": ", ".join(guess.formats) or "none"}
-            for path, guess in guesses.items()
-        ]
-    )
-
-
-def _described(format: str) -> dict[str, str]:
-    """A format's rows and files, in words; where its reader cannot be used, the reason."""
-    from tasks.formats import registry
-
-    try:
-        reader = registry.reader(format)
-    except registry.BadReader as error:
-        return {"rows": "none", "files": str(error)}
-    return {"rows": reader.kind, "files": reader.description}
 
 
 @app.command()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import functools
 import json
 import logging
@@ -28,6 +29,7 @@ from tasks.artifacts.build import Drift, StageFailed, explain
 from tasks.artifacts.store import Store, store_folder
 from tasks.data import contract
 from tasks.pages import ui_tables
+from tasks.processes.reading import BrokenFiles
 
 Outcome = dict[str, dict[str, Any]]  # node → {key, digest, reused}
 
@@ -113,11 +115,21 @@ class GraphRun:
         with contextlib.ExitStack() as stack:
             with _explained(self.nodes[0].name, self.store):
                 stack.enter_context(self.store.lease(f"run-{self.flow_run['flow_run']}"))
+            failures: list[StageFailed] = []
             for resolved in resolved_nodes(self.nodes, self.store, self.records):
+                if failures and (resolved.key is None or not resolved.node.reads_a_source):
+                    continue
                 assert resolved.key is not None, "every node before it has its record"
                 self.held_keys.append(resolved.key)
                 self._note(resolved.node.name)  # before anybody looks for the artifact
-                self._run_node(resolved)
+                try:
+                    self._run_node(resolved)
+                except StageFailed as failure:
+                    if not resolved.node.reads_a_source or isinstance(failure, ContractBroken) or _is_of_the_store(failure):
+                        raise
+                    failures.append(failure)  # the other sources are tried before the run ends
+            if failures:
+                raise _together(failures)
             self._note(self.nodes[-1].name, finished=finishes)
         self._publish_pages()
         reused = {name: state.name == "Cached" for name, state in self.states.items()}
@@ -179,6 +191,31 @@ class GraphRun:
         key = self.records[node].key
         page = self.store.object(key) / "report.html"
         return page, report_link(key, page)
+
+
+def _is_of_the_store(failure: StageFailed) -> bool:
+    """True of a failure that the next stage would meet as well: the disk is full, or the store cannot be written."""
+    cause = failure.__cause__
+    return isinstance(cause, OSError) and cause.errno in (errno.ENOSPC, errno.EDQUOT, errno.EROFS)
+
+
+def _together(failures: list[StageFailed]) -> StageFailed:
+    """The failures of sources as one, with a point for each file that cannot be read."""
+    points = []
+    for failure in failures:
+        name, _, rest = str(failure).partition(": ")
+        causes = failure.__cause__.broken if isinstance(failure.__cause__, BrokenFiles) else [rest]
+        points += [(name, " ".join(str(cause).split())) for cause in causes]
+    if len(points) == 1:
+        return failures[0]
+    what = "files cannot be read" if all(isinstance(each.__cause__, BrokenFiles) for each in failures) else "failures"
+    names = list(dict.fromkeys(name for name, _ in points))
+    told = StageFailed(
+        f"{', '.join(names)}: {len(points)} {what} (the work on the rest is kept)\n"
+        + "\n".join(f"  - {name}: {why}" for name, why in points)
+    )
+    told.__cause__ = failures[0]
+    return told
 
 
 @contextlib.contextmanager

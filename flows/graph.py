@@ -38,6 +38,8 @@ from tasks import filter as filters
 from tasks.artifacts.stage import Identity, Stage
 from tasks.formats.registry import reader
 
+READING = {stage.name for stage in (sample.run, download.run, extract.run, ingest.run)}
+
 
 @dataclass(frozen=True)
 class Node:
@@ -52,6 +54,11 @@ class Node:
     def needs(self) -> list[str]:
         """The nodes whose artifacts it reads, each once."""
         return list(dict.fromkeys(name for source in self.inputs.values() for name in source.needs))
+
+    @property
+    def reads_a_source(self) -> bool:
+        """True of what leads to the rows of one source, which no other source's rows are needed for."""
+        return self.stage.name in READING and self.stage.group == "data"
 
 
 def graph(recipe: Recipe, flow: Flow | None = None, *, gated: bool = False, production: Production | None = None) -> list[Node]:
@@ -123,9 +130,18 @@ class _Builder:
                 tables=source.tables,
                 infoboxes=source.infoboxes,
                 tolerate_truncation=source.tolerate_truncation,
+                broken=source.broken,
             )
             return self.add(f"extract-{name}", extract.run, wiki, files=files)
-        params = ingest.Params(source=name, format=source.format, simplify=source.simplify, same_title=source.same_title)
+        params = ingest.Params(
+            source=name,
+            format=source.format,
+            columns=source.columns,
+            simplify=source.simplify,
+            same_title=source.same_title,
+            tolerate_truncation=source.tolerate_truncation,
+            broken=source.broken,
+        )
         return self.add(f"ingest-{name}", ingest.run, params, files=files)
 
     def add_corpus(self, texts: dict[str, str], questions: dict[str, str]) -> None:

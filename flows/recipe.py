@@ -10,28 +10,27 @@ import types
 import typing
 from collections.abc import Iterable
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, ValidationError, field_validator, model_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
 
 from flows import validation
 from flows.base_model import Base
 from flows.paths import expanded
+from flows.source import Source
 from flows.triple_extraction import TripleExtraction
 from tasks.artifacts.stage import Resources
 from tasks.data.contract import Contract
-from tasks.data.uses import Use
 from tasks.dedup import Params as DedupParams
 from tasks.dpo import Params as DPOParams
 from tasks.evaluate import Params as EvaluateParams
 from tasks.filter import Params as FilterParams
-from tasks.formats.registry import Format
 from tasks.gate import Params as GateParams
 from tasks.pack import Params as PackParams
 from tasks.pretrain import Params as PretrainParams
 from tasks.rejected import Params as RejectedParams
-from tasks.remote.request import REQUESTS, Dump, Hub, Urls, request_kind
+from tasks.remote.request import REQUESTS
 from tasks.report import Params as ReportParams
 from tasks.reward import Params as RewardParams
 from tasks.sample import Params as SampleParams
@@ -48,81 +47,6 @@ class Section(BaseModel):
     """A part of a recipe: frozen, and closed to unknown fields."""
 
     model_config = ConfigDict(extra="forbid", frozen=True)
-
-
-Download = Annotated[
-    Annotated[Dump, Tag("dump")] | Annotated[Hub, Tag("hub")] | Annotated[Urls, Tag("urls")],
-    Discriminator(
-        request_kind,
-        custom_error_type="download",
-        custom_error_message="needs one of dump: (a Wikimedia dump), hub: (a dataset of the hub), urls: (plain files)",
-    ),
-]
-
-
-class Source(Section):
-    """One source of rows: files of one format, and the uses of their rows."""
-
-    format: Format = Field(
-        title="Format",
-        description="Format of the files' content, whatever their names end in; it selects the reader (`hanlin sniff FILE` names it)",
-    )
-    path: str = Field(
-        default="",
-        title="Files",
-        description="Files to read, as a path below the folder of the raw files, or an absolute path; * and ** are wildcards",
-    )
-    download: Download | None = Field(
-        default=None,
-        title="Download",
-        description="In place of files that are there: a Wikimedia dump, a dataset of the Hugging Face hub, or URLs. Downloads are kept in the store",
-    )
-    use: list[Use] = Field(
-        title="Uses",
-        description="Uses of the rows: pretrain; text2text (pretraining of T5, where an article answers its title); sft (fine-tuning); prompts "
-        "(questions for DPO, whose answer is the better one); pairs (better and worse answers for DPO); extract (triples to learn to extract); "
-        "evaluate (for evaluation only, never trained on)",
-    )
-    rank: int = Field(
-        default=0,
-        ge=0,
-        le=1000,
-        title="Rank",
-        description="Order of the sources, lowest first, for forms, which keep no order; equal ranks stay in the order of the file. Of duplicate "
-        "rows, the first source's is kept",
-    )
-    simplify: bool = Field(
-        default=True, title="Simplify", description="Convert Traditional Chinese characters to Simplified ones"
-    )
-    tables: Literal["drop", "text"] = Field(
-        default="drop",
-        title="Tables",
-        description="Tables of a wiki. drop: leave them out; text: write each row as a line, each cell after its column's header",
-    )
-    infoboxes: Literal["drop", "facts"] = Field(
-        default="drop",
-        title="Infoboxes",
-        description="Infoboxes of a wiki. drop: leave them out; facts: write a line for each fact, as 名称：值",
-    )
-    same_title: float = Field(
-        default=0.9,
-        ge=0,
-        le=1,
-        title="Same title",
-        description="For webtext, baike and medical: similarity (0 to 1) of a title and the question below it from which the two count as the same, "
-        "so that only the longer one is used",
-    )
-    tolerate_truncation: bool = Field(
-        default=False,
-        title="Tolerate truncation",
-        description="Use the complete pages of a wiki dump that is cut off at the end, instead of stopping with an error",
-    )
-
-    @model_validator(mode="after")
-    def _one_origin(self) -> Source:
-        if problem := validation.origin_problem(self.path, self.download):
-            raise ValueError(problem)
-        return self
 
 
 class Recipe(Section):

@@ -158,6 +158,7 @@ def _facts(built: Built) -> list[dict[str, str]]:
         facts.append(
             (f"rows of {source}", f"{counts['in']:,} in, {counts['kept']:,} kept" + (f"; dropped: {reasons}" if reasons else ""))
         )
+    facts += [(f"left out: {each['file']}", each["why"]) for each in record.stats.get("left_out", ())]
     facts += [(f"from {role}", key[:12]) for role, key in record.lineage.items()]
     facts += [
         ("stage version", str(record.identity["version"])),

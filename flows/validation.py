@@ -19,6 +19,7 @@ from models import presets
 from models.architectures import Architecture
 from tasks.data.mixture import problems as weight_problems
 from tasks.data.uses import MAKES
+from tasks.formats import registry
 
 
 def recipe_problems(data: dict[str, Any], flow: str) -> list[str]:
@@ -71,6 +72,30 @@ def _source(name: str, source: dict[str, Any], root: Path | None) -> list[str]:
         problems.append(f"sources.{name}.path: no file {path}; correct the path or fetch the file")
     elif root is not None and isinstance(path, str) and path and not any(matching_files(root, path)):
         problems.append(f"sources.{name}.path: no file {root.absolute() / path}; correct the path or fetch the file")
+    return problems + _column_problems(name, source.get("format"), source.get("columns"))
+
+
+def _column_problems(name: str, format: object, columns: object) -> list[str]:
+    """The mistakes in a source's `columns`."""
+    if not isinstance(columns, dict) or not columns:
+        return []
+    try:
+        reader = registry.reader(str(format))
+    except ValueError:
+        return []  # which the field `format` reports
+    where = f"sources.{name}.columns"
+    if reader.row is None:
+        return [f"{where}: files of format {format} have no columns; remove it"]
+    problems = []
+    for ours, theirs in columns.items():
+        if not isinstance(theirs, str) or not theirs.strip():
+            problems.append(f"{where}.{ours}: needs the name that the files give this field")
+        elif reader.columns and ours not in reader.columns:
+            near = difflib.get_close_matches(str(ours), reader.columns, 1)
+            hint = f"did you mean {near[0]!r}?" if near else f"its fields: {', '.join(reader.columns)}"
+            problems.append(f"{where}.{ours}: format {format} has no such field; {hint}")
+    named = [theirs for theirs in columns.values() if isinstance(theirs, str)]
+    problems += [f"{where}: {theirs} is named twice" for theirs in sorted({one for one in named if named.count(one) > 1})]
     return problems
 
 

@@ -5,6 +5,7 @@ Adapters are put into the model in place (https://arxiv.org/abs/2106.09685), so 
 
 from __future__ import annotations
 
+import json
 import logging
 from collections.abc import Sequence
 from fnmatch import fnmatch
@@ -14,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import torch
 from torch import nn
 
+from models import heads
 from models.job import LoraParams
 
 if TYPE_CHECKING:
@@ -62,7 +64,7 @@ def add(model: PreTrainedModel, lora: LoraParams) -> list[str]:
         raise ValueError(
             f"lora.modules: the model has no linear layer {', '.join(missing)}; it has {', '.join(names)}, and {' and '.join(outer)}"
         )
-    if shared := [name for name in targets if name in outer and model.config.tie_word_embeddings]:
+    if shared := [name for name in targets if name in outer and not heads.is_own(model)]:
         raise ValueError(
             f"lora.modules: {' and '.join(outer)} of this model share their weights, so an adapter of {shared[0]} could not be added to them; "
             f"leave {shared[0]} out"
@@ -170,11 +172,19 @@ def table_names(model: nn.Module) -> list[str]:
 
 
 def save(model: PreTrainedModel, folder: Path) -> None:
-    """Write the adapters by themselves, as peft loads them: nothing of the base, not even embeddings that have an adapter."""
+    """Write the adapters by themselves, as peft loads them: nothing of the base, not even embeddings that have an adapter, nor its place.
+
+    The description is the same in every run: peft holds names in sets, and writes these in an order that changes from process to process.
+    """
     from safetensors.torch import load_file, save_file
 
     model.save_pretrained(folder)
     (folder / "generation_config.json").unlink(missing_ok=True)
+    config = model.peft_config[NAME]
+    unordered = {name for name, value in vars(config).items() if isinstance(value, set | frozenset)}
+    described = json.loads((folder / "adapter_config.json").read_text("utf-8")) | {"base_model_name_or_path": None}
+    described = {name: sorted(value) if name in unordered else value for name, value in described.items()}
+    (folder / "adapter_config.json").write_text(json.dumps(described, indent=2, sort_keys=True) + "\n", "utf-8")
     path = folder / "adapter_model.safetensors"
     weights = load_file(path)
     if any("lora_" not in name for name in weights):

@@ -217,8 +217,8 @@ def conversations(path: Path, tokenizer: PreTrainedTokenizerBase, max_length: in
     """
     counts = RowCounts()
     rows = _Rows("input_ids", "labels")
-    for batch in _batches(path, ["messages"]):
-        for ids, trained in template.encode(tokenizer, [row["messages"] for row in batch]):
+    for batch in _batches(path, ["messages", "meta"]):
+        for ids, trained in template.encode(tokenizer, [template.marked(row["messages"], row["meta"]) for row in batch]):
             ends = [end for end, counted in enumerate(trained, 1) if counted and not any(trained[end : end + 1])]  # of answers
             fitting = [end for end in ends if end <= max_length]
             if not fitting:
@@ -241,8 +241,8 @@ def exchanges(path: Path, tokenizer: PreTrainedTokenizerBase, max_length: int) -
     """
     counts = RowCounts()
     rows = _Rows("prompt_ids", "answer_ids")
-    for batch in _batches(path, ["messages"]):
-        for pairs in template.exchanges(tokenizer, [row["messages"] for row in batch]):
+    for batch in _batches(path, ["messages", "meta"]):
+        for pairs in template.exchanges(tokenizer, [template.marked(row["messages"], row["meta"]) for row in batch]):
             fitting = list(takewhile(lambda pair: max(map(len, pair)) <= max_length, pairs))
             for prompt, answer in fitting:
                 rows.add(prompt, answer)

@@ -11,12 +11,12 @@ import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 from transformers.utils import logging
 
-from models import embeddings, template
+from models import embeddings, heads, template, tokenizer_files
 from models.events import emit, main
-from models.loading import config_of, context_of
+from models.loading import config_of, context_of, described
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
@@ -42,23 +42,24 @@ def import_model(job: dict[str, Any]) -> dict[str, Any]:
             f"the tokenizer has ids up to {last} and the model {rows} rows of embeddings; the files do not belong together"
         )
     new = 0
+    about = described(files)
+    rewritten = heads.settle(model, about)
     if job["tokenizer"]:
         new = _extended(model, tokenizer, Path(job["tokenizer"]), out)
-        tokenizer = AutoTokenizer.from_pretrained(out)
+        tokenizer = tokenizer_files.read(out)
+    elif rewritten:
+        emit("log", text="the head is written with weights of its own, which every generation of transformers reads alike")
+        model.save_pretrained(out)
     else:
-        out.mkdir(parents=True)
-        for path in sorted(files.iterdir()):
-            if path.suffix == ".safetensors" or path.name in (
-                "config.json",
-                "generation_config.json",
-                "model.safetensors.index.json",
-            ):
-                shutil.copyfile(path, out / path.name)
+        _copied(files, out)
+        if (told := heads.settled(about, model)) != about:
+            emit("log", text="config.json says that the head shares the embeddings, and its weights are its own: it says so now")
+            (out / "config.json").write_text(json.dumps(told, ensure_ascii=False, indent=2) + "\n", "utf-8")
     if job["chat"] and tokenizer.chat_template and not tokenizer.init_kwargs.get(template.KEY):
         template.keep(tokenizer)
     else:
         template.use(tokenizer, tokenizer.init_kwargs.get(template.KEY) or template.fitting(tokenizer))
-    tokenizer.save_pretrained(out)
+    tokenizer_files.save(tokenizer, out)
     for path in out.iterdir():
         path.chmod(0o644)
     return {
@@ -97,7 +98,7 @@ def _kind(files: Path) -> Any:
 
 def _tokenizer(files: Path) -> PreTrainedTokenizerBase:
     """The model's own tokenizer. `ValueError` where it has no end of text."""
-    tokenizer = AutoTokenizer.from_pretrained(files)
+    tokenizer = tokenizer_files.read(files, lambda line: emit("log", text=line))
     if tokenizer.eos_token is None:
         raise ValueError(
             "tokenizer_config.json: the tokenizer has no end of text (eos_token), so a model could not learn to stop; name one there"
@@ -108,13 +109,25 @@ def _tokenizer(files: Path) -> PreTrainedTokenizerBase:
     return tokenizer
 
 
+def _copied(files: Path, out: Path) -> None:
+    """Copy a model's weights and configurations as they are."""
+    out.mkdir(parents=True)
+    for path in sorted(files.iterdir()):
+        if path.suffix == ".safetensors" or path.name in (
+            "config.json",
+            "generation_config.json",
+            "model.safetensors.index.json",
+        ):
+            shutil.copyfile(path, out / path.name)
+
+
 def _extended(model: Any, tokenizer: PreTrainedTokenizerBase, extended: Path, out: Path) -> int:
     """Write the model with the vocabulary of another tokenizer, and the special tokens of its own. Returns how many tokens are new."""
     from tokenizers import Tokenizer
 
     new = embeddings.resize(model, tokenizer.backend_tokenizer, Tokenizer.from_file(str(extended / "tokenizer.json")))
     model.save_pretrained(out)
-    tokenizer.save_pretrained(out)
+    tokenizer_files.save(tokenizer, out)
     shutil.copyfile(extended / "tokenizer.json", out / "tokenizer.json")
     return new
 

@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
-from models import adapters, embeddings, presets, template, training_state
+from models import adapters, embeddings, presets, template, tokenizer_files, training_state
 from models.job import Emit, PretrainingParams, TrainingJob, TrainingParams, TuningParams
 from models.loading import context_of, device_of, load
 
@@ -234,7 +234,7 @@ def _follow(
     state: training_state.SavedState, home: Path, tokenizer: PreTrainedTokenizerBase, source: Path
 ) -> training_state.SavedState:
     """A state whose embeddings follow its tokenizer, that of the model in `home`, to the one of now, from `source`, which extends it."""
-    old, now = AutoTokenizer.from_pretrained(home).backend_tokenizer, tokenizer.backend_tokenizer
+    old, now = tokenizer_files.read(home).backend_tokenizer, tokenizer.backend_tokenizer
     if old.get_vocab() == now.get_vocab():
         return state
     if missing := embeddings.lacking(old, now):

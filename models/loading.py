@@ -12,7 +12,6 @@ from transformers import (
     AutoConfig,
     AutoModelForCausalLM,
     AutoModelForSeq2SeqLM,
-    AutoTokenizer,
     GenerationConfig,
     PreTrainedConfig,
     PreTrainedModel,
@@ -20,7 +19,7 @@ from transformers import (
 )
 from transformers.utils import logging
 
-from models import presets
+from models import heads, presets, tokenizer_files
 
 
 def device_of(name: str) -> torch.device:
@@ -51,18 +50,18 @@ def load(folder: Path, device: torch.device, kind: Any = None, **options: Any) -
             f"{home} is a {config.model_type}, of which there is no {kind.__name__}; name a model of another architecture"
         )
     model = kind.from_pretrained(home, **{"dtype": torch.float32} | options)
+    heads.settle(model, described(home))
     if hasattr(model.config, "output_router_logits"):
         model.config.output_router_logits = False  # some trainers leave it on, and with a cache they have no meaning
     if model.can_generate():
         model.generation_config = GenerationConfig()  # how to decode is ours to say: a model from outside may punish repetitions
-    return (model if "quantization_config" in options else model.to(device)).eval(), AutoTokenizer.from_pretrained(home)
+    return (model if "quantization_config" in options else model.to(device)).eval(), tokenizer_files.read(home)
 
 
 def config_of(home: Path) -> PreTrainedConfig:
     """The configuration of the model in a folder; from then on transformers knows the classes of its architecture too. `ValueError` where
     nobody knows the architecture."""
-    described = json.loads((home / "config.json").read_text("utf-8"))
-    kind = described.get("model_type", "")
+    kind = described(home).get("model_type", "")
     if architecture := presets.architecture_of(kind):
         architecture.register()
     elif kind not in CONFIG_MAPPING and (broken := presets.registry().broken):
@@ -70,6 +69,11 @@ def config_of(home: Path) -> PreTrainedConfig:
             f"{home} has the model_type {kind!r}, which neither transformers nor Hanlin knows, but perhaps a package that fails: {'; '.join(broken)}"
         )
     return AutoConfig.from_pretrained(home)
+
+
+def described(home: Path) -> dict[str, Any]:
+    """What the config.json of the model in a folder says, as it is written."""
+    return dict(json.loads((home / "config.json").read_text("utf-8")))
 
 
 def home_of(folder: Path) -> Path:

@@ -6,21 +6,18 @@ Nothing in it tells one run of the same from another.
 from __future__ import annotations
 
 import json
-import shutil
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from transformers import AutoTokenizer, GenerationConfig
+from transformers import GenerationConfig
 
-from models import adapters, checkpoint, continuation, initialisation, sharding, template, training_state
+from models import adapters, checkpoint, continuation, initialisation, sharding, template, tokenizer_files, training_state
 from models.job import TrainingJob, TrainingParams, TuningParams
 from models.loading import load
 
 if TYPE_CHECKING:
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
-
-TOKENIZER_FILES = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 
 
 def publish(job: TrainingJob[TrainingParams], trainer: Any, step: int) -> None:
@@ -31,7 +28,7 @@ def publish(job: TrainingJob[TrainingParams], trainer: Any, step: int) -> None:
     if tuning and tuning.lora:
         model = _merged(job, tuning, model, home.with_name("adapter"))
     source = job.inputs.get("tokenizer") or job.folder("model")
-    tokenizer = AutoTokenizer.from_pretrained(source)  # the trainer's may have padding that its model never had
+    tokenizer = tokenizer_files.read(source)  # the trainer's may have padding that its model never had
     if tuning and tuning.template:
         template.use(tokenizer, tuning.template)
     _configure(model, tokenizer, trainer.processing_class, chats=tuning is not None)
@@ -39,10 +36,8 @@ def publish(job: TrainingJob[TrainingParams], trainer: Any, step: int) -> None:
     for path in home.iterdir():
         path.chmod(0o644)  # safetensors writes for the owner alone
     if tuning and tuning.template:
-        tokenizer.save_pretrained(home)
-    for name in TOKENIZER_FILES:
-        if not (home / name).exists() and (source / name).exists():
-            shutil.copyfile(source / name, home / name)
+        tokenizer_files.save(tokenizer, home)
+    tokenizer_files.copy(source, home)
     _publish_states(job, trainer, step)
     (home.parent / "log.jsonl").write_text("".join(json.dumps(row) + "\n" for row in trainer.history()), "utf-8")
 

@@ -11,8 +11,9 @@ from typing import Any
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, set_seed
 from transformers.utils import logging
 
+from models import heads
 from models.events import main
-from models.loading import config_of
+from models.loading import config_of, described
 
 
 def reinitialise(job: dict[str, Any]) -> dict[str, Any]:
@@ -22,6 +23,7 @@ def reinitialise(job: dict[str, Any]) -> dict[str, Any]:
     config = config_of(source)
     set_seed(job["seed"])
     model = (AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM).from_config(config).float()
+    heads.renew(model, described(source))
     model.save_pretrained(out)
     for path in out.iterdir():
         path.chmod(0o644)  # safetensors writes for the owner alone

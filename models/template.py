@@ -16,14 +16,14 @@ from __future__ import annotations
 import json
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from models.continuation import bos_ids, continuation_ids
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase
 
-Message = dict[str, str]  # {"role": …, "content": …}
+Message = dict[str, Any]  # {"role": …, "content": …}, and `learned` where it is False
 
 PAD = "<|pad|>"  # fills a batch; never equal to an end, or the model would learn not to end
 END = "<|endoftext|>"  # between documents of pretraining; the tokenizer's eos
@@ -33,6 +33,7 @@ SPECIAL_TOKENS = (PAD, END, START, STOP)  # in the order of their ids
 PAD_ID, END_ID, START_ID, STOP_ID = range(4)
 
 ROLES = ("system", "user", "assistant")
+UNLEARNED = "unlearned"  # key of a row's `meta`: the numbers of the turns that the loss leaves out
 
 
 @dataclass(frozen=True)
@@ -80,17 +81,21 @@ class Template:
         """The template in Jinja, as transformers reads it, after `begin`."""
 
         def text(part: str) -> str:
-            return "{{- " + json.dumps(part, ensure_ascii=False) + " -}}" if part else ""
+            return "{{- " + quoted(part) + " -}}" if part else ""
 
-        content = "message.content | trim | replace('<|', '< |')"
-        content += "".join(f" | replace({json.dumps(token)}, {json.dumps(plain(token, [token]))})" for token in special)
+        def quoted(part: str) -> str:
+            return json.dumps(part, ensure_ascii=False)
+
+        # one after another, since a chain of some hundred filters is too deep for Jinja
+        content = "{%- set content = message.content | trim -%}\n" + "".join(
+            f"{{%- set content = content | replace({quoted(token)}, {quoted(plain(token, [token]))}) -%}}\n" for token in special
+        )
         turn = {
-            "system": text(self.system[0]) + "{{- " + content + " -}}" + text(self.system[1]),
-            "user": text(self.user[0]) + "{{- " + content + " -}}" + text(self.user[1]),
+            "system": text(self.system[0]) + "{{- content -}}" + text(self.system[1]),
+            "user": text(self.user[0]) + "{{- content -}}" + text(self.user[1]),
             "assistant": text(self.assistant)
-            + "{%- generation -%}{{- ("
-            + content
-            + f") ~ {json.dumps(stop)} -}}}}{{%- endgeneration -%}}"
+            + "{%- generation -%}{{- content ~ "
+            + f"{quoted(stop)} -}}}}{{%- endgeneration -%}}"
             + text(self.between),
         }
         return (
@@ -104,6 +109,7 @@ class Template:
             "{%- if message.role not in ('system', 'user', 'assistant') or (message.role == 'system' and not loop.first) -%}\n"
             "{{- raise_exception('roles are user and assistant, and system for the first message only; got ' ~ message.role) -}}\n"
             "{%- endif -%}\n"
+            + content
             + "".join(f"{{%- if message.role == '{role}' -%}}{text}{{%- endif -%}}\n" for role, text in turn.items())
             + "{%- endfor -%}\n"
             + ("{%- if add_generation_prompt -%}" + text(self.assistant) + "{%- endif -%}\n")
@@ -194,26 +200,25 @@ def use(tokenizer: PreTrainedTokenizerBase, name: str) -> None:
 
 
 def specials(tokenizer: PreTrainedTokenizerBase) -> list[str]:
-    """The special tokens that a text must not spell, beside those that begin with `<|`."""
+    """The special tokens that a text must not spell."""
     return guarded(str(token) for token in tokenizer.added_tokens_decoder.values() if token.special)
 
 
 def guarded(special: Iterable[str]) -> list[str]:
-    """The special tokens that do not begin as ours do, the longest first. One of a single character cannot be told from text."""
-    tokens = {token for token in special if len(token) > 1 and not token.startswith("<|")}
-    return sorted(tokens, key=lambda token: (-len(token), token))
+    """Special tokens, the longest first. One of a single character cannot be told from text."""
+    return sorted({token for token in special if len(token) > 1}, key=lambda token: (-len(token), token))
 
 
 def _begin(tokenizer: PreTrainedTokenizerBase) -> str:
     return "".join(tokenizer.convert_ids_to_tokens(bos_ids(tokenizer)))
 
 
-def plain(text: str, special: Sequence[str] = ()) -> str:
-    """A text that cannot spell a special token: `<|` becomes `< |`, and what is in `special` gets a space after its first character. Else a
-    user's `<|im_end|>` would end the turn and forge the next."""
-    text = text.replace("<|", "< |")
+def plain(text: str, special: Sequence[str]) -> str:
+    """A text that cannot spell a special token: each gets a space after its first character, and nothing else changes. Else a user's
+    `<|im_end|>` would end the turn and forge the next. Training, generation and chat all read texts through this."""
     for token in special:
-        text = text.replace(token, f"{token[0]} {token[1:]}")
+        if token in text:
+            text = text.replace(token, f"{token[0]} {token[1:]}")
     return text
 
 
@@ -253,12 +258,13 @@ def encode(
     begun = tokenizer(texts[False], add_special_tokens=False)["input_ids"] if texts[False] else []
     ids = {True: iter(continuation_ids(tokenizer, texts[True])), False: iter(begun)}
     rows = []
-    for conversation, follows in zip(cut, following, strict=True):
+    for messages, conversation, follows in zip(conversations, cut, following, strict=True):
         tokens, trained = list(begin), [False] * len(begin)
+        learned = iter([message.get("learned", True) for message in messages if message["role"] == "assistant"])
         for (_, assistant), after in zip(conversation, follows, strict=True):
             piece = next(ids[after])
             tokens += piece
-            trained += [assistant] * len(piece)
+            trained += [assistant and next(learned)] * len(piece)
         rows.append((tokens, trained))
     return rows
 
@@ -285,12 +291,25 @@ def _compared(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message], r
                     f"told; set sft.template to one of {', '.join(TEMPLATES)}"
                 )
             last = max((at for at in range(len(before), len(after)) if ids[at] in ends), default=len(after) - 1)
-            trained[len(before) : last + 1] = [True] * (last + 1 - len(before))
+            trained[len(before) : last + 1] = [message.get("learned", True)] * (last + 1 - len(before))
     return ids, trained
 
 
 def _safe(tokenizer: PreTrainedTokenizerBase, messages: Sequence[Message]) -> list[Message]:
-    return [{"role": one["role"], "content": plain(one["content"].strip(), specials(tokenizer))} for one in messages]
+    """Messages for a template from outside. Most of these know no greeting before the first question, so it is left out, and not learned."""
+    first = next((number for number, one in enumerate(messages) if one["role"] != "system"), 0)
+    greets = len(messages) > first + 1 and messages[first]["role"] == "assistant"
+    kept = [*messages[:first], *messages[first + greets :]]
+    special = specials(tokenizer)
+    return [{**one, "content": plain(one["content"].strip(), special)} for one in kept]
+
+
+def marked(messages: Sequence[Message], meta: str) -> Sequence[Message]:
+    """A row's messages, with `learned` False for those that its `meta` says are not to be learned."""
+    if UNLEARNED not in meta:
+        return messages
+    numbers = set(json.loads(meta).get(UNLEARNED, ()))
+    return [one | {"learned": False} if number in numbers else one for number, one in enumerate(messages)]
 
 
 def replies(

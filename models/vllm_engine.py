@@ -14,9 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from transformers import AutoTokenizer
 
-from models import presets, template
+from models import presets, template, tokenizer_files
 from models.decoding import Answer
 from models.events import emit
 from models.loading import config_of, context_of, has_bf16, home_of
@@ -42,7 +41,7 @@ class VLLMEngine:
         os.environ["VLLM_NO_USAGE_STATS"] = "1"
         import vllm
 
-        self.tokenizer = AutoTokenizer.from_pretrained(home)
+        self.tokenizer = tokenizer_files.read(home)
         self.context = context_of(config)
         self.name = f"vllm {vllm.__version__}"
         self._params = vllm.SamplingParams

@@ -22,7 +22,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -59,7 +59,7 @@ class Params(Identity):
 
 @stage(
     "evaluate",
-    version=4,
+    version=5,
     title="Scores of every model",
     params=Params,
     group="result",
@@ -136,7 +136,7 @@ def _scored_rows(params: Params, rows: Path, pairs: Path | None, questions: dict
         prompts = prompts or pick(read([path]), params.max_prompts, params.seed)
     return {
         "documents": documents,
-        "questions": pick(read(files(*questions.values(), kind="questions")), params.max_questions, params.seed),
+        "questions": pick(_answered(read(files(*questions.values(), kind="questions"))), params.max_questions, params.seed),
         "pairs": pick(read([pairs / "preferences" / "valid.parquet"]), params.max_pairs, params.seed) if pairs else [],
         "prompts": [
             {"source": row["source"], "messages": row["messages"][:-1], "reference": row["messages"][-1]["content"]}
@@ -144,6 +144,11 @@ def _scored_rows(params: Params, rows: Path, pairs: Path | None, questions: dict
             if row["messages"][-1]["role"] == "assistant" and len(row["messages"]) > 1
         ],
     }
+
+
+def _answered(questions: Iterable[dict[str, Any]]) -> Iterator[dict[str, Any]]:
+    """The questions that can be scored: those without an answer serve decontamination alone."""
+    return (question for question in questions if question["answer"] is not None)
 
 
 def _documents(rows: Path, params: Params) -> list[dict[str, Any]]:

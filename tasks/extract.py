@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import functools
+import json
 import re
 from pathlib import Path
 from typing import Literal
@@ -13,9 +14,11 @@ from tasks.artifacts.stage import Identity, Job, Stats, stage
 from tasks.data.rows import Drop, Row
 from tasks.data.writing import summed, write_shard
 from tasks.files import dump
-from tasks.processes.reading import by_batch
+from tasks.processes.reading import LeftOut, by_batch
 from tasks.sources import wiki
 from tasks.text import script
+from tasks.text.functions import PageFacts
+from tasks.text.ledger import NO_LEDGER, Ledger
 from tasks.text.normalise import normalise
 from tasks.text.quality import character_count
 from tasks.text.wikitext import WikitextOptions, WikitextPage
@@ -41,6 +44,10 @@ class Params(Identity):
         default=False, description="Keep the whole pages of a dump that was cut, instead of refusing the file"
     )
 
+    broken: Literal["fail", "skip"] = Field(
+        default="fail", description="Files that cannot be read: fail names them all, and skip goes on without any page of theirs"
+    )
+
     @property
     def options(self) -> WikitextOptions:
         """The parts of a page that become text."""
@@ -49,7 +56,7 @@ class Params(Identity):
 
 @stage(
     "extract",
-    version=4,
+    version=5,
     title="Extract articles from wiki dumps",
     params=Params,
     section="rows",
@@ -61,8 +68,9 @@ def run(job: Job, params: Params, *, files: list[Path]) -> Stats:
     batches = functools.partial(wiki.article_batches, tolerate_truncation=params.tolerate_truncation)
     work = functools.partial(write_shard, params.source, wiki.READER.kind, functools.partial(_article, params))
     sizes = [wiki.BATCH, dump.STRETCH, dump.PLAIN_STRETCH]
-    shards = by_batch(job, files, batches, work, [run.identity(params, {}), sizes])
-    return summed(params.source, shards)
+    left_out: LeftOut | None = [] if params.broken == "skip" else None
+    shards = by_batch(job, files, batches, work, [run.identity(params, {}), sizes], left_out=left_out)
+    return summed(params.source, shards) | ({"left_out": left_out} if left_out else {})
 
 
 # pages that list the meanings of a word
@@ -73,20 +81,21 @@ _DISAMBIGUATION = re.compile(
 )
 
 
-def _article(params: Params, row: Row) -> Row | Drop:
+def _article(params: Params, row: Row, ledger: Ledger = NO_LEDGER) -> Row | Drop:
     """Wikitext → plain text, or why the article is not kept. The language is judged by the text, not by the markup around it."""
     title = row["title"] if _SIMPLE_TITLE.fullmatch(row["title"]) else normalise(row["title"])
     if _DISAMBIGUATION.search(row["text"]):
         return Drop("disambiguation page", "", title)
-    page = WikitextPage(row["text"], params.options)
+    page = WikitextPage(row["text"], params.options, PageFacts(row["title"], json.loads(row["meta"])["timestamp"] or ""), ledger)
     language = script.main_language(page.text)
     convert = script.simplify if params.simplify and language != "ja" else None
-    text = normalise(page.converted(convert))
+    text = normalise(page.converted(convert), ledger)
     size = character_count(text)
     if size < params.min_characters:
         return Drop("too short", f"{size} characters", f"{title}: {text}")
     if convert and title not in text:  # what stands in a converted text is converted
         title = convert(title)
+    ledger.change("title", row["title"], title)
     return {**row, "title": title, "text": text, "lang": language}
 
 

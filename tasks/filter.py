@@ -18,7 +18,7 @@ from typing import Any
 from pydantic import Field, model_validator
 
 from tasks.artifacts.stage import Job, Stats, stage
-from tasks.data.excerpts import excerpt
+from tasks.data.excerpts import excerpt, shown_cut
 from tasks.data.rows import Drop, Writer, batches, files, read
 from tasks.filters.checks import (
     CHECKS,
@@ -33,6 +33,7 @@ from tasks.filters.checks import (
 from tasks.filters.decontamination import QuestionIndex
 from tasks.filters.thresholds import FilterRules
 from tasks.processes import shards, workers
+from tasks.text.ledger import NO_LEDGER, Account, Excerpt, Ledger, summed_stats
 
 KINDS = ("documents", "conversations", "preferences")
 SAMPLES = 5  # dropped rows of each reason shown to a person
@@ -118,14 +119,20 @@ def question_index(questions: tuple[Path, ...], characters: int, share: float, n
 
 
 def filter_file(draft: Path, path: Path, kind: str, params: Params, questions: tuple[Path, ...]) -> Stats:
-    """Filter one file of rows into `<kind>.parquet` and `dropped.parquet`."""
+    """Filter one file of rows into `<kind>.parquet`, `dropped.parquet` and `ledger.parquet`."""
     index, counts = question_index(questions, *_search(params)), FilterCounts()
-    with Writer(draft / f"{kind}.parquet", kind) as passing, Writer(draft / "dropped.parquet", "dropped") as dropped:
+    with (
+        Writer(draft / f"{kind}.parquet", kind) as passing,
+        Writer(draft / "dropped.parquet", "dropped") as dropped,
+        Writer(draft / "ledger.parquet", "ledger") as cuts,
+    ):
         for batch in batches(path):
-            for filtered in filtered_rows(kind, batch.to_pylist(), params, index):
+            for filtered in filtered_rows(kind, batch.to_pylist(), params, index, counts.accounts):
                 counts.count(filtered)
                 if filtered.drop is None:
                     passing.add(filtered.row)
+                    for cut in counts.settle(filtered):
+                        cuts.add(shown_cut(filtered.row["source"], cut))
                     continue
                 row = filtered.row
                 dropped_row = {
@@ -179,12 +186,23 @@ class FilteredRow:
     before: View  # as it was read
     after: View
     personal: Counter[str]
+    ledger: Ledger
     contamination: dict[str, Contamination] = field(default_factory=dict)  # by evaluation set
 
 
-def filtered_rows(kind: str, rows: list[dict[str, Any]], params: Params, index: QuestionIndex) -> Iterator[FilteredRow]:
-    """Judge rows, in order. Only what passed all checks is searched for questions, all of it together."""
-    filtered = [judge_row(kind, row, params.sources.get(row["source"], params)) for row in rows]
+def filtered_rows(
+    kind: str, rows: list[dict[str, Any]], params: Params, index: QuestionIndex, accounts: dict[str, Account]
+) -> Iterator[FilteredRow]:
+    """Judge rows, in order. Only what passed all checks is searched for questions, all of it together. `accounts` are those of their sources."""
+    filtered = [
+        judge_row(
+            kind,
+            row,
+            params.sources.get(row["source"], params),
+            accounts.setdefault(row["source"], Account()).ledger(),
+        )
+        for row in rows
+    ]
     passed = [result for result in filtered if result.drop is None]
     texts = [row_texts(kind, result.row) for result in passed]
     for result, parts, match in zip(passed, texts, index.find(texts), strict=True):
@@ -203,17 +221,21 @@ def filtered_rows(kind: str, rows: list[dict[str, Any]], params: Params, index: 
     yield from filtered
 
 
-def judge_row(kind: str, row: dict[str, Any], rules: FilterRules) -> FilteredRow:
+def judge_row(kind: str, row: dict[str, Any], rules: FilterRules, ledger: Ledger = NO_LEDGER) -> FilteredRow:
     """One row by its source's rules, evaluation questions left aside."""
     before = view_of(kind, row)
-    clean, personal, drop = mask_personal_data(kind, row, rules)
+    masked, personal, drop = mask_personal_data(kind, row, rules)
     if drop:
-        return FilteredRow(row, drop, before, before, personal)
-    clean, drop = cut_boilerplate(kind, clean, rules)
-    clean = shorten(kind, clean, rules)
+        return FilteredRow(row, drop, before, before, personal, ledger)
+    uncalled, drop = cut_boilerplate(kind, masked, rules)
+    clean = shorten(kind, uncalled, rules)
+    if clean is not row:
+        for rule, old, new in (("personal data", row, masked), ("advertising", masked, uncalled), ("too long", uncalled, clean)):
+            for one, other in zip(row_texts(kind, old), row_texts(kind, new), strict=True):
+                ledger.note(rule, one, other)
     after = before if clean is row else view_of(kind, clean)
     drop = drop or next((objection for check in CHECKS if (objection := check(after, rules))), None)
-    return FilteredRow(clean, drop, before, after, personal)
+    return FilteredRow(clean, drop, before, after, personal, ledger)
 
 
 Histograms = dict[str, dict[str, list[int]]]  # source → before and after → rows in each bucket
@@ -229,6 +251,13 @@ class FilterCounts:
     scripts: Histograms = field(default_factory=dict)
     personal: dict[str, Counter[str]] = field(default_factory=dict)
     contamination: dict[str, Contamination] = field(default_factory=dict)  # by evaluation set
+    accounts: dict[str, Account] = field(default_factory=dict)  # of the kept rows of each source, of one file
+    parts: dict[str, list[Stats]] = field(default_factory=dict)  # statistics of such accounts, of all files
+
+    def settle(self, filtered: FilteredRow) -> list[Excerpt]:
+        """Take the ledger of a kept row into its source's account; returns its cuts that are to be shown."""
+        read, kept = (sum(map(len, row_texts(view.kind, view.row))) for view in (filtered.before, filtered.after))
+        return self.accounts[filtered.row["source"]].settle(filtered.ledger, read, kept)
 
     def count(self, filtered: FilteredRow) -> None:
         """Count a row, kept or dropped."""
@@ -269,6 +298,8 @@ class FilterCounts:
                     sums[when] = [sum(both) for both in zip_longest(sums[when], counts_when[when], fillvalue=0)]
         for source, personal in part["personal_data"].items():
             self.personal.setdefault(source, Counter()).update(personal)
+        for source, account in part["ledger"].items():
+            self.parts.setdefault(source, []).append(account)
         for name, entry in part["leaks"].items():
             self.contamination.setdefault(name, Contamination()).add(
                 Contamination(set(entry["questions"]), entry["rows"], entry["examples"])
@@ -281,8 +312,10 @@ class FilterCounts:
             filled = {when: counts + [0] * (buckets - len(counts)) for when, counts in counts_when.items()}
             lengths[source] = {"bounds": [0, *(2**bucket for bucket in range(buckets))], **filled}
         bounds = {"bounds": [tenth / TENTHS for tenth in range(TENTHS + 1)]}
+        parts = self.parts or {source: [account.stats()] for source, account in self.accounts.items()}
         return {
             "funnel": {source: counts | {"dropped": dict(counts["dropped"])} for source, counts in self.funnel.items()},
+            "ledger": {source: summed_stats(accounts) for source, accounts in parts.items()},
             "samples": self.samples,
             "lengths": lengths,
             "scripts": {source: bounds | counts_when for source, counts_when in self.scripts.items()},

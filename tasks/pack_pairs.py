@@ -64,14 +64,14 @@ def pack(draft: Path, path: Path, group: int, tokenizer: Path, dtype: str) -> St
     import pyarrow.parquet as pq
     from transformers import PreTrainedTokenizerFast
 
-    from models.template import exchanges
+    from models.template import exchanges, marked
 
     encode = PreTrainedTokenizerFast.from_pretrained(tokenizer)
     lengths: list[int] = []
     characters = 0
     with (draft / "tokens.bin").open("wb") as target:
-        for batch in pq.ParquetFile(path).iter_batches(ROWS, row_groups=[group], columns=["messages"]):
-            for pairs in exchanges(encode, batch["messages"].to_pylist()):
+        for batch in pq.ParquetFile(path).iter_batches(ROWS, row_groups=[group], columns=["messages", "meta"]):
+            for pairs in exchanges(encode, [marked(row["messages"], row["meta"]) for row in batch.to_pylist()]):
                 for side in (side for pair in pairs for side in pair):
                     target.write(np.array(side, np.dtype(dtype).newbyteorder("<")).tobytes())
                     lengths.append(len(side))

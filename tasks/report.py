@@ -15,7 +15,7 @@ from typing import Any
 from pydantic import Field
 
 from tasks.artifacts.stage import Identity, Job, Stats, stage
-from tasks.data import funnel, tokens
+from tasks.data import characters, funnel, tokens
 from tasks.data.funnel import Funnel, Nodes
 from tasks.metrics.intervals import wilson
 from tasks.pages import data_section, diagram, plots, training_section, triples_section
@@ -37,6 +37,7 @@ NEEDED = {
 class Params(Identity):
     recipe: str = Field(default="", max_length=120, description="Name of the recipe, for the page's title")
     examples: int = Field(default=3, ge=0, le=50, description="Dropped rows to show for each reason and source, in rows")
+    cuts: int = Field(default=20, ge=0, le=20, description="Cuts within kept rows to show for each rule and source")
     answers: int = Field(default=8, ge=0, le=200, description="Questions whose answers are shown side by side")
 
 
@@ -55,7 +56,7 @@ class ModelScore:
         return COLOURS.get(self.model, 4)
 
 
-@stage("report", version=4, title="Report of a run", params=Params, group="result", tools=("jinja2", "matplotlib"))
+@stage("report", version=5, title="Report of a run", params=Params, group="result", tools=("jinja2", "matplotlib"))
 def run(job: Job, params: Params, *, artifacts: dict[str, Path], statistics: Path, contracts: Path) -> Stats:
     """Write `report.html` and `figures.json`.
 
@@ -67,13 +68,23 @@ def run(job: Job, params: Params, *, artifacts: dict[str, Path], statistics: Pat
     """
     nodes: Nodes = json.loads(statistics.read_text("utf-8"))
     rows = funnel.build(nodes, artifacts)
+    accounts = characters.accounts(nodes, artifacts, params.cuts)
+    rows.problems += [problem for source in accounts for problem in source.problems]
     if rows.problems:
         job.log(f"the data does not add up: {'; '.join(rows.problems)}")
     page = _page(params, nodes, artifacts, rows) | {
-        "contracts": data_section.contract_changes(json.loads(contracts.read_text("utf-8")))
+        "characters": accounts,
+        "contracts": data_section.contract_changes(json.loads(contracts.read_text("utf-8"))),
     }
     (job.out / "report.html").write_text(render("report.html.j2", **page), "utf-8")
-    figures = {"rows": page["figures"], "funnel": _sums(rows), "adds_up": not rows.problems, "problems": rows.problems}
+    figures = {
+        "rows": page["figures"],
+        "funnel": _sums(rows),
+        "characters": _characters(accounts),
+        "adds_up": not rows.problems,
+        "problems": rows.problems,
+        "left_out": page["left_out"],
+    }
     (job.out / "figures.json").write_text(json.dumps(figures, ensure_ascii=False, indent=1) + "\n", "utf-8")
     return {"adds_up": not rows.problems, "figures": len(page["figures"])}
 
@@ -96,6 +107,7 @@ def _page(params: Params, nodes: Nodes, artifacts: dict[str, Path], rows: Funnel
         "missing": [text for name, text in needed.items() if name not in nodes and (name == "split" or not data_only)],
         "tuned": "base" in nodes,
         "funnel": rows,
+        "left_out": data_section.left_out(nodes),
         "drops": funnel.drops(nodes, artifacts, params.examples),
         "clusters": data_section.clusters(stats_of(nodes, "dedup").get("clusters")),
         "uses": data_section.uses(stats_of(nodes, "split").get("uses", {})),
@@ -258,6 +270,20 @@ def _figures(results: Results, rows: Funnel) -> list[dict[str, Any]]:
     if results.chance is not None:
         table.append(row("accuracy of guessing", results.chance))
     return table + [row("bits per byte", value, model) for model, value in results.bits]
+
+
+def _characters(accounts: list[characters.SourceAccount]) -> dict[str, Any]:
+    """The accounts of characters as JSON: for each source and stage the sums, and for each rule what it cut, added and changed."""
+    return {
+        account.source: {
+            stage.node: {
+                **{name: getattr(stage, name) for name in ("read", "kept", "cut", "added", "changed", "missing")},
+                "rules": {rule.name: {"cut": rule.cut, "added": rule.added, "changed": rule.changed} for rule in stage.rules},
+            }
+            for stage in account.stages
+        }
+        for account in accounts
+    }
 
 
 def _sums(rows: Funnel) -> dict[str, Any]:

@@ -1,8 +1,9 @@
 """The split of the filtered rows: by what each source is used for, and into training and validation.
 
-A row's side is decided by its prompt, through a hash: all rows with one prompt are on one side, in every source and for every use. So no
-model is trained, at any stage, on a question that it is validated with at another. The smallest hashes are held out, so rows that come later
-never move a row from training to validation, as long as the share is the same. The largest may be set aside as a test side that no stage reads.
+A row's side is decided by its first question, through a hash: all rows that begin with one question are on one side, in every source and for
+every use, and with them all branches of a dialogue tree. So no model is trained, at any stage, on a question that it is validated with at
+another. The smallest hashes are held out, so rows that come later never move a row from training to validation, as long as the share is the same.
+The largest may be set aside as a test side that no stage reads.
 
 An article answers a request for its title where a text-to-text model (T5) pretrains on it; its prompt is still its title, and so is that of
 every dialogue that asks with the same template.
@@ -55,7 +56,7 @@ class Params(Identity):
     )
 
 
-@stage("split", version=2, title="Split into training and validation", params=Params, section="rows")
+@stage("split", version=3, title="Split into training and validation", params=Params, section="rows")
 def run(job: Job, params: Params, *, rows: Path) -> Stats:
     """Write `<use>/{train,valid}.parquet` (and `test.parquet`) for every use that a source has, and `dropped/` for rows without one.
 

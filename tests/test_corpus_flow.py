@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import contextvars
+import html
 import json
+import re
 import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.filters import (
@@ -185,6 +189,77 @@ def test_fail_keeps_what_was_built_and_says_how_to_accept_it(changed: World) -> 
     accepted = changed.run(accept=("ingest-chat",), on_breach="fail")
     assert accepted.is_completed() and accepted.result()["ingest-chat"]["reused"]
     assert changed.note()["accepted"] == {"ingest-chat": "accepted at the start of the run"}
+
+
+@pytest.fixture
+def broken(world: World) -> Recipe:
+    """Four sources, of which two have a broken file: a cut JSON array beside a whole one, and a Parquet file without its end."""
+    world.write(120, 0)
+    raw = world.home / "raw"
+    rows = [{"instruction": f"甲{n}在哪里？", "input": "", "output": f"在第{n * 7}页的地图上。"} for n in range(40)]
+    (raw / "one.array").write_text(json.dumps(rows[:20], ensure_ascii=False), "utf-8")
+    (raw / "two.array").write_text(json.dumps(rows[20:], ensure_ascii=False)[:-30], "utf-8")
+    table = pa.table({"INSTRUCTION": [row["instruction"] for row in rows], "RESPONSE": [row["output"] for row in rows]})
+    pq.write_table(table, raw / "cut.parquet")
+    (raw / "cut.parquet").write_bytes((raw / "cut.parquet").read_bytes()[:-100])
+    sources = {
+        "arrays": {"format": "belle", "path": "*.array", "use": ["sft"]},
+        "answers": {"format": "zhihu", "path": "*.parquet", "use": ["sft"]},
+        "chat": {"format": "belle", "path": "chat.json", "use": ["sft"]},
+    }
+    return Recipe.model_validate({"name": "broken", "raw": str(raw), "sources": sources, "dedup": {"threshold": 1.0}})
+
+
+def test_every_source_is_tried_and_all_broken_files_are_named_at_once(world: World, broken: Recipe) -> None:
+    """The sound source behind them is read, and kept; nothing after the sources is tried."""
+    state = corpus(broken, return_state=True)
+    assert state.is_failed()
+    first = state.message.splitlines()[0]
+    assert first.startswith("ingest-arrays, ingest-answers: 2 files cannot be read (the work on the rest is kept): ")
+    assert "two.array: its JSON array is cut inside row 20" in first and "cut.parquet: its Parquet footer cannot be read" in first
+    assert "one.array" not in first
+    assert [record.stage for record in world.store.records()] == ["ingest-chat"]
+    with pytest.raises(StageFailed, match=r"\n  - ingest-arrays: .*two\.array.*\n  - ingest-answers: .*cut\.parquet"):
+        state.result()
+
+
+def test_one_broken_source_is_named_as_before(world: World, broken: Recipe) -> None:
+    whole = broken.model_copy(update={"sources": {name: broken.sources[name] for name in ("answers", "chat")}})
+    message = corpus(whole, return_state=True).message
+    assert message.startswith(f"ingest-answers: {world.home / 'raw' / 'cut.parquet'}: its Parquet footer cannot be read")
+
+
+def test_sources_go_on_without_broken_files_and_the_report_names_them(
+    world: World, broken: Recipe, caplog: pytest.LogCaptureFixture
+) -> None:
+    skipping = {name: source.model_copy(update={"broken": "skip"}) for name, source in broken.sources.items()}
+    with caplog.at_level("INFO"):
+        outcome = corpus(broken.model_copy(update={"sources": skipping}), return_state=True).result()
+    page = world.store.object(outcome["report"]["key"]) / "report.html"
+    shown = " ".join(re.sub(r"<[^>]*>", "", html.unescape(page.read_text("utf-8"))).split())
+    assert "2 files could not be read, and the run went on without them (broken: skip)" in shown
+    assert "arrays: two.array: its JSON array is cut inside row 20" in shown
+    assert "answers: cut.parquet: its Parquet footer cannot be read" in shown
+    figures = json.loads((page.parent / "figures.json").read_text("utf-8"))
+    assert [(file["source"], file["file"]) for file in figures["left_out"]] == [
+        ("arrays", "two.array"),
+        ("answers", "cut.parquet"),
+    ]
+    assert figures["adds_up"] and str(world.home) not in json.dumps(figures)
+    assert any(record.getMessage().startswith("left out (broken: skip): ") for record in caplog.records)
+    funnel = {source: counts for entry in world.store.records() for source, counts in entry.stats.get("funnel", {}).items()}
+    assert funnel["answers"]["in"] == 0 and funnel["arrays"]["kept"] == 20 and funnel["chat"]["kept"] == 120
+
+    tolerating = {name: source.model_copy(update={"tolerate_truncation": True}) for name, source in skipping.items()}
+    outcome = corpus(broken.model_copy(update={"sources": tolerating}), return_state=True).result()
+    page = world.store.object(outcome["report"]["key"]) / "report.html"
+    shown = " ".join(re.sub(r"<[^>]*>", "", html.unescape(page.read_text("utf-8"))).split())
+    assert (
+        "1 file could not be read, and the run went on without it" in shown
+        and "two.array" not in shown.split("could not")[1][:400]
+    )
+    rows = list(read(files(world.store.object(outcome["ingest-arrays"]["key"]), kind="conversations")))
+    assert len(rows) == 39
 
 
 def test_a_stage_to_accept_that_is_none_is_refused(world: World) -> None:

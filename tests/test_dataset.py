@@ -271,6 +271,19 @@ def test_a_conversation_that_is_too_long_keeps_whole_exchanges(tmp_path: Path, t
     )
 
 
+def test_a_turn_that_must_not_be_learned_is_read_and_is_no_target(tmp_path: Path, tokenizer: PreTrainedTokenizerBase) -> None:
+    turns = [{"role": "assistant" if n % 2 else "user", "content": text} for n, text in enumerate(("问", "错", "再问", "对"))]
+    marked, plain = ({"id": "", "source": "belle", "messages": turns, "meta": meta} for meta in ('{"unlearned": [1]}', "{}"))
+    corpus.write(tmp_path / "train.parquet", "conversations", [marked, plain])
+    rows, taken = dataset.conversations(tmp_path / "train.parquet", tokenizer, 100)
+    assert taken.kept == 2 and rows[0]["input_ids"] == rows[1]["input_ids"]
+    learned = [[label for label in row["labels"] if label != dataset.IGNORE] for row in rows]
+    assert [tokenizer.decode(one) for one in learned] == ["对" + template.STOP, "错" + template.STOP + "对" + template.STOP]
+    pairs, taken = dataset.exchanges(tmp_path / "train.parquet", tokenizer, 100)
+    assert [tokenizer.decode(pair["answer_ids"]) for pair in pairs] == [text + template.STOP for text in ("对", "错", "对")]
+    assert pairs[0]["prompt_ids"] == pairs[2]["prompt_ids"], "it stays in the prompt"
+
+
 def test_pairs_are_prompt_and_whole_answers(folders: dict[str, Path], tokenizer: PreTrainedTokenizerBase) -> None:
     rows, taken = dataset.preferences(folders["pairs"] / "preferences" / "train.parquet", tokenizer, 1000)
     assert taken.kept == len(rows) == 120

@@ -29,6 +29,8 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     for name, steps in (("pretrain", 0), ("sft", 20), ("dpo", 60)):
         tiny.llama(folder / name, made, steps=steps)
     tiny.questions(folder / "exam")
+    unanswered = {"subject": "geography", "question": "哪里？", "choices": ["青山", "白水"], "answer": None}  # it is not scored
+    tiny.write(folder / "exam" / "questions" / "00001.parquet", "questions", [unanswered])
     pairs = [PAIR, {**PAIR, "chosen": PAIR["rejected"], "rejected": PAIR["chosen"]}]
     tiny.write(folder / "pairs" / "preferences" / "valid.parquet", "preferences", pairs)
     return folder

@@ -555,7 +555,7 @@ def test_the_same_bytes_with_any_number_of_workers(mixed: Path, tmp_path: Path, 
     same = filters.run(job, filters.Params(), rows=mixed, questions=questions)
     assert same == stats
     assert digests(job.out) == digests(out)
-    assert len(digests(out)) == 12
+    assert len(digests(out)) == 18
 
 
 def test_only_new_files_are_filtered_again(mixed: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -62,7 +62,7 @@ def test_dialogues_are_normalised_and_simplified(tmp_path: Path) -> None:
         ["日本语", "これは繁體の本です"],
         ["问", "坏字"],
     ]
-    assert stats["funnel"]["belle"]["dropped"] == {"empty once normalised": 1, "no answer": 1}
+    assert stats["funnel"]["belle"]["dropped"] == {"no question": 1, "no answer": 1}
 
 
 def test_settings_can_be_switched_off(tmp_path: Path) -> None:
@@ -98,6 +98,21 @@ def test_documents_get_their_language(tmp_path: Path) -> None:
     )
     _, rows, _ = run(tmp_path, "text", [path])
     assert [(row["title"], row["lang"]) for row in rows] == [("", "zh"), ("", "en"), ("题", "ja")]
+
+
+def test_a_question_is_asked_as_it_was(tmp_path: Path) -> None:
+    """Cleaning would make these choices the same, or the question another one."""
+    asked = [
+        ("下列哪一个是繁体字？", ["发", "發", "髪", "友"]),
+        ("标点使用正确的一项是", ["他说:你好.", "他说：你好。", "他说，你好", "他说;你好"]),
+        ("“Ａ”是全角还是半角？", ["全角Ａ", "半角A", "&lt;", "&amp;lt;"]),
+        (r"C语言的转义字符\n表示", ["换行", "\\n", "\\t", "回车"]),
+    ]
+    rows = [{"question": question, **dict(zip("ABCD", choices, strict=True)), "answer": "B"} for question, choices in asked]
+    path = tmp_path / "字.jsonl"
+    path.write_text("\n".join(json.dumps(row, ensure_ascii=False) for row in rows), "utf-8")
+    _, kept, _ = run(tmp_path, "exam", [path])
+    assert [(row["question"], row["choices"]) for row in kept] == asked
 
 
 def test_a_subject_is_its_file_name(tmp_path: Path) -> None:

@@ -86,8 +86,8 @@ DIALOGUES: list[tuple[str, dict[str, Any], list[dict[str, str]]]] = [
     ("placeholder for the input", {"instruction": "问", "input": "<无输入>", "output": "答"}, said("问", "答")),
     (
         "line ends written out",
-        {"instruction": "是否为闰年。\\n\n\\n1996\\n", "input": "", "output": "是"},
-        said("是否为闰年。\n\n1996", "是"),
+        {"instruction": "Human: 是否为闰年？\\nAssistant: 哪年？\\nHuman: 1996", "input": "", "output": "是"},
+        said("是否为闰年？", "哪年？", "1996", "是"),
     ),
     ("code with line ends", {"instruction": "写", "output": 'printf("好\\n");'}, said("写", 'printf("好\\n");')),
     ("a formula", {"instruction": "求\\nabla f", "output": "$\\nu$"}, said("求\\nabla f", "$\\nu$")),
@@ -311,10 +311,3 @@ def test_what_is_packed_comes_out_again(contents: list[str]) -> None:
     for speakers in (("Human: ", "Assistant: "), ("User:", "Assistant："), ("<s>Human: ", "</s><s>Assistant: ")):
         text = "\n".join(speakers[place % 2] + content for place, content in enumerate(contents))
         assert packed.unpack(text) == said(*contents)
-
-
-@given(st.text(st.sampled_from("一a\\nt`'\" \n。$b"), max_size=30))
-def test_line_ends_are_the_same_after_a_second_pass_and_nothing_else_goes(text: str) -> None:
-    once = packed.line_ends(text)
-    assert packed.line_ends(once) == once
-    assert "".join(once.replace("\\n", "").split()) == "".join(text.replace("\\n", "").split())

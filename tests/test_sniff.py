@@ -91,7 +91,7 @@ def test_every_reader_names_what_a_file_of_another_format_is(tmp_path: Path, nam
 def test_the_error_names_what_was_expected(tmp_path: Path) -> None:
     path = written(tmp_path, "belle")
     for name, expected in {
-        "zhihu": "Parquet with INSTRUCTION and RESPONSE",
+        "zhihu": "a file with INSTRUCTION and RESPONSE",
         "medical": r"a table \(CSV\) with ask and answer, or prompt and reply",
         "triples": "a file with text and spo_list",
     }.items():

@@ -18,6 +18,8 @@ import pytest
 from benchmarks import real_counts
 from tasks.data.rows import SCHEMAS, BrokenFile, Drop
 from tasks.formats.registry import ours, reader
+from tasks.formats.sniff import sniff
+from tasks.sources import exam
 
 
 def read(name: str, path: Path, **settings: Any) -> tuple[list[dict[str, Any]], list[Drop]]:
@@ -59,7 +61,7 @@ def test_every_format_has_a_reader() -> None:
         ({"instruction": "", "input": "", "output": "答"}, "no question"),
         ({"conversations": []}, "no question"),
         ({"conversations": [{"from": "human", "value": "一"}]}, "no answer"),
-        ({"conversations": [{"from": "gpt", "value": "一"}, {"from": "gpt", "value": "二"}]}, "roles do not alternate"),
+        ({"conversations": [{"from": "gpt", "value": "一"}, {"from": "gpt", "value": "二"}]}, "no question"),
         ({"conversations": [{"from": "human", "value": "一"}, {"from": "bing", "value": "二"}]}, "unknown role"),
         ({"conversations": [{"from": "human", "value": "一"}, {"from": "observation", "value": "{}"}]}, "tool calls"),
         (
@@ -67,7 +69,7 @@ def test_every_format_has_a_reader() -> None:
             "tool calls",
         ),
         ({"conversations": [{"from": "human", "value": ""}, {"from": "gpt", "value": "二"}]}, "no question"),
-        ({"conversations": ["一", "二"]}, "unknown schema"),
+        ({"conversations": [1, 2]}, "unknown schema"),
         ({"input": ["一"], "output": ["二", "三"]}, "roles do not alternate"),
         ({"foo": 1}, "unknown schema"),
     ],
@@ -89,9 +91,9 @@ def test_alpaca_placeholders_and_escapes(tmp_path: Path) -> None:
     (tmp_path / "a.json").write_text(json.dumps(rows), "utf-8")
     good, drops = read("alpaca", tmp_path / "a.json")
     assert [row["messages"] for row in good] == [
-        said("甲", "a < b && c"),
+        said("甲", "a &lt; b &amp;&amp; c"),
         said("乙", "写作 &lt;br&gt; 或 <br>"),
-        said("丙", "print('a\\nb')"),
+        said("丙\\n", "print('a\\nb')"),
         said("戊\n无锡", "好"),
     ]
     assert reasons(drops) == {"no answer": 1}
@@ -109,7 +111,9 @@ def test_zhihu(tmp_path: Path) -> None:
     assert good[1] == {"messages": said("问", "答二"), "meta": "{}"}
     assert reasons(drops) == {"no question": 1}
     pq.write_table(table.drop(["RESPONSE"]), tmp_path / "b.parquet")
-    found = "Parquet with INSTRUCTION and RESPONSE was expected, but it is Parquet with INSTRUCTION, METADATA; give the source another"
+    found = (
+        "a file with INSTRUCTION and RESPONSE was expected, but it is Parquet with INSTRUCTION, METADATA; give the source another"
+    )
     with pytest.raises(BrokenFile, match=rf"b\.parquet: {found}"):
         read("zhihu", tmp_path / "b.parquet")
 
@@ -181,8 +185,36 @@ def test_exams(tmp_path: Path) -> None:
     assert good[0] == {"subject": "law", "question": "问", "choices": ["甲", "乙", "丙", "丁"], "answer": 1}
     assert good[1]["choices"] == ["甲", "乙"]
     good, drops = read("exam", tmp_path / "agronomy.csv")
-    assert [(row["subject"], row["answer"]) for row in good] == [("agronomy", 3)]
-    assert reasons(drops) == {"answer is no choice": 1, "empty choice": 1, "no answer": 1, "no question": 1}
+    assert [(row["subject"], row["answer"]) for row in good] == [("agronomy", 3), ("agronomy", None)]
+    assert reasons(drops) == {"answer is no choice": 1, "empty choice": 1, "no question": 1}
+
+
+@pytest.mark.parametrize(
+    ("said", "index"),
+    [
+        *[(key, 1) for key in ("B", "b", "Ｂ", "B.", "B、", "（B）", "(B)", "【Ｂ】", " B ")],
+        *[(key, 1) for key in ("答案：B", "正确答案是B。", "选B", "选项B", "B. 会试", "会试")],
+        *[(key, None) for key in ("E", "AB", "A,B", "B. 殿试", "对", "2", "未知")],
+    ],
+)  # fmt: skip
+def test_keys_of_an_exam(said: str, index: int | None) -> None:
+    row = exam.row({"question": "问", "A": "乡试", "B": "会试", "C": "殿试", "answer": said})
+    assert (row.reason if isinstance(row, Drop) else row["answer"]) == ("answer is no choice" if index is None else index)
+
+
+def test_exams_without_answers_and_in_json_lines(tmp_path: Path) -> None:
+    (tmp_path / "law_test.csv").write_text("id,question,A,B,C,D\n0,问,甲,乙,丙,丁\n", "utf-8")
+    good, _ = read("exam", tmp_path / "law_test.csv")
+    assert good == [{"subject": "law", "question": "问", "choices": ["甲", "乙", "丙", "丁"], "answer": None}]
+    record = {"question": "问", "Ａ": "甲", "B.": "乙", "（C）": 3, "d": "丁", "answer": "（C）"}
+    for name, text in (
+        ("art_val.jsonl", json.dumps(record, ensure_ascii=False) + "\n"),
+        ("art_val.json", json.dumps([record], ensure_ascii=False)),
+    ):
+        (tmp_path / name).write_text(text, "utf-8")
+        good, drops = read("exam", tmp_path / name)
+        assert good == [{"subject": "art", "question": "问", "choices": ["甲", "乙", "3", "丁"], "answer": 2}] and not drops
+        assert sniff(tmp_path / name).formats[0] == "exam"
 
 
 def test_triples(tmp_path: Path) -> None:

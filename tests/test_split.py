@@ -88,7 +88,7 @@ def _number(kind: str, row: dict[str, Any]) -> str:
     return row["title"] if kind == "documents" else row["messages"][0]["content"].removesuffix("？")
 
 
-def test_the_prompt_of_a_dialogue_goes_to_its_last_question() -> None:
+def test_the_prompt_of_a_dialogue_is_its_first_question() -> None:
     def hashed(*turns: str, system: str = "") -> int:
         return uses.prompt_hash(1, *dialogue(*turns, system=system))
 
@@ -97,16 +97,47 @@ def test_the_prompt_of_a_dialogue_goes_to_its_last_question() -> None:
         == hashed("你好", "您好", "天气？", "雨")
         == hashed("你好！", "您好。", "天气", "晴")
     )
-    assert (
-        len({hashed("你好"), hashed("你好", "您好", "天气？"), hashed("你好", "嗨", "天气？"), hashed("你好", system="诗人")})
-        == 4
-    )
+    assert hashed("你好") == hashed("你好", "您好", "天气？") == hashed("你好", "嗨", "下雨吗？", "不", "好")
+    assert len({hashed("你好"), hashed("天气？", "您好", "你好"), hashed("你好", system="诗人")}) == 3
+    kind, greeted = dialogue("你好", "您好")
+    greeted["messages"].insert(0, {"role": "assistant", "content": "欢迎"})
+    assert uses.prompt_hash(1, kind, greeted) == hashed("你好"), "nobody asks by greeting"
     assert uses.prompt_hash(1, *ranking("你好", "a", "b")) == hashed("你好", "您好")
     assert uses.prompt_hash(2, *dialogue("你好")) != hashed("你好")
     assert uses.prompt_hash(1, *article("", "一")) != uses.prompt_hash(1, *article("", "二")), (
         "documents without a title are not one prompt"
     )
     assert hashed("？") != hashed("！"), "prompts of signs alone are what they are"
+
+
+def tree(root: str) -> list[tuple[str, dict[str, Any]]]:
+    """The rows of a dialogue tree, as OpenAssistant's two files have them: a dialogue and a pair at each of its questions."""
+    rows: list[tuple[str, dict[str, Any]]] = []
+    for path in (
+        [root],
+        [root, "甲", f"{root}细说"],
+        [root, "乙", f"{root}再说"],
+        [root, "甲", f"{root}细说", "丙", f"{root}谢谢"],
+    ):
+        rows.append(dialogue(*path, "好的"))
+        pair = dialogue(*path, source="ranked")[1]
+        rows.append(("preferences", {**pair, "id": row_id(*path, "pair"), "chosen": "好", "rejected": "坏"}))
+    return rows
+
+
+def test_a_dialogue_tree_is_on_one_side(tmp_path: Path) -> None:
+    rows = [row for number in range(60) for row in tree(f"第{number}个问题")]
+    out, _ = build(tmp_path, rows, use={"belle": ["sft"], "ranked": ["pairs"]}, valid_share=0.1)
+    sides: dict[str, list[list[str]]] = {
+        side: [
+            [turn["content"] for turn in row["messages"]]
+            for use in ("sft", "pairs")
+            for row in read([out / use / f"{side}.parquet"])
+        ]
+        for side in ("train", "valid")
+    }
+    trained = {text for row in sides["train"] for text in row} - {"甲", "乙", "丙", "好的"}
+    assert len(sides["valid"]) >= 8 and not [row for row in sides["valid"] if trained & set(row)]
 
 
 @pytest.mark.parametrize(

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import copy
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -95,6 +96,31 @@ def test_a_template_is_kept_with_the_tokenizer(named: PreTrainedTokenizerBase, t
     assert loaded.apply_chat_template(CHAT, tokenize=False) == SEEN[name]
 
 
+def test_marked_turns_are_left_out_of_the_loss_in_every_template(tokenizer: PreTrainedTokenizerBase) -> None:
+    turns = [
+        {"role": role, "content": text}
+        for role, text in (("assistant", "嗨"), ("user", "问"), ("assistant", "错"), ("user", "再问"), ("assistant", "对"))
+    ]
+    assert template.marked(turns, "{}") is turns
+    marked = template.marked(turns, '{"id": 1, "unlearned": [0, 2]}')
+    assert [turn.get("learned", True) for turn in marked] == [False, True, False, True, True]
+    (ids, trained), (same, _) = template.encode(tokenizer, [marked, turns])
+    assert (
+        ids == same
+        and tokenizer.decode([token for token, counted in zip(ids, trained, strict=True) if counted]) == "对" + template.STOP
+    )
+    strict = copy.deepcopy(tokenizer)
+    strict.chat_template = (
+        "{%- for message in messages -%}{%- if (message.role == 'user') != (loop.index0 % 2 == 0) -%}{{ raise_exception('roles') }}{%- endif -%}"
+        "{{ '<|im_start|>' + message.role + '\\n' + message.content + '<|im_end|>\\n' }}{%- endfor -%}"
+        "{%- if add_generation_prompt -%}{{ '<|im_start|>assistant\\n' }}{%- endif -%}"
+    )
+    strict.init_kwargs[template.KEY] = template.OWN
+    [(ids, trained)] = template.encode(strict, [marked])
+    assert strict.decode([token for token, counted in zip(ids, trained, strict=True) if counted]).strip() == "对" + template.STOP
+    assert "错" in strict.decode(ids) and "嗨" not in strict.decode(ids), "a template from outside knows no greeting"
+
+
 def test_a_template_whose_end_the_tokenizer_lacks_is_refused() -> None:
     tokenizer = PreTrainedTokenizerFast(
         tokenizer_object=Tokenizer(WordLevel({"好": 0, "</s>": 1}, unk_token="好")), eos_token="</s>"
@@ -104,6 +130,43 @@ def test_a_template_whose_end_the_tokenizer_lacks_is_refused() -> None:
     template.use(tokenizer, "alpaca")
     assert template.render(tokenizer, [{"role": "user", "content": "好</s>"}]).endswith("### Instruction:\n好< /s>\n\n")
     assert "< /s>" in tokenizer.apply_chat_template([{"role": "user", "content": "好</s>"}], tokenize=False)
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "x <| f 与 f |> x",
+        "a <|> b",
+        "<||>",
+        "<|没有这个|>",
+        "<| im_end |>",
+        "<|IM_END|>",
+        "<s>删去</s>",
+        "[INST] 问 [/INST]",
+        "if a<|b| then",
+    ],
+)
+def test_the_guard_changes_no_other_character(tokenizer: PreTrainedTokenizerBase, text: str) -> None:
+    """What is no special token of this tokenizer is read as it was written: in training, in generation, and by other programs."""
+    messages = [{"role": "user", "content": text}, {"role": "assistant", "content": text}]
+    assert template.render(tokenizer, messages).count(text) == 2
+    assert tokenizer.apply_chat_template(messages, tokenize=False) == template.render(tokenizer, messages)
+    [(ids, trained)] = template.encode(tokenizer, [messages])
+    assert tokenizer.decode([token for token, counted in zip(ids, trained, strict=True) if counted]) == f"{text}<|im_end|>"
+    assert template.answer_text(tokenizer, text) == f"{text}<|im_end|>"
+    assert tokenizer.decode(template.prompt(tokenizer, messages[:1])).count(text) == 1
+
+
+def test_the_guard_parts_special_tokens_and_nothing_beside_them(tokenizer: PreTrainedTokenizerBase) -> None:
+    for token in template.SPECIAL_TOKENS:
+        assert template.plain(f"写 {token} 与 <|x|>。", template.specials(tokenizer)) == f"写 < {token[1:]} 与 <|x|>。"
+    many = template.guarded(f"<|reserved_{number}|>" for number in range(400))
+    assert "reserved_399" in template.TEMPLATES["chatml"].jinja(template.STOP, many)
+    tokenizer = PreTrainedTokenizerFast(tokenizer_object=Tokenizer(WordLevel({"好": 0}, unk_token="好")), eos_token="</s>")
+    tokenizer.add_special_tokens({"extra_special_tokens": many})
+    template.use(tokenizer, "vicuna")
+    said = [{"role": "user", "content": f"好{many[0]}"}]
+    assert tokenizer.apply_chat_template(said, tokenize=False) == template.render(tokenizer, said)
 
 
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-from transformers import AutoTokenizer, TrainingArguments
+from transformers import TrainingArguments
 
-from models import dataset, initialisation, losses, presets, scaling, training_state
+from models import dataset, initialisation, losses, presets, scaling, tokenizer_files, training_state
 from models.job import Emit, PretrainingParams, Stats, Stopping, TrainingJob
 from models.methods import common
 from models.trainer import ResumableTrainer
@@ -129,7 +129,7 @@ def _corpus(job: TrainingJob[PretrainingParams]) -> PackedCorpus:
     params, packed, home = job.params, job.folder("packed"), job.folder("tokenizer")
     if not (home / "tokenizer.json").is_file():
         raise ValueError(f"{home} has no tokenizer.json; run the tokenizer stage first, or name the folder that holds it")
-    tokenizer = AutoTokenizer.from_pretrained(home)
+    tokenizer = tokenizer_files.read(home)
     context = params.context or presets.find(params.preset).context
     train, valid = (_rows(params, packed, split, context, tokenizer.pad_token_id) for split in ("train", "valid"))
     if len(tokenizer) != train.vocab_size:

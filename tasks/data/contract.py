@@ -2,7 +2,7 @@
 
 A first run is judged by itself: the schema of every file, the sums, and bounds that a recipe may set. Later runs are compared, source by
 source, with what the last run of the recipe handed on at the same place: how many rows came, what share was kept, what each reason
-dropped, how long the rows are and in which script. Shares of a few rows say nothing and are not compared.
+dropped, what each rule cut or changed within rows, how long the rows are and in which script. Shares of a few rows say nothing and are not compared.
 
 What is accepted becomes what the next run is compared with; what is refused never does.
 """
@@ -19,6 +19,7 @@ from pydantic import BaseModel, ConfigDict, Field
 
 from tasks.artifacts.stage import Stage, Stats
 from tasks.artifacts.store import Record, Store
+from tasks.data import characters
 
 HISTOGRAMS = {"lengths": "length_shift", "scripts": "script_shift"}  # statistics → the bound on how far they may move
 READ = ("extract", "ingest")  # stages that read rows: how many came is judged there
@@ -48,6 +49,12 @@ class Contract(BaseModel):
         le=100,
         description="The share that one reason drops of a source may grow by so much, in percentage points",
     )
+    cut_points: float = Field(
+        default=2.0,
+        ge=0,
+        le=100,
+        description="The share of a source's characters that one rule cuts or changes within kept rows may grow by so much, in percentage points",
+    )
     length_shift: float = Field(
         default=0.2, ge=0, le=1, description="Total variation distance that the lengths of a source's kept rows may move"
     )
@@ -74,7 +81,16 @@ class Change:
     change: str
     limit: str
     breach: bool
-    reason: str = ""  # of the rows to read, where the figure is about one
+
+    @property
+    def reason(self) -> str:
+        """The reason that dropped rows, or "" for another figure."""
+        return self.what.removeprefix("dropped: ") if self.what.startswith("dropped: ") else ""
+
+    @property
+    def rule(self) -> str:
+        """The rule that cut or changed characters, or "" for another figure."""
+        return self.what.removeprefix("cut by ") if self.what.startswith("cut by ") else ""
 
     @property
     def line(self) -> str:
@@ -158,7 +174,8 @@ def _broken(node: str, stats: Stats, folder: Path) -> Iterator[str]:
     rows = {True: 0, False: 0}  # dropped or not
     for path, kind in _files(folder):
         with pq.ParquetFile(path) as file:
-            rows[kind == "dropped"] += file.metadata.num_rows
+            if kind != "ledger":
+                rows[kind == "dropped"] += file.metadata.num_rows
             found, wanted = file.schema_arrow.remove_metadata(), SCHEMAS[kind]
         if not found.equals(wanted):
             yield (
@@ -172,6 +189,8 @@ def _broken(node: str, stats: Stats, folder: Path) -> Iterator[str]:
             yield (
                 f"{source}: of {count['in']:,} rows {count['kept']:,} were kept and {lost[source]:,} dropped, which is not all of them"
             )
+    for source in characters.accounts({node: {"stats": stats}}, {}, 0):
+        yield from source.problems
     kept = sum(count["kept"] for count in counts.values())
     if _family(node) == "split":  # a row of two uses is written twice
         kept = sum(
@@ -240,11 +259,24 @@ def _compared(family: str, now: Stats, last: Stats, rules: Contract) -> Iterator
             )
             for reason in dict.fromkeys([*old["dropped"], *new["dropped"]]):
                 shares = old["dropped"].get(reason, 0) / old["in"], new["dropped"].get(reason, 0) / new["in"]
-                yield from _share(source, f"dropped: {reason}", *shares, rules.reason_points, "reason_points", enough, reason)
+                yield from _share(source, f"dropped: {reason}", *shares, rules.reason_points, "reason_points", enough, grows=True)
+    yield from _cuts(now, last, rules)
     for name, bound in HISTOGRAMS.items():
         for source, found in now.get(name, {}).items():
             if source in last.get(name, {}):
                 yield from _shape(source, name, last[name][source], found, getattr(rules, bound), bound, rules.compare_from)
+
+
+def _cuts(now: Stats, last: Stats, rules: Contract) -> Iterator[Change]:
+    """What each rule cuts and changes within the rows that are kept, as a share of their characters."""
+    for source, new in now.get("ledger", {}).items():
+        old = last.get("ledger", {}).get(source)
+        if not old or not old["read"] or not new["read"]:
+            continue
+        enough = min(stats["funnel"][source]["kept"] for stats in (last, now)) >= rules.compare_from
+        for rule in dict.fromkeys([*old["rules"], *new["rules"]]):
+            shares = characters.hit_share(old, rule), characters.hit_share(new, rule)
+            yield from _share(source, f"cut by {rule}", *shares, rules.cut_points, "cut_points", enough, grows=True)
 
 
 def _rows(source: str, old: int, new: int, rules: Contract, judged: bool) -> Iterator[Change]:
@@ -256,15 +288,15 @@ def _rows(source: str, old: int, new: int, rules: Contract, judged: bool) -> Ite
 
 
 def _share(
-    source: str, what: str, old: float, new: float, allowed: float, field: str, enough: bool, reason: str = ""
+    source: str, what: str, old: float, new: float, allowed: float, field: str, enough: bool, *, grows: bool = False
 ) -> Iterator[Change]:
     """A share that may fall (a negative `allowed`) or grow by so many points."""
     points = 100 * (new - old)
-    breach = enough and (points > allowed if reason else points < allowed)
+    breach = enough and (points > allowed if grows else points < allowed)
     if breach or abs(points) >= 0.05:  # less is shown as no change
-        way = "grow" if reason else "fall"
+        way = "grow" if grows else "fall"
         limit = f"it may {way} by {abs(allowed):g} points (contract.{field})"
-        yield Change(source, what, percent(old), percent(new), f"{points:+.1f} points", limit, breach, reason)
+        yield Change(source, what, percent(old), percent(new), f"{points:+.1f} points", limit, breach)
 
 
 def _shape(

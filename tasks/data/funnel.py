@@ -83,9 +83,9 @@ class Funnel:
 
 
 def kinds(folder: Path | None) -> list[str]:
-    """The kinds of rows that an artifact holds: the names of its folders, without those of dropped rows."""
+    """The kinds of rows that an artifact holds: the names of its folders, without those of dropped rows and of cuts."""
     return (
-        sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name != "dropped")
+        sorted(path.name for path in folder.iterdir() if path.is_dir() and path.name not in ("dropped", "ledger"))
         if folder and folder.is_dir()
         else []
     )

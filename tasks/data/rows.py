@@ -1,7 +1,7 @@
 """The data contracts: what one row of each kind looks like on disk.
 
 Every data artifact is a folder of Parquet files, one sub-folder a kind (`documents/`, `conversations/`, …), with the rows that a
-rule removed in `dropped/`. `meta` is a JSON object as text, because its keys differ from source to source.
+rule removed in `dropped/` and cuts within kept rows in `ledger/`. `meta` is a JSON object as text, because its keys differ from source to source.
 """
 
 from __future__ import annotations
@@ -59,12 +59,17 @@ SCHEMAS: dict[str, pa.Schema] = {
             ),
         ]
     ),
+    # cuts of the ledger to read: what a rule took out of a kept row, what it left instead, and what stands around it
+    "ledger": pa.schema([(name, pa.string()) for name in ("source", "rule", "detail", "before", "cut", "instead", "after")]),
     # every row that a rule removed, with the rule's name and what it saw
     "dropped": pa.schema([(name, pa.string()) for name in ("id", "source", "reason", "detail", "excerpt")]),
 }
 
 Row = dict[str, Any]  # column → value
+UNLEARNED = "unlearned"  # key of a conversation's `meta`: the numbers of the turns that no model may learn (models/template.py knows it, too)
+LEFT_OUT = "left_out"  # beside the columns of a row as a reader made it: pairs of a rule and the text that it left out
 LONGEST = 500  # characters of a Drop's detail and excerpt
+ENDS_INSIDE = "the file ends inside"  # in the detail of a Drop: this line, this row
 ROW_GROUP = 20_000  # rows: large enough for DuckDB to scan well, small enough to hold in memory
 GROUP_CHARACTERS = 4_000_000  # of text in a row group at most, as long as a row has fewer
 BATCH_ROWS, BATCH_BYTES = 2_000, 3_000_000  # of a batch that is read: the second is about, by the average of its row group
@@ -93,7 +98,19 @@ class BrokenFile(ValueError):
 
     def __reduce__(self) -> tuple[type[BrokenFile], tuple[Path, str, str]]:
         """A worker's error has to reach its parent as it is."""
-        return BrokenFile, (self.path, self.what, self.then)
+        return type(self), (self.path, self.what, self.then)
+
+
+class CutFile(BrokenFile):
+    """A file that ends too early, or is damaged from some place on: every whole row before that was read when this is raised."""
+
+    def __init__(
+        self,
+        path: Path,
+        what: str,
+        then: str = "download it again, or set tolerate_truncation to keep the whole rows before the cut",
+    ):
+        super().__init__(path, what, then)
 
 
 def row_id(*parts: str) -> str:
@@ -115,6 +132,18 @@ def content(kind: str, row: dict[str, Any]) -> list[str]:
     if kind == "triples":
         return [row["text"], json.dumps(row["triples"], ensure_ascii=False, sort_keys=True)]
     raise AssertionError(f"no such kind of row: {kind}")
+
+
+def texts(kind: str, row: dict[str, Any]) -> list[str]:
+    """The strings of a row that people and models read: what the ledger counts."""
+    if kind == "documents":
+        return [row["title"], row["text"]]
+    if kind == "questions":
+        return [row["question"], *row["choices"]]
+    if kind == "triples":
+        return [row["text"], *(part for triple in row["triples"] for part in triple.values())]
+    turns = [turn["content"] for turn in row["messages"]]
+    return turns if kind == "conversations" else [*turns, row["chosen"], row["rejected"]]
 
 
 @dataclass

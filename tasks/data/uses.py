@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import hashlib
 import heapq
+import json
 from collections import Counter
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+from tasks.data.rows import UNLEARNED
 from tasks.text import fold, prompts
 
 Use = Literal["pretrain", "text2text", "sft", "prompts", "pairs", "extract", "evaluate"]
@@ -27,15 +29,17 @@ FEW = 20  # rows of a use from which at least one is held out, and below which n
 
 
 def prompt_hash(seed: int, kind: str, row: dict[str, Any]) -> int:
-    """64 bits that only depend on the prompt: a document's title, a dialogue up to its last user turn. Blind to punctuation, case and width.
+    """64 bits that only depend on the prompt: a document's title, a dialogue's first question with the system text above it. Blind to
+    punctuation, case and width.
 
-    A document without a title is a prompt of its own.
+    A document without a title is a prompt of its own. Dialogues that begin with one question are branches of a tree, in which the question of
+    one stands in others.
     """
     if kind == "documents":
         parts = [(row["title"] or "").strip() or row["id"]]
     else:
-        last = max((place for place, turn in enumerate(row["messages"]) if turn["role"] == "user"), default=-1)
-        parts = [turn["content"] for turn in row["messages"][: last + 1]]
+        asked = next((place for place, turn in enumerate(row["messages"]) if turn["role"] == "user"), -1)
+        parts = [turn["content"] for turn in row["messages"][: asked + 1] if turn["role"] != "assistant"]
     keys = [fold.dedup_key(part) or part for part in parts]
     if kind != "documents" and len(keys) == 1:
         keys = [_asked(keys[0])]
@@ -94,10 +98,12 @@ class Draw:
 
 
 def as_document(row: dict[str, Any]) -> dict[str, Any]:
-    """A conversation as a text: question and answer on lines of their own, an empty line between rounds. System prompts stay out."""
+    """A conversation as a text: question and answer on lines of their own, an empty line between rounds. System prompts stay out, and so do
+    answers that no model may learn, with their questions."""
     text = ""
-    for turn in row["messages"]:
-        if turn["role"] != "system":
+    unlearned = set(json.loads(row["meta"])[UNLEARNED]) if f'"{UNLEARNED}"' in row["meta"] else set()
+    for number, turn in enumerate(row["messages"]):
+        if turn["role"] != "system" and not unlearned & {number, number + (turn["role"] == "user")}:
             text += ("\n\n" if turn["role"] == "user" else "\n") * bool(text) + turn["content"]
     return {"id": row["id"], "source": row["source"], "title": "", "text": text, "lang": "zh", "meta": row["meta"]}
 

@@ -7,28 +7,40 @@ from pathlib import Path
 from typing import Any
 
 from tasks.artifacts.stage import Stats
-from tasks.data.excerpts import excerpt
-from tasks.data.rows import LONGEST, Drop, Row, Writer, content, row_id
+from tasks.data.excerpts import excerpt, shown_cut
+from tasks.data.rows import LONGEST, Drop, Row, Writer, content, row_id, texts
+from tasks.formats.accounting import opened
 from tasks.text import privacy
+from tasks.text.ledger import Account, Ledger, summed_stats
 from tasks.text.normalise import storable
 
 
-def write_shard(source: str, kind: str, convert: Callable[[Row], Row | Drop], rows: Iterable[Row | Drop], draft: Path) -> Stats:
-    """Convert rows and write them, with id and source, as `<kind>.parquet` and `dropped.parquet`; returns the counts."""
-    total = kept = characters = 0
+def write_shard(
+    source: str, kind: str, convert: Callable[[Row, Ledger], Row | Drop], rows: Iterable[Row | Drop], draft: Path
+) -> Stats:
+    """Convert rows and write them, with id and source, as `<kind>.parquet`, `dropped.parquet` and `ledger.parquet`; returns the counts."""
+    total = kept = 0
     dropped: dict[str, int] = {}
-    with Writer(draft / f"{kind}.parquet", kind) as good, Writer(draft / "dropped.parquet", "dropped") as bad:
+    account = Account()
+    with (
+        Writer(draft / f"{kind}.parquet", kind) as good,
+        Writer(draft / "dropped.parquet", "dropped") as bad,
+        Writer(draft / "ledger.parquet", "ledger") as cuts,
+    ):
         for row in rows:
             total += 1
-            result = row if isinstance(row, Drop) else convert(row)
-            if isinstance(result, Drop):
-                dropped[result.reason] = dropped.get(result.reason, 0) + 1
-                bad.add(_dropped(source, result))
-            else:
-                parts = content(kind, result)
-                kept, characters = kept + 1, characters + sum(map(len, parts))
-                good.add({**result, "id": row_id(*parts), "source": source})
-    return {"in": total, "kept": kept, "dropped": dropped, "characters": characters}
+            if not isinstance(row, Drop):
+                ledger, read = opened(kind, row, account)
+                row = convert(row, ledger)
+            if isinstance(row, Drop):
+                dropped[row.reason] = dropped.get(row.reason, 0) + 1
+                bad.add(_dropped(source, row))
+                continue
+            kept += 1
+            good.add({**row, "id": row_id(*content(kind, row)), "source": source})
+            for cut in account.settle(ledger, read, sum(map(len, texts(kind, row)))):
+                cuts.add(shown_cut(source, cut))
+    return {"in": total, "kept": kept, "dropped": dropped, "characters": account.kept, "ledger": account.stats()}
 
 
 def _dropped(source: str, drop: Drop) -> dict[str, Any]:
@@ -48,4 +60,9 @@ def summed(source: str, shards: list[Stats]) -> Stats:
         "kept": sum(shard["kept"] for shard in shards),
         "dropped": dict(sorted(dropped.items())),
     }
-    return {"funnel": {source: funnel}, "characters": sum(shard["characters"] for shard in shards), "shards": len(shards)}
+    return {
+        "funnel": {source: funnel},
+        "characters": sum(shard["characters"] for shard in shards),
+        "ledger": {source: summed_stats(shard["ledger"] for shard in shards)},
+        "shards": len(shards),
+    }

@@ -69,7 +69,8 @@ def pages(path: Path, start: int = 0, end: int | None = None, tolerate_truncatio
     scan = _Scan(path, _chunks(path, start, end), first=start == 0)
     try:
         yield from scan.pages()
-        cut = "it ends in mid-page" if scan.torn else "" if scan.ended or end is not None else "it ends without </mediawiki>"
+        whole = scan.ended or end is not None or _bare(path)
+        cut = "it ends in mid-page" if scan.torn else "" if whole else "it ends without </mediawiki>"
     except CUT as error:
         cut = f"its compressed data ends too early ({error})"
     except OSError as error:
@@ -82,6 +83,14 @@ def pages(path: Path, start: int = 0, end: int | None = None, tolerate_truncatio
         if not tolerate_truncation:
             raise BrokenFile(path, where, "download it again, or set tolerate_truncation to keep the whole pages")
         yield Drop("file cut", where)
+
+
+def _bare(path: Path) -> bool:
+    """True for a file of pages alone, without the element around them: it has no end of its own."""
+    with decompressed(path) as file:
+        head = file.read(1 << 16)
+    first = head.find(b"<page>")
+    return first >= 0 and b"<mediawiki" not in head[:first]
 
 
 Chunk = bytes | None  # None: here the stretch ends; what follows serves to finish its last page

@@ -10,9 +10,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tasks.data.rows import BrokenFile, Drop
+from tasks.data.rows import ENDS_INSIDE, BrokenFile, CutFile, Drop
 from tasks.files.charset import not_decoded, undecoded
-from tasks.files.opening import CHUNK, LONGEST, cut_is_broken, decompressed, what_is
+from tasks.files.opening import CHUNK, LONGEST, Salvaged, cut_file, decompressed, what_is
 
 _PEEK = 1 << 16  # bytes that tell the three layouts apart
 _JSON = json.JSONDecoder(strict=False)  # line breaks and tabs inside strings are let through
@@ -20,15 +20,23 @@ _BAD = (ValueError, RecursionError)  # not JSON, a number of too many digits, ne
 
 
 def json_rows(path: Path) -> Iterator[dict[str, Any] | Drop]:
-    """The objects of a JSON array, of JSON Lines or of pretty-printed objects, compressed or not. A row that is no JSON object is a Drop."""
+    """The objects of a JSON array, of JSON Lines or of pretty-printed objects, compressed or not. A row that is no JSON object is a Drop; a file
+    that is cut raises CutFile after its last whole row."""
     good, bad, why = 0, 0, ""
-    with cut_is_broken(path), decompressed(path) as file:
-        start = file.read(_PEEK)
+    with decompressed(path) as file:
+        stream = Salvaged(b"", file)
+        start = stream.read(_PEEK)
+        if not start and stream.cut:
+            raise cut_file(path, stream.cut)
         first = start.removeprefix(codecs.BOM_UTF8).lstrip()[:1]
         if first not in (b"{", b"["):
             raise BrokenFile(path, f"JSON was expected, but it is {what_is(start)}")
-        rest = io.BufferedReader(_Rest(start, file), CHUNK)
-        for value in _lines(rest) if first == b"{" and not _printed(start) else _Values(path, rest, first == b"["):
+        stream.start = start
+        rest = io.BufferedReader(stream, CHUNK)
+        by_line = not _printed(start) if first == b"{" else _talks(start)
+        for value in _lines(rest, stream) if by_line else _Values(path, rest, stream, first == b"["):
+            if isinstance(value, list) and _is_talk(value):
+                value = {"messages": value}
             if isinstance(value, dict):
                 good += 1
                 yield value
@@ -36,6 +44,8 @@ def json_rows(path: Path) -> Iterator[dict[str, Any] | Drop]:
             row = value if isinstance(value, Drop) else Drop("not an object", f"a JSON {type(value).__name__}", str(value)[:200])
             bad, why = bad + 1, why or f"{row.reason}, {row.detail}"
             yield row
+        if stream.cut:
+            raise cut_file(path, stream.cut)
     if bad and not good:
         raise BrokenFile(
             path,
@@ -44,20 +54,24 @@ def json_rows(path: Path) -> Iterator[dict[str, Any] | Drop]:
         )
 
 
-class _Rest(io.RawIOBase):
-    """A stream of which the beginning was read already."""
+def _is_talk(value: list[Any]) -> bool:
+    """True for a dialogue that is a row by itself, as XTuner has it: a list of turns, each with its speaker."""
+    return bool(value) and all(
+        isinstance(turn, dict) and ("role" in turn or "from" in turn) and not {"content", "value"}.isdisjoint(turn)
+        for turn in value
+    )
 
-    def __init__(self, start: bytes, file: io.BufferedReader):
-        self.start, self.file = start, file
 
-    def readable(self) -> bool:
-        return True
-
-    def readinto(self, buffer: Any) -> int:
-        data = self.start[: len(buffer)] or self.file.read(len(buffer))
-        self.start = self.start[len(data) :] if self.start else b""
-        buffer[: len(data)] = data
-        return len(data)
+def _talks(start: bytes) -> bool:
+    """True where each line is a dialogue. One array of them is like any other array."""
+    lines = start.removeprefix(codecs.BOM_UTF8).split(b"\n", 1)
+    if len(lines) < 2 and len(start) == _PEEK:
+        return False
+    try:
+        value = _JSON.decode(lines[0].decode("utf-8", "replace"))
+    except _BAD:
+        return False
+    return isinstance(value, list) and _is_talk(value)
 
 
 def _printed(start: bytes) -> bool:
@@ -72,7 +86,7 @@ def _printed(start: bytes) -> bool:
     return False
 
 
-def _lines(rest: io.BufferedReader[Any]) -> Iterator[Any]:
+def _lines(rest: io.BufferedReader[Any], stream: Salvaged) -> Iterator[Any]:
     number = 0
     while raw := rest.readline(LONGEST):
         number += 1
@@ -81,22 +95,27 @@ def _lines(rest: io.BufferedReader[Any]) -> Iterator[Any]:
             while (raw := rest.readline(CHUNK)) and not raw.endswith(b"\n"):
                 pass
             continue
+        if stream.cut and not raw.endswith(b"\n"):
+            return
         line = raw.decode("utf-8", "surrogateescape").lstrip("\ufeff")
         if undecoded(line):
-            yield not_decoded(f"line {number} is not UTF-8", line)
+            torn = not raw.endswith(b"\n") and not line.rstrip().endswith("}")
+            yield not_decoded(f"line {number} is not UTF-8" + (f"; {ENDS_INSIDE} this line" if torn else ""), line)
             continue
         if not line.strip():
             continue
         try:
             yield _JSON.decode(line)
         except _BAD as error:
-            end = "" if raw.endswith(b"\n") else "; the file ends inside this line"
+            end = "" if raw.endswith(b"\n") else f"; {ENDS_INSIDE} this line"
             yield Drop("broken JSON", f"line {number}: {error}{end}", line.strip()[:1000])
 
 
 _BETWEEN = re.compile(r"[\s,\ufeff]*")
 _FIRST = re.compile(r'\{\s*("(?:[^"\\\n]|\\.)*")\s*:')
 _NAMES = 16  # first names that are remembered
+_CLOSED = re.compile(r"\]\s*\Z")
+_LAST = re.compile(r"\}[\s,]*\]\s*\Z")
 _ELEMENT = re.compile(r"[\]}\"]\s*,\s*(?=[{\[])")
 
 
@@ -107,8 +126,8 @@ class _Values:
     object inside a row has other names.
     """
 
-    def __init__(self, path: Path, rest: io.BufferedReader[Any], array: bool):
-        self.path, self.rest, self.array = path, rest, array
+    def __init__(self, path: Path, rest: io.BufferedReader[Any], stream: Salvaged, array: bool):
+        self.path, self.rest, self.stream, self.array = path, rest, stream, array
         self.decoder = codecs.getincrementaldecoder("utf-8-sig")("surrogateescape")
         self.decode = _JSON.raw_decode
         self.buffer, self.at, self.ended = "", 0, False
@@ -137,9 +156,9 @@ class _Values:
                 more = self.buffer[self.at : self.at + 1000]
                 yield Drop("broken JSON", f"after row {self.number}: there is more after the end of the array", more)
                 return
-        if self.array and not self.closed:
+        if self.array and not self.closed and not self.stream.cut:
             where = f"after {self.number:,} rows" if self.closed is None else f"inside row {self.number:,}"
-            raise BrokenFile(self.path, f"its JSON array is cut {where}", "download it again")
+            raise CutFile(self.path, f"its JSON array is cut {where}")
 
     def more(self) -> None:
         """Read on: the buffer keeps what is not done with and grows by a chunk."""
@@ -176,13 +195,17 @@ class _Values:
                 return
             self.number += 1
             excerpt = self.buffer[self.at : self.at + 1000]
-            if unfinished and not self.ended:
+            long = unfinished and not self.ended
+            what = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
+            self.want = CHUNK
+            self.resync(max(place - 2, self.at + 1), in_string="Unterminated string" in what)
+            if self.closed is False and (self.array or self.stream.cut):
+                return  # the file is cut inside this row, which is said where it ends
+            if long:
                 yield Drop("row too long", f"row {self.number} has more than {LONGEST >> 20} MB", excerpt)
             else:
-                what = error.msg if isinstance(error, json.JSONDecodeError) else str(error)
-                yield Drop("broken JSON", f"row {self.number}: {what}", excerpt)
-            self.want = CHUNK
-            self.resync(max(place - 2, self.at + 1))
+                ending = f"; {ENDS_INSIDE} this row" if self.closed is False else ""
+                yield Drop("broken JSON", f"row {self.number}: {what}{ending}", excerpt)
             return
         if end == len(self.buffer) and not self.ended:  # a number may go on in the next chunk
             self.more()
@@ -195,15 +218,16 @@ class _Values:
             self.firsts[name.group(1)] = None
         yield value
 
-    def resync(self, start: int) -> None:
-        """Go to the next row at or after `start`, or to the end of the file if there is none."""
+    def resync(self, start: int, in_string: bool = False) -> None:
+        """Go to the next row at or after `start`, or to the end of the file if there is none. `in_string`: the broken row seems to end inside a
+        string, and a bracket at the end may be of its text."""
         broken = _FIRST.match(self.buffer, self.at)
         firsts = [*self.firsts] or ([broken.group(1)] if broken else [])
         begins = re.compile(rf"\{{\s*(?:{'|'.join(map(re.escape, firsts))})\s*:") if firsts else _ELEMENT
         self.at = min(start, len(self.buffer))
         while not (match := begins.search(self.buffer, self.at)):
             if self.ended:
-                self.closed = self.buffer.rstrip().endswith("]")
+                self.closed = bool((_LAST if in_string else _CLOSED).search(self.buffer))
                 self.at = len(self.buffer)
                 return
             self.at = max(self.at, len(self.buffer) - max(map(len, firsts), default=0) - 64)

@@ -12,11 +12,13 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, cast
 
-from tasks.data.rows import BrokenFile
+from tasks.data.rows import BrokenFile, CutFile
 
 CHUNK = 1 << 20  # bytes read at a time
 LONGEST = 16 << 20  # bytes or characters: a row that is longer is dropped, so that none fills the memory
 CUT = (EOFError, lzma.LZMAError, zlib.error)  # what the decompressors raise at the end of a file that was cut
+
+_STEP = 1 << 16  # bytes decompressed at a time, where an error loses those that came with it
 
 _MAGIC = (
     (b"\x1f\x8b", "a gzip file"),
@@ -104,7 +106,7 @@ class _Zstandard(io.RawIOBase):
         return True
 
     def readinto(self, buffer: Any) -> int:
-        return int(self.stream.readinto(buffer))
+        return int(self.stream.readinto(memoryview(buffer)[:_STEP]))  # what an error cuts short is lost
 
     def close(self) -> None:
         if not self.closed:
@@ -129,9 +131,51 @@ def cut_is_broken(path: Path) -> Iterator[None]:
     """A compressed file that ends early, or holds garbage, is a broken file, not a crash."""
     try:
         yield
-    except CUT as error:
-        raise BrokenFile(path, f"its compressed data ends too early or is damaged ({error})", "download it again") from None
-    except OSError as error:
-        if error.errno is not None:  # a disk's error, not the data's
+    except (*CUT, OSError) as error:
+        if not is_cut(error):
             raise
-        raise BrokenFile(path, f"its compressed data ends too early or is damaged ({error})", "download it again") from None
+        raise cut_file(path, error) from None
+
+
+def is_cut(error: BaseException) -> bool:
+    """True of what a decompressor raises where its data ends early or is damaged, and not of a disk's error."""
+    return isinstance(error, CUT) or (isinstance(error, OSError) and error.errno is None)
+
+
+def cut_file(path: Path, error: BaseException) -> CutFile:
+    """The error of a compressed file that could be read only so far."""
+    return CutFile(path, f"its compressed data ends too early or is damaged ({error})")
+
+
+class Salvaged(io.RawIOBase):
+    """A stream, of which the beginning was read already, that ends where its data is cut: `cut` is then the decompressor's error. Whatever
+    came before it is handed on, to the last byte."""
+
+    def __init__(self, start: bytes, file: io.BufferedReader):
+        self.start, self.file = start, file
+        self.cut: BaseException | None = None
+
+    def readable(self) -> bool:
+        return True
+
+    def readinto(self, buffer: Any) -> int:
+        if self.start:
+            data, self.start = self.start[: len(buffer)], self.start[len(buffer) :]
+        else:
+            data = self._read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+    def _read(self, size: int) -> bytes:
+        """At most so many bytes; none at the end, or where there are no more to be had. A read for more than is at hand would lose what
+        came before an error."""
+        pieces: list[bytes] = []
+        try:
+            while size and self.cut is None and (piece := self.file.read1(size)):
+                pieces.append(piece)
+                size -= len(piece)
+        except (*CUT, OSError) as error:
+            if not is_cut(error):
+                raise
+            self.cut = error
+        return b"".join(pieces)

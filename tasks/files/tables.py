@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import csv
+import os
 import sys
 from collections import deque
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from tasks.data.rows import BrokenFile, Drop
+from tasks.data.rows import ENDS_INSIDE, BrokenFile, CutFile, Drop
 from tasks.files.charset import Charset, charset, lines, not_decoded, too_long, undecoded
 from tasks.files.jsons import json_rows
 from tasks.files.opening import LONGEST, head_of, inside, what_is
@@ -35,6 +36,15 @@ def container(path: Path) -> str:
     return "tsv" if b"\t" in line else "csv" if b"," in line else ""
 
 
+def ends_inside_a_row(path: Path) -> bool:
+    """True of a CSV or TSV file, not compressed, whose last line has no end."""
+    if container(path) not in ("csv", "tsv") or what_is(head_of(path)) != "a text file":
+        return False
+    with path.open("rb") as file:
+        file.seek(-1, os.SEEK_END)
+        return file.read(1) not in b"\r\n"
+
+
 def suffix(path: Path) -> str:
     """The end of the name in lower case, without that of a compression: .csv of a.csv.gz."""
     names = [name.lower() for name in path.suffixes if name.lower() not in _PACKED]
@@ -53,7 +63,7 @@ def table_rows(path: Path, kind: str = "") -> Iterator[dict[str, Any] | Drop]:
 
 
 def csv_rows(path: Path, delimiter: str = ",", encoding: Charset | None = None) -> Iterator[dict[str, str] | Drop]:
-    """Rows by header name, the names lower-case and trimmed; GB18030 or UTF-8, found out; quoted cells may hold line breaks.
+    """Rows by header name, the names lower-case and trimmed; UTF-8 or an older encoding, found out; quoted cells may hold line breaks.
 
     A broken row is its first line alone: after a stray quote the lines below it are read again.
     """
@@ -74,6 +84,9 @@ def csv_rows(path: Path, delimiter: str = ",", encoding: Charset | None = None) 
                 raise BrokenFile(
                     path, f"a table with a header line was expected, but line {text.number} is broken ({error})"
                 ) from None
+            if text.is_torn(header, delimiter):
+                yield Drop("broken CSV", f"line {text.number}: {error}; {ENDS_INSIDE} this row", text.row[0][:1000])
+                break
             line, reason = text.back(), "row too long" if isinstance(error, _TooLong) else "broken CSV"
             yield Drop(reason, f"line {text.number}: {error}", line[:1000])
             continue
@@ -86,11 +99,13 @@ def csv_rows(path: Path, delimiter: str = ",", encoding: Charset | None = None) 
         while len(row) > len(header) and not row[-1]:  # a comma at the end of the line
             row.pop()
         if any(map(undecoded, row)):
-            yield not_decoded(f"{where} is not in {text.charset.name.upper()}", delimiter.join(row))
+            end = f"; {ENDS_INSIDE} this line" if text.is_last else ""
+            yield not_decoded(f"{where} is not in {text.charset.title}{end}", delimiter.join(row))
         elif len(row) == len(header):
             yield dict(zip(header, row, strict=True))
         else:
-            yield Drop("wrong number of columns", f"{where}: {len(row)}, not {len(header)}", delimiter.join(row)[:1000])
+            end = f"; {ENDS_INSIDE} this line" if len(row) < len(header) and text.is_last else ""
+            yield Drop("wrong number of columns", f"{where}: {len(row)}, not {len(header)}{end}", delimiter.join(row)[:1000])
     if not header:
         raise BrokenFile(path, f"a table with a header line was expected, but it is {what_is(start)}")
 
@@ -114,6 +129,7 @@ class _Lines:
         self.row: list[str] = []  # the lines of the row at hand
         self.size = 0
         self.number = 0  # of the first line of the row at hand
+        self.ended = False
 
     def begin(self) -> None:
         """Start a new row: its lines can be given back from here on."""
@@ -127,7 +143,10 @@ class _Lines:
         if self.again:
             line = self.again.popleft()
         else:
-            raw = next(self.raw)
+            raw = next(self.raw, b"")
+            if not raw:
+                self.ended = True
+                raise StopIteration
             line = self.charset.decode(raw)
             if too_long(raw):
                 self.row.append(line[:1000])
@@ -138,11 +157,29 @@ class _Lines:
             raise _TooLong("a quoted cell is never closed")
         return line
 
+    @property
+    def is_last(self) -> bool:
+        """True where the row at hand ends with the file, which has no line break there."""
+        return not self.row[-1].endswith(("\n", "\r"))
+
+    def is_torn(self, header: list[str], delimiter: str) -> bool:
+        """True where the file ends inside a quoted cell of the row at hand: nothing after its first line is a row by itself, as it would be
+        after a stray quote."""
+        return self.ended and not any(_fits(line, header, delimiter) for line in self.row[1:])
+
     def back(self) -> str:
         """Give all lines but the first back, and return that."""
         self.again.extendleft(reversed(self.row[1:]))
         del self.row[1:]
         return self.row[0]
+
+
+def _fits(line: str, header: list[str], delimiter: str) -> bool:
+    """True of a line that is a whole row."""
+    try:
+        return len(next(csv.reader([line], delimiter=delimiter, strict=True))) == len(header)
+    except (csv.Error, StopIteration):
+        return False
 
 
 def parquet_rows(path: Path) -> Iterator[dict[str, Any] | Drop]:
@@ -162,7 +199,10 @@ def parquet_rows(path: Path) -> Iterator[dict[str, Any] | Drop]:
         step = max(1, min(1000, _BATCH * about.num_rows // max(1, size)))
     except bad as error:
         raise BrokenFile(
-            path, f"its Parquet footer cannot be read ({_said(error)}), as when a download was cut", "download it again"
+            path,
+            f"its Parquet footer cannot be read ({_said(error)}), as when a download was cut; the columns and the places of all rows stand "
+            "there alone, so not one row can be had",
+            "download it again, or set broken: skip to go on without it",
         ) from None
     with file:
         number = 0
@@ -171,8 +211,8 @@ def parquet_rows(path: Path) -> Iterator[dict[str, Any] | Drop]:
             try:
                 batch = next(batches, None)
             except bad as error:
-                raise BrokenFile(
-                    path, f"after {number:,} rows its data is damaged ({_said(error)})", "download it again"
+                raise CutFile(
+                    path, f"after {number:,} rows its data is damaged ({_said(error)}); it has {about.num_rows:,}"
                 ) from None
             if batch is None:
                 break

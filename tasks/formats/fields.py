@@ -10,7 +10,7 @@ from typing import Any
 from tasks.data.rows import Drop
 from tasks.files.charset import undecoded
 
-_META = ("id", "category", "kind", "class", "dataset", "lang", "name", "department")
+META = ("id", "category", "kind", "class", "dataset", "lang", "name", "department")
 _META_LENGTH = 200  # characters: what is longer describes nothing
 
 
@@ -27,7 +27,10 @@ def as_text(value: Any) -> str:
 
 def first_of(record: dict[str, Any], names: Iterable[str]) -> Any:
     """The first of these fields that is there, else None."""
-    return next((record[name] for name in names if record.get(name) is not None), None)
+    for name in names:
+        if record.get(name) is not None:
+            return record[name]
+    return None
 
 
 def unknown_schema(record: dict[str, Any]) -> Drop:
@@ -36,10 +39,10 @@ def unknown_schema(record: dict[str, Any]) -> Drop:
 
 
 def meta_of(
-    record: dict[str, Any], more: dict[str, Any] | None = None, names: Iterable[str] = _META, length: int = _META_LENGTH
+    record: dict[str, Any], more: dict[str, Any] | None = None, names: Iterable[str] = META, length: int = _META_LENGTH
 ) -> str:
     """The column `meta` of a row, a JSON object: these fields of the record, where they are numbers or not too long, and `more`."""
-    texts = {name: as_text(record.get(name)) for name in names}
+    texts = {name: as_text(record[name]) for name in names if record.get(name) is not None}
     values = {
         name: text if isinstance(record[name], str | bytes) else record[name]
         for name, text in texts.items()

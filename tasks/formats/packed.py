@@ -5,6 +5,8 @@ from __future__ import annotations
 
 import re
 
+from tasks.text.escapes import line_ends
+
 Turn = dict[str, str]  # role (system, user or assistant), content
 
 _ROLES = {"human": "user", "user": "user", "assistant": "assistant", "bot": "assistant", "moss": "assistant", "system": "system"}
@@ -12,32 +14,13 @@ _SPEAKERS = (
     re.compile(r"(?:^|</?s>)[ \t]*(Human|User|Assistant|System)[ \t]*[:：]", re.MULTILINE),
     re.compile(r"(?:^|\s)<(user|bot)>[ \t]*[:：]"),
 )
+_BEGINNINGS = ("Human", "User", "Assistant", "System", "<")
+_BEHIND_SENTINEL = re.compile(r"</?s>\s*(Human|User|Assistant|System)[ \t]*[:：]")  # where these part turns, a line does not
 _SENTINEL = re.compile(r"</?s>")
 _MOSS = re.compile(r"(?:\[|<\|)(Human|MOSS|Inner Thoughts|Commands|Results|Tool Responses)(?:\]|\|>)[ \t]*[:：]?")
 _MOSS_MARKS = re.compile(r"<sup>(?:<\|\d+\|>[,，\s]*)+</sup>|<\|[^|<>\n]{1,20}\|>[ \t]*[:：]?|<eo[a-z]{1,2}>")
 _NUMBER = re.compile(r"\d{1,9}")
-
-# a line end written out as a backslash and an n: at a line's end or beginning, or after Chinese in a line without quotes. Code and formulas
-# have it too: between quotes, or before letters (\nabla)
-_AT_END = re.compile(r"[ \t]*(?:\\n)+[ \t]*(?=\n|\Z)")
-_AT_START = re.compile(r"(?:(?<=\n)|\A)[ \t]*(?:\\n)+(?![A-Za-z])")
-_AFTER_CHINESE = re.compile(r"(?<=[\u3400-\u9fff。！？；：，、…）》])(?:\\n)+(?![A-Za-z])")
-_LAST = re.compile(r"(?:(?<!\\)\\n|\s)+\Z")
-_CODE = re.compile(r"\\(?!n)|`")
-_QUOTED = re.compile("[\"']")
-_BLANK = re.compile(r"\n{3,}")
-
-
-def line_ends(text: str) -> str:
-    r"""The text with the \n that somebody escaped once too often as line ends; in code, or what may be code, only those that end it go."""
-    if "\\n" not in text:
-        return text
-    text = _LAST.sub("", text)
-    if _CODE.search(text):
-        return text
-    text = _AT_START.sub("\n", _AT_END.sub("\n", text))
-    lines = [line if _QUOTED.search(line) else _AFTER_CHINESE.sub("\n", line) for line in text.split("\n")]
-    return _BLANK.sub("\n\n", "\n".join(lines)).strip()
+_SCENE = re.compile(r"对话|对白|聊天|台词|剧本|访谈|采访|dialog|conversation|script|interview|chat", re.IGNORECASE)
 
 
 def is_packed(text: str) -> bool:
@@ -47,7 +30,9 @@ def is_packed(text: str) -> bool:
 
 def _speaker(text: str) -> re.Pattern[str] | None:
     """The pattern of this text's speakers, None where it does not begin with one who asks or sets the scene."""
-    for speaker in _SPEAKERS:
+    if not text.lstrip().startswith(_BEGINNINGS):
+        return None
+    for speaker in (_BEHIND_SENTINEL, *_SPEAKERS) if "<s>" in text else _SPEAKERS:
         first = speaker.search(text)
         if first and not text[: first.start()].strip() and _ROLES[first.group(1).lower()] != "assistant":
             return speaker
@@ -75,9 +60,10 @@ def _turns(text: str, speaker: re.Pattern[str]) -> list[Turn]:
 
 def prompt_turns(instruction: str, more: str) -> list[Turn]:
     """The turns of an instruction, which may be a packed history, and its input, which may be packed as well."""
+    if not more.strip() or not instruction.strip():
+        alone = instruction if instruction.strip() else more
+        return unpack(line_ends(alone) if is_packed(line_ends(alone)) else alone.strip())
     instruction, more = line_ends(instruction).strip(), line_ends(more).strip()
-    if not more or not instruction:
-        return unpack(instruction or more)
     if not is_packed(instruction):
         return [{"role": "user", "content": f"{instruction}\n{more}"}]
     turns = unpack(instruction)
@@ -91,15 +77,21 @@ def prompt_turns(instruction: str, more: str) -> list[Turn]:
     return [*turns, *last]
 
 
-def answer_turns(answer: str, history: bool) -> list[Turn]:
-    """The turn of an answer, or the turns, where it goes on with the packed history before it. A dialogue written on request is one answer."""
-    answer = line_ends(answer)
-    speaker = _SPEAKERS[0].search(answer)
-    if not history or not speaker:
+def answer_turns(answer: str, history: bool, asked: str = "") -> list[Turn]:
+    """The turn of an answer, or the turns, where it goes on with the packed history before it. A dialogue that is quoted or was asked for
+    (`asked`: the last question) is one answer."""
+    if not history:
         return [{"role": "assistant", "content": answer}]
-    if answer[: speaker.start()].strip():
-        answer = f"Assistant: {answer}"
-    return _turns(answer, _SPEAKERS[0])
+    whole, answer = answer, line_ends(answer)
+    speaker = _SPEAKERS[0].search(answer)
+    if not speaker:
+        return [{"role": "assistant", "content": whole}]
+    before = answer[: speaker.start()].strip()
+    begins = _ROLES[speaker.group(1).lower()] == "assistant"
+    several = _SPEAKERS[0].search(answer, speaker.end())
+    if (begins if before else not begins) or before.endswith((":", "：")) or ((before or several) and _SCENE.search(asked)):
+        return [{"role": "assistant", "content": whole}]
+    return _turns(f"Assistant: {answer}" if before else answer, _SPEAKERS[0])
 
 
 def unpack_moss(text: str) -> list[Turn]:

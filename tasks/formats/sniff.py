@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-import codecs
 import itertools
+import re
 import warnings
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
 
 from tasks.data.rows import BrokenFile, Drop
-from tasks.files.charset import Charset
+from tasks.files.charset import guess
 from tasks.files.opening import head_of, inside, what_is
 from tasks.files.tables import container, csv_rows, suffix, table_rows
 from tasks.formats import registry
@@ -33,6 +33,11 @@ class Sniffed:
         return f"{self.what}; give the source `format: {self.formats[0]}`" if self.formats else self.what
 
 
+_PAGES = re.compile(
+    rb"(?:\xef\xbb\xbf)?\s*(?:<\?xml[^<>]*>\s*)?<page>\s*<title>"
+)  # an export without the element around its pages
+
+
 def sniff(path: Path) -> Sniffed:
     """Look at a file's beginning. BrokenFile only where it cannot be opened."""
     head, start = head_of(path), inside(path)
@@ -45,7 +50,7 @@ def sniff(path: Path) -> Sniffed:
     what = what_is(start or head)
     if not start and what.endswith(("gzip file", "bzip2 file", "xz file", "Zstandard file")):
         what += " with nothing in it that can be read"
-    if what == "an XML file" and b"<mediawiki" in start:
+    if (what == "an XML file" and b"<mediawiki" in start) or _PAGES.match(start):
         what = "a MediaWiki export"
     formats = tuple(name for name, reader in _by_rarity() if what in reader.containers)
     return Sniffed(("plain text" if what == "a text file" else what) + packed, formats)
@@ -85,13 +90,7 @@ def _records(path: Path, kind: str, start: bytes) -> Sniffed | None:
 def _read(path: Path, kind: str, start: bytes) -> Iterator[Record | Drop]:
     if kind in ("parquet", "json"):
         return table_rows(path, kind)
-    try:
-        codecs.getincrementaldecoder("utf-8")().decode(start)
-    except UnicodeDecodeError:
-        guess = Charset("gb18030")
-    else:
-        guess = Charset("utf-8")
-    return csv_rows(path, "\t" if kind == "tsv" else ",", guess)
+    return csv_rows(path, "\t" if kind == "tsv" else ",", guess(start))
 
 
 def _layout(start: bytes) -> str:

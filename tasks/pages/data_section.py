@@ -30,6 +30,16 @@ def uses(uses: dict[str, Any]) -> list[dict[str, Any]]:
     return lines
 
 
+def left_out(nodes: Nodes) -> list[dict[str, str]]:
+    """The files that could not be read and that a source went on without: source, file, why."""
+    return [
+        {"source": source, **file}
+        for entry in nodes.values()
+        for source in entry["stats"].get("funnel", {})
+        for file in entry["stats"].get("left_out", ())
+    ]
+
+
 def clusters(clusters: dict[str, Any] | None) -> dict[str, Any] | None:
     """Groups of duplicates, each text of a dropped row in pieces: (what, whether the kept row has it there too)."""
     if clusters is None:

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.artifacts.stage import Stats
-from tasks.data import funnel
+from tasks.data import characters, funnel
 from tasks.data.funnel import Nodes
 from tasks.metrics import bootstrap
 
@@ -33,6 +33,8 @@ def stage_tables(node: str, nodes: Nodes, artifacts: dict[str, Path]) -> dict[st
         rows = funnel.build(nodes, artifacts)
         adds_up = "Every sum holds." if not rows.problems else "**It does not add up:** " + "; ".join(rows.problems)
         tables["data-funnel"] = (f"# The way of the rows\n{adds_up}", _funnel(rows))
+        accounts = characters.accounts(nodes, artifacts, READ)
+        tables["data-characters"] = ("# Characters within kept rows: what each rule cut, added or changed", _characters(accounts))
         tables["data-reasons"] = ("# Why rows were dropped, with rows to read", _reasons(funnel.drops(nodes, artifacts, READ)))
     if node == "rejected":
         tables["data-pairs"] = (
@@ -111,6 +113,26 @@ def _reasons(stages: list[funnel.Drops]) -> Table:
         for stage in stages
         for reason in stage.reasons
         for group in reason.groups
+    ]
+
+
+def _characters(accounts: list[characters.SourceAccount]) -> Table:
+    return [
+        {
+            "source": account.source,
+            "stage": stage.node,
+            "rule": rule.name,
+            "rows": f"{rule.rows:,}",
+            "cut": f"{rule.cut:,}",
+            "added": f"{rule.added:,}",
+            "changed": f"{rule.changed:,}",
+            "of characters read": f"{100 * rule.share:.2f} %",
+            "to read": "\n".join(f"{cut['before']}⟦{cut['cut']}⟧{cut['instead']}{cut['after']}" for cut in rule.excerpts),
+        }
+        for account in accounts
+        for stage in account.stages
+        for rule in stage.rules
+        if not rule.name.startswith(characters.FIELD)
     ]
 
 

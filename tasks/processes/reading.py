@@ -12,14 +12,17 @@ from __future__ import annotations
 import hashlib
 import json
 import multiprocessing
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from concurrent.futures import FIRST_COMPLETED, Executor, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from tasks.artifacts.stage import Job, Progress, Stats, fresh
-from tasks.data.rows import BrokenFile, Drop, Row, content
+from tasks.data.rows import ENDS_INSIDE, BrokenFile, CutFile, Drop, Row, content
+from tasks.files.tables import ends_inside_a_row
 from tasks.processes.workers import end_with_parent, worker_died
 
 Read = Callable[[Path], Iterator[Row | Drop]]
@@ -30,30 +33,56 @@ Batches = Callable[
     [Path], Iterator[tuple[Iterable[Row | Drop], bool]]
 ]  # rows that can be pickled, and whether they are the file's last
 
+LeftOut = list[dict[str, str]]  # files that a source goes on without: file (its path below the folder that all share), why
+
+FILE_CUT = "file cut"
 BATCH_CHARACTERS = 8_000_000  # about 5 s of work and 100 MB of memory
 BATCH_ROWS = 20_000
 SMALL = 2 << 20  # bytes of input in all: below, starting processes (0.3 s each) costs more than it saves
 
 
+class BrokenFiles(ValueError):
+    """The failure of a source of which files cannot be read, once all of them were tried. `broken` has the error of each."""
+
+    def __init__(self, broken: Sequence[BrokenFile], total: int):
+        many = f"{len(broken)} of {total} files cannot be read (the work on the rest is kept): " if total > 1 else ""
+        super().__init__(many + "\n".join(map(str, broken)))
+        self.broken = broken
+
+
 def by_shard(
-    job: Job, files: Sequence[Path], kind: str, read: Read, work: Work, identity: object, by_name: bool = False
+    job: Job,
+    files: Sequence[Path],
+    kind: str,
+    read: Read,
+    work: Work,
+    identity: object,
+    by_name: bool = False,
+    left_out: LeftOut | None = None,
 ) -> list[Stats]:
     """`by_batch` for a reader that runs here, in batches of `BATCH_ROWS` or `BATCH_CHARACTERS`."""
     sizes = [BATCH_CHARACTERS, BATCH_ROWS]
-    return by_batch(job, files, lambda path: row_batches(read(path), kind), work, [identity, sizes], by_name)
+    return by_batch(job, files, lambda path: row_batches(read(path), kind), work, [identity, sizes], by_name, left_out)
 
 
 def by_batch(
-    job: Job, files: Sequence[Path], batches: Batches, work: Work, identity: object, by_name: bool = False
+    job: Job,
+    files: Sequence[Path],
+    batches: Batches,
+    work: Work,
+    identity: object,
+    by_name: bool = False,
+    left_out: LeftOut | None = None,
 ) -> list[Stats]:
     """Do `work` on every batch of the files' rows and publish the shards in file order; returns each shard's statistics.
 
     `identity` is all that defines a shard besides the file's bytes (and its name, if `named`), the sizes of batches included. A broken file
-    does not stop the others: what can be done is done and kept for the next attempt, then one ValueError names every broken file.
+    does not stop the others: what can be done is done and kept for the next attempt, then `BrokenFiles` names every broken file; or, where a
+    list `left_out` is given to note them in, the rest is published without any row of theirs.
     """
     if not files:
         raise ValueError("no input files: name at least one in the recipe's sources")
-    keys: list[str] = []
+    keys: dict[Path, list[str]] = {}
     seen: dict[object, Path] = {}
     with _Workers(job, files) as workers:
         for number, path in enumerate(files):
@@ -63,29 +92,57 @@ def by_batch(
                 if twin is not path:
                     job.log(f"{path}: the same file as {twin}, read once")
                     continue
-                before = _all_finished(job, identity, about)
-                if before:
-                    keys += before
+                keys[path] = _all_finished(job, identity, about)
+                if keys[path]:
                     job.progress(Progress(number + 1, len(files), "file", {"rows": float(workers.rows)}))
                     continue
                 for place, (rows, last) in enumerate(batches(path)):
                     key = job.shard_key(identity, about, place)
-                    keys.append(key)
+                    keys[path].append(key)
                     if job.finished(key) is None:
                         workers.submit(path, work, rows, job.shard_home(key), last)
                     job.progress(Progress(number, len(files), "file", {"rows": float(workers.rows)}))
             except BrokenFile as error:
                 workers.broken[path] = error
         workers.finish()
-    if workers.broken:
-        lines = [str(workers.broken[path]) for path in files if path in workers.broken]
-        for line in lines:
-            job.log(line)
-        broken = f"{len(lines)} of {len(files)} files cannot be read (the work on the rest is kept): " if len(files) > 1 else ""
-        raise ValueError(broken + "\n".join(lines))
+        if left_out is not None and workers.broken.keys() >= keys.keys():  # a source without rows is one with an empty table
+            nothing = job.shard_key(identity, "nothing")
+            keys = {Path(): [nothing]}
+            workers.submit(Path(), work, [], job.shard_home(nothing), True)
+            workers.finish()
+    broken = [workers.broken[path] for path in files if path in workers.broken]
+    for failure in broken:
+        job.log(str(failure) if left_out is None else f"left out (broken: skip): {failure.path}: {failure.what}")
+    if broken and left_out is None:
+        raise BrokenFiles(broken, len(files))
+    if left_out is not None:
+        shared = os.path.commonpath([path.parent for path in files])
+        left_out += [{"file": os.path.relpath(error.path, shared), "why": error.what} for error in broken]
     job.progress(Progress(len(files), len(files), "file", {"rows": float(workers.rows)}))
-    job.collect(keys)
-    return [stats for key in keys if (stats := job.finished(key)) is not None]
+    whole = [key for path, of_file in keys.items() if path not in workers.broken for key in of_file]
+    job.collect(whole)
+    return [stats for key in whole if (stats := job.finished(key)) is not None]
+
+
+def tolerant(read: Read, path: Path) -> Iterator[Row | Drop]:
+    """The rows of a file, of one that is cut the whole rows before the cut: a Drop with the reason "file cut" stands for the rest.
+
+    A table's last row is no whole one where its line has no end: nobody can tell how much of its last cell is there.
+    """
+    last: Row | Drop | None = None
+    try:
+        for row in read(path):
+            if last is not None:
+                yield last
+            last = replace(row, reason=FILE_CUT) if isinstance(row, Drop) and ENDS_INSIDE in row.detail else row
+    except CutFile as cut:
+        if last is not None:
+            yield last
+        last = Drop(FILE_CUT, cut.what)
+    if isinstance(last, dict) and ends_inside_a_row(path):
+        last = Drop(FILE_CUT, "the last line has no end, so its last cell may lack some", str(last))
+    if last is not None:
+        yield last
 
 
 def _all_finished(job: Job, identity: object, about: list[object]) -> list[str]:

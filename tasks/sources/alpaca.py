@@ -1,42 +1,27 @@
 """Alpaca and its translations: instruction, input, output in a JSON array or JSON Lines.
 
-Translation machines left two kinds of dirt: a placeholder where the input was empty (无输入), and text escaped for HTML (&lt;, &quot;).
+Translation machines left a placeholder where the input was empty (无输入), at times escaped for HTML (&lt;无输入&gt;).
 """
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator
 from pathlib import Path
 
 from tasks.data.rows import Drop, Row
 from tasks.formats import turns
-from tasks.formats.fields import as_text
 from tasks.formats.records import read_rows
 from tasks.formats.registry import Reader, Record
 
-_NO_OUTPUT = re.compile(r"[<（(\[【]?\s*(?:无输出|没有输出|no\s*output)\s*[>）)\]】]?\s*[。.]?", re.IGNORECASE)
-_RAW = re.compile(r"[<>\"]|&(?!(?:lt|gt|quot|amp|#39);)")
-_ENTITY = {"&lt;": "<", "&gt;": ">", "&quot;": '"', "&#39;": "'", "&amp;": "&"}
-_ENTITIES = re.compile("|".join(_ENTITY))
-
 
 def read(path: Path) -> Iterator[Row | Drop]:
-    """Dialogues of one turn. A placeholder in place of an answer is no answer."""
+    """Dialogues of one turn."""
     yield from read_rows(path, READER)
 
 
 def row(record: Record) -> Row | Drop:
-    """A record as a dialogue; where all of its text is escaped for HTML, that is undone."""
-    record = {name: unescape_whole(value) if isinstance(value, str) else value for name, value in record.items()}
-    if _NO_OUTPUT.fullmatch(as_text(record.get("output")).strip()):
-        record["output"] = ""
-    return turns.conversation(turns.without_placeholder(record))
-
-
-def unescape_whole(text: str) -> str:
-    """Undo HTML escaping, but only where all of the text was escaped: one raw < or " means that an &lt; in it is meant as written."""
-    return text if "&" not in text or _RAW.search(text) else _ENTITIES.sub(lambda entity: _ENTITY[entity.group()], text)
+    """A record as a dialogue."""
+    return turns.conversation(record)
 
 
 READER = Reader(
@@ -46,4 +31,5 @@ READER = Reader(
     rarity=40,
     row=row,
     read=read,
+    columns=turns.FIELDS,
 )

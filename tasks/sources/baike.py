@@ -44,4 +44,5 @@ READER = Reader(
     rarity=65,
     row=row,
     read=read,
+    columns=("title", "summary", "sections", "content", "tags"),
 )

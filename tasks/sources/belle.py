@@ -24,7 +24,7 @@ def read(path: Path) -> Iterator[Row | Drop]:
 
 def row(record: Record) -> Row | Drop:
     """A record of any of these layouts as a dialogue."""
-    return turns.conversation(turns.without_placeholder(record))
+    return turns.conversation(record)
 
 
 READER = Reader(
@@ -34,4 +34,5 @@ READER = Reader(
     rarity=50,
     row=row,
     read=read,
+    columns=turns.FIELDS,
 )

@@ -84,4 +84,5 @@ READER = Reader(
     read=read,
     containers=("csv", "tsv"),
     joined=True,  # a question and its answers
+    columns=(*_QUESTION, *_ANSWER, *_TEXT, "id"),
 )

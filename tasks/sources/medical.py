@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from tasks.data.rows import Drop, Row
-from tasks.formats.fields import as_text, meta_of, unknown_schema
+from tasks.formats.fields import META, as_text, meta_of, unknown_schema
 from tasks.formats.records import read_rows
 from tasks.formats.registry import Reader, Record
 from tasks.formats.titles import titled_question
@@ -43,4 +43,5 @@ READER = Reader(
     read=read,
     containers=("csv", "tsv"),
     titled=True,
+    columns=("title", *_NAMES[0], *_NAMES[1], "is_best", *META),
 )

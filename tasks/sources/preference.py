@@ -7,14 +7,28 @@ from pathlib import Path
 from typing import Any
 
 from tasks.data.rows import Drop, Row
-from tasks.formats import packed, turns
+from tasks.formats import packed, turns, unlearned
+from tasks.formats.dialogues import in_order
 from tasks.formats.fields import as_text, first_of, meta_of, unknown_schema
+from tasks.formats.placeholders import is_placeholder
 from tasks.formats.records import read_rows
 from tasks.formats.registry import Reader, Record
 
-_CHOSEN = ("chosen", "response_chosen", "pos_resp", "accepted")
-_REJECTED = ("rejected", "reject", "response_rejected", "neg_resp")
-_PROMPT = ("conversations", "messages", "conversation", "instruction", "prompt", "question", "query", "input")
+_CHOSEN = (
+    "chosen",
+    "response_chosen",
+    "chosen_response",
+    "pos_resp",
+    "accepted",
+    "chosen_messages",
+    "preferred_output",
+    "response_j",
+)
+_REJECTED = ("rejected", "reject", "response_rejected", "rejected_response", "neg_resp", "rejected_messages", "non_preferred_output",
+             "response_k")  # fmt: skip
+_BETTER = ("better_response_id", "safer_response_id")  # which of response_0 and response_1 it is
+_ANSWERS = ("output", "answers", "responses")  # ranked, best first
+_PROMPT = (*turns.LISTS, *turns.QUESTION, "input")
 
 
 def read(path: Path) -> Iterator[Row | Drop]:
@@ -24,48 +38,117 @@ def read(path: Path) -> Iterator[Row | Drop]:
 
 def row(record: Record) -> Row | Drop:
     """A prompt with a better and a worse answer."""
-    chosen, rejected = first_of(record, _CHOSEN), first_of(record, _REJECTED)
-    if chosen is None and rejected is None and not any(name in record for name in (*_CHOSEN, *_REJECTED)):
-        ranked = record.get("output")
-        if not isinstance(ranked, list) or isinstance(record.get("input"), list):
-            return unknown_schema(record)
-        answers = [answer for answer in map(_answer, ranked) if answer]
-        if len(answers) < 2:
-            return Drop("no rejected", f"{len(answers)} ranked answers")
-        chosen = answers[0]
-        rejected = next((answer for answer in reversed(answers) if answer != chosen), chosen)
-    prompt = _prompt(record, chosen)
+    pair = _pair(record)
+    if isinstance(pair, Drop):
+        return pair
+    chosen, rejected, record = pair
+    if objection := unlearned.objection(record) or turns.not_only_text(record):
+        return objection
+    prompt = _prompt(record, chosen, rejected)
     if isinstance(prompt, Drop):
         return prompt
-    better, worse = _answer(chosen), _answer(rejected)
-    good = turns.valid_turns([*prompt, {"role": "assistant", "content": better}])
+    alone = first_of(record, _PROMPT) is None
+    better, worse = _answer(chosen, alone), _answer(rejected, alone)
+    good = in_order([*prompt, {"role": "assistant", "content": better or "?"}])
     if isinstance(good, Drop):
-        return Drop("no chosen", good.detail, good.excerpt) if good.reason == "no answer" and not better else good
+        return good
+    messages = good.turns[:-1]
+    if not better:
+        return Drop("no chosen", "", messages[-1]["content"])
     if not worse:
-        return Drop("no rejected", "", good[-2]["content"])
+        return Drop("no rejected", "", messages[-1]["content"])
     if better == worse:
-        return Drop("chosen equals rejected", "", good[-2]["content"])
-    return {"messages": good[:-1], "chosen": better, "rejected": worse, "meta": meta_of(record)}
+        return Drop("chosen equals rejected", "", messages[-1]["content"])
+    return good.row(meta_of(record)) | {"messages": messages, "chosen": better, "rejected": worse}
 
 
-def _prompt(record: dict[str, Any], chosen: Any) -> list[turns.Turn] | Drop:
-    """The prompt that the record has, or, where the better answer is written with all of the dialogue before it, that."""
-    field = first_of(record, _PROMPT)
-    if isinstance(chosen, list) and len(chosen) > 1 and not isinstance(field, list):
-        return turns.turns_of_list(chosen[:-1])
-    if field is None and isinstance(chosen, str) and packed.is_packed(chosen):
+def _pair(record: Record) -> tuple[Any, Any, Record] | Drop:
+    """The better answer, the worse one, and the record without them."""
+    rest = {name: value for name, value in record.items() if name not in (*_CHOSEN, *_REJECTED)}
+    chosen, rejected = first_of(record, _CHOSEN), first_of(record, _REJECTED)
+    if len(rest) < len(record):
+        if chosen is None and rejected is not None:  # ms-swift: the better answer is the row's own
+            chosen = first_of(record, turns.ANSWER)
+            listed = next((record[name] for name in turns.LISTS if isinstance(record.get(name), list)), None)
+            if chosen is None and listed:
+                return listed, _like(listed, rejected), {name: value for name, value in rest.items() if name not in turns.LISTS}
+        return chosen, rejected, {name: value for name, value in rest.items() if name not in turns.ANSWER}
+    better = first_of(record, _BETTER)
+    if better is not None and {"response_0", "response_1"} <= set(record):
+        order = ("response_1", "response_0") if as_text(better).strip() == "1" else ("response_0", "response_1")
+        return record[order[0]], record[order[1]], rest
+    name = next((name for name in _ANSWERS if isinstance(record.get(name), list)), "")
+    if not name or isinstance(record.get("input"), list) or "labels" in record:
+        return unknown_schema(record)
+    answers = [answer for answer in map(_ranked, _by_rank(record[name])) if answer]
+    if len(answers) < 2:
+        return Drop("no rejected", f"{len(answers)} ranked answers")
+    worst = next((answer for answer in reversed(answers) if answer != answers[0]), answers[0])
+    return answers[0], worst, {other: value for other, value in rest.items() if other != name}
+
+
+def _like(listed: list[Any], rejected: Any) -> Any:
+    """A worse answer that is only the end of a dialogue, as the whole of it."""
+    return rejected if isinstance(rejected, list) and len(rejected) == len(listed) else [*listed[:-1], _last(rejected)]
+
+
+def _last(value: Any) -> Any:
+    value = value[-1] if isinstance(value, list) and value else value
+    return value if isinstance(value, dict) else {"role": "assistant", "content": as_text(value)}
+
+
+def _by_rank(answers: list[Any]) -> list[Any]:
+    """Answers {answer, rank} in the order of their ranks; others as they are."""
+    if not all(isinstance(answer, dict) and isinstance(answer.get("rank"), int | float) for answer in answers):
+        return answers
+    return sorted(answers, key=lambda answer: answer["rank"])
+
+
+def _ranked(value: Any) -> str:
+    return _answer(value.get("answer") if isinstance(value, dict) and "answer" in value else value, False)
+
+
+def _prompt(record: Record, chosen: Any, rejected: Any) -> list[turns.Turn] | Drop:
+    """The prompt that the record has, or, where the answers are written with all of the dialogue before them, that."""
+    rest = {name: value for name, value in record.items() if name not in _ANSWERS}
+    if isinstance(chosen, list) and len(chosen) > 1:
+        before = turns.turns_of_list(chosen[:-1])
+        if isinstance(before, Drop):
+            return before
+        other = turns.turns_of_list(rejected[:-1]) if isinstance(rejected, list) else before
+        if isinstance(other, Drop) or _said(other) != _said(before):
+            return Drop("two prompts", "chosen and rejected answer other dialogues", before[0]["content"])
+        if before[0]["role"] == "assistant":  # they go on with the prompt
+            asked = turns.prompt_of(rest)
+            return asked if isinstance(asked, Drop) else [*asked, *before]
+        system = as_text(first_of(record, turns.SYSTEM)).strip()
+        return [*([{"role": "system", "content": system}] if system else []), *before]
+    if first_of(record, _PROMPT) is None and isinstance(chosen, str) and packed.is_packed(chosen):
         return packed.unpack(chosen)[:-1]
-    return turns.prompt_of({name: value for name, value in record.items() if name != "output"})
+    asked = turns.prompt_of(rest)
+    if not isinstance(asked, Drop):
+        while len(asked) > 1 and asked[-1]["role"] == "assistant" and asked[-1]["content"].strip() == _answer(chosen, False):
+            asked.pop()  # a list of the whole dialogue, the better answer included
+    return asked
 
 
-def _answer(value: Any) -> str:
-    """An answer as a string, as {from, value} or {role, content}, or at the end of a dialogue."""
+def _said(dialogue: list[turns.Turn]) -> list[str]:
+    return [turn["content"].strip() for turn in dialogue]
+
+
+def _answer(value: Any, alone: bool) -> str:
+    """An answer as a string, as {from, value} or {role, content}, or at the end of a dialogue; a string holds a dialogue where nothing else has
+    the prompt (`alone`)."""
     if isinstance(value, list):
         value = value[-1] if value else None
     if isinstance(value, dict):
-        value = first_of(value, ("value", "content", "text"))
-    text = as_text(value).strip()
-    return packed.unpack(text)[-1]["content"] if packed.is_packed(text) else text
+        read = turns.turns_of_list([value])
+        text = "" if isinstance(read, Drop) or len(read) != 1 else read[0]["content"].strip()
+    else:
+        text = as_text(value).strip()
+    if alone and packed.is_packed(text):
+        text = packed.unpack(text)[-1]["content"]
+    return "" if is_placeholder(text) else text
 
 
 READER = Reader(
@@ -75,4 +158,5 @@ READER = Reader(
     rarity=85,
     row=row,
     read=read,
+    columns=(*turns.FIELDS, *_CHOSEN, *_REJECTED),
 )

@@ -64,10 +64,10 @@ def _file(path: Path) -> Iterator[Row | Drop]:
         size += len(text)
         if size > _WHOLE and (not text.strip() or size > 2 * _WHOLE):
             part += 1
-            yield _document(title, "".join(pieces), encoding.name, part)
+            yield _document(title, "".join(pieces), encoding.title, part)
             pieces, size = [], 0
     if pieces or not part:
-        yield _document(title, "".join(pieces), encoding.name, part and part + 1)
+        yield _document(title, "".join(pieces), encoding.title, part and part + 1)
 
 
 def _document(title: str, text: str, encoding: str, part: int) -> dict[str, Any] | Drop:
@@ -76,7 +76,7 @@ def _document(title: str, text: str, encoding: str, part: int) -> dict[str, Any]
     if text.count("\0") > len(text) // 100:
         return Drop("binary data", f"part {part or 1}")
     if undecoded(text):
-        return not_decoded(f"part {part or 1} is not in {encoding.upper()}", text)
+        return not_decoded(f"part {part or 1} is not in {encoding}", text)
     return {"title": title, "text": text, "lang": "", "meta": json.dumps({"part": part} if part else {})}
 
 

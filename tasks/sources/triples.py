@@ -51,4 +51,5 @@ READER = Reader(
     rarity=90,
     row=row,
     read=read,
+    columns=("text", "spo_list", "triples", "subject", "predicate", "object", "@value"),
 )

@@ -9,7 +9,7 @@ from typing import Any
 
 from tasks.data.rows import Drop, Row
 from tasks.formats import turns
-from tasks.formats.fields import as_text, first_of, meta_of, unknown_schema
+from tasks.formats.fields import META, as_text, first_of, meta_of, unknown_schema
 from tasks.formats.records import read_rows
 from tasks.formats.registry import Reader, Record
 from tasks.formats.titles import titled_question
@@ -54,4 +54,5 @@ READER = Reader(
     row=row,
     read=read,
     titled=True,
+    columns=("title", "desc", "content", "answer", *_ASKED, *META),
 )

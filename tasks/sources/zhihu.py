@@ -1,4 +1,4 @@
-"""Zhihu-KOL: questions and answers of Zhihu in Parquet, with up-votes in a JSON string."""
+"""Zhihu-KOL: questions and answers of Zhihu, with up-votes in a JSON string. OASST has the same two fields without them."""
 
 from __future__ import annotations
 
@@ -57,11 +57,11 @@ def _meta(text: Any) -> dict[str, int]:
 
 
 READER = Reader(
-    description="Zhihu-KOL Parquet: INSTRUCTION, RESPONSE, METADATA",
+    description="Zhihu-KOL: INSTRUCTION, RESPONSE, METADATA",
     kind="conversations",
-    expects="Parquet with INSTRUCTION and RESPONSE",
+    expects="a file with INSTRUCTION and RESPONSE",
     rarity=95,
     row=row,
     read=read,
-    containers=("parquet",),
+    columns=("INSTRUCTION", "RESPONSE", "METADATA"),
 )

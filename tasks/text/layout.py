@@ -4,44 +4,26 @@ from __future__ import annotations
 
 import re
 
-from tasks.text.templates import split_names
+from tasks.text.ledger import NO_LEDGER, Ledger
+from tasks.text.script import HAN
+from tasks.text.sections import LINKED, is_appendix, of_sources
+from tasks.text.tags import HOLE
 
-# Sections that list sources and links. Of these only lines that are sentences stay
-_APPENDIX = frozenset(
-    split_names(
-        "参考文献, 參考文獻, 参考资料, 參考資料, 参考, 參考, 参考来源, 參考來源, 参考书目, 參考書目, 参考书籍, 參考書籍, 参考链接, "
-        "參考連結, 參考資訊, 注释, 注釋, 註釋, 注解, 註解, 脚注, 腳註, 註腳, 注脚, 附注, 附註, 引注, 引用, 来源, 來源, 资料来源, 資料來源, "
-        "参考文献与注释, 注释与参考文献, 外部链接, 外部連結, 外部連接, 外部鏈接, 外部链结, 外部链結, 参见, 參見, 参看, 參看, 参阅, 參閱, "
-        "另见, 另見, 相关条目, 相關條目, 相关链接, 相關連結, 延伸阅读, 延伸閱讀, 扩展阅读, 擴展閱讀, 进一步阅读, 進一步閱讀, 书目, 書目, "
-        "研究书目, 研究書目, 画廊, 畫廊, 图集, 圖集, 图库, 圖庫, 导航, 導航, 出典, 注釈, 関連項目, 外部リンク, references, external links, "
-        "see also, further reading, notes, bibliography, footnotes, notes and references, sources, citations, works cited, gallery"
-    )
-)
-_ENDS = ("。", "！", "？", "。”", "。」", "。）")
-_CITATION = re.compile(  # a book, a paper, a page: not a sentence, though it may end like one
-    r"出版|ISBN|ISSN|https?:|书局|書局|书店|書店|学报|學報|论文|論文|期刊|页|頁|编[。，：:]|編[。，：:]|译[。，：:]|譯[。，：:]|载于|載於|[《〈“「『][^》〉”」』]*[》〉”」』]"
-    r"[^，。]{0,20}[。）]$|\(\d{4}\)|（\d{4}）|[，,. ]\d{4}[，,。.)）]|\d{4}年(?:\d{1,2}月)?[。）]"
-)
-_SHORTEST, _LONG = 15, 100  # characters of a sentence that is worth keeping by itself, and of a paragraph, which may cite
 _RULE = re.compile(r"-{4,}+")
 _RESIDUE = re.compile(r"[\s\W_]*|(?:- )?(?:https?:)?//\S+")  # a line of marks only, or one address
 
-# What is left of （英語：{{lang|…}}，1984年） when the template leaves nothing. Each pattern begins with one literal character, which the regular
-# expression engine skips to several times as fast as to one of a set, and looks at a run of separators once.
-_SEPARATORS = " \t\u3000，,、；;"
-_OPENED = tuple(
-    (
-        re.compile(
-            rf"{re.escape(mark)}(?:[ \t\u3000，,、;；:：·/.。—–-]*+|[^（()）\n，,；;]{{1,6}}[：:][ \t]*+)[）)]"
-        ),  # nothing, or 英语： alone
-        re.compile(rf"{re.escape(mark)}(?:[^（()）\n，,；;：:]{{1,6}}[：:][ \t]*+(?=[，,；;]))?[ \t]*+[，,、；;][ \t，,、；;]*+"),
-        mark,
-    )
-    for mark in "（("
+# What is left of （英語：{{lang|…}}，1984年） when the template leaves nothing: a hole, and the marks that went with it
+_APART = " \t\u3000，,、；;"
+_EMPTY = re.compile(  # a bracket with nothing in it but holes, or 英语： alone
+    rf"[（(](?:[{_APART}：:·/.。—–-]*+|[^（()）\n，,；;{HOLE}]{{1,6}}[：:][ \t]*+){HOLE}[{_APART}：:·/.。—–{HOLE}-]*+[）)]"
 )
-_CLOSED = tuple((mark, re.compile(rf"{re.escape(mark)}(?<=[{_SEPARATORS}].)")) for mark in "）)")
-_TRAILING = re.compile(rf"[{_SEPARATORS}](?<![{_SEPARATORS}]{{2}})[{_SEPARATORS}]*+([）)])")
-_DOUBLE = tuple(re.compile(rf"{mark}(?=[，。；、])") for mark in "，、")
+_LEADING = re.compile(
+    rf"(?<=[（(])(?:[^（()）\n，,；;：:{HOLE}]{{1,6}}[：:][ \t]*+(?={HOLE}++[ \t]*+[，,；;]))?[{_APART}]*+{HOLE}[{_APART}{HOLE}]*+(?=[^）)])"
+)
+_TRAILING = re.compile(
+    rf"(?<![{_APART}])(?:[{_APART}]++{HOLE}[{_APART}{HOLE}]*+|{HOLE}{HOLE}*+[{_APART}][{_APART}{HOLE}]*+)(?=[）)])"
+)
+_DOUBLE = re.compile(rf"[，、][ \t]*+{HOLE}[ \t{HOLE}]*+(?=[，。；、])")
 _GAP_AFTER = re.compile(r" (?<=[，。；：！？、] ) *+(?=\S)")  # where a note stood
 _GAP_BEFORE = re.compile(r" (?<!  ) *+(?=[，。；！？、）])")
 
@@ -53,43 +35,112 @@ _ITEMS = tuple(  # lists as most are: the marks, then a letter
     (f"\n{marks}", re.compile(rf"\n{re.escape(marks)} *+(?=[^\W_])(?!http)"), f"\n{_DONE}{item}")
     for marks, item in (("*", "- "), ("**", "  - "), ("***", "    - "), ("#", "- "), (":", ""), (";", ""))
 )
+_PREFORMATTED = re.compile(r"\n [^\n]*+(?:\n [^\n]*+)*+")
+_INDENTED_HEADING = re.compile(r"={2,}[^=].*=")
+_BEGINS_PROGRAM = re.compile(
+    r"(?![(\[\"'~.-]+[^\x00-\x7f]{2})[!-/:-@\[-`{-~]"
+)  # an ASCII mark, but for a bracket or quote before Chinese
+_MARK_OF_PROGRAM, _LATIN = re.compile(r"[{};=<>\\|$]|[A-Za-z_]\("), re.compile(r"[A-Za-z)(\[\]]")
+_LETTER, _IDEOGRAPH = re.compile(r"[^\W_]"), re.compile(f"[{HAN}\u3041-\u30fe]")
 
 
-def lay_out(text: str) -> str:
-    """Lines → paragraphs: `== 标题 ==` becomes a line of its own, `* 项` becomes `- 项`.
+def lay_out(text: str, broken: bool = False, ledger: Ledger = NO_LEDGER) -> str:
+    """Lines → paragraphs: `== 标题 ==` becomes a line of its own, `* 项` becomes `- 项`, and a line that begins with a space stays as it is.
 
-    Sections that hold nothing go, and of those that list sources all but sentences. Most lines are paragraphs, which are not looked at one by one.
+    Sections that hold nothing go, and of those that list sources what is no prose. Most lines are paragraphs, which are not looked at one by
+    one. `broken`: some template or table of the page has no end, so that lines of theirs may be among these.
     """
-    text = _brackets(text)
+    before = text
+    if HOLE in text:
+        text = _brackets(text)
+        ledger.note("gap", before, text)
+        before = text
     if "\t" in text:
         text = text.replace("\t", " ")
     if " " in text:
         text = _GAP_BEFORE.sub("", _GAP_AFTER.sub("", text))
-    for pattern in _DOUBLE:
-        text = pattern.sub("", text)
+        ledger.note("white space", before, text)
+        before = text
     text = f"\n{text}\n"
+    if "\n " in text:
+        text = _PREFORMATTED.sub(lambda match: _preformatted(match.group(), broken), text)
     for start, pattern, instead in _ITEMS:
         if start in text:
             text = pattern.sub(instead, text)
+    ledger.note("list markup", before, text)
+    text = _sections(text, broken, ledger)
+    before, text = text, text.replace(_DONE, "").replace(LINKED, "")
+    ledger.note("list markup", before, text)
+    before, text = text, text.strip("\n")
+    ledger.note("white space", before, text)
+    return text
+
+
+def _sections(text: str, broken: bool, ledger: Ledger) -> str:
+    """The text of all sections, each under its heading; without those that are empty, and without the sources in an appendix."""
     body, *others = _HEADING.split(text)
-    sections = [(0, "", _lines(body))]  # (level, heading, what stands under it)
-    skip = 0  # inside an appendix: the level of its heading
+    gone: list[str] = []  # lines of marks
+    sections = [(0, "", _lines(body, broken, gone))]  # (level, heading, what stands under it)
+    skip, appendix = 0, ""  # inside an appendix: the level of its heading, and what that is
+    size, longer = len(body), len(sections[0][2]) - len(body)
     for heading, body in zip(others[::2], others[1::2], strict=True):
         level, title = _heading(heading)
         if level and (not skip or level <= skip):
-            skip = level if is_appendix(title) else 0
-        sections.append((level, title, _sentences(body) if skip else _lines(body)))
-    return "".join(_not_empty(sections)).replace(_DONE, "").strip("\n")
+            skip, appendix = (level, title) if is_appendix(title) else (0, "")
+        if skip:
+            sections.append((level, title, _without_sources(body, appendix, broken, ledger)))
+        else:
+            shown = _lines(body, broken, gone)
+            sections.append((level, title, shown))
+            longer += len(shown) - len(body)
+        size += len(body)
+    pieces, empty = _not_empty(sections)
+    whole = "".join(pieces)
+    if ledger is not NO_LEDGER:
+        for line in gone:
+            ledger.note("line of marks", line, "")
+        for title in empty:
+            ledger.note("empty section", title, "", title)
+        _enter(ledger, "list markup", longer + sum(map(len, gone)))
+        marks = (len(whole) - sum(len(section[2]) for section in sections)) - (len(text) - size) + sum(map(len, empty))
+        _enter(ledger, "heading markup", marks)
+    return whole
 
 
-def is_appendix(heading: str) -> bool:
-    """True for the heading of a section that lists sources and links."""
-    return heading.strip("　 ：:").lower() in _APPENDIX
+def _enter(ledger: Ledger, rule: str, longer: int) -> None:
+    """An entry of a rule after which a text was so many characters longer, or shorter."""
+    if longer:
+        ledger.entries.append((rule, "", max(0, -longer), max(0, longer), 0))
 
 
-def _is_prose(line: str) -> bool:
-    """True for a line of a list of sources that is a sentence all the same."""
-    return len(line) >= _SHORTEST and line.endswith(_ENDS) and (len(line) >= _LONG or not _CITATION.search(line))
+def _preformatted(block: str, broken: bool) -> str:
+    """Lines that begin with a space: a program and its like as it is written, of prose the space alone goes."""
+    lines = block.split("\n")[1:]
+    program = any(map(_like_program, lines))  # all of them together
+    shown = []
+    for line in lines:
+        text = line.strip()
+        if not text or (broken and text[0] in "|!}") or _INDENTED_HEADING.fullmatch(text):
+            shown.append(text)
+            continue
+        chinese = _IDEOGRAPH.match(text) and not line.startswith("  ")
+        prose = _LETTER.search(text) and not _has_marks(text) and (not program or chinese)
+        shown.append(text if prose else _DONE + line.rstrip())
+    return "\n" + "\n".join(shown)
+
+
+def _has_marks(text: str) -> bool:
+    """True for a line that begins with a mark as a program's may, or has marks of a program beside Latin letters."""
+    return _BEGINS_PROGRAM.match(text) is not None or (
+        _MARK_OF_PROGRAM.search(text) is not None and _LATIN.search(text) is not None
+    )
+
+
+def _like_program(line: str) -> bool:
+    """True for a line with marks of a program, or one in Latin letters that is indented."""
+    text = line.strip()
+    indented = line.startswith("  ") and text[:1].isascii() and text[:1].isalpha()
+    return (indented or _has_marks(text)) and 2 * len(_IDEOGRAPH.findall(text)) <= len(text)
 
 
 def _heading(line: str) -> tuple[int, str]:
@@ -99,25 +150,36 @@ def _heading(line: str) -> tuple[int, str]:
     return (level, title) if title else (0, "")
 
 
-def _lines(body: str) -> str:
-    """All lines under a heading: paragraphs, which begin with a letter, a digit or a quote, as they are."""
-    return _NO_PARAGRAPH.sub(lambda match: "\n" + _item(match.group(1).strip()), body)
+def _lines(body: str, broken: bool, gone: list[str]) -> str:
+    """All lines under a heading: paragraphs, which begin with a letter, a digit or a quote, as they are. Lines that go are collected."""
+
+    def show(match: re.Match[str]) -> str:
+        line = match.group(1).strip()
+        item = _item(line, broken)
+        if line and not item:
+            gone.append(line)
+        return f"\n{item}"
+
+    return _NO_PARAGRAPH.sub(show, body)
 
 
-def _sentences(body: str) -> str:
-    """The lines under a heading that are sentences."""
-    sentences = [""]
-    for line in body.split("\n"):
-        whole = line.startswith(_DONE)
-        line = line[1:].rstrip() if whole else line.strip()
-        if _is_prose(line):
-            sentences.append(line if whole or not _NO_PARAGRAPH.match(f"\n{line}") else _item(line))
-    return "\n".join(sentences)
+def _without_sources(body: str, heading: str, broken: bool, ledger: Ledger) -> str:
+    """The lines under the heading of an appendix that are no sources."""
+    lines = body.split("\n")
+    shown = [line[1:].rstrip() if line.startswith(_DONE) else line.strip() for line in lines]
+    items = []
+    for line, text in zip(lines, shown, strict=True):
+        marked = not line.startswith(_DONE) and LINKED not in line and _NO_PARAGRAPH.match(f"\n{text}")
+        items.append(_item(text, broken) if marked else text)
+    sources = of_sources([item.lstrip(" -") for item in items], heading)
+    kept = "\n".join(["", *(item for item, source in zip(items, sources, strict=True) if item and not source)])
+    ledger.note("section", body, kept, heading)
+    return kept
 
 
-def _item(line: str) -> str:
+def _item(line: str, broken: bool) -> str:
     """One line that is no heading: a list item, a paragraph, or the rest of a broken table or template, which goes."""
-    if not line or (line[0] in "|!" and line[:2] != "!!") or line in ("}", "{"):
+    if not line or (broken and line[0] in "|!" and line[:2] != "!!") or line in ("}", "{"):
         return ""
     if line.startswith("----"):
         line = _RULE.sub("", line, count=1).strip()
@@ -133,22 +195,31 @@ def _item(line: str) -> str:
 
 
 def _brackets(text: str) -> str:
-    """Close the gaps that removed templates left, twice, since one gap may lie in another."""
+    """Close the gaps that removed templates left, in the lines that have a hole; the marks of holes go."""
+    pieces, position = [], 0
+    while (hole := text.find(HOLE, position)) >= 0:
+        start, end = max(position, text.rfind("\n", position, hole)), text.find("\n", hole)
+        end = end if end >= 0 else len(text)
+        pieces += [text[position:start], _closed(text[start:end])]
+        position = end
+    return "".join([*pieces, text[position:]])
+
+
+def _closed(line: str) -> str:
+    """A line without its gaps, looked at twice, since one gap may lie in another."""
     for _ in range(2):
-        before = text
-        for empty, leading, mark in _OPENED:
-            if mark in text:
-                text = leading.sub(mark, empty.sub("", text))
-        if any(mark in text and pattern.search(text) for mark, pattern in _CLOSED):
-            text = "".join(_TRAILING.split(text))
-        if text == before:
+        before = line
+        line = _LEADING.sub("", _EMPTY.sub(HOLE, line))
+        line = _DOUBLE.sub("", _TRAILING.sub("", line))
+        if line == before:
             break
-    return text
+    return line.replace(HOLE, "")
 
 
-def _not_empty(sections: list[tuple[int, str, str]]) -> list[str]:
-    """Headings and what stands under them, without those that have nothing under them."""
+def _not_empty(sections: list[tuple[int, str, str]]) -> tuple[list[str], list[str]]:
+    """(headings and what stands under them, without those that have nothing under them; the headings of these)."""
     pieces: list[str] = []
+    empty: list[str] = []
     following = 1  # level of the next heading that stays; 7: text follows
     for level, heading, body in reversed(sections):
         pieces.append(body)
@@ -157,4 +228,6 @@ def _not_empty(sections: list[tuple[int, str, str]]) -> list[str]:
         if level and following > level:
             pieces.append(f"\n\n{heading}\n")
             following = level
-    return pieces[::-1]
+        elif heading:
+            empty.append(heading)
+    return pieces[::-1], empty

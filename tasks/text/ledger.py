@@ -17,10 +17,12 @@ EXCERPTS = 20  # of a rule that are kept to be read
 DETAILS = 50  # of a rule that are kept by name, the most frequent
 _FIRST = 8  # hits of a rule that are all shown; then every hit whose number is a power of two
 _WINDOW, _AROUND = 240, 40  # characters of a cut that are shown, and of what stands on each side of it
+_ALIKE = 6  # characters that say where a text goes on behind a cut
 _FAST = 400  # characters from which numpy compares texts faster than Python does
 
 _COUNTS = ("rows", "times", "cut", "added", "changed")  # of a rule
 
+Entry = tuple[str, str, int, int, int]  # rule, detail, characters cut, added and changed by one hit
 Around = tuple[str, int, int]  # a text, and from where to where in it something was cut
 
 
@@ -36,12 +38,12 @@ class Excerpt(NamedTuple):
 
 
 class Ledger:
-    """The entries of one row: a number of hits, characters cut, added and changed for each rule and detail of it, and a few excerpts."""
+    """The entries of one row: what each hit of a rule cut, added and changed, in characters, and a few excerpts."""
 
     __slots__ = ("entries", "excerpts", "shown")
 
     def __init__(self, shown: Collection[str] = ()):
-        self.entries: dict[tuple[str, str], list[int]] = {}
+        self.entries: list[Entry] = []
         self.excerpts: list[Excerpt] = []
         self.shown = shown  # rules of which no excerpt is wanted
 
@@ -50,33 +52,28 @@ class Ledger:
         if before == after:
             return
         less = len(before) - len(after)
-        self.enter(rule, detail, max(0, less), max(0, -less), 0)
+        self.entries.append((rule, detail, less, 0, 0) if less > 0 else (rule, detail, 0, -less, 0))
         if rule not in self.shown:
             self._show(rule, detail, before, after, around)
 
-    def change(self, rule: str, before: str, after: str, detail: str = "") -> None:
-        """A pass that writes other characters in the place of some: `before` became `after`."""
+    def change(self, rule: str, before: str, after: str, detail: str = "", changed: int | None = None) -> None:
+        """A pass that writes other characters in the place of some (`changed`, counted here by default): `before` became `after`."""
         if before == after:
             return
         less = len(before) - len(after)
-        self.enter(rule, detail, max(0, less), max(0, -less), differing(before, after))
+        count = differing(before, after) if changed is None else changed
+        self.entries.append((rule, detail, max(0, less), max(0, -less), count))
         if rule not in self.shown:
             self._show(rule, detail, before, after, None)
 
-    def enter(self, rule: str, detail: str, cut: int, added: int, changed: int, times: int = 1) -> None:
-        """An entry without an excerpt."""
-        entry = self.entries.get((rule, detail))
-        if entry is None:
-            self.entries[rule, detail] = [times, cut, added, changed]
-        else:
-            entry[0] += times
-            entry[1] += cut
-            entry[2] += added
-            entry[3] += changed
+    def take(self, other: Ledger) -> None:
+        """Take in the entries of another ledger of the same row."""
+        self.entries += other.entries
+        self.excerpts += other.excerpts
 
     def _show(self, rule: str, detail: str, before: str, after: str, around: Around | None) -> None:
-        if any(excerpt.rule == rule for excerpt in self.excerpts):
-            return  # one of a row
+        if any(excerpt.rule == rule for excerpt in self.excerpts):  # one of a row
+            return
         text, start, end = around or (before, 0, len(before))
         if around is None:  # a whole pass: where it first did something
             start, end, instead = first_difference(before, after)
@@ -91,10 +88,10 @@ class _Unkept(Ledger):
     def note(self, rule: str, before: str, after: str = "", detail: str = "", around: Around | None = None) -> None:
         pass
 
-    def change(self, rule: str, before: str, after: str, detail: str = "") -> None:
+    def change(self, rule: str, before: str, after: str, detail: str = "", changed: int | None = None) -> None:
         pass
 
-    def enter(self, rule: str, detail: str, cut: int, added: int, changed: int, times: int = 1) -> None:
+    def take(self, other: Ledger) -> None:
         pass
 
 
@@ -102,11 +99,15 @@ NO_LEDGER: Ledger = _Unkept()
 
 
 def differing(before: str, after: str) -> int:
-    """How many characters of one text are others in the second; of texts of different lengths, those between their common ends."""
+    """How many characters of one text are others in the second; of lines of different lengths, those between their common ends."""
     if len(before) != len(after):
-        start, end = _common_start(before, after), _common_start(before[::-1], after[::-1])
+        lines, others = before.split("\n"), after.split("\n")
+        if len(lines) == len(others) > 1:
+            return sum(differing(line, other) for line, other in zip(lines, others, strict=True) if line != other)
+        start = _common_start(before, after)
         shorter = min(len(before), len(after))
-        return max(1, shorter - start - min(end, shorter - start))
+        end = _common_start(before[start:][::-1], after[start:][::-1])
+        return max(1, shorter - start - end)
     if len(before) < _FAST:
         return sum(map(ne, before, after))
     import numpy as np
@@ -123,9 +124,16 @@ def first_difference(before: str, after: str) -> tuple[int, int, int]:
         return start, start + less, start
     if less < 0 and after[start - less :] == before[start:]:
         return start, start, start - less
+    if not less:
+        same = (place for place in range(start, len(before)) if before[place] == after[place])
+        end = next(same, len(before))
+        return start, end, end
+    going_on = after[start : start + _ALIKE]
+    if len(going_on) == _ALIKE and (end := before.find(going_on, start, start + _WINDOW)) >= 0:
+        return start, end, start
     from difflib import SequenceMatcher
 
-    matcher = SequenceMatcher(None, before[start : start + _WINDOW], after[start : start + _WINDOW], autojunk=False)
+    matcher = SequenceMatcher(None, before[start : start + _AROUND], after[start : start + _AROUND], autojunk=False)
     _, low, high, other_low, other_high = next(code for code in matcher.get_opcodes() if code[0] != "equal")
     assert low == other_low == 0
     return start, start + high, start + other_high
@@ -151,39 +159,49 @@ class Account:
     kept: int = 0
     rules: dict[str, list[int]] = field(default_factory=dict)  # rule → [rows, times, cut, added, changed]
     details: dict[str, dict[str, list[int]]] = field(default_factory=dict)  # rule → detail → [times, cut]
-    excerpts: list[Excerpt] = field(default_factory=list)
-    _shown: set[str] = field(default_factory=set)
-    _of_rule: Counter[str] = field(default_factory=Counter)  # excerpts of each rule
+    shown: set[str] = field(default_factory=set)  # rules of which the next row needs no excerpt
+    _excerpts: Counter[str] = field(default_factory=Counter)  # of each rule, so far
+    _rows: int = 0  # settled
+    _last: dict[str, int] = field(default_factory=dict)  # rule → the last row that it hit
 
     def ledger(self) -> Ledger:
         """A new row's ledger."""
-        return Ledger(self._shown)
+        return Ledger(self.shown)
 
     def settle(self, ledger: Ledger, read: int, kept: int) -> list[Excerpt]:
         """Take in a kept row's ledger, and give those of its excerpts that are to be shown."""
         self.read += read
         self.kept += kept
-        hit: set[str] = set()
-        for (rule, detail), (times, cut, added, changed) in ledger.entries.items():
-            totals = self.rules.setdefault(rule, [0, 0, 0, 0, 0])
-            totals[0] += rule not in hit
-            hit.add(rule)
-            totals[1] += times
+        self._rows += 1
+        for rule, detail, cut, added, changed in ledger.entries:
+            totals = self.rules.get(rule)
+            if totals is None:
+                totals = self.rules[rule] = [0, 0, 0, 0, 0]
+            if self._last.get(rule) != self._rows:
+                self._last[rule] = self._rows
+                totals[0] += 1
+                if totals[0] >= _FIRST:  # from here on, ever more seldom
+                    self._wanted(rule, totals[0] + 1)
+            totals[1] += 1
             totals[2] += cut
             totals[3] += added
             totals[4] += changed
             if detail:
                 entry = self.details.setdefault(rule, {}).setdefault(detail, [0, 0])
-                entry[0] += times
+                entry[0] += 1
                 entry[1] += cut
-        fresh = [excerpt for excerpt in ledger.excerpts if self._of_rule[excerpt.rule] < EXCERPTS]
-        for excerpt in fresh:
-            self._of_rule[excerpt.rule] += 1
-        for rule in hit:  # the next row of this rule is shown while few were, then ever more seldom
-            coming = self.rules[rule][0] + 1
-            wanted = self._of_rule[rule] < EXCERPTS and (coming <= _FIRST or coming & (coming - 1) == 0)
-            (self._shown.discard if wanted else self._shown.add)(rule)
+        if not ledger.excerpts:
+            return []
+        fresh = [excerpt for excerpt in ledger.excerpts if self._excerpts[excerpt.rule] < EXCERPTS]
+        self._excerpts.update(excerpt.rule for excerpt in fresh)
         return fresh
+
+    def _wanted(self, rule: str, coming: int) -> None:
+        """Whether an excerpt is wanted of the next row that a rule hits."""
+        if coming & (coming - 1) == 0 and self._excerpts[rule] < EXCERPTS:
+            self.shown.discard(rule)
+        else:
+            self.shown.add(rule)
 
     def stats(self) -> dict[str, Any]:
         """`{read, kept, rules: {rule: {rows, times, cut, added, changed}}, details: {rule: {detail: [times, cut]}}}`, the largest first."""

@@ -9,8 +9,10 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
+from tasks.text import machine
+from tasks.text.ledger import NO_LEDGER, Ledger
 from tasks.text.script import HAN
 
 _SPACE = "\u00a0\u1680\u2000-\u200a\u202f\u205f"
@@ -49,6 +51,7 @@ _TIME = re.compile("：(?<=[0-9]：)(?=[0-5][0-9](?![0-9]))")
 _PERCENT = re.compile(r"％(?<=[0-9]％)")
 _LEFT, _RIGHT = f"{HAN}”’》」』）】", f"{HAN}“‘《「『（【"
 _MARK = ",;:!?"
+_NARROW = f"{_MARK}(.．％"
 _MARKS = re.compile(f"[{_MARK}](?<=[{_LEFT}].)[{_MARK}]*+(?: ?(?=[{_RIGHT}])|$)", re.MULTILINE)
 _SPACED = re.compile(f" (?<=[{_LEFT}] )([{_MARK}]++) ?(?=[{_RIGHT}])")
 _STOP = re.compile(rf"\.$(?<=[{HAN}]\.)", re.MULTILINE)
@@ -57,12 +60,13 @@ _OPENED = re.compile(rf"\((?<=[{HAN}]\()")
 _ROUND = re.compile(r"[()]")
 _IS_HAN = re.compile(f"[{HAN}]")
 _LOUD = "！？!?。，、；：~～"
+_LOUD_RUNS = tuple(4 * mark for mark in _LOUD)
 _SHOUT = re.compile(f"([{_LOUD}])\\1{{3,}}+")  # ！！！！！！ says no more than ！！！
 _DOTS = re.compile("…{3,}+")
 _KEPT = re.compile("\x02([0-9]+)\x03")
 
 
-def normalise(text: str) -> str:
+def normalise(text: str, ledger: Ledger = NO_LEDGER) -> str:
     r"""One spelling for one text. `normalise(normalise(text)) == normalise(text)`.
 
     Line ends become \n, at most one line stays blank, and lines lose trailing spaces; NBSP and its kind become a space, runs of spaces in a
@@ -70,15 +74,32 @@ def normalise(text: str) -> str:
     digits become ASCII; ASCII , ; : ! ? ( ) between Chinese characters become Chinese marks, and a full stop after one at the end of a line
     becomes 。; a mark repeated more than three times is repeated three times, and an ellipsis is ……
     """
+    text = _characters(text, ledger)
+    if "```" in text or "~~~" in text:
+        joined = "\n".join([part if code else _prose(part, ledger) for code, part in _fences(text)])
+    else:
+        joined = _prose(text, ledger)
+    clean = joined.strip()
+    _tell(ledger, "white space", joined, clean)
+    return clean
+
+
+def _characters(text: str, ledger: Ledger) -> str:
+    """Characters as everybody writes them: usual spaces and line ends, none that nobody sees, composed."""
     if "\u00a0" in text:
-        text = text.replace("\u00a0", " ")
+        _tell(ledger, "white space", text, text := text.replace("\u00a0", " "), changed=text.count("\u00a0"))
     if "\u034f" in text or not text.replace("\n", "").replace("\u3000", "").isprintable():  # U+034F alone is odd and printable
-        text = _ODD.sub(_usual, text.replace("\r\n", "\n"))
+        _tell(ledger, "white space", text, text := text.replace("\r\n", "\n"))
+        usual = _ODD.sub(_usual, text)
+        _tell(ledger, "white space" if len(usual) == len(text) else "control characters", text, usual)
+        text = usual
         if _RARE.search(text):
-            text = _JOINER.sub("", _TAGS.sub(lambda match: match.group(1) or "", text))
-    text = unicodedata.normalize("NFC", text)
-    parts = [part if code else _prose(part) for code, part in _fences(text)]
-    return "\n".join(parts).strip()
+            plain = _JOINER.sub("", _TAGS.sub(lambda match: match.group(1) or "", text))
+            _tell(ledger, "control characters", text, plain)
+            text = plain
+    composed = unicodedata.normalize("NFC", text)
+    _tell(ledger, "composition", text, composed)
+    return composed
 
 
 def _usual(match: re.Match[str]) -> str:
@@ -89,9 +110,6 @@ def _usual(match: re.Match[str]) -> str:
 
 def _fences(text: str) -> Iterator[tuple[bool, str]]:
     """Split into (is fenced code, lines) in order. A fence that is never closed runs to the end, as in Markdown."""
-    if "```" not in text and "~~~" not in text:
-        yield False, text
-        return
     lines: list[str] = []
     fence = ""
     for line in text.split("\n"):
@@ -109,32 +127,59 @@ def _fences(text: str) -> Iterator[tuple[bool, str]]:
         yield bool(fence), "\n".join(lines)
 
 
-def _prose(text: str) -> str:
+def _prose(text: str, ledger: Ledger) -> str:
     verbatim: list[str] = []
 
     def keep(match: re.Match[str]) -> str:
-        verbatim.append(match.group())
-        return f"\x02{len(verbatim) - 1}\x03"
+        return _put_aside(match, verbatim)
 
     if "`" in text:
         text = _CODE.sub(keep, text)
     narrow = _IS_WIDE.sub(lambda match: chr(_WIDE[ord(match.group())]), text)
     if narrow != text:
-        text = unicodedata.normalize("NFC", narrow)
+        narrow = unicodedata.normalize("NFC", narrow)
+        _tell(ledger, "width", text, narrow, verbatim)
+        text = narrow
     if "$" in text or "\\(" in text or "\\[" in text:
         text = _FORMULA.sub(keep, text)
     if "://" in text:
         text = _URL.sub(keep, text)
     if any(mark in text and quoted.search(text) for mark, quoted in _QUOTED):
         text = _LITERAL.sub(keep, text)
-    text = _spaces(text)
-    if not text.strip("\n"):
-        return ""
-    text = _marks(text)
-    text = text[text.startswith("\n\n") : -1 if text.endswith("\n\n") else None]  # the line end to a fence is one more
+    spaced = _spaces(text)
+    if not spaced.strip("\n"):
+        spaced = ""
+    _tell(ledger, "white space", text, spaced, verbatim)
+    text = _marks(spaced, ledger, verbatim)
+    trimmed = text[text.startswith("\n\n") : -1 if text.endswith("\n\n") else None]  # the line end to a fence is one more
+    _tell(ledger, "white space", text, trimmed, verbatim)
+    return _whole(trimmed, verbatim)
+
+
+def _put_aside(match: re.Match[str], verbatim: list[str]) -> str:
+    """The mark of a place in the text, of which what stands there is kept as it is."""
+    verbatim.append(match.group())
+    return f"\x02{len(verbatim) - 1}\x03"
+
+
+def _whole(text: str, verbatim: Sequence[str]) -> str:
+    """The text with what was put aside in its places."""
     while verbatim and "\x02" in text:  # what is kept may hold what was kept before
         text = _KEPT.sub(lambda match: verbatim[int(match.group(1))], text)
     return text
+
+
+def _tell(ledger: Ledger, rule: str, before: str, after: str, verbatim: Sequence[str] = (), changed: int | None = None) -> None:
+    """Tell a ledger of a pass. What is put aside is shown in its place; it is in both texts, and so counts for nothing."""
+    if ledger is NO_LEDGER or before == after:
+        return
+    if rule == "punctuation":
+        changed = sum(before.count(mark) - after.count(mark) for mark in _NARROW)
+    elif len(before) != len(after):
+        changed = 0
+    if verbatim and rule not in ledger.shown:
+        before, after = _whole(before, verbatim), _whole(after, verbatim)
+    ledger.change(rule, before, after, changed=changed)
 
 
 def _spaces(text: str) -> str:
@@ -147,7 +192,28 @@ def _spaces(text: str) -> str:
     return _BLANKS.sub("\n\n", text) if "\n\n\n" in text else text
 
 
-def _marks(text: str) -> str:
+def _marks(text: str, ledger: Ledger, verbatim: list[str]) -> str:
+    """The marks of prose in full width; those of lines and lists that machines read stay."""
+    if "," in text and ("[" in text or "{" in text):
+        text = machine.BRACKETED.sub(lambda match: _kept_list(match, verbatim), text)
+    chinese = _chinese_marks(text)
+    once = _SHOUT.sub(r"\1\1\1", chinese) if any(map(chinese.__contains__, _LOUD_RUNS)) else chinese
+    once = _DOTS.sub("……", once) if "………" in once else once
+    if once == text:
+        return text
+    lines, rewritten, shorter = (version.split("\n") for version in (text, chinese, once))
+    for number in machine.kept(lines, shorter):
+        rewritten[number] = shorter[number] = lines[number]
+    _tell(ledger, "punctuation", text, chinese := "\n".join(rewritten), verbatim)
+    _tell(ledger, "repeated marks", chinese, once := "\n".join(shorter), verbatim)
+    return once
+
+
+def _kept_list(match: re.Match[str], verbatim: list[str]) -> str:
+    return _put_aside(match, verbatim) if machine.is_list(match.group(), _chinese_marks(match.group())) else match.group()
+
+
+def _chinese_marks(text: str) -> str:
     if "．" in text:
         text = _POINT.sub(".", text)
     if "：" in text:
@@ -158,13 +224,9 @@ def _marks(text: str) -> str:
         text = _round_brackets(text)
     if " " in text:
         text = _SPACED.sub(lambda match: match.group(1).translate(_CHINESE), text)
-    if any(mark in text for mark in _MARK):
+    if any(map(text.__contains__, _MARK)):
         text = _MARKS.sub(lambda match: match.group().translate(_CHINESE), text)
-    if ".\n" in text or text.endswith("."):
-        text = _STOP.sub("。", text)
-    if any(4 * mark in text for mark in _LOUD):
-        text = _SHOUT.sub(r"\1\1\1", text)
-    return _DOTS.sub("……", text) if "………" in text else text
+    return _STOP.sub("。", text) if ".\n" in text or text.endswith(".") else text
 
 
 def _round_brackets(text: str) -> str:
@@ -201,6 +263,8 @@ def _round_pairs(line: str) -> str:
 _SURROGATE = re.compile("[\ud800-\udfff]")
 
 
-def storable(text: str) -> str:
+def storable(text: str, ledger: Ledger = NO_LEDGER) -> str:
     """The text without lone surrogates, which JSON can say and UTF-8 cannot."""
-    return _SURROGATE.sub("", text)
+    clean = _SURROGATE.sub("", text)
+    ledger.note("control characters", text, clean)
+    return clean

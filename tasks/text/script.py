@@ -2,8 +2,7 @@
 
 OpenCC's `t2s` does the conversion. It leaves a few things wrong that matter in running text, measured with OpenCC 1.4.2: every 著 stays
 (看著, where simplified Chinese writes 看着), a lone 乾 becomes 干 even in names (李乾順 → 李干顺), 祇 in the sense of "only" stays. Those are
-handled here, by rules that act only where they are sure and leave the character alone where they are not: most 著 of traditional text, few
-of simplified text, which has no other use for it than 著作.
+handled here, by rules that act only where they are sure and leave the character alone where they are not. Simplified text goes to no converter.
 """
 
 from __future__ import annotations
@@ -12,7 +11,9 @@ import functools
 import re
 from typing import TYPE_CHECKING
 
-from tasks.text import t2s
+from tasks.text import mixed, t2s
+from tasks.text.ledger import NO_LEDGER, Ledger
+from tasks.text.particle import with_particles
 
 if TYPE_CHECKING:
     import numpy as np
@@ -125,69 +126,114 @@ _ASIDE = tuple(  # what each begins with, and of what it finds the last characte
         ("昇", "昇(?<=[洪畢毕]昇)"),
         ("徵", "徵(?<=[變变]徵)(?![收求兵集召税稅用信])|徵(?<=角徵)|徵(?=羽)"),
         ("姓於", "姓於"),
+        ("坏", "坏"),
+        ("噁", "噁(?=[唑嗪英])"),
+        ("沈", f"(?<![{HAN}])沈(?=[{HAN}]{{2}})"),  # a surname, where nothing tells the script
     )
 )
 _IS_QIAN = re.compile(
     f"乾(?![{_DRY}])(?<![饼餅曬晒風风烘擦吹晾腐肉果萄燥涸枯喝烤瀝沥榨抹吸擰拧豇筍笋魚鱼蝦虾口嘴舌陰阴]乾)"
 )  # in simplified text
 
-# What OpenCC leaves: the particle 著, which is 着 in simplified Chinese, but not 著 zhù, to write or a work
-_WORK = "(?:[名述录称]|作(?!为))"  # 著 zhù before these: 著作, 著名
-_AUTHORED = "名原巨专论编合译遗拙显昭卓土所撰新佳杂丛彰知他她曾共自近大者"  # and after these: 名著, 原著, 显著
-_VERBS = (  # sure to be followed by the particle, whatever comes next
-    "看听说走跑坐站躺拿抱背带戴穿想笑哭叫喊唱跳望盯瞪睁闭含随跟沿朝向对为凭接继续活睡醒吃喝住忙恨护顾照映闪燃烧冒飘浮漂流飞骑关挂贴刻插存在放摆堆铺盖罩披围绕裹夹"
-    "抬举握牵拉推拖捧扛挑谈味满引响持留靠倚陪伴逼压拥踏踩爬冲迎追赶躲藏闷露散空醉病疼痛饿渴悬缠有不依因藉恼求守问答哼抖颤晃摇转变动瞧凝视挺昂低垂弯蹲趴跪累忍撑按抓扯扶摸"
-    "抚衣沉执胶固附借延练跃信告纵待受过乘征等爱害绊治造藏担展示闹吵养育靠享珍期盼渴玩"
-)
-_PARTICLE = re.compile(
-    f"著(?<=[{_VERBS}]著)(?<!班固著)(?!{_WORK})|著(?<=[执沉胶附]著)|著(?<=打正著)"
-    f"|著(?<![{_AUTHORED}]著)(?=[火陆重手急想凉色落眼实力迷魔装床墨慌边])"
-)
-# In text that was traditional: before a word or a quotation, and at the end of a clause, unless that is a name (罗素著，何兆武译)
-_LIKELY = re.compile(
-    f"著(?<=[{HAN}]著)(?<![{_AUTHORED}]著)(?=[\\w“‘「『'])(?!{_WORK}|[书有于闻籍文史论说之])"
-    f"|著(?<=[{HAN}]{{5}}著)(?<![{_AUTHORED}]著)(?=[，。！？；…～~]|$)"
+_SLIPS = (  # in simplified text, which has no such words
+    ("乾", re.compile("乾(?=[燥净杯枯涸脆旱洗粮])|乾(?<=[饼晾晒烘擦腐]乾)"), "干"),
+    ("袷", re.compile(f"(?<![{HAN}])袷(?=[衣裙](?![{HAN}]))"), "夹"),
 )
 _SINK = "消轰击下低阴昏深冷静"  # 沉 after these; alone, 沈 is a name
-_TRICKY = re.compile("[著祇衹徬藉於沈锺徵]")
+_MARKS = re.compile("[「」『』｢｣]")
+_INCHES = {"吋": "寸", "呎": "尺"}
+_INCH = re.compile("英?[吋呎]")
+_END = re.compile(r"[。！？；\n]")
+_TRICKY = re.compile("[祇藉於沈锺徵镕]")
 _AFTER = tuple(
     (character, re.compile(pattern), instead)
     for character, pattern, instead in (
         ("祇", "祇(?=[有是能要好得会]|不过)|祇(?<=不祇)", "只"),
-        ("衹", "衹", "只"),
-        ("徬", "徬(?=徨)", "彷"),
-        ("藉", "藉(?<![慰狼蕴枕藉典书]藉)(?![藉田])|藉(?=[着著])", "借"),
+        ("藉", "藉(?<![慰狼蕴枕藉典书]藉)(?![藉田])|藉(?<![慰蕴]藉)(?=[着著])", "借"),
         ("於", "於(?=单)(?<!太子於)|於(?<=[对由关用限生属至等终位处]於)", "于"),
         ("沈", f"沈(?<=[{_SINK}]沈)(?=[著着了的，。]|$)|沈(?=[著着](?![《〈]))", "沉"),
-        ("锺", "锺(?!书)", "钟"),
+        ("锺", "锺(?!书)(?<![千万]锺)", "钟"),
         ("徵", "徵(?=[收求兵集召税用信])", "征"),
         ("甚", "甚(?=么)", "什"),
+        ("镕", "镕(?=[化解岩炉铸融合接点炼断渣])|镕(?<=[消销]镕)", "熔"),
     )
 )
+_MOST = 20  # times as many characters that tell a text is traditional as those that it is not, from which it is
 _TRADITIONAL = 0.02  # share of its ideographs that conversion changes, from which a text counts as traditional
 
 
-def simplify(text: str) -> str:
+def simplify(text: str, ledger: Ledger = NO_LEDGER) -> str:
     """Traditional Chinese characters → simplified ones, and 「」『』 → “”‘’, as mainland China prints them.
 
-    Simplified text, other scripts and 乾隆, 著名, 瞭望 stay as they are.
+    Simplified text, other scripts and 乾隆, 著名, 瞭望 stay as they are, in a text of both scripts too, and characters that are mentioned.
     """
     if text.isascii():
         return text
-    simple = t2s.convert(text)
-    aside = [place for sign, pattern in _ASIDE if sign in text for place in _places(sign, pattern, text)]
-    if aside:
-        simple = _around(text, sorted(aside))
-    if _TRICKY.search(simple) or "甚么" in simple:
-        simple = _finished(text, simple)
+    touched, old, new, hints = t2s.found(text)
+    if not touched:
+        return text
+    simple = _simplified(text, old, new, hinted=bool(hints))
+    ledger.change("conversion", text, simple)
     return simple
 
 
-def _places(sign: str, pattern: re.Pattern[str], text: str) -> list[int]:
+def _simplified(text: str, old: int, new: int, hinted: bool) -> str:
+    """The text converted where it is traditional, and where nothing tells what it is."""
+    if new and not old:
+        for sign, pattern, instead in _SLIPS:
+            text = pattern.sub(instead, text) if sign in text else text
+        return text
+    simple = _converted(text, bool(old))
+    if simple == text:
+        return text
+    if not old:  # quotes are no evidence
+        return "".join(map(_unquoted, text, simple)) if _MARKS.search(text) else simple
+    if old < _MOST * new:
+        return mixed.of_mixed(text, simple)
+    simple = mixed.of_traditional(text, simple, hinted)
+    return _INCH.sub(_measure, simple) if "吋" in simple or "呎" in simple else simple
+
+
+def _unquoted(before: str, after: str) -> str:
+    return before if _MARKS.match(before) else after
+
+
+def _converted(text: str, traditional: bool) -> str:
+    """The text converted throughout, character by character."""
+    aside = [place for sign, pattern in _ASIDE if sign in text for place in _places(sign, pattern, text, traditional)]
+    simple = _around(text, sorted(aside)) if aside else t2s.convert(text)
+    if len(simple) != len(text):
+        simple = "".join(map(t2s.convert, text))
+    if "觔斗" in text:
+        simple = "".join("筋" if text.startswith("觔斗", place) else character for place, character in enumerate(simple))
+    if _TRICKY.search(simple) or "甚么" in simple:
+        for character, pattern, instead in _AFTER:
+            if character in simple:
+                simple = pattern.sub(instead, simple)
+    return with_particles(simple, traditional) if "著" in simple else simple
+
+
+def _places(sign: str, pattern: re.Pattern[str], text: str, traditional: bool) -> list[int]:
     """The places of characters that OpenCC would get wrong. Simplified text has no 乾 gān of its own, so what it has is qián."""
-    if sign == "乾" and not _is_traditional(text.replace("乾", "")):
+    if sign == "乾" and t2s.changed(text.replace("乾", "")) <= _TRADITIONAL:
         pattern = _IS_QIAN
-    return [match.end() - 1 for match in pattern.finditer(text)]
+    found = pattern.finditer(text)
+    if sign == "沈":
+        return [] if traditional else [match.start() for match in found]
+    if sign == "坏":  # of 壞, unless its clause is traditional and goes on otherwise than 打坏了
+        return [match.start() for match in found if _is_broken(text, match.start())]
+    return [match.end() - 1 for match in found]
+
+
+def _is_broken(text: str, place: int) -> bool:
+    """True for a 坏 that is simplified 壞, and no clay (坯): unless the sentence is traditional."""
+    if text[place + 1 : place + 2] in ("了", "掉"):
+        return True
+    end = _END.search(text, place)
+    start = next((at for at in range(place, 0, -1) if _END.match(text[at - 1])), 0)
+    around = t2s.kinds(text[start : end.start() if end else len(text)])
+    old, new = (int((around & kind > 0).sum()) for kind in (t2s.TRADITIONAL | t2s.VARIANT, t2s.SIMPLIFIED))
+    return old <= new
 
 
 def _around(text: str, places: list[int]) -> str:
@@ -199,21 +245,8 @@ def _around(text: str, places: list[int]) -> str:
     return "".join([*pieces, t2s.convert(text[position:])])
 
 
-def _finished(text: str, simple: str) -> str:
-    """OpenCC's result with the characters that it left converted too, where that is sure."""
-    for character, pattern, instead in _AFTER:
-        if character in simple:
-            simple = pattern.sub(instead, simple)
-    if "著" in simple:
-        traditional = _is_traditional(text)
-        simple = _PARTICLE.sub("着", simple)
-        simple = _LIKELY.sub("着", simple) if traditional else simple
-    return simple
-
-
-def _is_traditional(text: str) -> bool:
-    """True where conversion changes so much of a text that the rest of it is traditional too."""
-    return t2s.changed(text) > _TRADITIONAL
+def _measure(match: re.Match[str]) -> str:
+    return "英" + _INCHES[match.group()[-1]]
 
 
 def traditional_share(text: str) -> float:

@@ -17,14 +17,23 @@ if TYPE_CHECKING:
 
 _SHORT = 300  # characters, from which the table is the faster way
 
-# What OpenCC leaves: variants that mainland China dropped (第一批异体字整理表 and after) and Hong Kong, Taiwan and old editions print; quotes
-FURTHER = dict(
-    zip(
-        "敍枱粧糭衞簷痺劒鬬鬪鴈疎慙猨飜徧媿顦顇壻嗁緜燄檝鸎覩嬾懽皐竝筯輭煖蕚巵畧蘂蠭崐崘羇椀嚬擕牠妳暸「」『』｢｣",
-        "叙台妆粽卫檐痹剑斗斗雁疏惭猿翻遍愧憔悴婿啼绵焰楫莺睹懒欢皋并箸软暖萼卮略蕊蜂昆仑羁碗颦携它你了“”‘’“”",
-        strict=True,
-    )
+# What OpenCC leaves outside the characters that mainland China prints, and Hong Kong, Taiwan and old editions print. Of Big5's common level it is
+# all that 通用规范汉字表 does not have, with the form that the first of three sources gives: 第一批异体字整理表 (1955, as the table `dypytz` of
+# cjkvi-variants), CC-CEDICT's simplified column and its "variant of", Unihan's kSemanticVariant and kSpecializedSemanticVariant.
+_FIRST_LIST = (
+    "牠阬姪炤觔倣砲衹偺啣啗勗毬琍傚揹隄勦搾搆瑯痳覜铇慇瘉跼撚暱瞇箠蔆踫銲嬝彊燐篛濬賸櫂繙鎗餽𫉄𫍻籐鑤鼇",
+    "它坑侄照斤仿炮只咱衔啖勖球璃效背堤剿榨构琅淋眺刨殷愈局拈昵眯棰菱碰焊袅强磷箬浚剩棹翻枪馈薯嘻藤刨鳌",
 )
+_CEDICT = ("伕迆枓玨玆珮痲睪遝糢㑩櫺瓖", "夫迤斗珏兹佩麻睾沓模啰棂镶")
+_UNIHAN = ("沍甽徬撢筿𫄶", "冱畎彷掸筱襁")
+_RARER = (  # of the first list too, and of other levels
+    "敍枱粧糭衞簷痺劒鬬鬪鴈疎慙猨飜徧媿顦顇壻嗁緜燄檝鸎覩嬾懽皐竝筯輭煖蕚巵畧蘂蠭崐崘羇椀嚬擕妳暸懃",
+    "叙台妆粽卫檐痹剑斗斗雁疏惭猿翻遍愧憔悴婿啼绵焰楫莺睹懒欢皋并箸软暖萼卮略蕊蜂昆仑羁碗颦携你了勤",
+)
+_QUOTES = ("「」『』｢｣", "“”‘’“”")
+FURTHER = {
+    before: after for table in (_FIRST_LIST, _CEDICT, _UNIHAN, _RARER, _QUOTES) for before, after in zip(*table, strict=True)
+}
 _FURTHER = re.compile(f"[{''.join(FURTHER)}]")
 
 # In each of OpenCC's phrases that matter stands one of these characters (the first of each word) beside one of those that follow it here
@@ -46,7 +55,19 @@ _OPENCCS = ((0xF900, 0xFB00), (0xD840, 0xD8C0))  # compatibility forms, unified 
 # where the characters of phrases stand: two ranges and all beyond
 _PHRASES = ("\u3400", "\ua000", "\uf900", "\ufb00", "\U00020000")
 
-_ALONE, _PIVOT, _NEAR, _CHANGED, _HAN = (1 << bit for bit in range(5))  # what the table knows of a UTF-16 code unit
+# The script of a text is told by characters that the other has not: 這 and 这. A variant, 裡, is in no simplified text either, but what it becomes
+# is in traditional text too. 於, 後 and 著 tell nothing, since GB 2312 has them for names; these, names and terms have in 通用规范汉字表
+_KEPT = "剋劄扞昇氾爇祕脩苧蒐薳谿釐陞"
+_LEFT = "著祇藉於沈锺徵甚"  # characters that `script` looks at, of those that OpenCC leaves
+
+# what the table knows of a UTF-16 code unit
+_ALONE, _PIVOT, _NEAR, _CHANGED, TOUCHED, HAN, TRADITIONAL, VARIANT, SIMPLIFIED, STOP, OPENING, KANA, HINT = (
+    1 << bit for bit in range(13)
+)
+_STOPS = "\n。！？；"
+_HINTS = "繁簡简異异"  # begin the words for scripts and variants:
+HINTED = tuple("繁體 繁体 繁簡 繁简 簡體 簡化 簡繁 简体 简化 简繁 異體 异体".split())
+PAIRS = dict(zip('“‘「『《（([【"`', '”’」』》）)]】"`', strict=True))
 
 
 @functools.cache
@@ -76,12 +97,37 @@ def convert(text: str) -> str:
     return "".join([*pieces, simple[position:]])
 
 
+def found(text: str) -> tuple[int, int, int, int]:
+    """How many characters of a text a conversion may change, tell that it is traditional, that it is simplified, and may be about characters.
+
+    Of a short text, 1 for some. Most simplified texts have nothing that a conversion may change, and this tells quickly.
+    """
+    import numpy as np
+
+    kinds = TOUCHED, TRADITIONAL | VARIANT, SIMPLIFIED, HINT
+    if len(text) < _SHORT:
+        if not _any_of(TOUCHED).search(text):
+            return 0, 0, 0, 0
+        touched, old, new, hints = (int(_any_of(kind).search(text) is not None) for kind in kinds)
+    else:
+        known = _look(text)[1]
+        touched, old, new, hints = (int(np.count_nonzero(known & kind)) for kind in kinds)
+        hints = hints and int(any(word in text for word in HINTED))
+    return touched, old, new, hints
+
+
+def kinds(text: str) -> np.ndarray:
+    """What the table knows of each character of a text: `HAN`, and the script that it tells, if it does."""
+    units, known = _look(text)
+    return known if len(units) == len(text) else known[(units < 0xDC00) | (units >= 0xE000)]
+
+
 def changed(text: str) -> float:
     """Share of the ideographs of a text that are others in simplified Chinese, 0 to 1; in a long one each is judged by itself."""
     import numpy as np
 
     _, kinds = _look(text)
-    han = np.count_nonzero(kinds & _HAN)
+    han = np.count_nonzero(kinds & HAN)
     if len(text) < _SHORT:
         differ = sum(before != after for before, after in zip(text, opencc()(text), strict=False))
     else:
@@ -137,23 +183,62 @@ def _table() -> tuple[np.ndarray, np.ndarray]:
     """UTF-16 code unit → the unit it becomes, and what it is."""
     import numpy as np
 
-    table, kinds = np.arange(0x10000, dtype=np.uint16), np.zeros(0x10000, np.uint8)
+    table, kinds = np.arange(0x10000, dtype=np.uint16), np.zeros(0x10000, np.uint16)
     for first, last in ((0x3007, 0x3008), (0x3400, 0x4DC0), (0x4E00, 0xA000), *_OPENCCS):
-        kinds[first:last] |= _HAN
+        kinds[first:last] |= HAN
     for first, last in _OPENCCS:
         kinds[first:last] |= _ALONE
     characters = [chr(code) for first, last in _BLOCKS for code in range(first, last)]
     for before, after in zip(characters, opencc()("\n".join(characters)).split("\n"), strict=True):
         if before != after:
-            kinds[ord(before)] |= _CHANGED
+            kinds[ord(before)] |= _CHANGED | TOUCHED
+            if len(after) == 1 and _is_in(after, "gb2312") and not _is_printed(before):
+                kinds[ord(before)] |= VARIANT if _is_in(after, "big5") else TRADITIONAL
+                kinds[ord(after)] |= 0 if _is_in(after, "big5") else SIMPLIFIED
+            after = FURTHER.get(after, after)
             if len(after) == 1 and ord(after) < 0x10000:
-                table[ord(before)] = ord(FURTHER.get(after, after))
+                table[ord(before)] = ord(after)
             else:
                 kinds[ord(before)] |= _ALONE
     for before, after in FURTHER.items():
-        table[ord(before)] = ord(after)
+        if ord(before) < 0x10000:
+            table[ord(before)] = ord(after)
+            kinds[ord(before)] |= TOUCHED
+    kinds[list(map(ord, [*PIVOTS, *_LEFT]))] |= TOUCHED
+    kinds[kinds & _ALONE > 0] |= TOUCHED
+    kinds[list(map(ord, _STOPS))] |= STOP
+    kinds[list(map(ord, PAIRS))] |= OPENING
+    kinds[list(map(ord, _HINTS))] |= HINT
+    kinds[ord("ぁ") : ord("ヺ") + 1] |= KANA
     for pivot, neighbours in PIVOTS.items():
         kinds[ord(pivot)] |= _PIVOT
         for neighbour in neighbours:
             kinds[ord(neighbour)] |= _NEAR
     return table, kinds
+
+
+def _is_printed(character: str) -> bool:
+    """True for a character that simplified text has of its own."""
+    return character in _KEPT or _is_in(character, "gb2312")
+
+
+def _is_in(character: str, charset: str) -> bool:
+    try:
+        character.encode(charset)
+    except UnicodeEncodeError:
+        return False
+    return True
+
+
+@functools.cache
+def _any_of(kind: int) -> re.Pattern[str]:
+    """Any character of a kind."""
+    beyond = "\U00020000-\U000323af" if kind & TOUCHED else ""
+    return re.compile(f"[{characters(kind)}{beyond}]")
+
+
+def characters(kind: int) -> str:
+    """All characters of a kind, of the basic plane."""
+    import numpy as np
+
+    return "".join(chr(code) for code in np.flatnonzero(_table()[1] & kind).tolist() if not 0xD800 <= code < 0xE000)

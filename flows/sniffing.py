@@ -1,0 +1,192 @@
+"""The command `hanlin sniff`: what raw files are, what their reader keeps of them, and a first recipe for a folder."""
+
+from __future__ import annotations
+
+import glob
+import re
+from collections import defaultdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from flows.console import table
+
+if TYPE_CHECKING:
+    from tasks.formats.trial import Trial
+
+Files = Annotated[
+    list[Path] | None,
+    typer.Argument(
+        metavar="FILE…", help="Raw files, plain or compressed, or folders of them; without one, all formats are listed"
+    ),
+]
+WritesRecipe = Annotated[
+    bool,
+    typer.Option(
+        "--recipe", help="Print a recipe with a source for each kind of file of a folder, to be written to a file of your own"
+    ),
+]
+
+
+def sniff(files: Files = None, as_recipe: WritesRecipe = False) -> None:
+    """Recognise raw files: read their first rows, say what the reader keeps and drops of them, and name the `format` for a source.
+
+    Without a file, list the formats.
+    """
+    if not files:
+        if as_recipe:
+            raise ValueError("--recipe needs the folder of the raw files: hanlin sniff FOLDER --recipe")
+        _list_formats()
+        return
+    if as_recipe and (len(files) > 1 or not files[0].is_dir()):
+        raise ValueError("--recipe is for one folder: hanlin sniff FOLDER --recipe")
+    tried = {path: _tried(path) for argument in files for path in _below(argument)}
+    if not tried:
+        raise ValueError(f"no file in {', '.join(map(str, files))}")
+    if as_recipe:
+        print(recipe_text(files[0], tried), end="")
+        return
+    root = files[0] if len(files) == 1 and files[0].is_dir() else None
+    table([{"file": str(path.relative_to(root)) if root else path.name, **_described(one)} for path, one in tried.items()])
+
+
+def _below(path: Path) -> list[Path]:
+    """A file, or the files of a folder and of those in it, without hidden ones."""
+    if not path.is_dir():
+        return [path]
+    below = (found for found in sorted(path.rglob("*")) if found.is_file())
+    return [found for found in below if not any(part.startswith(".") for part in found.relative_to(path).parts)]
+
+
+def _tried(path: Path) -> Trial:
+    from tasks.data.rows import BrokenFile
+    from tasks.formats.sniff import Sniffed
+    from tasks.formats.trial import Trial, trial
+
+    try:
+        return trial(path)
+    except BrokenFile as error:
+        if not path.exists():
+            raise
+        return Trial(Sniffed(error.what))
+
+
+def _described(tried: Trial) -> dict[str, str]:
+    """A file as cells of a table."""
+    read = tried.kept + tried.dropped.total()
+    dropped = ", ".join(f"{reason} {count:,}" for reason, count in tried.dropped.most_common())
+    return {
+        "holds": tried.sniffed.what,
+        "encoding": tried.encoding,
+        "rows": tried.rows,
+        "kept": f"{tried.kept:,} of {'' if tried.whole else 'the first '}{read:,}" if tried.format else "",
+        "dropped": tried.fault or dropped or ("none" if tried.format else ""),
+        "format": ", ".join(tried.formats) or "none",
+    }
+
+
+def _list_formats() -> None:
+    from tasks.formats import registry
+
+    offers = [registry.offers()[name][0] for name in registry.formats()]
+    table([{"format": o.format, **_reads(o.format), "of": o.package} for o in offers])
+
+
+def _reads(format: str) -> dict[str, str]:
+    """A format's rows and files, in words; where its reader cannot be used, the reason."""
+    from tasks.formats import registry
+
+    try:
+        reader = registry.reader(format)
+    except registry.BadReader as error:
+        return {"rows": "none", "files": str(error)}
+    return {"rows": reader.kind, "files": reader.description}
+
+
+# -- the first recipe ---------------------------------------------------------------------------------------------------
+
+
+def recipe_text(folder: Path, tried: dict[Path, Trial]) -> str:
+    """A recipe for a folder as YAML: a source for the files of each format in each folder, used for what its rows can be used for."""
+    import yaml
+
+    from flows import recipe as recipes
+
+    folder = folder.absolute()
+    sources = _sources(folder, {path.absolute(): one for path, one in tried.items()})
+    data: dict[str, Any] = {"name": _slug(folder.name, "mine"), "raw": str(folder), "sources": sources}
+    if any("extract" in source["use"] for source in sources.values()):  # the shortest default context has room for no more
+        data["extraction"] = {"scores": {"max_new_tokens": 96}}
+    if not sources:
+        raise ValueError(f"{folder}: no reader keeps a row of its files; `hanlin sniff {folder}` says why")
+    flows: tuple[recipes.Flow, ...] = ("pipeline", "corpus")
+    problems = {flow: recipes.check(data, flow) for flow in flows}
+    lines = [f"# sources of {folder}, as `hanlin sniff` found them; give each the uses that you want"]
+    if not problems["pipeline"]:
+        lines.append("# hanlin run THIS.yaml")
+    elif not problems["corpus"]:
+        lines += ["# hanlin run THIS.yaml --flow corpus", "# the whole pipeline needs more:"]
+        lines += [f"#   {problem}" for problem in problems["pipeline"]]
+    else:
+        lines += ["# not yet a recipe that runs:", *(f"#   {problem}" for problem in problems["corpus"])]
+    unread = [path for path, one in tried.items() if _is_data(path) and not one.kept and one.format != "cmedqa"]
+    if unread:
+        lines.append("# files of which no row is kept:")
+        lines += [
+            f"#   {path.absolute().relative_to(folder)}: {tried[path].fault or tried[path].sniffed.what}" for path in unread
+        ]
+    return "\n".join(lines) + "\n" + yaml.safe_dump(data, allow_unicode=True, sort_keys=False, width=1000)
+
+
+def _sources(folder: Path, tried: dict[Path, Trial]) -> dict[str, Any]:
+    from tasks.formats import registry
+
+    groups: dict[tuple[Path, str, str], list[Path]] = defaultdict(list)
+    for path, one in tried.items():
+        format = one.format if _is_data(path) and (one.kept or one.format == "cmedqa") else ""
+        groups[path.parent, _ending(path), format].append(path)
+    kinds = {name: registry.reader(name).kind for _, _, name in groups if name}
+    sources: dict[str, Any] = {}
+    for (parent, suffix, format), paths in groups.items():
+        if not format:
+            continue
+        alone = suffix and all(key == (parent, suffix, format) for key in groups if key[:2] == (parent, suffix))
+        clashes = [path for path in tried if path.parent == parent and path.name.endswith(suffix) and path not in paths]
+        inside = glob.escape(str(parent.relative_to(folder)))
+        inside = "" if inside == "." else f"{inside}/"
+        patterns = (
+            [f"{inside}*{suffix}"] if alone and len(paths) > 1 and not clashes else [inside + glob.escape(p.name) for p in paths]
+        )
+        for pattern, path in zip(patterns, paths, strict=False):
+            wanted = path.name.split(".")[0] if len(patterns) == len(paths) else parent.name
+            name = _free(_slug(wanted, format), sources)
+            sources[name] = {"format": format, "path": pattern, "use": _uses(kinds[format], set(kinds.values()))}
+    return sources
+
+
+def _is_data(path: Path) -> bool:
+    """False for what people write beside data."""
+    return not re.match(r"(?:readme|licen[cs]e|notice|changelog|citation)\b", path.name, re.IGNORECASE)
+
+
+def _ending(path: Path) -> str:
+    """The end of a name, with that below a compression's: .json.gz."""
+    packed = path.suffix in (".gz", ".bz2", ".xz", ".zst")
+    return "".join(path.suffixes[-2:]) if packed else path.suffix
+
+
+def _uses(kind: str, kinds: set[str]) -> list[str]:
+    """The uses of rows of a kind. Dialogues are pretrained on where there are no documents, and asked again where there are no pairs."""
+    if kind == "conversations":
+        return [*(["pretrain"] if "documents" not in kinds else []), "sft", *(["prompts"] if "preferences" not in kinds else [])]
+    return {"documents": ["pretrain"], "preferences": ["pairs"], "questions": ["evaluate"], "triples": ["extract"]}[kind]
+
+
+def _slug(text: str, otherwise: str) -> str:
+    """A text as a name of a recipe or source: lower-case letters, digits and dashes."""
+    return re.sub(r"[^a-z0-9]+", "-", text.lower()).strip("-")[:36].strip("-") or otherwise
+
+
+def _free(name: str, taken: dict[str, Any]) -> str:
+    return next(free for number in range(1, len(taken) + 2) if (free := name if number == 1 else f"{name}-{number}") not in taken)

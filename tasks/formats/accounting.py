@@ -1,0 +1,214 @@
+"""The account of a record: which characters of its fields stand in the row that a reader made of it, and which do not.
+
+It asks nothing of readers: each string of the record is looked for in the row, as it is, within a longer text (an instruction and its input), or
+around a shorter one (a dialogue packed into a string). What is not there is cut, field by field; what is there and in no field was added.
+"""
+
+from __future__ import annotations
+
+import re
+from collections import Counter
+from functools import lru_cache
+from typing import Any
+
+from tasks.data.rows import LEFT_OUT, Row, texts
+from tasks.formats.fields import as_text
+from tasks.text.ledger import EXCERPTS, Account, Ledger
+
+_GLUE = 8  # characters that a reader may put between two strings
+_MARK = re.compile(
+    r"\[[\d,，-]{1,9}\]|<[^<>]{1,60}>|&#?\w{1,8};|(?:\\n)+|\s+"
+)  # of a note, a tag, an entity, a line end written out
+_AHEAD = 8  # texts that a rewritten string is compared with, in the order of the row
+_ALIKE = 0.8
+_DIGITS = re.compile(r"\d+")
+
+
+def account(record: dict[str, Any], kind: str, row: Row, ledger: Ledger) -> int:
+    """Note in `ledger` what became of a record's strings; returns how many characters they have."""
+    rest = texts(kind, row)  # of which the origin is not found yet
+    read, unused = 0, list[tuple[str, str]]()
+    leaves: list[tuple[str, str]] = []
+    _leaves(record, "", leaves)
+    for path, leaf in leaves:
+        if not leaf:
+            continue
+        read += len(leaf)
+        if leaf in rest:
+            rest.remove(leaf)
+        elif (leaf[0] <= " " or leaf[-1] <= " " or leaf[-1] == "\u3000") and (stripped := leaf.strip()) in rest:
+            rest.remove(stripped)
+            ledger.note("white space", leaf, stripped)
+        else:
+            unused.append((path, leaf))
+    rest = [text for text in rest if text]
+    if rest:
+        unused = _followed(unused, rest, ledger)
+    if rest:
+        unused = _within(unused, rest)
+        unused = _around(unused, rest, ledger)
+        unused = _rewritten(unused, rest, ledger)
+        for text in rest:
+            ledger.note("added by the reader", "", text)
+    reasons = {text: rule for rule, text in row.get(LEFT_OUT, ())}
+    for path, leaf in unused:
+        ledger.note(reasons.get(leaf.strip(), path), leaf)
+    return read
+
+
+def _leaves(value: Any, path: str, leaves: list[tuple[str, str]]) -> None:
+    """Each string and number of a record under the rule that leaves it out: `field` and the names that lead to it."""
+    for name, part in value.items() if isinstance(value, dict) else (("", part) for part in value):
+        if isinstance(part, str):
+            leaves.append((_rule(path, name), part))
+        elif isinstance(part, dict | list | tuple):
+            _leaves(part, _rule(path, name), leaves)
+        elif part is not None:
+            leaves.append((_rule(path, name), as_text(part)))
+
+
+@lru_cache(maxsize=4096)
+def _rule(path: str, name: str) -> str:
+    """`field conversations.value`; numbered names (turn_1, turn_2) count as one, and the elements of a list as the list."""
+    name = _DIGITS.sub("#", str(name))
+    return (f"{path}.{name}" if name else path) if path else f"field {name}"
+
+
+def _followed(leaves: list[tuple[str, str]], rest: list[str], ledger: Ledger) -> list[tuple[str, str]]:
+    """Take out of `rest` the texts that are strings of the record one after the other, in its order, with little between them (title and
+    question, summary and sections), as they are or without marks. What a text has beyond them stays in `rest`."""
+    others = []
+    current = position = 0
+    matched = [0] * len(rest)
+    ends = [0] * len(rest)
+    for path, leaf in leaves:
+        for place in range(current, min(current + 2, len(rest))):
+            start = position if place == current else 0
+            text = rest[place]
+            found = text.find(leaf, start, start + len(leaf) + _GLUE)
+            same, begin, end = (len(leaf), found, found + len(leaf)) if found >= 0 else _fragments(leaf, text, start)
+            if same and 2 * same >= len(leaf):
+                current, position = place, end
+                matched[place] += end - begin
+                ends[place] = end
+                if same < len(leaf):
+                    ledger.note(path.replace("field", "rewritten", 1), leaf, text[begin:end])
+                break
+        else:
+            others.append((path, leaf))
+    left, added = [], 0
+    for text, same, end in zip(rest, matched, ends, strict=True):
+        added += end - same
+        if len(text) - end > _GLUE or not same:
+            left.append(text[end:])
+        else:
+            added += len(text) - end
+    if added:
+        ledger.entries.append(("added by the reader", "", 0, added, 0))
+    rest[:] = left
+    return others
+
+
+def _fragments(leaf: str, text: str, start: int) -> tuple[int, int, int]:
+    """How many characters of a string, without the marks that readers resolve, a text has from here on, and where they begin and end."""
+    same, begin, position = 0, -1, start
+    for fragment in _MARK.split(leaf):
+        if fragment:
+            found = text.find(fragment, position, position + len(fragment) + _GLUE)
+            if found < 0:
+                break
+            begin = found if begin < 0 else begin
+            same, position = same + len(fragment), found + len(fragment)
+    return same, begin, position
+
+
+def _within(leaves: list[tuple[str, str]], rest: list[str]) -> list[tuple[str, str]]:
+    """Take out of `rest` the strings that stand whole within a text of it, the longest first; returns the others."""
+    others = []
+    for path, leaf in sorted(leaves, key=lambda each: -len(each[1])):
+        stripped = leaf.strip()
+        place = next((place for place, text in enumerate(rest) if stripped and stripped in text), None)
+        if place is None or len(stripped) < len(leaf):
+            others.append((path, leaf))
+            continue
+        before, _, after = rest.pop(place).partition(stripped)
+        rest[place:place] = [part for part in (before, after) if part]
+    return others
+
+
+def _around(leaves: list[tuple[str, str]], rest: list[str], ledger: Ledger) -> list[tuple[str, str]]:
+    """Take out of `rest` the texts that stand one after the other within a string; the marks and white space around them are cut."""
+    others = []
+    for path, leaf in leaves:
+        position, gaps = 0, list[tuple[int, int]]()
+        for text in list(rest):
+            core = text.strip()
+            start = leaf.find(core, position) if core else -1
+            if start >= 0:
+                gaps.append((position, start))
+                position = start + len(core)
+                inner = text.index(core)
+                place = rest.index(text)
+                rest[place : place + 1] = [part for part in (text[:inner], text[inner + len(core) :]) if part]
+        if not gaps:
+            others.append((path, leaf))
+            continue
+        for start, end in [*gaps, (position, len(leaf))]:
+            gap = leaf[start:end]
+            ledger.note("white space" if gap.isspace() else path, gap, around=(leaf, start, end))
+    return others
+
+
+def _rewritten(leaves: list[tuple[str, str]], rest: list[str], ledger: Ledger) -> list[tuple[str, str]]:
+    """Take out of `rest` what strings became that a reader wrote otherwise: unescaped, without marks, cut."""
+    others = []
+    for path, leaf in leaves:
+        characters = Counter(leaf)
+        place = next((place for place, text in enumerate(rest[:_AHEAD]) if _alike(characters, Counter(text))), None)
+        if place is None:
+            others.append((path, leaf))
+        else:
+            ledger.note(path.replace("field", "rewritten", 1), leaf, rest.pop(place))
+    return others
+
+
+def _alike(leaf: Counter[str], text: Counter[str]) -> bool:
+    """True where nearly all characters of a text are in a string, and are most of it."""
+    common = (leaf & text).total()
+    return common >= _ALIKE * text.total() > 0 and 2 * common >= leaf.total()
+
+
+class AccountedRow(dict[str, Any]):
+    """A row with the account of the record that it was made of: the characters of that, and the ledger of those that are not in the row."""
+
+    read: int
+    ledger: Ledger
+
+
+class RecordAccounts:
+    """The accounts of the records of one file, with few excerpts in all."""
+
+    def __init__(self, kind: str):
+        self.kind = kind
+        self._excerpts: Counter[str] = Counter()  # of each rule
+        self._shown: set[str] = set()
+
+    def add(self, record: dict[str, Any], row: Row) -> AccountedRow:
+        """The row with its record's account."""
+        accounted = AccountedRow({name: value for name, value in row.items() if name != LEFT_OUT})
+        accounted.ledger = ledger = Ledger(self._shown)
+        accounted.read = account(record, self.kind, row, ledger)
+        for excerpt in ledger.excerpts:
+            self._excerpts[excerpt.rule] += 1
+            if self._excerpts[excerpt.rule] >= EXCERPTS:
+                self._shown.add(excerpt.rule)
+        return accounted
+
+
+def opened(kind: str, row: Row, account: Account) -> tuple[Ledger, int]:
+    """A row's ledger, which begins with what its reader left out, and the characters read. A reader that keeps no account has read what it
+    gives."""
+    if isinstance(row, AccountedRow):
+        row.ledger.shown = account.shown
+        return row.ledger, row.read
+    return account.ledger(), sum(map(len, texts(kind, row)))

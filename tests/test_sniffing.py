@@ -1,0 +1,146 @@
+"""The command `hanlin sniff`: what the reader keeps and drops, encoding and rows, folders, and a first recipe that validates."""
+
+from __future__ import annotations
+
+import gzip
+import json
+from pathlib import Path
+from typing import Any
+
+import pyarrow as pa
+import pyarrow.parquet as pq
+import pytest
+import yaml
+from typer.testing import CliRunner
+
+from flows import recipe as recipes
+from flows.cli import app
+from flows.graph import graph
+from tasks.formats import trial as trials
+from tasks.formats.trial import trial
+
+
+def lines(path: Path, *records: dict[str, Any]) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("".join(json.dumps(record, ensure_ascii=False) + "\n" for record in records), "utf-8")
+    return path
+
+
+def run(*arguments: str) -> str:
+    outcome = CliRunner().invoke(app, ["sniff", *arguments], env={"COLUMNS": "400"})
+    assert outcome.exit_code == 0, outcome.output
+    return " ".join(outcome.output.split())
+
+
+GOOD = {"instruction": "问", "output": "答"}
+LIKED, DISLIKED = {"prompt": "问", "completion": "答", "label": True}, {"prompt": "问", "completion": "错", "label": False}
+
+
+def test_what_the_reader_keeps_and_drops_is_told(tmp_path: Path) -> None:
+    path = lines(tmp_path / "a.jsonl", *[LIKED] * 5, *[DISLIKED] * 3, {"prompt": "问", "completion": ""})
+    found = trial(path)
+    assert (found.format, found.kept, found.dropped, found.whole) == ("belle", 5, {"not to be learned": 3, "no answer": 1}, True)
+    assert (found.encoding, found.rows) == ("UTF-8", "9")
+    told = run(str(path))
+    assert "5 of 9" in told and "not to be learned 3, no answer 1" in told and told.endswith("belle, alpaca, text")
+
+
+def test_the_reader_that_keeps_most_is_named(tmp_path: Path) -> None:
+    pairs = {"prompt": "问", "chosen": "好", "rejected": "坏"}
+    assert trial(lines(tmp_path / "a.jsonl", *[GOOD] * 30, pairs)).format == "belle"
+    mixed = trial(lines(tmp_path / "b.jsonl", pairs, *[GOOD] * 30))
+    assert (mixed.format, mixed.kept, mixed.dropped) == ("belle", 30, {"unknown schema": 1})
+
+
+def test_rows_after_the_first_thousand_are_counted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    path = lines(tmp_path / "a.jsonl", *[GOOD] * 1500)
+    found = trial(path)
+    assert (found.kept, found.whole, found.rows) == (1000, False, "1,500")
+    assert "1,000 of the first 1,000" in run(str(path))
+    pq.write_table(pa.Table.from_pylist([GOOD] * 1200), tmp_path / "a.parquet")
+    assert (trial(tmp_path / "a.parquet").rows, trial(tmp_path / "a.parquet").encoding) == ("1,200", "")
+    monkeypatch.setattr(trials, "_WHOLE", 1000)
+    assert trial(path).rows == "over 1,000"
+
+
+@pytest.mark.parametrize(("encoding", "name"), [("utf-8", "UTF-8"), ("gb18030", "GB18030")])
+def test_the_encoding_is_told(tmp_path: Path, encoding: str, name: str) -> None:
+    (tmp_path / "a.csv").write_bytes("department,title,ask,answer\n内科,头痛,头痛怎么办,多休息\n".encode(encoding))
+    found = trial(tmp_path / "a.csv")
+    assert (found.format, found.encoding, found.kept) == ("medical", name, 1)
+
+
+def test_what_cannot_be_read_says_why(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text('[{"instruction": "问", "output": "答"}, {"instruction": "问"', "utf-8")
+    told = run(str(tmp_path / "a.json"))
+    assert "its JSON array is cut" in told
+    (tmp_path / "b.bin").write_bytes(b"\x00\x01\x02\x03" * 50)
+    assert run(str(tmp_path / "b.bin")).endswith("none")
+
+
+def corpus(folder: Path) -> Path:
+    """A folder of all kinds of files."""
+    for number in range(2):
+        lines(
+            folder / "sft" / f"part{number}.jsonl",
+            *({"instruction": f"第{n}问是什么？", "output": f"第{n}答。"} for n in range(30)),
+        )
+    lines(folder / "pairs.json", *({"prompt": f"第{n}题", "chosen": "好", "rejected": "坏"} for n in range(30)))
+    lines(
+        folder / "books" / "书 一.jsonl", *({"title": f"第{n}章", "text": f"这是第{n}章的正文，讲的是山水。"} for n in range(30))
+    )
+    (folder / "books" / "b.jsonl.gz").write_bytes(gzip.compress(json.dumps({"text": "又一篇文章。"}).encode()))
+    (folder / "exam").mkdir()
+    for subject in ("law", "art"):
+        (folder / "exam" / f"{subject}.csv").write_text("Question,A,B,Answer\n问,甲,乙,A\n", "utf-8")
+    (folder / "README.md").write_text("read me, please\n", "utf-8")
+    (folder / ".hidden").write_text("{}", "utf-8")
+    lines(folder / "odd[1].jsonl", {"title": "题", "summary": "概要", "sections": []})
+    lines(folder / "unknown.jsonl", {"foo": 1})
+    return folder
+
+
+def test_a_folder_is_looked_through(tmp_path: Path) -> None:
+    told = run(str(corpus(tmp_path / "raw")))
+    for name in ("sft/part0.jsonl", "pairs.json", "books/书 一.jsonl", "exam/law.csv", "unknown.jsonl"):
+        assert name in told
+    assert ".hidden" not in told
+
+
+def test_a_first_recipe_names_the_files_and_validates(tmp_path: Path) -> None:
+    raw = corpus(tmp_path / "raw")
+    outcome = CliRunner().invoke(app, ["sniff", str(raw), "--recipe"])
+    assert outcome.exit_code == 0, outcome.output
+    (tmp_path / "mine.yaml").write_text(outcome.stdout, "utf-8")
+    data = yaml.safe_load(outcome.stdout)
+    assert data["raw"] == str(raw)
+    assert data["sources"]["sft"] == {"format": "belle", "path": "sft/*.jsonl", "use": ["sft"]}
+    assert data["sources"]["pairs"] == {"format": "preference", "path": "pairs.json", "use": ["pairs"]}
+    assert data["sources"]["exam"] == {"format": "exam", "path": "exam/*.csv", "use": ["evaluate"]}
+    assert data["sources"]["odd-1"] == {"format": "baike", "path": "odd[[]1].jsonl", "use": ["pretrain"]}
+    assert "unknown.jsonl: JSON Lines with foo" in outcome.stdout and "README" not in outcome.stdout
+    assert outcome.stdout.splitlines()[1] == "# hanlin run THIS.yaml"
+    loaded = recipes.load(str(tmp_path / "mine.yaml"))
+    assert {node.name for node in graph(loaded)} >= {"ingest-sft", "ingest-pairs", "split", "sft", "report"}
+
+
+def test_a_recipe_for_dialogues_alone_is_for_the_data_half(tmp_path: Path) -> None:
+    lines(tmp_path / "raw" / "对话.jsonl", *[GOOD] * 30)
+    text = CliRunner().invoke(app, ["sniff", str(tmp_path / "raw"), "--recipe"]).stdout
+    (tmp_path / "mine.yaml").write_text(text, "utf-8")
+    assert text.splitlines()[1] == "# hanlin run THIS.yaml --flow corpus"
+    assert yaml.safe_load(text)["sources"] == {
+        "belle": {"format": "belle", "path": "对话.jsonl", "use": ["pretrain", "sft", "prompts"]}
+    }
+    assert recipes.load(str(tmp_path / "mine.yaml"), flow="corpus").name == "raw"
+
+
+def test_a_recipe_needs_one_folder_with_rows(tmp_path: Path) -> None:
+    path = lines(tmp_path / "unknown.jsonl", {"foo": 1})
+    for arguments, message in (
+        (["--recipe"], "needs the folder"),
+        ([str(path), "--recipe"], "is for one folder"),
+        ([str(tmp_path), "--recipe"], "no reader keeps a row of its files"),
+    ):
+        outcome = CliRunner().invoke(app, ["sniff", *arguments])
+        assert outcome.exit_code and message in str(outcome.exception)
