@@ -37,7 +37,7 @@ class Params(Identity):
     seed: int = Field(default=23333, ge=0, lt=2**63, description="Seed of the hash that draws the held-out texts")
 
 
-@stage("triples", version=2, title="Triples as prompts and answers", params=Params)
+@stage("triples", version=3, title="Triples as prompts and answers", params=Params)
 def run(job: Job, params: Params, *, sources: dict[str, Path]) -> Stats:
     """`sources` hold `triples/*.parquet`. Writes conversations of one turn, whose answer is `relations.answer` of the triples: `sft/train.parquet`,
     `sft/valid.parquet` and `scored/rows.parquet`, and `dropped/`. `ValueError` where nothing is left to learn from or to score on."""

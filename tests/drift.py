@@ -148,6 +148,7 @@ BUILDS = {
     "tasks/text/fold.py": "dedup filter split triples",
     "tasks/text/machine.py": "dedup extract filter ingest rejected split triples",
     "tasks/text/normalise.py": "dedup extract filter ingest rejected split triples",
+    "tasks/text/pieces.py": "extract ingest",
     "tasks/text/privacy.py": "dedup extract filter ingest rejected report split triples",
     "tasks/text/prompts.py": "filter split triples",
     "tasks/text/quality.py": "extract filter ingest",

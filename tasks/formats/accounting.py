@@ -6,14 +6,18 @@ around a shorter one (a dialogue packed into a string). What is not there is cut
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
+from collections.abc import Callable, Iterator
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
-from tasks.data.rows import LEFT_OUT, Row, texts
+from tasks.data.rows import LEFT_OUT, Drop, Row, texts
 from tasks.formats.fields import as_text
 from tasks.text.ledger import EXCERPTS, Account, Ledger
+from tasks.text.pieces import pieces
 
 _GLUE = 8  # characters that a reader may put between two strings
 _MARK = re.compile(
@@ -212,3 +216,18 @@ def opened(kind: str, row: Row, account: Account) -> tuple[Ledger, int]:
         row.ledger.shown = account.shown
         return row.ledger, row.read
     return account.ledger(), sum(map(len, texts(kind, row)))
+
+
+def in_parts(read: Callable[..., Iterator[Row | Drop]], longest: int, path: Path, **more: Any) -> Iterator[Row | Drop]:
+    """A reader's documents, of which each of more than `longest` characters becomes several; each has its part in the account of its record."""
+    for row in read(path, **more):
+        if isinstance(row, Drop) or len(row["text"]) <= longest:
+            yield row
+            continue
+        meta = json.loads(row["meta"] or "{}")
+        for part, text in enumerate(pieces(row["text"], longest), start=1):
+            document = row | {"text": text, "meta": json.dumps(meta | {"part": part}, ensure_ascii=False)}
+            if part == 1 and isinstance(row, AccountedRow):  # the others are read as they are
+                document = AccountedRow(document)
+                document.ledger, document.read = row.ledger, row.read - len(row["text"]) + len(text)
+            yield document
