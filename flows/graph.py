@@ -133,12 +133,16 @@ class _Builder:
                 broken=source.broken,
             )
             return self.add(f"extract-{name}", extract.run, wiki, files=files)
+        rules = self.recipe.filter.sources.get(name, self.recipe.filter)
         params = ingest.Params(
             source=name,
             format=source.format,
             columns=source.columns,
             simplify=source.simplify,
             same_title=source.same_title,
+            cut=source.cut,
+            max_document=rules.max_document,
+            split=rules.too_long == "split",
             tolerate_truncation=source.tolerate_truncation,
             broken=source.broken,
         )

@@ -81,6 +81,12 @@ class Source(BaseModel):
         description="For webtext, baike and medical: similarity (0 to 1) of a title and the question below it from which the two count as the same, "
         "so that only the longer one is used",
     )
+    cut: Literal["file", "blank line", "line"] = Field(
+        default="file",
+        title="Cut",
+        description="For plain text: what is one document. file: the whole file; blank line: what stands between blank lines; line: each line. One "
+        "of more than filter.max_document characters becomes several, cut at chapters, paragraphs or sentences",
+    )
     tolerate_truncation: bool = Field(
         default=False,
         title="Tolerate truncation",

@@ -1,10 +1,10 @@
 """Duplicates across all sources: exact ones by a hash, near ones by MinHash over character n-grams, checked by their true similarity.
 
-Two rows are exact duplicates if their letters, digits and Han characters agree, and near duplicates if their sets of character n-grams have
-a Jaccard similarity of `threshold` or more. Rows that a chain of near duplicates connects are one cluster, and the best row of a cluster
-stays: the longest, then the one of the source that the recipe names first, then the first (`keep: first` leaves length out). `clusters: similar`
-is more careful: a row goes only if it is similar to a row that stays, so a chain of small differences, a ~ b ~ c, never removes a row unlike all
-that stay.
+Two rows are exact duplicates if their letters, digits, Han characters and signs agree (`tasks/text/fold.py`), and near duplicates if their
+sets of character n-grams have a Jaccard similarity of `threshold` or more. Rows that a chain of near duplicates connects are one cluster, and
+the best row of a cluster stays: the longest, then the one of the source that the recipe names first, then the first (`keep: first` leaves
+length out). `clusters: similar` is more careful: a row goes only if it is similar to a row that stays, so a chain of small differences,
+a ~ b ~ c, never removes a row unlike all that stay.
 
 The work is a sequence of steps, each a plain function over (partition, paths) whose result is a Parquet file, so that every piece can be
 done anywhere, is done once, and survives a kill:
@@ -72,7 +72,7 @@ class Params(Identity):
         return self
 
 
-@stage("dedup", version=2, title="Remove duplicates", params=Params, section="rows")
+@stage("dedup", version=3, title="Remove duplicates", params=Params, section="rows")
 def run(job: Job, params: Params, *, sources: dict[str, Path]) -> Stats:
     """`sources`, in recipe order, hold `<kind>/*.parquet`; so does the result, in input order, with what went in `dropped/`.
 

@@ -71,7 +71,7 @@ class Params(FilterRules):
         }
 
 
-@stage("filter", version=2, title="Filter", params=Params, section="rows")
+@stage("filter", version=3, title="Filter", params=Params, section="rows")
 def run(job: Job, params: Params, *, rows: Path, questions: dict[str, Path]) -> Stats:
     """`rows` holds `<kind>/*.parquet`; so does the result, in input order, with what went in `dropped/`. `questions` are searched for in them."""
     import pyarrow.parquet as pq
@@ -225,15 +225,11 @@ def filtered_rows(
 def judge_row(kind: str, row: dict[str, Any], rules: FilterRules, ledger: Ledger = NO_LEDGER) -> FilteredRow:
     """One row by its source's rules, evaluation questions left aside."""
     before = view_of(kind, row)
-    masked, personal, drop = mask_personal_data(kind, row, rules)
+    clean, personal, drop = mask_personal_data(kind, row, rules, ledger)
     if drop:
         return FilteredRow(row, drop, before, before, personal, ledger)
-    uncalled, drop = cut_boilerplate(kind, masked, rules)
-    clean = shorten(kind, uncalled, rules)
-    if clean is not row:
-        for rule, old, new in (("personal data", row, masked), ("advertising", masked, uncalled), ("too long", uncalled, clean)):
-            for one, other in zip(row_texts(kind, old), row_texts(kind, new), strict=True):
-                ledger.note(rule, one, other)
+    clean, drop = cut_boilerplate(kind, clean, rules, ledger)
+    clean = shorten(kind, clean, rules, ledger)
     after = before if clean is row else view_of(kind, clean)
     drop = drop or next((objection for check in CHECKS if (objection := check(after, rules))), None)
     return FilteredRow(clean, drop, before, after, personal, ledger)

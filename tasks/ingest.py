@@ -13,6 +13,7 @@ from tasks.artifacts.stage import Choice, Identity, Job, Stats, stage
 from tasks.data.rows import Drop, Row, content
 from tasks.data.writing import summed, write_shard
 from tasks.formats import registry
+from tasks.formats.accounting import in_parts
 from tasks.formats.records import with_columns
 from tasks.formats.registry import Format
 from tasks.processes.reading import LeftOut, by_shard, sha256, tolerant
@@ -53,6 +54,16 @@ class Params(Identity):
         le=1,
         description="Likeness (Dice of their characters) of a title and the question below it from which only the longer is asked (ChatLM)",
     )
+    cut: Literal["file", "blank line", "line"] = Field(
+        default="file", description="Of plain text, what a document is: a file, what stands between blank lines, or a line"
+    )
+    max_document: int = Field(
+        default=200_000,
+        ge=1,
+        le=100_000_000,
+        description="Longest document, in characters; a text file that is longer becomes several",
+    )
+    split: bool = Field(default=True, description="Documents of rows that are longer become several, too")
     tolerate_truncation: bool = Field(
         default=False, description="Keep the whole rows of a file before the place where it is cut, instead of refusing the file"
     )
@@ -75,6 +86,10 @@ def run(job: Job, params: Params, *, files: list[Path]) -> Stats:
     reader = registry.reader(params.format)
     work = functools.partial(write_shard, params.source, reader.kind, conversion(params))
     read, identity = with_columns(reader.read, params.columns), run.identity(params, {})
+    if reader.cuts:
+        read = functools.partial(read, cut=params.cut, longest=params.max_document)
+    if reader.kind == "documents" and params.split:
+        read = functools.partial(in_parts, read, params.max_document)
     if reader.joined:  # then a shard is defined by all of them
         read = functools.partial(read, beside=files)
         identity |= {"files": [sha256(path) for path in files]}

@@ -18,7 +18,7 @@ from tasks.artifacts.stage import Identity, Job, Progress, Stats, stage
 from tasks.data.excerpts import excerpt
 from tasks.data.rows import Writer, files, read
 from tasks.data.uses import Draw
-from tasks.text import normalise, relations
+from tasks.text import fold, relations
 
 Row = dict[str, Any]
 
@@ -37,7 +37,7 @@ class Params(Identity):
     seed: int = Field(default=23333, ge=0, lt=2**63, description="Seed of the hash that draws the held-out texts")
 
 
-@stage("triples", version=2, title="Triples as prompts and answers", params=Params)
+@stage("triples", version=3, title="Triples as prompts and answers", params=Params)
 def run(job: Job, params: Params, *, sources: dict[str, Path]) -> Stats:
     """`sources` hold `triples/*.parquet`. Writes conversations of one turn, whose answer is `relations.answer` of the triples: `sft/train.parquet`,
     `sft/valid.parquet` and `scored/rows.parquet`, and `dropped/`. `ValueError` where nothing is left to learn from or to score on."""
@@ -94,7 +94,7 @@ def run(job: Job, params: Params, *, sources: dict[str, Path]) -> Stats:
 
 
 def _hash(seed: int, text: str) -> int:
-    key = normalise.dedup_key(text) or text
+    key = fold.dedup_key(text) or text
     return int.from_bytes(hashlib.blake2b(f"{seed}\x1f{key}".encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
 
 

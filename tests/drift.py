@@ -153,6 +153,8 @@ BUILDS = {
     "tasks/text/mixed.py": "extract filter ingest split triples",
     "tasks/text/normalise.py": "extract filter ingest split triples",
     "tasks/text/particle.py": "extract filter ingest split triples",
+    "tasks/text/fold.py": "dedup filter split triples",
+    "tasks/text/pieces.py": "extract ingest",
     "tasks/text/privacy.py": "dedup extract filter ingest rejected report split triples",
     "tasks/text/prompts.py": "filter split triples",
     "tasks/text/quality.py": "extract filter ingest",

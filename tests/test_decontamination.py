@@ -159,6 +159,28 @@ def test_hostile_rows_take_linear_time(hostile: str) -> None:
     assert found.share == 1.0
 
 
+@pytest.mark.parametrize(
+    ("question", "other"),
+    [
+        ("计算12-3÷4等于多少", "计算12×3+4等于多少"),
+        ("若a=-5小于3", "若a=-5小于-3"),
+        ("正则\\\\d+匹配", "正则\\\\d*匹配"),
+        ("C语言和C++", "C语言和C"),
+    ],
+)
+def test_signs_tell_questions_apart(question: str, other: str) -> None:
+    """As whole turns, and among other words."""
+    found = QuestionIndex(asked(question)).find([[question], [other], [question.replace("+", "＋").replace("-", "－")]])
+    assert [match is not None for match in found] == [True, False, True]
+    assert fold(question).tolist() != fold(other).tolist()
+
+
+def test_a_formula_is_found_in_other_spacing_and_width() -> None:
+    stem = "已知函数f(x)=2x^2-3x+1，求它在区间上的最小值"
+    assert share("已知函数 f(x) = 2x^2 - 3x + 1 ，求它在区间上的最小值。", stem) == 1.0
+    assert share("已知函数ｆ（ｘ）＝２ｘ^２－３ｘ＋１，求它在区间上的最小值", stem) == 1.0
+
+
 def test_nothing_to_search_for() -> None:
     engine = QuestionIndex([])
     assert engine.find([["甲"], []]) == [None, None]

@@ -19,7 +19,7 @@ from tasks import dedup, ingest
 from tasks.artifacts.stage import Job, Resources
 from tasks.data.rows import Writer, files, read
 from tasks.duplicates import minhash
-from tasks.text.normalise import dedup_key
+from tasks.text.fold import dedup_key
 
 COMMON = [chr(code) for code in range(0x4E00, 0x4E00 + 3000)]
 
@@ -96,6 +96,15 @@ def test_the_longest_row_stays_then_the_earliest_source_then_the_first_row(tmp_p
     assert [row["text"] for row in kept(job)] == [f"{text}！"]
     assert stats["funnel"]["late"] == {"in": 2, "kept": 0, "dropped": {"exact duplicate": 2}}
     assert {row["detail"] for row in dropped(job)} == {f"kept {kept(job)[0]['id']} of early"}
+
+
+def test_rows_that_differ_in_a_sign_are_two(tmp_path: Path) -> None:
+    apart = ["-5小于3", "-5小于-3", "1.5小于20", "15小于20", "2+2", "2×2", r"用\d+匹配", r"用\d*匹配", "学C", "学C++"]
+    same = ["１．５小于 20。", "2 + 2", "学 c++！"]
+    job, stats = build(tmp_path, artifacts(tmp_path, sums=[document(text, str(n)) for n, text in enumerate([*apart, *same])]))
+    assert stats["funnel"]["sums"]["dropped"] == {"exact duplicate": 3}
+    assert {row["detail"].split()[-1] for row in dropped(job)} == {"sums"}
+    assert len(kept(job)) == len(apart)
 
 
 def test_near_duplicates_are_found_and_unrelated_texts_are_not(tmp_path: Path) -> None:

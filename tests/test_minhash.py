@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from tasks.duplicates import minhash
-from tasks.text.normalise import dedup_key
+from tasks.text.fold import dedup_key
 from tests.test_dedup import changed, sentence, similarity
 
 TEXT = st.text(alphabet="天地玄黄a1", max_size=40)

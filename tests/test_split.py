@@ -15,7 +15,7 @@ from tasks import split
 from tasks.artifacts.stage import Job, Resources
 from tasks.data import uses
 from tasks.data.rows import Writer, files, read, row_id
-from tasks.text import normalise, prompts
+from tasks.text import fold, prompts
 
 DECODER = {"wiki": ["pretrain"], "zhihu": ["pretrain", "sft"], "belle": ["sft", "prompts"], "ranked": ["pairs"]}
 
@@ -267,7 +267,7 @@ def test_an_article_that_could_only_answer_its_title_and_has_none_is_dropped(tmp
 @example("介绍一下青江", 3)
 @example("李白 (唐代)", 1)
 def test_a_title_and_every_request_for_it_are_one_prompt(title: str, seed: int) -> None:
-    if not normalise.dedup_key(title):
+    if not fold.dedup_key(title):
         return  # a title of signs alone is what it is
     said = uses.prompt_hash(5, *dialogue(prompts.article_prompt(title, seed)))
     assert uses.prompt_hash(5, *article(title, "文")) == said

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from typing import Any, Literal
 
 from tasks.data.rows import UNLEARNED
-from tasks.text import normalise, prompts
+from tasks.text import fold, prompts
 
 Use = Literal["pretrain", "text2text", "sft", "prompts", "pairs", "extract", "evaluate"]
 MAKES = {
@@ -40,7 +40,7 @@ def prompt_hash(seed: int, kind: str, row: dict[str, Any]) -> int:
     else:
         asked = next((place for place, turn in enumerate(row["messages"]) if turn["role"] == "user"), -1)
         parts = [turn["content"] for turn in row["messages"][: asked + 1] if turn["role"] != "assistant"]
-    keys = [normalise.dedup_key(part) or part for part in parts]
+    keys = [fold.dedup_key(part) or part for part in parts]
     if kind != "documents" and len(keys) == 1:
         keys = [_asked(keys[0])]
     text = "\x1f".join([str(seed), *keys])
@@ -48,13 +48,13 @@ def prompt_hash(seed: int, kind: str, row: dict[str, Any]) -> int:
 
 
 _TEMPLATES = sorted(
-    (tuple(normalise.dedup_key(part) for part in template.split("{}")) for template in prompts.TEMPLATES),
+    (tuple(fold.dedup_key(part) for part in template.split("{}")) for template in prompts.TEMPLATES),
     key=lambda ends: -len("".join(ends)),
 )
 
 
 def _asked(key: str) -> str:
-    """The subject of a prompt that a title template makes; of any other the prompt itself. All are keys of `normalise.dedup_key`."""
+    """The subject of a prompt that a title template makes; of any other the prompt itself. All are keys of `fold.dedup_key`."""
     for before, after in _TEMPLATES:
         if key.startswith(before) and key.endswith(after) and len(key) > len(before) + len(after):
             return key[len(before) : len(key) - len(after)]

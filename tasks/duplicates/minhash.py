@@ -19,12 +19,15 @@ from dataclasses import dataclass
 from functools import cache
 from typing import TYPE_CHECKING
 
+from tasks.text.fold import PART as PART
+from tasks.text.fold import folded as _folded
+from tasks.text.fold import significant
+
 if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import NDArray
 
 BLOCK = 1 << 15  # n-grams hashed at a time: their buffers stay in a core's cache
-PART = "\x1f"  # between the parts of a row; survives in its letters, so that parts stay apart
 _EMPTY = 2**64 - 1
 
 
@@ -61,7 +64,7 @@ class Texts:
 
 
 def folded(texts: Sequence[str]) -> Texts:
-    """Code points in which compatibility forms (NFKC) and case make no difference: `casefold` of `normalize("NFKC", …)`, as uint32.
+    """Code points in which compatibility forms and case make no difference: those of `fold.folded`, as uint32.
 
     Python's normaliser takes 130 ns a character as soon as a text holds a full-width comma, so nearly every character goes through a table
     here, and only texts with one whose form depends on its neighbours, or is longer than itself, through Python.
@@ -77,10 +80,6 @@ def folded(texts: Sequence[str]) -> Texts:
     points = encoded([_folded(text) if slow else text for text, slow in zip(texts, hard.tolist(), strict=True)])
     simple = np.minimum(points.values, len(table) - 1)
     return Texts(np.where(np.repeat(hard, points.lengths), points.values, table[simple]), points.bounds)
-
-
-def _folded(text: str) -> str:
-    return unicodedata.normalize("NFKC", text).casefold()
 
 
 @cache
@@ -109,8 +108,11 @@ def encoded(texts: Sequence[str]) -> Texts:
 
 
 def letters(folded: Texts) -> Texts:
-    """Only letters, digits, ideographs and the marks between parts: `normalise.dedup_key` of each part."""
-    return folded.where(_among(folded.values, _lettered()))
+    """Only what counts (letters, digits, ideographs, signs) and the marks between parts: `fold.dedup_key` of each part."""
+    import numpy as np
+
+    values, counts = significant(folded.values.astype(np.uint32, copy=False), folded.bounds)
+    return Texts(values, folded.bounds).where(counts)
 
 
 def written(folded: Texts) -> Texts:
@@ -128,14 +130,6 @@ def _among(points: NDArray[np.generic], table: NDArray[np.bool_]) -> NDArray[np.
     import numpy as np
 
     return table[np.minimum(points, len(table) - 1)]
-
-
-@cache
-def _lettered() -> NDArray[np.bool_]:
-    """True for code points that are letters, digits or the mark between parts. From U+40000 on none is."""
-    import numpy as np
-
-    return np.array([chr(point).isalnum() or chr(point) == PART for point in range(0x40001)])
 
 
 @cache

@@ -8,11 +8,13 @@ and traditional characters make no difference, and changed, missing or inserted 
 from __future__ import annotations
 
 import functools
-import unicodedata
+import itertools
 from collections import defaultdict
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+from tasks.text.fold import folded, significant
 
 if TYPE_CHECKING:
     import numpy as np
@@ -75,10 +77,13 @@ class QuestionIndex:
         self._longest_turn = 3 * characters  # characters of the longest turn that may be one, with its punctuation
         forms: list[Array] = []  # three of each question: the stem, the stem with lettered choices, the stem with choices
         variants: dict[bytes, set[frozenset[bytes]]] = defaultdict(set)  # stem → the choices that it comes with
-        for row in questions:
+        rows = list(questions)
+        parts = iter(folds([text for row in rows for text in (row["question"], *(row.get("choices") or []))]))
+        letters = folds(LETTERS)
+        for row in rows:
             self.questions.append((row["id"], row["source"], row["question"]))
-            stem, choices = fold(row["question"]), [fold(choice) for choice in row.get("choices") or []]
-            lettered = [part for pair in zip(map(fold, LETTERS), choices, strict=False) for part in pair]
+            stem, choices = next(parts), [next(parts) for _ in row.get("choices") or []]
+            lettered = [part for pair in zip(letters, choices, strict=False) for part in pair]
             forms += [stem, np.concatenate([stem, *lettered]), np.concatenate([stem, *choices])]
             variants[stem.tobytes()].add(frozenset(choice.tobytes() for choice in choices))
         if not forms:
@@ -118,9 +123,7 @@ class QuestionIndex:
         import numpy as np
 
         end, edges, ngrams = (self._start + self._length)[self._form_at], np.zeros(len(codes) + 1, np.int32), []
-        words = np.cumsum(
-            np.append(0, (codes < ord("0")) | (codes > ord("9")))
-        )  # characters other than figures before each place
+        words = np.cumsum(np.append(0, _are_letters(codes)))  # characters other than figures and signs before each place
         for n, hashes in _ngram_hashes(codes, sizes):
             inside = np.flatnonzero(np.arange(len(hashes)) + n <= end[: len(hashes)])
             form = self._form_at[inside]
@@ -142,7 +145,7 @@ class QuestionIndex:
     def find(self, rows: Sequence[Sequence[str]]) -> list[QuestionMatch | None]:
         """The best match of each row, given as its texts: the question of which it holds the largest share; None where no share is enough to
         call the row contaminated."""
-        matches = [self._whole_turn(texts) for texts in rows]
+        matches = self._whole_turns(rows)
         for pieces in _chunks(["\n".join(texts) for texts in rows]) if self._indexes else ():
             for row, match in self._search(pieces):
                 best = matches[row]
@@ -150,13 +153,22 @@ class QuestionIndex:
                     matches[row] = match
         return matches
 
-    def _whole_turn(self, texts: Sequence[str]) -> QuestionMatch | None:
-        place = 0
-        for text in texts if self._short_questions else ():
-            if len(text) <= self._longest_turn and (questions := self._short_questions.get(fold(text).tobytes())):
-                return QuestionMatch(questions, 1.0, place)
-            place += len(text) + 1
-        return None
+    def _whole_turns(self, rows: Sequence[Sequence[str]]) -> list[QuestionMatch | None]:
+        """A short question that is a whole turn of a row, or its title."""
+        matches: list[QuestionMatch | None] = [None] * len(rows)
+        if not self._short_questions:
+            return matches
+        short: list[tuple[int, int, str]] = []  # row, place, text
+        for row, texts in enumerate(rows):
+            place = 0
+            for text in texts:
+                if len(text) <= self._longest_turn:
+                    short.append((row, place, text))
+                place += len(text) + 1
+        for (row, place, _), folded_text in zip(short, folds([text for _, _, text in short]), strict=True):
+            if matches[row] is None and (questions := self._short_questions.get(folded_text.tobytes())):
+                matches[row] = QuestionMatch(questions, 1.0, place)
+        return matches
 
     def _search(self, pieces: list[tuple[int, int, str]]) -> Iterator[tuple[int, QuestionMatch]]:
         """Matches in pieces of texts, (text, place of the piece in it, piece), with the text that each is in."""
@@ -164,7 +176,7 @@ class QuestionIndex:
 
         joined = "\n".join(piece for _, _, piece in pieces)
         begins = np.cumsum([0, *(len(piece) + 1 for _, _, piece in pieces)])
-        codes = _fold_table()[_code_points(joined)]
+        codes = _compared(joined, begins.clip(max=len(joined)))
         codes[begins[1:-1] - 1] = _BREAK
         letters = np.flatnonzero(codes)
         rows, forms, shifts, places, starts = [], [], [], [], []
@@ -219,9 +231,27 @@ class QuestionIndex:
 
 
 def fold(text: str) -> Array:
-    """The letters, digits and ideographs of a text as numbers, equal for what differs in case, width or traditional characters alone."""
-    codes = _fold_table()[_code_points(text)]
-    return codes[codes > 0]
+    """The letters, digits, ideographs and signs of a text as numbers, equal for what differs in case, width or traditional characters."""
+    return folds([text])[0]
+
+
+def folds(texts: Sequence[str]) -> list[Array]:
+    """The fold of each text."""
+    import numpy as np
+
+    bounds = np.cumsum([0, *map(len, texts)])
+    codes = _compared("".join(texts), bounds)
+    counts = np.cumsum(np.append(0, codes > 0))[bounds]
+    kept = codes[codes > 0]
+    return [kept[start:end] for start, end in itertools.pairwise(counts.tolist())]
+
+
+def _compared(text: str, bounds: Array) -> Array:
+    """The code that each character is compared by, 0 for those that do not count, of texts that stand one after the other."""
+    import numpy as np
+
+    codes, counts = significant(_fold_table()[_code_points(text)], bounds)
+    return np.where(counts, codes, np.uint32(0))
 
 
 def _code_points(text: str) -> Array:
@@ -231,17 +261,27 @@ def _code_points(text: str) -> Array:
     return np.minimum(np.frombuffer(text.encode("utf-32-le", "surrogatepass"), np.uint32), _POINTS)
 
 
+def _are_letters(codes: Array) -> Array:
+    """True for codes of letters and ideographs, but not of figures or signs, nor for breaks."""
+    import numpy as np
+
+    letters = np.array([chr(code).isalpha() for code in range(_POINTS)])
+    return letters[np.minimum(codes, _POINTS - 1)]
+
+
 @functools.cache
 def _fold_table() -> Array:
-    """Code point → the code it is compared by, 0 for one that is not compared. Of a character that stands for several (㎏), the first."""
+    """Code point → its code in one case and width, a letter's in simplified characters. Of a character that stands for several (㎏), the first."""
     import numpy as np
     import opencc
 
-    points = [point for point in (*range(0xD800), *range(0xE000, 0x10000), *range(0x20000, _POINTS)) if chr(point).isalnum()]
-    simple = opencc.OpenCC("t2s").convert("\n".join(map(chr, points))).replace("著", "着").split("\n")
-    table = np.zeros(_POINTS + 1, np.uint32)
-    for point, character in zip(points, simple, strict=True):
-        table[point] = ord(unicodedata.normalize("NFKC", character).casefold()[0])
+    points = [*range(0xD800), *range(0xE000, 0x10000), *range(0x20000, _POINTS)]
+    letters = [point for point in points if chr(point).isalnum()]
+    simple = opencc.OpenCC("t2s").convert("\n".join(map(chr, letters))).replace("著", "着").split("\n")
+    written = dict(zip(points, map(chr, points), strict=True)) | dict(zip(letters, simple, strict=True))
+    table = np.full(_POINTS + 1, ord("\n"), np.uint32)
+    for point, character in written.items():
+        table[point] = ord(folded(character)[:1] or "\n")
     return table
 
 

@@ -40,9 +40,10 @@ class FilterRules(Identity):
     max_dialogue: int = Field(20_000, ge=1, le=10_000_000, description="Longest dialogue with all its turns, in characters")
     min_exchanges: int = Field(1, ge=1, le=1000, description="Fewest questions with an answer in a dialogue, in exchanges")
     max_exchanges: int = Field(1000, ge=1, le=100_000, description="Most questions with an answer in a dialogue, in exchanges")
-    too_long: Literal["drop", "cut"] = Field(
-        "drop",
-        description="Documents, questions and answers beyond their limit: drop the row, or cut them where a sentence ends (ChatLM)",
+    too_long: Literal["split", "drop", "cut"] = Field(
+        "split",
+        description="Beyond the limits. split: a document becomes several where it is read, a dialogue is dropped; drop: the row is dropped; cut: "
+        "documents, questions and answers end where the last sentence within the limit does (ChatLM). A text file always becomes several",
     )
     # languages and scripts
     languages: list[Language] = Field(

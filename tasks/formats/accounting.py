@@ -6,14 +6,18 @@ around a shorter one (a dialogue packed into a string). What is not there is cut
 
 from __future__ import annotations
 
+import json
 import re
 from collections import Counter
+from collections.abc import Callable, Iterator
 from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
-from tasks.data.rows import LEFT_OUT, Row, texts
+from tasks.data.rows import LEFT_OUT, Drop, Row, texts
 from tasks.formats.fields import as_text
 from tasks.text.ledger import EXCERPTS, AccountedRow, Ledger
+from tasks.text.pieces import pieces
 
 _GLUE = 8  # characters that a reader may put between two strings
 _MARK = re.compile(
@@ -196,3 +200,22 @@ class RecordAccounts:
             if self._excerpts[excerpt.rule] >= EXCERPTS:
                 self._shown.add(excerpt.rule)
         return accounted
+
+
+def in_parts(read: Callable[..., Iterator[Row | Drop]], longest: int, path: Path, **more: Any) -> Iterator[Row | Drop]:
+    """A reader's documents, of which each of more than `longest` characters becomes several; each has its part in the account of its record."""
+    for row in read(path, **more):
+        if isinstance(row, Drop) or len(row["text"]) <= longest:
+            yield row
+            continue
+        meta = json.loads(row["meta"] or "{}")
+        parts = list(pieces(row["text"], longest))
+        between = len(row["text"]) - sum(map(len, parts))
+        for part, text in enumerate(parts, start=1):
+            document = row | {"text": text, "meta": json.dumps(meta | {"part": part}, ensure_ascii=False)}
+            if part == 1 and isinstance(row, AccountedRow):  # the others are read as they are
+                document = AccountedRow(document)
+                document.ledger, document.read = row.ledger, row.read - sum(map(len, parts[1:]))
+                if between:
+                    document.ledger.entries.append(("white space", "", between, 0, 0))
+            yield document

@@ -48,6 +48,7 @@ class Reader:
     named: bool = False
     joined: bool = False
     titled: bool = False
+    cuts: bool = False
     columns: tuple[str, ...] = ()
 
     def __post_init__(self) -> None:

@@ -48,6 +48,7 @@ A reader is one file. Its name is the format's, it is found by being here, and i
 `named`        True: rows depend on the file's name, not only on its bytes.
 `joined`       True: a row is made of several files; then it is `read(path, beside)`, with all files of the source.
 `titled`       True: a question is a title and what stands below it, of which `ingest` keeps the longer where both say the same.
+`cuts`         True: files of it may be text without records, which is cut into documents: `read(path, cut, longest)`.
 `columns`      names of the fields that it knows, which a source may map to those of its files (`columns` in a recipe). Empty: any name is taken.
 
 Another package offers its readers as entry points of the group `hanlin.readers`, name = format, value = module:

@@ -1,4 +1,7 @@
-"""Documents that are plain text already: a text file is one document, or several if it is long; JSON, Parquet and tables hold one a row."""
+"""Documents that are plain text already: a text file is one document, or one a paragraph or line; JSON, Parquet and tables hold one a row.
+
+What is longer than a document may be becomes several, cut at chapters, paragraphs or sentences: nothing of it is lost.
+"""
 
 from __future__ import annotations
 
@@ -6,34 +9,40 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from tasks.data.rows import Drop, Row
-from tasks.files.charset import charset, lines, not_decoded, too_long, undecoded
+from tasks.files.charset import Charset, charset, lines, not_decoded, too_long, undecoded
 from tasks.files.opening import LONGEST, head_of, inside, what_is
 from tasks.files.tables import suffix
 from tasks.formats.fields import as_text, first_of, meta_of, unknown_schema
 from tasks.formats.records import read_rows
 from tasks.formats.registry import TABLES, Reader, Record
 from tasks.formats.sniff import others, sniff, wrong_format
+from tasks.text.pieces import first_piece, pieces
+
+Cut = Literal["file", "blank line", "line"]
 
 _TEXT = ("text", "content", "completion", "raw_content", "paragraphs")
 _TITLE = ("title", "rhythmic", "chapter")
 _META = ("path", "book", "chapter", "url", "date", "author")
 _ROWS = (".json", ".jsonl", ".ndjson", ".csv", ".tsv")
 _JSON = re.compile(rb'\s*(?:\[\s*)?\{\s*"')
-_WHOLE = 1 << 20  # characters of one document; a longer file is cut where a paragraph ends
+_WHOLE = 200_000  # characters of one document, if nobody says how many
 
 
-def read(path: Path) -> Iterator[Row | Drop]:
-    """Documents, from files that may be compressed. Rows are known by their content, or by the file's name (.json, .csv and the like)."""
+def read(path: Path, cut: Cut = "file", longest: int = _WHOLE) -> Iterator[Row | Drop]:
+    """Documents, from files that may be compressed. Rows are known by their content, or by the file's name (.json, .csv and the like).
+
+    `cut` says what a document of a text file is: the file, what stands between blank lines, or a line. A longer one than `longest` is several.
+    """
     start = inside(path)
     if head_of(path).startswith(b"PAR1") or _JSON.match(start.removeprefix(b"\xef\xbb\xbf")) or (start and suffix(path) in _ROWS):
         yield from read_rows(path, READER)
         return
     if what_is(start or head_of(path)) != "a text file" or ((sniffed := sniff(path)).records and others(sniffed, READER)):
         raise wrong_format(path, READER, "plain text")
-    yield from _file(path)
+    yield from _file(path, cut, longest)
 
 
 def row(record: Record) -> Row | Drop:
@@ -51,23 +60,37 @@ def row(record: Record) -> Row | Drop:
     return {"title": title, "text": body, "lang": "", "meta": meta_of(record, names=_META, length=1000)}
 
 
-def _file(path: Path) -> Iterator[Row | Drop]:
-    encoding, title = charset(path), path.name.split(".")[0]
-    pieces: list[str] = []
-    size = part = 0
+def _file(path: Path, cut: Cut, longest: int) -> Iterator[Row | Drop]:
+    encoding, title = charset(path), path.name.split(".")[0] if cut == "file" else ""
+    held, part = "", 0  # a document without others is no part
+    for text in _texts(path, encoding, cut, longest):
+        if isinstance(text, Drop):
+            yield text
+        elif text.strip():
+            if held:
+                part += 1
+                yield _document(title, held, encoding.title, part)
+            held = text
+    yield _document(title, held, encoding.title, part and part + 1)
+
+
+def _texts(path: Path, encoding: Charset, cut: Cut, longest: int) -> Iterator[str | Drop]:
+    """The texts of a file's documents, which joined are the file."""
+    waiting = ""
     for number, line in enumerate(lines(path), start=1):
         if too_long(line):
             yield Drop("row too long", f"line {number} has more than {LONGEST >> 20} MB", encoding.decode(line[:1000]))
             continue
         text = encoding.decode(line).replace("\r\n", "\n").replace("\r", "\n")
-        pieces.append(text)
-        size += len(text)
-        if size > _WHOLE and (not text.strip() or size > 2 * _WHOLE):
-            part += 1
-            yield _document(title, "".join(pieces), encoding.title, part)
-            pieces, size = [], 0
-    if pieces or not part:
-        yield _document(title, "".join(pieces), encoding.title, part and part + 1)
+        waiting += text
+        if cut == "line" or (cut == "blank line" and not text.strip()):
+            yield from pieces(waiting, longest)
+            waiting = ""
+        while len(waiting) > 2 * longest:
+            end = first_piece(waiting, longest)
+            yield waiting[:end]
+            waiting = waiting[end:]
+    yield from pieces(waiting, longest)
 
 
 def _document(title: str, text: str, encoding: str, part: int) -> dict[str, Any] | Drop:
@@ -89,4 +112,5 @@ READER = Reader(
     read=read,
     containers=(*TABLES, "a text file"),
     named=True,  # a text file's title is its name
+    cuts=True,
 )

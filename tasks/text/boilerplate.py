@@ -183,7 +183,7 @@ _OFFERS = re.compile(
 
 
 def kind_of(sentence: str) -> str:
-    """The kind of a sentence that says nothing of the matter: `call` or `notice`; else nothing."""
+    """`call` or `notice` for a sentence that says nothing of the matter; else nothing."""
     if not _HINT.search(sentence) or len(sentence) > 2 * _LONGEST[_NOTICE]:
         return ""
     plain = " ".join(_DECORATION.sub(" ", sentence.replace("*", "")).split())
@@ -229,7 +229,7 @@ _MARKS = re.compile("[" + re.escape("".join(_PAIRS) + "".join(_CLOSERS) + _STOPS
 
 
 def _pairs(line: str) -> dict[int, int]:
-    """The quotations and brackets of a line: where one opens → where it closes, in order. Half pairs are none."""
+    """The place of each quotation mark and bracket that opens → the place where it closes, in a line. Half pairs are none."""
     opened: list[tuple[str, int]] = []
     waiting: Counter[str] = Counter()  # for a closer
     pairs: dict[int, int] = {}
@@ -253,7 +253,7 @@ def _pairs(line: str) -> dict[int, int]:
 
 
 def sentences(line: str) -> Iterator[tuple[int, int]]:
-    """The places of the sentences of a line, its end with the last. What is quoted or in brackets ends none, but a quotation that ends with a full
+    """The places of a line's sentences, which are all of it. What is quoted or in brackets ends none, but a quotation that ends with a full
     stop does (他说：“好。”), and what closes behind a full stop belongs to its sentence."""
     pairs = _pairs(line)
     closing = {end: start for start, end in pairs.items()}

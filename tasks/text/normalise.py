@@ -268,11 +268,3 @@ def storable(text: str, ledger: Ledger = NO_LEDGER) -> str:
     clean = _SURROGATE.sub("", text)
     ledger.note("control characters", text, clean)
     return clean
-
-
-_NOT_WORD = re.compile(r"[\W_]+")
-
-
-def dedup_key(text: str) -> str:
-    """The key that exact duplicates share: compatibility forms folded (NFKC), case folded, and only letters, digits and ideographs kept."""
-    return _NOT_WORD.sub("", unicodedata.normalize("NFKC", text).casefold())

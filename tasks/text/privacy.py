@@ -131,7 +131,7 @@ Spans = Iterable[tuple[int, int]]
 
 
 def _spans(pattern: re.Pattern[str], text: str) -> Iterator[tuple[int, int]]:
-    """The places where a pattern matches: all of a match, or its named part, after the words that say what it is."""
+    """The places of a pattern's matches: all of a match, or its named part, after the words that say what it is."""
     for match in pattern.finditer(text):
         yield match.span("it" if "it" in pattern.groupindex and match["it"] else 0)
 
