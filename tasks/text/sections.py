@@ -108,13 +108,14 @@ def _kind(line: str) -> str:
         return ""
     if LINKED in line:
         return "source"
-    if len(line) < _LONG and _SOURCE.search(line):
+    sentence = line.endswith(_ENDS)
+    if (len(line) < _LONG or not sentence) and _SOURCE.search(line):
         return "source"
-    if len(line) >= _SHORTEST and line.endswith(_ENDS):
+    if len(line) >= _SHORTEST and sentence:
         return "prose" if len(line) >= _LONG or not _CITATION.search(line) else "cites"
     return "dated" if len(line) < _LONG and _DATED.search(line) else "either"
 
 
 def _clear(line: str) -> bool:
     """True for a line that is prose though it is no whole sentence."""
-    return len(line) >= _LONG or (len(line) >= _SHORTEST and _CLAUSE.search(line) is not None and not _CITATION.search(line))
+    return len(line) >= _SHORTEST and _CLAUSE.search(line) is not None and (len(line) >= _LONG or not _CITATION.search(line))
