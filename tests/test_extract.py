@@ -270,6 +270,24 @@ def test_broken_files_do_not_stop_the_others(tmp_path: Path) -> None:
     }
 
 
+@pytest.mark.parametrize("head", ["", "\ufeff", '<?xml version="1.0" encoding="UTF-8"?>\n', "<!-- 页 -->\n"])
+def test_pages_without_the_element_around_them_are_read(tmp_path: Path, head: str) -> None:
+    pages = "".join(PAGE.format(title=f"題{number}", ns=0, id=number, text=WORDS * 9) for number in range(30))
+    data = (head + pages).encode()
+    packers = {"a.xml": bytes, "a.xml.bz2": bz2.compress, "a.xml.gz": gzip.compress, "a.xml.xz": lzma.compress}
+    for name, pack in packers.items():
+        (tmp_path / name).write_bytes(pack(data))
+        assert [row["title"] for row in wiki.read(tmp_path / name)] == [f"題{number}" for number in range(30)]
+    (tmp_path / "cut.xml").write_bytes(data[:-40])
+    with pytest.raises(ValueError, match=r"it ends in mid-page, .* after 29 whole pages"):
+        list(wiki.read(tmp_path / "cut.xml"))
+    rest = wiki.Stretch(tmp_path / "a.xml", len(data) // 2, None, False)  # its last stretch, as a worker reads it
+    assert [row["title"] for row in rest][-1] == "題29"
+    (tmp_path / "whole.xml").write_bytes(f"<mediawiki>{pages}".encode())
+    with pytest.raises(ValueError, match="it ends without </mediawiki>"):
+        list(wiki.read(tmp_path / "whole.xml"))
+
+
 def test_no_files_is_a_mistake(tmp_path: Path) -> None:
     with pytest.raises(ValueError, match="no input files"):
         run(tmp_path, [])
