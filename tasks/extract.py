@@ -61,7 +61,7 @@ class Params(Identity):
     params=Params,
     section="rows",
     step="ingest",
-    tools=("opencc", "mwparserfromhell"),
+    tools=("opencc", "jieba", "mwparserfromhell"),
 )
 def run(job: Job, params: Params, *, files: list[Path]) -> Stats:
     """`files`, MediaWiki XML exports in the given order → `documents/*.parquet`, `dropped/*.parquet`."""

@@ -78,7 +78,7 @@ class Params(Identity):
     title="Read, check and normalise rows",
     params=Params,
     section="rows",
-    tools=("opencc",),
+    tools=("opencc", "jieba"),
     choice=Choice("format", readers),
 )
 def run(job: Job, params: Params, *, files: list[Path]) -> Stats:

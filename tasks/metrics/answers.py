@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import unicodedata
+from tasks.text.fold import dedup_key
 
 SHORT = 16  # characters below which an answer has too few 4-grams to call it repetitive
 
 
 def normalised(text: str) -> str:
-    """The form that two answers are compared in: letters and digits alone, in one width and case. Text without any stays as it is, stripped."""
-    folded = unicodedata.normalize("NFKC", text).casefold()
-    return "".join(character for character in folded if character.isalnum()) or text.strip()
+    """The form that two answers are compared in, as duplicates are: letters, digits and signs. Text without any stays as it is, stripped."""
+    return dedup_key(text) or text.strip()
 
 
 def answer_similarity(one: str, other: str) -> float:

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     import numpy as np
 
 _MUCH = 4  # times as many characters of one script as of the other, from which a line is of that script throughout
+_BOTH = 3  # characters that no simplified text has, from which a text is written by people of both scripts, and its variants are no slips
 _SURE = 0.1  # what a character weighs more that is in no simplified text than a variant, which may be a slip
 
 _OPEN, _CLOSE = "".join(map(re.escape, t2s.PAIRS)), "".join(map(re.escape, t2s.PAIRS.values()))
@@ -141,7 +142,8 @@ def _chosen(known: _Known, places: np.ndarray) -> np.ndarray:
     import numpy as np
 
     at = known.kinds[places]
-    chosen = at & t2s.TRADITIONAL > 0
+    mixed = len(known.sure) >= _BOTH and 2 * len(known.sure) >= len(known.old)
+    chosen = at & (t2s.TRADITIONAL | (t2s.VARIANT if mixed else 0)) > 0
     open_ = np.flatnonzero(~chosen)
     places, at = places[open_], at[open_]
     lines = known.counts(known.lines, places)
