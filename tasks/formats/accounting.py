@@ -46,6 +46,8 @@ def account(record: dict[str, Any], kind: str, row: Row, ledger: Ledger) -> int:
         else:
             unused.append((path, leaf))
     rest = [text for text in rest if text]
+    if len(rest) == 1:
+        unused = _joined(unused, rest, ledger)
     if rest:
         unused = _followed(unused, rest, ledger)
     if rest:
@@ -54,9 +56,13 @@ def account(record: dict[str, Any], kind: str, row: Row, ledger: Ledger) -> int:
         unused = _rewritten(unused, rest, ledger)
         for text in rest:
             ledger.note("added by the reader", "", text)
-    reasons = {text: rule for rule, text in row.get(LEFT_OUT, ())}
+    reasons = {text: rule for rule, text in row[LEFT_OUT]} if LEFT_OUT in row else {}
     for path, leaf in unused:
-        ledger.note(reasons.get(leaf.strip(), path), leaf)
+        rule = reasons.get(leaf.strip(), path) if reasons else path
+        if rule in ledger.shown:
+            ledger.entries.append((rule, "", len(leaf), 0, 0))
+        else:
+            ledger.note(rule, leaf)
     return read
 
 
@@ -76,6 +82,24 @@ def _rule(path: str, name: str) -> str:
     """`field conversations.value`; numbered names (turn_1, turn_2) count as one, and the elements of a list as the list."""
     name = _DIGITS.sub("#", str(name))
     return (f"{path}.{name}" if name else path) if path else f"field {name}"
+
+
+def _joined(leaves: list[tuple[str, str]], rest: list[str], ledger: Ledger) -> list[tuple[str, str]]:
+    """Take the one text out of `rest` that is strings of the record in its order, a line each (title and question, instruction and input)."""
+    text, others, position, ends = rest[0], list[tuple[str, str]](), 0, 0
+    for path, leaf in leaves:
+        if text.startswith(leaf, position):
+            position += len(leaf)
+        elif position and text.startswith("\n", position) and text.startswith(leaf, position + 1):
+            position, ends = position + 1 + len(leaf), ends + 1
+        else:
+            others.append((path, leaf))
+    if position < len(text):
+        return leaves
+    rest.clear()
+    if ends:
+        ledger.entries.append(("added by the reader", "", 0, ends, 0))
+    return others
 
 
 def _followed(leaves: list[tuple[str, str]], rest: list[str], ledger: Ledger) -> list[tuple[str, str]]:
@@ -192,7 +216,8 @@ class RecordAccounts:
 
     def add(self, record: dict[str, Any], row: Row) -> AccountedRow:
         """The row with its record's account."""
-        accounted = AccountedRow({name: value for name, value in row.items() if name != LEFT_OUT})
+        accounted = AccountedRow(row)
+        accounted.pop(LEFT_OUT, None)
         accounted.ledger = ledger = Ledger(self._shown)
         accounted.read = account(record, self.kind, row, ledger)
         for excerpt in ledger.excerpts:

@@ -18,6 +18,7 @@ DETAILS = 50  # of a rule that are kept by name, the most frequent
 _FIRST = 8  # hits of a rule that are all shown; then every hit whose number is a power of two
 _WINDOW, _AROUND = 240, 40  # characters of a cut that are shown, and of what stands on each side of it
 _ALIKE = 6  # characters that say where a text goes on behind a cut
+_AGREE = 6  # characters that two texts have alike, from which they go on alike
 _FAST = 400  # characters from which numpy compares texts faster than Python does
 
 _COUNTS = ("rows", "times", "cut", "added", "changed")  # of a rule
@@ -138,12 +139,14 @@ def first_difference(before: str, after: str) -> tuple[int, int, int]:
     going_on = after[start : start + _ALIKE]
     if len(going_on) == _ALIKE and (end := before.find(going_on, start, start + _WINDOW)) >= 0:
         return start, end, start
-    from difflib import SequenceMatcher
-
-    matcher = SequenceMatcher(None, before[start : start + _AROUND], after[start : start + _AROUND], autojunk=False)
-    _, low, high, other_low, other_high = next(code for code in matcher.get_opcodes() if code[0] != "equal")
-    assert low == other_low == 0
-    return start, start + high, start + other_high
+    if len(before) == len(after):
+        end = next((at for at in range(start, min(len(before), start + _WINDOW)) if before[at] == after[at]), len(before))
+        return start, end, end
+    one, other = before[start : start + _WINDOW], after[start : start + _WINDOW]
+    for skipped in range(len(other)):  # the first piece of the second text that the first one has too
+        if (found := one.find(other[skipped : skipped + _AGREE])) >= 0:
+            return start, start + found, start + skipped
+    return start, start + len(one), start + len(other)
 
 
 def _common_start(one: str, other: str) -> int:
