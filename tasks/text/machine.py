@@ -7,6 +7,7 @@ it, and only where its marks would change (`kept`), so that the judgement costs 
 from __future__ import annotations
 
 import re
+import string
 from collections.abc import Sequence
 from itertools import groupby
 
@@ -50,6 +51,7 @@ _CODE = re.compile(
     )\s*""",
     re.VERBOSE,
 )
+_BEGINS = frozenset(string.ascii_letters + "_@$<>}])\x02#%\"{[(;,")  # what a line of `_CODE` begins with
 _OPEN, _CLOSE = re.compile(r"[{\[(]\s*$"), re.compile(r"\s*[}\])]")
 
 
@@ -115,7 +117,7 @@ def _bare(line: str) -> str:
 
 
 def _is_code(line: str) -> bool:
-    if not line.lstrip()[:1].isascii():
+    if line.lstrip()[:1] not in _BEGINS:
         return False
     bare = _bare(line)
     return _CODE.fullmatch(bare) is not None and not _SENTENCE.search(bare)
