@@ -89,8 +89,12 @@ def _of_block(lines: Sequence[str], rewritten: Sequence[str], start: int, end: i
         return {start} if _is_code(lines[start]) or _is_single_row(lines[start], rewritten[start]) else set()
     numbers = range(start, end)
     found = _code(lines, start, end) | _enclosed(lines, start, end)
-    found |= _rows(lines, rewritten, start, end, ",") | _rows(lines, rewritten, start, end, ";")
-    found |= _pairs(lines, rewritten, start, end)
+    block = "\n".join(lines[start:end])
+    for mark in ",;":
+        if mark in block:
+            found |= _rows(lines, rewritten, start, end, mark)
+    if ":" in block or "=" in block:
+        found |= _pairs(lines, rewritten, start, end)
     return found | {number for number in numbers if _is_single_row(lines[number], rewritten[number])}
 
 
@@ -227,8 +231,9 @@ def _pairs(lines: Sequence[str], rewritten: Sequence[str], start: int, end: int)
 
 def _mark_of_pair(lines: Sequence[str], number: int, end: int) -> str:
     """The mark between a line's key and its value, or before the lines that stand further in; else ""."""
-    pair = _KEY.fullmatch(lines[number])
+    line = lines[number]
+    pair = _KEY.fullmatch(line) if ":" in line or "=" in line else None
     if pair is None:
         return ""
-    nested = number + 1 < end and _indent(lines[number + 1]) > _indent(lines[number])
+    nested = number + 1 < end and _indent(lines[number + 1]) > _indent(line)
     return pair.group(1) if pair.group(2).strip() or nested else ""
