@@ -65,7 +65,7 @@ def _engines() -> dict[str, str]:
 
 @stage(
     "rejected",
-    version=3,
+    version=4,
     title="Preference pairs from the model's own answers",
     params=Params,
     group="model",

@@ -51,7 +51,7 @@ _CODE = re.compile(
     )\s*""",
     re.VERBOSE,
 )
-_BEGINS = frozenset(string.ascii_letters + "_@$<>}])\x02#%\"{[(;,")  # what a line of `_CODE` begins with
+_BEGINS = frozenset(string.ascii_letters + '_@$<>}])\x02#%"{[(;,')  # what a line of `_CODE` begins with
 _OPEN, _CLOSE = re.compile(r"[{\[(]\s*$"), re.compile(r"\s*[}\])]")
 
 
