@@ -13,7 +13,7 @@ work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 python3 -m venv "$work/five"
 "$work/five/bin/pip" install --quiet torch==2.13.0
-"$work/five/bin/pip" install --quiet torch==2.13.0 transformers==5.23.0 tokenizers==0.23.3 huggingface_hub==2.4.0 numpy==2.4.6
+"$work/five/bin/pip" install --quiet torch==2.13.0 transformers==5.23.0 tokenizers==0.23.3 huggingface_hub==2.4.0 numpy==2.4.6 requests==2.32.5
 "$work/five/bin/pip" install --quiet --no-deps --target "$work/four" transformers==4.57.6 tokenizers==0.22.2 huggingface_hub==0.36.2
 cd "$work"
 cat > read.py <<'PY'

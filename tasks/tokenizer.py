@@ -155,12 +155,15 @@ def _describe(folder: Path, params: Params) -> None:
         "tokenizer_class": "PreTrainedTokenizerFast",
         "pad_token": template.PAD,
         "eos_token": template.END,
-        "extra_special_tokens": [token for token in specials(params) if token not in (template.PAD, template.END)],
+        "additional_special_tokens": [token for token in specials(params) if token not in (template.PAD, template.END)],
         "clean_up_tokenization_spaces": False,
         "model_max_length": 1 << 30,  # the model's business, not the tokenizer's
         template.KEY: params.template,
     }
-    (folder / "tokenizer_config.json").write_text(json.dumps(config, indent=2) + "\n", "utf-8")
+    text = json.dumps(
+        config, ensure_ascii=False, indent=2, sort_keys=True
+    )  # as `models/tokenizer_files.py` writes it beside a model
+    (folder / "tokenizer_config.json").write_text(text + "\n", "utf-8")
     made = Tokenizer.from_file(str(folder / "tokenizer.json"))
     special = template.guarded(token.content for token in made.get_added_tokens_decoder().values() if token.special)
     begin = continuation.prefix(*(made.encode(continuation.ANCHOR, add_special_tokens=adds).ids for adds in (True, False)))

@@ -204,11 +204,11 @@ def test_keys_are_what_they_always_were(mixed: dict[str, Path], tmp_path: Path) 
     paths = [(source, path) for source, folder in mixed.items() for path in files(folder, kind="documents")]
     signing = {"bands": 20, "ngram": 5, "permutations": 120}
     signed = [
-        key("signatures", 2, "documents", hashlib.sha256(path.read_bytes()).hexdigest(), [0, groups], signing)
+        key("signatures", dedup.run.version, "documents", hashlib.sha256(path.read_bytes()).hexdigest(), [0, groups], signing)
         for _, path in paths
         for groups in [pq.read_metadata(path).num_row_groups]
     ]
-    identity = key(2, params, [[one, source] for one, (source, _) in zip(signed, paths, strict=True)])
+    identity = key(dedup.run.version, params, [[one, source] for one, (source, _) in zip(signed, paths, strict=True)])
     steps = [key(step, identity, 0, 1) for step in ("exact", "members", "compare", "cluster", "unseen", "verdict")]
     steps += [key("pairs", identity, "range(0, 20)", 0, 1)]
     steps += [key(step, identity, number) for step in ("texts", "rows") for number in range(6)]

@@ -169,7 +169,7 @@ def _die(rows: list[Any], draft: Path) -> dict[str, Any]:
         ("belle", "sft/belle/train_2M_CN_sample.json", 1000, 1000),
         ("belle", "sft/belle/train_3.5M_CN_sample.json", 1000, 1000),
         ("zhihu", "qa/zhihu_kol_train-00000-of-00005_sample.parquet", 1000, 1000),
-        ("alpaca", "sft/alpaca_chinese_zh-data-part-00.json", 10_021, 10_011),
+        ("alpaca", "sft/alpaca_chinese_zh-data-part-00.json", 10_021, 10_005),
         ("medical", "medical/样例_内科5000-6000.csv", 7644, 7644),
         ("triples", "triples/duie2_train_first4000.json", 4000, 4000),
         ("preference", "preference/oaast_rm_zh.json", 775, 772),

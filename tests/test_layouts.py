@@ -293,11 +293,10 @@ def test_articles(tmp_path: Path, name: str, record: dict[str, Any], title: str,
     assert isinstance(row, dict) and (row["title"], row["text"]) == (title, text)
 
 
-def test_a_long_text_file_is_cut_between_paragraphs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("tasks.sources.text._WHOLE", 100)
+def test_a_long_text_file_is_cut_between_paragraphs(tmp_path: Path) -> None:
     paragraphs = [f"第{n}段" + "字" * (n % 60) for n in range(60)]
     (tmp_path / "书.txt").write_bytes("\r\n\r\n".join(paragraphs).encode("gbk"))
-    rows = [row for row in reader("text").read(tmp_path / "书.txt") if isinstance(row, dict)]
+    rows = [row for row in reader("text").read(tmp_path / "书.txt", longest=100) if isinstance(row, dict)]
     assert "".join(row["text"] for row in rows) == "\n\n".join(paragraphs)
     assert all(row["text"].endswith("\n\n") for row in rows[:-1]) and max(len(row["text"]) for row in rows) < 200
     assert [json.loads(row["meta"])["part"] for row in rows] == list(range(1, len(rows) + 1))

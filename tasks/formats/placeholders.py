@@ -10,6 +10,8 @@ import json
 import re
 from typing import Any
 
+from tasks.formats.fields import as_text
+
 _OPEN = r"(?:[<＜（(\[【{“\"'‘「『`]|&lt;|&quot;|&#39;|\s)*"
 _CLOSE = r"(?:[>＞）)\]】}”\"'’」』`]|&gt;|&quot;|&#39;|\s)*[。.!！]?" + r"(?:[”\"'’」』]|&quot;|&#39;|\s)*"
 _SURE = (
@@ -105,7 +107,7 @@ def material(value: Any, instruction: str, answer: str = "") -> str:
     elif isinstance(value, list | dict) and not value:
         return json.dumps(value) if instruction.strip() and asks_for_more(instruction) else ""
     else:
-        text = json.dumps(value, ensure_ascii=False)
+        text = json.dumps(value, ensure_ascii=False, default=as_text)
     return "" if text and says_nothing(text, instruction, answer) else text
 
 

@@ -18,7 +18,9 @@ if TYPE_CHECKING:
     import numpy as np
 
 _MUCH = 4  # times as many characters of one script as of the other, from which a line is of that script throughout
-_BOTH = 3  # characters that no simplified text has, from which a text is written by people of both scripts, and its variants are no slips
+_BOTH = 3  # characters that no simplified text has, from which a text is written by people of both scripts, and its variants are no choice
+_MODERN = 0.01  # share of 的, from which a text is of today: in editions of old books variants are a choice
+_NAMED = frozenset("濛穀兒閤癥璿儁適昇徵甯")  # in names and terms (兒寬, 癥瘕) that keep them
 _SURE = 0.1  # what a character weighs more that is in no simplified text than a variant, which may be a slip
 
 _OPEN, _CLOSE = "".join(map(re.escape, t2s.PAIRS)), "".join(map(re.escape, t2s.PAIRS.values()))
@@ -142,8 +144,12 @@ def _chosen(known: _Known, places: np.ndarray) -> np.ndarray:
     import numpy as np
 
     at = known.kinds[places]
-    mixed = len(known.sure) >= _BOTH and 2 * len(known.sure) >= len(known.old)
-    chosen = at & (t2s.TRADITIONAL | (t2s.VARIANT if mixed else 0)) > 0
+    chosen = at & t2s.TRADITIONAL > 0
+    if (len(known.sure) >= _BOTH and 2 * len(known.sure) >= len(known.old)) or known.text.count("的") >= _MODERN * len(
+        known.text
+    ):
+        named = np.array([known.text[place] in _NAMED for place in places.tolist()], bool)
+        chosen |= (at & t2s.VARIANT > 0) & ~named
     open_ = np.flatnonzero(~chosen)
     places, at = places[open_], at[open_]
     lines = known.counts(known.lines, places)
