@@ -1,4 +1,4 @@
-"""Is traditional Chinese converted rightly, and simplified Chinese left alone?
+"""The conversion of traditional Chinese: what it changes in simplified sentences, what it leaves in traditional ones, and what it costs.
 
     python -m benchmarks.conversion [--cases testcases.json]
 

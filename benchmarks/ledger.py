@@ -1,4 +1,4 @@
-"""Whether characters add up: every file of a folder read, cleaned and written as the stages do it, and each rule's share in the difference.
+"""The accounts of real files: every file of a folder read, cleaned and written as the stages do it, and the characters that each rule cut.
 
     python -m benchmarks.ledger FOLDER [--rules] [--cuts FILE]
 

@@ -20,14 +20,13 @@ from pydantic import Field, model_validator
 from tasks.artifacts.stage import Job, Stats, stage
 from tasks.data.cuts import shown_cut
 from tasks.data.excerpts import excerpt
-from tasks.data.rows import Drop, Writer, batches, files, read
+from tasks.data.rows import Drop, Writer, batches, files, read, texts
 from tasks.filters.checks import (
     CHECKS,
     View,
     cut_boilerplate,
     mask_personal_data,
     row_characters,
-    row_texts,
     shorten,
     view_of,
 )
@@ -142,7 +141,7 @@ def filter_file(draft: Path, path: Path, kind: str, params: Params, questions: t
                     "reason": filtered.drop.reason,
                     "detail": filtered.drop.detail,
                 }
-                dropped_row["excerpt"] = excerpt("\n".join(row_texts(kind, row)))
+                dropped_row["excerpt"] = excerpt("\n".join(texts(kind, row)))
                 dropped.add(dropped_row)
                 counts.drop(dropped_row)
     return counts.stats()
@@ -205,8 +204,8 @@ def filtered_rows(
         for row in rows
     ]
     passed = [result for result in filtered if result.drop is None]
-    texts = [row_texts(kind, result.row) for result in passed]
-    for result, parts, match in zip(passed, texts, index.find(texts), strict=True):
+    searched = [texts(kind, result.row) for result in passed]
+    for result, parts, match in zip(passed, searched, index.find(searched), strict=True):
         rules = params.sources.get(result.row["source"], params)
         if match is None or match.share < rules.decontaminate_share:
             continue
@@ -253,7 +252,7 @@ class FilterCounts:
 
     def settle(self, filtered: FilteredRow) -> list[Excerpt]:
         """Take the ledger of a kept row into its source's account; returns its cuts that are to be shown."""
-        read, kept = (sum(map(len, row_texts(view.kind, view.row))) for view in (filtered.before, filtered.after))
+        read, kept = (sum(map(len, texts(view.kind, view.row))) for view in (filtered.before, filtered.after))
         return self.accounts[filtered.row["source"]].settle(filtered.ledger, read, kept)
 
     def count(self, filtered: FilteredRow) -> None:

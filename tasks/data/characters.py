@@ -56,7 +56,7 @@ class StageAccount:
 
     @property
     def problem(self) -> str:
-        """The gap in the sums, in words; "" if everything does."""
+        """The gap in the sums, in words; "" if there is none."""
         if not self.missing:
             return ""
         what = f"{abs(self.missing):,} characters {'that no rule tells of' if self.missing > 0 else 'too many'}"

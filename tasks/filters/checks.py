@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from tasks.data.rows import Drop
+from tasks.data.rows import Drop, texts
 from tasks.filters.thresholds import FilterRules
 from tasks.text import boilerplate, privacy, prompts, quality, script
 from tasks.text.ledger import NO_LEDGER, Ledger
@@ -50,18 +50,10 @@ def view_of(kind: str, row: dict[str, Any]) -> View:
     return View(kind, row, questions, answers, text)
 
 
-def row_texts(kind: str, row: dict[str, Any]) -> list[str]:
-    """All text of a row."""
-    if kind == "documents":
-        return [row["title"], row["text"]]
-    turns = [turn["content"] for turn in row["messages"]]
-    return turns if kind == "conversations" else [*turns, row["chosen"], row["rejected"]]
-
-
 def row_characters(kind: str, row: dict[str, Any]) -> int:
     """The length of a row: its characters without white space, and without a document's title."""
-    texts = [row["text"]] if kind == "documents" else row_texts(kind, row)
-    return sum(map(quality.character_count, texts))
+    counted = [row["text"]] if kind == "documents" else texts(kind, row)
+    return sum(map(quality.character_count, counted))
 
 
 def change_texts(kind: str, row: dict[str, Any], change: Callable[[str, str], str]) -> dict[str, Any]:
@@ -79,7 +71,7 @@ def mask_personal_data(
     kind: str, row: dict[str, Any], rules: FilterRules, ledger: Ledger = NO_LEDGER
 ) -> tuple[dict[str, Any], Counter[str], Drop | None]:
     """The row without the personal data that the rules mask, the number of pieces of each kind that it had, and a drop where they want none."""
-    counts = Counter(one.kind for text in row_texts(kind, row) for one in privacy.find_personal_data(text))
+    counts = Counter(one.kind for text in texts(kind, row) for one in privacy.find_personal_data(text))
     if not counts:
         return row, counts, None
     modes = dict.fromkeys(privacy.KINDS, rules.privacy) | {str(name): mode for name, mode in rules.privacy_kinds.items()}
@@ -176,11 +168,11 @@ def wrong_length(view: View, rules: FilterRules) -> Drop | None:
     if total > rules.max_dialogue:
         return Drop("too long", f"{total} characters")
     answers = [*view.answers, view.row["rejected"]] if view.kind == "preferences" else view.answers
-    for reason, texts, most in (
+    for reason, those, most in (
         ("prompt too long", view.prompts, rules.max_prompt),
         ("answer too long", answers, rules.max_answer),
     ):
-        if total > most and (longest := max(map(quality.character_count, texts))) > most:
+        if total > most and (longest := max(map(quality.character_count, those))) > most:
             return Drop(reason, f"{longest} characters")
     exchanges = len(view.answers if view.kind == "conversations" else view.prompts)
     if exchanges < rules.min_exchanges:

@@ -17,7 +17,6 @@ EXCERPTS = 20  # of a rule that are kept to be read
 DETAILS = 50  # of a rule that are kept by name, the most frequent
 _FIRST = 8  # hits of a rule that are all shown; then every hit whose number is a power of two
 _WINDOW, _AROUND = 240, 40  # characters of a cut that are shown, and of what stands on each side of it
-_ALIKE = 6  # characters that say where a text goes on behind a cut
 _AGREE = 6  # characters that two texts have alike, from which they go on alike
 _FAST = 400  # characters from which numpy compares texts faster than Python does
 
@@ -135,12 +134,6 @@ def first_difference(before: str, after: str) -> tuple[int, int, int]:
     if not less:
         same = (place for place in range(start, len(before)) if before[place] == after[place])
         end = next(same, len(before))
-        return start, end, end
-    going_on = after[start : start + _ALIKE]
-    if len(going_on) == _ALIKE and (end := before.find(going_on, start, start + _WINDOW)) >= 0:
-        return start, end, start
-    if len(before) == len(after):
-        end = next((at for at in range(start, min(len(before), start + _WINDOW)) if before[at] == after[at]), len(before))
         return start, end, end
     one, other = before[start : start + _WINDOW], after[start : start + _WINDOW]
     for skipped in range(len(other)):  # the first piece of the second text that the first one has too
