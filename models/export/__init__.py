@@ -1,0 +1,1 @@
+"""Export of a model for other programs: one writer a format, each read back by the program that it is for."""
