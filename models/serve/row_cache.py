@@ -1,0 +1,262 @@
+"""The cache of a running batch: a row for each answer, and rows come and go while the others stand still.
+
+Rows of keys and values end in the same column, as in a batch that is padded on the left: a step then writes one column for all of them, and
+an attention that knows relative positions alone (T5's) is right for every row. What stands left of a row's beginning is masked.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import Any
+
+import torch
+from torch import Tensor
+from transformers import Cache, DynamicCache, EncoderDecoderCache
+from transformers.cache_utils import DynamicLayer
+
+from models.architectures.retnet.cache import RetentionState, RetNetCache
+
+SPARE = 128  # columns made beyond those in use
+
+
+class Columns:
+    """The columns that the rows take up, the same in all layers."""
+
+    def __init__(self) -> None:
+        self.starts: list[int] = []  # of each row, its first column
+        self.end = 0  # behind the last column of all rows
+        self.room = 0  # columns there are
+
+    @property
+    def start(self) -> int:
+        """The first column that a row needs."""
+        return min(self.starts, default=self.end)
+
+
+class GrowingRows(DynamicLayer):
+    """The keys and values of one layer's self-attention, (rows, heads, columns, head size)."""
+
+    def __init__(self, columns: Columns):
+        super().__init__()
+        self.columns = columns
+        self.is_initialized = True
+        self.stored: tuple[Tensor, Tensor] | None = None
+
+    def update(self, key_states: Tensor, value_states: Tensor, *args: Any, **kwargs: Any) -> tuple[Tensor, Tensor]:
+        """Write the keys and values (rows, heads, 1, head size) of a step into the next column; returns all that a row may need."""
+        assert self.stored is not None
+        rows, start, end = len(key_states), self.columns.start, self.columns.end
+        for stored, new in zip(self.stored, (key_states, value_states), strict=True):
+            stored[:rows, :, end] = new[:, :, 0]
+        keys, values = self.stored
+        return keys[:rows, :, start : end + 1], values[:rows, :, start : end + 1]
+
+    def get_seq_length(self) -> int:
+        return self.columns.end - self.columns.start
+
+    def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
+        return self.get_seq_length() + query_length, 0
+
+    def resize(self, source: Any, rows: int, end: int, room: int) -> None:
+        """Take storage for so many rows and columns, in which the columns in use end at `end`; of the shape of `source` at first."""
+        old, used = self.stored, len(self.columns.starts)
+        size = self.columns.end - self.columns.start
+        made = []
+        for number, like in enumerate(old or (source.keys, source.values)):
+            new = like.new_zeros(rows, like.shape[1], room, like.shape[3])  # what is masked must still be a number
+            if old is not None and used:
+                new[:used, :, end - size : end] = old[number][:used, :, self.columns.start : self.columns.end]
+            made.append(new)
+        self.stored = (made[0], made[1])
+
+    def put(self, rows: slice, source: DynamicLayer) -> None:
+        """Copy the one row of `source`, all of its columns, into these rows."""
+        assert self.stored is not None
+        length = source.keys.shape[2]
+        for stored, new in zip(self.stored, (source.keys, source.values), strict=True):
+            stored[rows, :, self.columns.end - length : self.columns.end] = new
+
+    def copy(self, sources: Tensor, targets: Tensor) -> None:
+        """Make rows what others are; all are read before one is written."""
+        assert self.stored is not None
+        used = slice(self.columns.start, self.columns.end)
+        for stored in self.stored:
+            stored[targets, :, used] = stored[sources, :, used]
+
+
+class PromptRows(DynamicLayer):
+    """The keys and values of one layer's attention to the prompt (of an encoder-decoder), which begin in the first column and do not grow."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.is_initialized = True
+        self.stored: tuple[Tensor, Tensor] | None = None
+
+    def get_seq_length(self) -> int:
+        return 0 if self.keys is None else self.keys.shape[2]
+
+    def resize(self, source: DynamicLayer, rows: int, room: int, used: int) -> None:
+        """Take storage for so many rows and columns, the first `used` rows as they were."""
+        made = []
+        for number, like in enumerate(self.stored or (source.keys, source.values)):
+            new = like.new_zeros(rows, like.shape[1], room, like.shape[3])
+            if self.stored is not None and used:
+                width = min(room, self.stored[number].shape[2])
+                new[:used, :, :width] = self.stored[number][:used, :, :width]
+            made.append(new)
+        self.stored = (made[0], made[1])
+
+    def put(self, rows: slice, source: DynamicLayer) -> None:
+        """Copy the one row of `source` into these rows."""
+        assert self.stored is not None
+        for stored, new in zip(self.stored, (source.keys, source.values), strict=True):
+            stored[rows, :, : new.shape[2]] = new
+
+    def copy(self, sources: Tensor, targets: Tensor) -> None:
+        """Make rows what others are."""
+        assert self.stored is not None
+        for stored in self.stored:
+            stored[targets] = stored[sources]
+
+    def show(self, rows: int, columns: int) -> None:
+        """Make `keys` and `values`, which the model reads, those of the rows and columns in use."""
+        assert self.stored is not None
+        self.keys, self.values = (stored[:rows, :, :columns] for stored in self.stored)
+
+
+class Rows:
+    """The rows of a running batch, in what the model takes for its cache."""
+
+    def __init__(self) -> None:
+        self.columns = Columns()
+        self.count = 0
+        self.prompts: list[int] = []  # of an encoder-decoder, the length of each row's prompt
+        self.cache: Any = None
+
+    def join(self, source: Cache, copies: int = 1) -> list[int]:
+        """Take the one row of a cache in, as often as asked; returns the numbers of the new rows."""
+        rows = slice(self.count, self.count + copies)
+        if isinstance(source, RetNetCache):
+            self._join_states(source, copies)
+        elif isinstance(source, EncoderDecoderCache):
+            if self.cache is None:
+                self.cache = _encoder_decoder_cache(len(source.self_attention_cache.layers), self.columns)
+            self._join_growing(self.cache.self_attention_cache, source.self_attention_cache, rows)
+            self._join_prompt(self.cache.cross_attention_cache, source.cross_attention_cache, rows)
+        else:
+            if self.cache is None:
+                self.cache = Cache(layers=[GrowingRows(self.columns) for _ in source.layers])
+            self._join_growing(self.cache, source, rows)
+        self.count += copies
+        return list(range(rows.start, rows.stop))
+
+    def _join_growing(self, cache: Cache, source: Cache, rows: slice) -> None:
+        columns, length = self.columns, source.layers[0].keys.shape[2]
+        stored = cache.layers[0].stored
+        room = 0 if stored is None else len(stored[0])
+        if length > columns.end or rows.stop > room:
+            self._resize(cache, source, max(room, _up(rows.stop)), max(length, columns.end - columns.start))
+        for layer, one in zip(cache.layers, source.layers, strict=True):
+            layer.put(rows, one)
+        columns.starts += [columns.end - length] * (rows.stop - rows.start)
+
+    def _resize(self, cache: Cache, source: Cache | None, rows: int, end: int) -> None:
+        columns = self.columns
+        for number, layer in enumerate(cache.layers):
+            layer.resize(source and source.layers[number], rows, end, end + SPARE)
+        columns.starts = [start + end - columns.end for start in columns.starts]
+        columns.end, columns.room = end, end + SPARE
+
+    def _join_prompt(self, cache: Cache, source: Cache, rows: slice) -> None:
+        length, stored = source.layers[0].keys.shape[2], cache.layers[0].stored
+        room = (0, 0) if stored is None else (stored[0].shape[0], stored[0].shape[2])
+        if rows.stop > room[0] or length > room[1]:
+            for layer, one in zip(cache.layers, source.layers, strict=True):
+                layer.resize(one, max(room[0], _up(rows.stop)), max(length, room[1]), self.count)
+        for layer, one in zip(cache.layers, source.layers, strict=True):
+            layer.put(rows, one)
+        self.prompts += [length] * (rows.stop - rows.start)
+
+    def _join_states(self, source: RetNetCache, copies: int) -> None:
+        if self.cache is None:
+            self.cache = RetNetCache(len(source.layers))
+        for layer, one in zip(self.cache.layers, source.layers, strict=True):
+            new = one.state.expand(copies, *one.state.shape[1:])
+            layer.state = new.clone() if layer.state is None else torch.cat([layer.state, new])
+            layer.is_initialized = True
+        self.columns.starts += [self.columns.end - source.get_seq_length()] * copies
+
+    def copy(self, sources: Sequence[int], targets: Sequence[int]) -> None:
+        """Make rows what others are; all are read before one is written."""
+        changes = [(source, target) for source, target in zip(sources, targets, strict=True) if source != target]
+        if not changes:
+            return
+        starts, prompts = list(self.columns.starts), list(self.prompts)
+        for source, target in changes:
+            self.columns.starts[target] = starts[source]
+            if prompts:
+                self.prompts[target] = prompts[source]
+        for layer in self._layers():
+            if isinstance(layer, RetentionState):
+                assert layer.state is not None
+                read, written = (torch.tensor(side, device=layer.state.device) for side in zip(*changes, strict=True))
+                layer.state[written] = layer.state[read]
+            else:
+                device = layer.stored[0].device
+                read, written = (torch.tensor(side, device=device) for side in zip(*changes, strict=True))
+                layer.copy(read, written)
+
+    def cut(self, count: int) -> None:
+        """Keep the first rows alone. With none left, all memory is given back."""
+        self.count = count
+        del self.columns.starts[count:], self.prompts[count:]
+        if not count:
+            self.cache, self.columns = None, Columns()
+            return
+        for layer in self._layers():
+            if isinstance(layer, RetentionState):
+                assert layer.state is not None
+                layer.state = layer.state[:count]
+
+    def _layers(self) -> list[Any]:
+        if isinstance(self.cache, EncoderDecoderCache):
+            return [*self.cache.self_attention_cache.layers, *self.cache.cross_attention_cache.layers]
+        return list(self.cache.layers)
+
+    def prepare(self) -> None:
+        """Make room for a step."""
+        columns = self.columns
+        cache = self.cache.self_attention_cache if isinstance(self.cache, EncoderDecoderCache) else self.cache
+        if isinstance(cache, RetNetCache):
+            return
+        if columns.end == columns.room:
+            self._resize(cache, None, _up(self.count), columns.end - columns.start)
+        if isinstance(self.cache, EncoderDecoderCache):
+            for layer in self.cache.cross_attention_cache.layers:
+                layer.show(self.count, max(self.prompts))
+
+    def advance(self) -> None:
+        """Note that a step was made."""
+        self.columns.end += 1
+
+
+def _encoder_decoder_cache(layers: int, columns: Columns) -> EncoderDecoderCache:
+    cache = EncoderDecoderCache(
+        Cache(layers=[GrowingRows(columns) for _ in range(layers)]), Cache(layers=[PromptRows() for _ in range(layers)])
+    )
+    cache.is_updated = dict.fromkeys(range(layers), True)  # the prompt's keys and values are there from the beginning
+    return cache
+
+
+def _up(count: int) -> int:
+    """The next power of two."""
+    return 1 << (count - 1).bit_length()
+
+
+def check(cache: Any) -> bool:
+    """True for a cache of a kind that rows can be made of: full attention, or retention."""
+    if isinstance(cache, EncoderDecoderCache):
+        return check(cache.self_attention_cache) and check(cache.cross_attention_cache)
+    if isinstance(cache, RetNetCache):
+        return True
+    return isinstance(cache, DynamicCache) and all(type(layer) is DynamicLayer for layer in cache.layers)

@@ -1,0 +1,166 @@
+from __future__ import annotations
+
+import asyncio
+import shutil
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer, GenerationConfig
+
+from models import presets, template
+from models.serve.engine import ContextExceeded, QueueFull
+from models.serve.own_engine import OwnEngine
+from models.serve.settings import DecodingSettings
+from tests import tiny
+
+SMALL = {"hidden": 48, "ffn": 64, "layers": 2, "heads": 2}
+ARCHITECTURES = {
+    "llama": ("tiny", {"kv_heads": 1}),
+    "qwen2": ("tiny", {"qkv_bias": True}),
+    "qwen3": ("tiny", {"qk_norm": True}),
+    "moe": ("tiny-moe", {}),
+    "t5": ("t5-tiny", {}),
+    "retnet": ("retnet-tiny", {}),
+}
+
+
+def random_model(folder: Path, tokenizer: Path, preset: str, options: dict) -> Path:
+    """A model with random weights of some size, so that its answers differ from prompt to prompt."""
+    torch.manual_seed(0)
+    vocabulary = len(AutoTokenizer.from_pretrained(tokenizer))
+    size = replace(presets.find(preset), **SMALL)
+    size.register()
+    config = size.config(vocabulary, 128, presets.chosen(preset, **options))
+    model = (AutoModelForSeq2SeqLM if config.is_encoder_decoder else AutoModelForCausalLM).from_config(config)
+    with torch.no_grad():
+        for p in model.parameters():
+            p.add_(torch.randn_like(p) * (0.05 if p.ndim == 1 else 0.2))
+    model.save_pretrained(folder)
+    for name in ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja"):
+        shutil.copyfile(tokenizer / name, folder / name)
+    return folder
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("serve")
+    made = tiny.make_tokenizer(folder / "tokenizer", tiny.split(folder / "world"))
+    for name, (preset, options) in ARCHITECTURES.items():
+        random_model(folder / name, made, preset, options)
+    return folder
+
+
+@pytest.fixture(scope="module", params=list(ARCHITECTURES))
+def engine(request, home):
+    made = OwnEngine(home / request.param, "cpu", slots=6)
+    yield made
+    made.close()
+
+
+@pytest.fixture(scope="module")
+def llama(home):
+    made = OwnEngine(home / "llama", "cpu", slots=4, queue=8)
+    yield made
+    made.close()
+
+
+def prompts(tokenizer, count: int = 8) -> list[list[int]]:
+    """Prompts of many lengths."""
+    return [
+        template.prompt(tokenizer, [{"role": "user", "content": "水边的白鹭城"[:size] * (1 + size % 3)}])
+        for size in range(1, count + 1)
+    ]
+
+
+def generated(model, tokenizer, ids: list[int], **settings) -> list[int]:
+    """The answer of transformers' `generate` to one prompt, without its stop token."""
+    stops = template.stops(tokenizer)
+    config = GenerationConfig(
+        **{"max_new_tokens": 16, "do_sample": False, "use_cache": True, "eos_token_id": stops, "pad_token_id": 0} | settings,
+        decoder_start_token_id=0,
+    )
+    prompt = torch.tensor([ids])
+    out = model.generate(prompt, attention_mask=torch.ones_like(prompt), generation_config=config)[0].tolist()
+    answer = out[1:] if model.config.is_encoder_decoder else out[len(ids) :]
+    return answer[: next((place for place, token in enumerate(answer) if token in stops), len(answer))]
+
+
+def answers(engine, asked: list[list[int]], settings: DecodingSettings, seeds=None) -> list[list[int]]:
+    """The answers to prompts that are asked all at once."""
+    under_way = [engine.submit(ids, settings, seed) for ids, seed in zip(asked, seeds or range(len(asked)), strict=True)]
+    return [[token.id for token in generation] for generation in under_way]
+
+
+def test_together_the_answers_are_those_of_generate_alone(engine):
+    asked = prompts(engine.tokenizer)
+    expected = [generated(engine.model, engine.tokenizer, ids) for ids in asked]
+    assert len({tuple(answer) for answer in expected}) > 3
+    assert answers(engine, asked, DecodingSettings(16)) == expected
+
+
+def test_a_drawn_answer_depends_on_its_seed_and_not_on_its_company(engine):
+    asked, settings = prompts(engine.tokenizer), DecodingSettings(12, temperature=1.0, top_p=0.9, top_k=40)
+    together = answers(engine, asked, settings)
+    assert together == [answers(engine, [ids], settings, [seed])[0] for seed, ids in enumerate(asked)]
+    assert together != answers(engine, asked, settings, range(100, 108))
+
+
+def test_a_prompt_without_room_is_refused_with_numbers(llama):
+    with pytest.raises(ContextExceeded, match="128 tokens, and the model reads 128"):
+        llama.submit([5] * 128, DecodingSettings(4), 0)
+    (answer,) = answers(llama, [[5] * 126], DecodingSettings(50))
+    assert len(answer) <= 2
+
+
+def test_a_full_queue_refuses_and_a_cancelled_answer_makes_room(llama):
+    asked = prompts(llama.tokenizer, 1)[0]
+    settings = DecodingSettings(90, logit_bias=dict.fromkeys(template.stops(llama.tokenizer), -100.0))
+    running = [llama.submit(asked, settings, 0) for _ in range(4)]
+    while llama.load()[0] < 4:
+        time.sleep(0.01)
+    waiting = [llama.submit(asked, settings, 0) for _ in range(8)]
+    with pytest.raises(QueueFull, match="wait already"):
+        for _ in range(12):
+            waiting.append(llama.submit(asked, settings, 0))
+    for generation in [*running, *waiting]:
+        generation.cancel()
+    for generation in [*running, *waiting]:
+        list(generation)
+    assert {generation.end for generation in running} <= {"cancelled", "length"}
+    while llama.load() != (0, 0):
+        time.sleep(0.01)
+
+
+def test_an_answer_can_be_read_in_an_event_loop(llama):
+    asked = prompts(llama.tokenizer, 6)
+    expected = answers(llama, asked, DecodingSettings(16))
+
+    async def read(ids: list[int]) -> tuple[list[int], str]:
+        generation = llama.submit(ids, DecodingSettings(16), 0)
+        return [token.id async for token in generation], generation.end
+
+    async def main() -> list[tuple[list[int], str]]:
+        return await asyncio.gather(*(read(ids) for ids in asked))
+
+    read_back = asyncio.run(main())
+    assert [ids for ids, _ in read_back] == expected and {end for _, end in read_back} <= {"stop", "length"}
+
+
+@pytest.mark.parametrize(
+    ("settings", "words"),
+    [
+        ({"temperature": -1.0}, "temperature is -1.0; it must be between 0 and 2"),
+        ({"temperature": float("nan")}, "temperature is nan"),
+        ({"top_p": 0.0}, "top_p is 0.0; it must be above 0"),
+        ({"top_k": -1}, "top_k is -1; it must be 0 or more"),
+        ({"max_new_tokens": 0}, "max_new_tokens is 0"),
+        ({"logit_bias": {100000: 1.0}}, "logit_bias names the token 100000"),
+        ({"logit_bias": {1: 101.0}}, "logit_bias of token 1 is 101.0"),
+    ],
+)
+def test_settings_out_of_range_are_refused(llama, settings, words):
+    with pytest.raises(ValueError, match=words):
+        llama.submit([5], DecodingSettings(**{"max_new_tokens": 4} | settings), 0)
