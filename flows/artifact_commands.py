@@ -10,10 +10,12 @@ from typing import Annotated
 import typer
 
 from flows.console import store, table
+from flows.publication_commands import lineage
 
 artifacts = typer.Typer(
     no_args_is_help=True, help="List, show, compare, verify, tag and remove the results of stages (artifacts) in the store."
 )
+artifacts.command()(lineage)
 
 Name = Annotated[
     str,

@@ -10,6 +10,7 @@ from pydantic import Field, model_validator
 from flows.paths import expanded, unset_variable
 from tasks.artifacts.stage import Identity
 from tasks.base import problems as folder_problems
+from tasks.publication.licences import UNKNOWN, LicenceText
 from tasks.remote.request import MAIN, NAME, Model, Revision
 
 ORIGINS = ("path", "hub", "pretrain")
@@ -58,6 +59,13 @@ class Base(Identity):
         default=False,
         title="Chat model",
         description="The model is a chat model already: it is tuned, and asked, with the chat template that comes with it",
+    )
+
+    licence: LicenceText = Field(
+        default=UNKNOWN,
+        max_length=300,
+        title="Licence",
+        description="Licence of the model from outside, for the card of what is made of it, such as Apache-2.0. Changes no result",
     )
 
     @model_validator(mode="after")

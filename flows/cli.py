@@ -13,6 +13,7 @@ import typer
 
 from flows.artifact_commands import artifacts, rollback
 from flows.console import store, table
+from flows.publication_commands import card
 from flows.sniffing import sniff
 
 if TYPE_CHECKING:
@@ -27,6 +28,7 @@ app = typer.Typer(
 app.add_typer(artifacts, name="artifacts")
 app.command()(rollback)
 app.command()(sniff)
+app.command()(card)
 
 RecipeName = Annotated[
     str,

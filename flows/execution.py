@@ -20,6 +20,7 @@ from prefect.task_engine import TaskRunTimeoutError
 from flows.breaches import ContractBroken, ContractEnforcement
 from flows.graph import Node
 from flows.inputs import Records, report_entries
+from flows.origins import source_facts
 from flows.recipe import Recipe
 from flows.run_plan import plan, plan_rows
 from flows.server import report_link
@@ -156,6 +157,9 @@ class GraphRun:
         record = self.store.record(ref.key)
         assert record is not None, f"{node.name} ended without a record"
         self.records[node.name] = record
+        if facts := source_facts(self.recipe, node):
+            with _explained(node.name, self.store):
+                self.store.note_source(record.key, facts)
         if contract.applies(node.stage):
             try:
                 self.enforcement.enforce(record)

@@ -10,6 +10,7 @@ from flows.recipe import Recipe, Source
 from tasks.artifacts.build import text_digest
 from tasks.artifacts.stage import Digest
 from tasks.artifacts.store import Record, Store
+from tasks.publication.licences import SAMPLE
 from tasks.remote.request import request_kind
 
 
@@ -46,6 +47,19 @@ def source_states(
     by_name = {node.name: node for node in nodes or graph(recipe)}
     records = [record for record in store.records() if not record.collected] if records is None else list(records)
     return [_state(recipe, name, source, by_name, store, records) for name, source in recipe.sources.items()]
+
+
+def source_facts(recipe: Recipe, node: Node) -> dict[str, str]:
+    """Facts about the files that a node reads which no artifact's key has: licence, address and date, from the recipe. Empty for other nodes."""
+    if node.stage.name == "base" and recipe.base:
+        return {"licence": recipe.base.licence}
+    name = getattr(node.params, "source", None)
+    if node.stage.name not in ("extract", "ingest") or name not in recipe.sources:
+        return {}
+    source = recipe.sources[name]
+    if recipe.sampled(source):
+        return {"licence": SAMPLE, "url": "", "date": ""}
+    return {"licence": source.licence, "url": source.url, "date": source.date}
 
 
 def _state(recipe: Recipe, name: str, source: Source, nodes: dict[str, Node], store: Store, records: list[Record]) -> SourceState:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+import datetime
+from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Discriminator, Field, Tag, model_validator
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Discriminator, Field, Tag, model_validator
 
 from flows import validation
 from tasks.data.uses import Use
 from tasks.formats.registry import Format
+from tasks.publication.licences import UNKNOWN, LicenceText
 from tasks.remote.request import Dump, Hub, Urls, request_kind
 
 Download = Annotated[
@@ -19,6 +21,11 @@ Download = Annotated[
         custom_error_message="needs one of dump: (a Wikimedia dump), hub: (a dataset of the hub), urls: (plain files)",
     ),
 ]
+
+
+def _spelled(value: Any) -> Any:
+    """YAML reads 2018-11-01 as a date and 2018 as a number."""
+    return str(value) if isinstance(value, datetime.date) or (isinstance(value, int) and not isinstance(value, bool)) else value
 
 
 class Source(BaseModel):
@@ -99,8 +106,31 @@ class Source(BaseModel):
         "and name them in the report",
     )
 
+    licence: LicenceText = Field(
+        default=UNKNOWN,
+        max_length=300,
+        title="Licence",
+        description="Licence of the rows, for model cards: an SPDX expression such as CC-BY-SA-4.0 OR GFDL-1.3-or-later, an identifier of the hub, "
+        "or words of your own. Changes no result. The sample corpus has Hanlin's own",
+    )
+    url: str = Field(
+        default="",
+        pattern=r"^(https?://[^/\s@]+/\S*)?$",
+        max_length=500,
+        title="Address",
+        description="Page or file that the files came from, for model cards; a download says it by itself",
+    )
+    date: Annotated[str, BeforeValidator(_spelled)] = Field(
+        default="",
+        pattern=r"^(\d{4}(-\d\d(-\d\d)?)?)?$",
+        title="Date",
+        description="Date of the files, for model cards: 2018, 2018-11 or 2018-11-01; a download says it by itself",
+    )
+
     @model_validator(mode="after")
     def _one_origin(self) -> Source:
         if problem := validation.origin_problem(self.path, self.download):
             raise ValueError(problem)
+        if self.download and (self.url or self.date):
+            raise ValueError("has download:, which says where and of when the files are; leave out url: and date:")
         return self

@@ -126,6 +126,7 @@ BUILDS = {
     "tasks/processes/reading.py": "extract ingest",
     "tasks/processes/shards.py": "counts dedup filter pack pack_pairs",
     "tasks/processes/training.py": "training",
+    "tasks/publication": "",
     "tasks/reference.py": "reference",
     "tasks/rejected.py": "rejected",
     "tasks/remote": "base download",

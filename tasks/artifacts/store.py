@@ -7,6 +7,7 @@ tags/<name>.json     a name for an artifact, and every move it made
 leases/<key>         one builder at a time
 runs/<id>.json       which artifacts a run used, so that the last runs are not garbage
 notes/<digest>.json  facts that the report reads
+sources/<key>.json   licence, address and date of an artifact's files, as the last recipe that used it says
 said/<what>          warnings that are given once a store
 seen/<key>.json      size, times and inode of files whose hash is known: a later look costs a stat
 """
@@ -266,6 +267,18 @@ class Store:
             with contextlib.suppress(OSError):
                 _write_whole(path, text)
         return path
+
+    def note_source(self, key: str, facts: dict[str, Any]) -> None:
+        """Remember what a recipe says of the files that an artifact was read from; what was said before is replaced."""
+        if self.source_note(key) != facts:
+            _write_whole(self.root / "sources" / f"{key}.json", json.dumps(facts, indent=1, ensure_ascii=False))
+
+    def source_note(self, key: str) -> dict[str, Any]:
+        """What is remembered of an artifact's files; empty where no recipe has said anything."""
+        try:
+            return json.loads((self.root / "sources" / f"{key}.json").read_text("utf-8"))
+        except (OSError, ValueError):
+            return {}
 
     def resolve(self, name: str) -> Record:
         """An artifact by tag, key, digest, or an unambiguous beginning of the latter two. `ValueError` says what there is."""

@@ -1,0 +1,61 @@
+"""The commands that tell others of a model or a corpus: `hanlin artifacts lineage`, `hanlin card`, `hanlin publish`."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from flows.console import store, table
+
+Artifact = Annotated[
+    str,
+    typer.Argument(
+        metavar="ARTIFACT",
+        help="A model, or an artifact with rows such as split: a tag, a stage (for its newest), the beginning of a key, or its folder in the store",
+    ),
+]
+AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one line of JSON on standard output, for scripts")]
+
+
+def lineage(name: Artifact, as_json: AsJson = False) -> None:
+    """Trace an artifact to every dump, file, licence, filter and commit that it came from."""
+    from tasks.publication import lineage as lineages
+    from tasks.publication.target import resolve
+
+    home = store()
+    found = lineages.lineage(home, resolve(home, name))
+    if as_json:
+        print(json.dumps(lineages.to_json(found), ensure_ascii=False))
+        return
+    for title, rows in (
+        ("Sources", lineages.source_rows(found)),
+        ("Rows", lineages.drop_rows(found)),
+        ("Artifacts", lineages.step_rows(found)),
+    ):
+        if lines := list(rows):
+            print(f"\n{title}")
+            table(lines)
+    if found.gone:
+        print(f"\nrecords that are gone: {', '.join(key[:12] for key in found.gone)}; what they came from is not known")
+
+
+def card(
+    name: Artifact,
+    out: Annotated[Path | None, typer.Option(metavar="FILE", help="File to write the card to; without it, it is printed")] = None,
+) -> None:
+    """Write the card of a model or of rows: README.md with the header of the Hugging Face hub, and in words all that is known of it."""
+    from tasks.publication.card import card as written
+    from tasks.publication.target import resolve
+
+    home = store()
+    text = written(home, resolve(home, name))
+    if out is None:
+        print(text, end="")
+        return
+    if not out.parent.is_dir():
+        raise ValueError(f"there is no folder {out.parent}; make it first, or name another file")
+    out.write_text(text, "utf-8")
+    print(f"{out}: {len(text.splitlines()):,} lines")
