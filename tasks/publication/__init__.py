@@ -1,1 +1,1 @@
-"""What people outside need to know of a model or a corpus: its sources and their licences, its lineage, its card, its upload."""
+"""Facts about a model or a corpus that people outside need: sources and their licences, lineage, card, upload."""
