@@ -230,7 +230,7 @@ def _outside(store: Store, step: Step, by_key: dict[str, Step]) -> SourceLineage
 
 
 def _origin(step: Step, by_key: dict[str, Step], note: dict[str, Any]) -> Origin:
-    """Where the files of a step come from: its download's request and pin, the sample corpus, or what a recipe says."""
+    """The origin of the files of a step: its download's request and pin, the sample corpus, or what a recipe says."""
     above = by_key.get(step.reads.get("files", ""))
     if above and above.kind == "sample":
         return Origin("sample", "", "")
@@ -319,7 +319,7 @@ def _files_in_words(source: SourceLineage) -> str:
 
 
 def drop_rows(found: Lineage) -> Iterator[dict[str, str]]:
-    """What each filter dropped of the sources, as rows of a table for people: the commonest reasons first."""
+    """The rows that each filter dropped, as rows of a table for people: the commonest reasons first."""
     for step in found.steps:
         funnel = step.record.stats.get("funnel", {})
         reasons: dict[str, int] = {}
