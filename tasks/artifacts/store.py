@@ -274,7 +274,7 @@ class Store:
             _write_whole(self.root / "sources" / f"{key}.json", json.dumps(facts, indent=1, ensure_ascii=False))
 
     def source_note(self, key: str) -> dict[str, Any]:
-        """What is remembered of an artifact's files; empty where no recipe has said anything."""
+        """The facts remembered of an artifact's files; empty where no recipe has said anything."""
         try:
             return json.loads((self.root / "sources" / f"{key}.json").read_text("utf-8"))
         except (OSError, ValueError):
