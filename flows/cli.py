@@ -13,6 +13,7 @@ import typer
 
 from flows.artifact_commands import artifacts, rollback
 from flows.console import store, table
+from flows.exporting import export
 from flows.publication_commands import card
 from flows.sniffing import sniff
 
@@ -29,6 +30,7 @@ app.add_typer(artifacts, name="artifacts")
 app.command()(rollback)
 app.command()(sniff)
 app.command()(card)
+app.command()(export)
 
 RecipeName = Annotated[
     str,

@@ -45,6 +45,10 @@ class Terminal(logging.Handler):
             self._drawn = time.monotonic()
             self._write(f"> {name:<20} {progress_line(now)}"[: os.get_terminal_size(self.stream.fileno()).columns - 1])
 
+    def end(self) -> None:
+        """Remove the live line."""
+        self._write("\n" if self._pending else "")
+
     def _write(self, text: str) -> None:
         erase = "\r\x1b[2K" if self._pending else ""
         self._pending = "" if text.endswith("\n") else text

@@ -33,6 +33,7 @@ SPECIAL_TOKENS = (PAD, END, START, STOP)  # in the order of their ids
 PAD_ID, END_ID, START_ID, STOP_ID = range(4)
 
 ROLES = ("system", "user", "assistant")
+WIDE_SPACES = "\x1c\x1d\x1e\x1f\x85\xa0\u1680\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u2028\u2029\u202f\u205f\u3000"
 UNLEARNED = "unlearned"  # key of a row's `meta`: the numbers of the turns that the loss leaves out
 
 
@@ -87,7 +88,7 @@ class Template:
             return json.dumps(part, ensure_ascii=False)
 
         # one after another, since a chain of some hundred filters is too deep for Jinja
-        content = "{%- set content = message.content | trim -%}\n" + "".join(
+        content = _stripped() + "".join(
             f"{{%- set content = content | replace({quoted(token)}, {quoted(plain(token, [token]))}) -%}}\n" for token in special
         )
         turn = {
@@ -114,6 +115,23 @@ class Template:
             + "{%- endfor -%}\n"
             + ("{%- if add_generation_prompt -%}" + text(self.assistant) + "{%- endif -%}\n")
         )
+
+
+def _stripped() -> str:
+    """Jinja that sets `content` to a message's content without white space around it, as Python's `strip` has it. The filter `trim` does just
+    that in Python, and knows spaces of one byte alone in llama.cpp, so the others are taken one by one."""
+    spaces = ", ".join(f"'{space}'" for space in WIDE_SPACES)
+    return (
+        "{%- set turn = namespace(content=message.content | trim, stripped=false) -%}\n"
+        "{%- for _ in range(message.content | length) -%}{%- if not turn.stripped -%}{%- set turn.stripped = true -%}\n"
+        f"{{%- for space in [{spaces}] -%}}\n"
+        "{%- if turn.content.startswith(space) -%}"
+        "{%- set turn.content = turn.content.split(space, 1)[1] | trim -%}{%- set turn.stripped = false -%}{%- endif -%}\n"
+        "{%- if turn.content.endswith(space) -%}"
+        "{%- set turn.content = turn.content.rsplit(space, 1)[0] | trim -%}{%- set turn.stripped = false -%}{%- endif -%}\n"
+        "{%- endfor -%}{%- endif -%}{%- endfor -%}\n"
+        "{%- set content = turn.content -%}\n"
+    )
 
 
 TEMPLATES = {

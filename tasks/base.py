@@ -31,7 +31,7 @@ class Params(Identity):
 
 @stage(
     "base",
-    version=3,
+    version=4,
     title="Model from outside",
     params=Params,
     group="model",

@@ -11,7 +11,7 @@ METHOD = "models.methods.dpo"
 Params = DPO  # the stage `reference` runs the same trainer
 
 
-@stage("dpo", version=4, title="DPO", params=Params, group="model", section="training", tools=TOOLS, reproducibility="seeded")
+@stage("dpo", version=5, title="DPO", params=Params, group="model", section="training", tools=TOOLS, reproducibility="seeded")
 def run(job: Job, params: Params, *, model: Path, pairs: Path, reference: Path, start: Path | None = None) -> Stats:
     """Read `pairs/preferences/{train,valid}.parquet`, and `reference/{train,valid}.npy` of the same pairs and model; write `model/`
     (transformers' layout, with its tokenizer) and `log.jsonl`. `start` is as in SFT; the reference stays `model`."""

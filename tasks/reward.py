@@ -29,7 +29,7 @@ class Params(Tuning):
 
 @stage(
     "reward",
-    version=3,
+    version=4,
     title="Reward model",
     params=Params,
     group="model",

@@ -23,7 +23,7 @@ class Params(Tuning):
 
 @stage(
     "sft",
-    version=3,
+    version=4,
     title="Supervised fine-tuning",
     params=Params,
     group="model",

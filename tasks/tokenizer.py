@@ -69,7 +69,7 @@ class Params(Identity):
         return self
 
 
-@stage("tokenizer", version=4, title="Tokenizer from word counts", params=Params, group="model", tools=("tokenizers",))
+@stage("tokenizer", version=5, title="Tokenizer from word counts", params=Params, group="model", tools=("tokenizers",))
 def run(job: Job, params: Params, *, counts: Path, rows: Path, base: list[Path] | None = None) -> Stats:
     """Learn from `counts`, report on held-out texts of the split `rows`. `base` is the `tokenizer.json` that is extended, alone in a list.
 
