@@ -108,6 +108,63 @@ def test_a_drawn_answer_depends_on_its_seed_and_not_on_its_company(engine):
     assert together != answers(engine, asked, settings, range(100, 108))
 
 
+@pytest.mark.parametrize("settings", [{"beams": 3}, {"beams": 4, "length_penalty": 2.0, "repetition_penalty": 1.3}])
+def test_beams_find_what_generate_finds(engine, settings):
+    asked = prompts(engine.tokenizer, 4)
+    found = answers(engine, asked, DecodingSettings(12, **settings))
+    options = {"num_beams" if name == "beams" else name: value for name, value in settings.items()}
+    assert found == [generated(engine.model, engine.tokenizer, ids, max_new_tokens=12, **options) for ids in asked]
+
+
+def contrastive(model, ids: list[int], alpha: float, top_k: int, count: int, stops: list[int]) -> list[int]:
+    """Equation 5 of the paper word for word: each candidate is read with all that came before it, and nothing is kept from step to step."""
+    written: list[int] = []
+
+    def read(more: list[int]) -> tuple[torch.Tensor, torch.Tensor]:
+        if model.config.is_encoder_decoder:
+            output = model(input_ids=torch.tensor([ids]), decoder_input_ids=torch.tensor([[0, *more]]), output_hidden_states=True)
+            return output.logits[0, -1], output.decoder_hidden_states[-1][0]
+        output = model(input_ids=torch.tensor([ids + more]), output_hidden_states=True)
+        return output.logits[0, -1], output.hidden_states[-1][0]
+
+    with torch.inference_mode():
+        while len(written) < count:
+            shares = read(written)[0].softmax(0)
+            scores = {}
+            for token in shares.topk(top_k).indices.tolist():
+                hidden = read([*written, token])[1]
+                alike = torch.cosine_similarity(hidden[-1:], hidden[:-1], dim=1).max()
+                scores[token] = (1 - alpha) * shares[token] - alpha * alike
+            best = max(scores, key=scores.__getitem__)
+            if best in stops:
+                break
+            written.append(best)
+    return written
+
+
+def test_contrastive_search_is_the_equation_of_its_paper(engine):
+    asked = prompts(engine.tokenizer, 4)
+    found = answers(engine, asked, DecodingSettings(8, contrastive_alpha=0.6, top_k=5))
+    stops = template.stops(engine.tokenizer)
+    assert found == [contrastive(engine.model, ids, 0.6, 5, 8, stops) for ids in asked]
+    assert found != answers(engine, asked, DecodingSettings(8))
+
+
+def test_all_ways_of_decoding_share_a_batch(engine):
+    asked = prompts(engine.tokenizer, 6)
+    ways = [
+        DecodingSettings(10),
+        DecodingSettings(10, beams=2),
+        DecodingSettings(10, temperature=0.8),
+        DecodingSettings(10, contrastive_alpha=0.5, top_k=3),
+        DecodingSettings(10, repetition_penalty=1.5, alternatives=2),
+        DecodingSettings(10, frequency_penalty=1.0, presence_penalty=0.5),
+    ]
+    alone = [answers(engine, [ids], way, [7])[0] for ids, way in zip(asked, ways, strict=True)]
+    under_way = [engine.submit(ids, way, 7) for ids, way in zip(asked, ways, strict=True)]
+    assert [[token.id for token in generation] for generation in under_way] == alone
+
+
 def test_a_prompt_without_room_is_refused_with_numbers(llama):
     with pytest.raises(ContextExceeded, match="128 tokens, and the model reads 128"):
         llama.submit([5] * 128, DecodingSettings(4), 0)

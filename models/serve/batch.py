@@ -11,54 +11,10 @@ from transformers import DynamicCache, EncoderDecoderCache, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
 from models.architectures.retnet.cache import RetNetCache
-from models.serve import row_cache
+from models.serve.adapter_rows import AdapterRows
+from models.serve.row_cache import Rows
 
-CHUNK = 512  # tokens of a prompt that are read at once: so long do answers under way wait at most
-
-
-class Reading:
-    """A prompt that is being read, a chunk at a time, before its answer joins the batch."""
-
-    def __init__(self, model: PreTrainedModel, ids: Sequence[int], start: int | None, every: bool = False):
-        self.model = model
-        self.ids = torch.tensor([list(ids)], device=model.device)
-        self.start = start  # the token that a decoder with an encoder begins with
-        self.every = every  # the inputs of the head are kept for all tokens, not just the last
-        self.seen = 0
-        self.hidden: list[Tensor] = []
-        self.logits: Tensor | None = None  # (1, vocabulary), once all is read
-        self.cache: Any = RetNetCache(model.config.num_hidden_layers) if _has_states(model) else None
-        if self.cache is None:
-            self.cache = DynamicCache(config=model.config)
-            if start is not None:
-                self.cache = EncoderDecoderCache(self.cache, DynamicCache(config=model.config))
-
-    def advance(self, head: HeadInput) -> bool:
-        """Read a chunk; True once all is read."""
-        if self.start is not None:
-            read = self.model.get_encoder()(input_ids=self.ids).last_hidden_state
-            output = self.model(
-                encoder_outputs=BaseModelOutput(read),
-                decoder_input_ids=self.ids.new_full((1, 1), self.start),
-                past_key_values=self.cache,
-                use_cache=True,
-            )
-            self.seen = self.ids.shape[1]
-        else:
-            upto = min(self.seen + CHUNK, self.ids.shape[1])
-            output = self.model(
-                input_ids=self.ids[:, self.seen : upto],
-                position_ids=torch.arange(self.seen, upto, device=self.ids.device)[None],
-                past_key_values=self.cache,
-                use_cache=True,
-                logits_to_keep=0 if self.every else 1,
-            )
-            self.seen = upto
-        if self.every:
-            self.hidden.append(head.value[0])
-        if self.seen == self.ids.shape[1]:
-            self.logits = output.logits[:, -1]
-        return self.logits is not None
+CHUNK = 512  # tokens of prompts that are read at once: so long do answers under way wait at most
 
 
 class HeadInput:
@@ -72,21 +28,86 @@ class HeadInput:
         self.value = inputs[0]
 
 
-class Batch:
-    """The rows of a model's running batch, each with the past of an answer."""
+class Reading:
+    """Prompts that are being read before their answers join the batch: several short ones, padded on the left, or a long one by chunks."""
 
-    def __init__(self, model: PreTrainedModel):
-        self.model = model
-        self.rows = row_cache.Rows()
+    def __init__(self, model: PreTrainedModel, prompts: Sequence[Sequence[int]], adapters: Sequence[str], every: bool = False):
+        assert len(prompts) == 1 or max(map(len, prompts)) <= CHUNK
+        self.model, self.adapters = model, list(adapters)
+        self.lengths = [len(ids) for ids in prompts]
+        self.every = every  # the representations of all tokens are kept, for a single prompt
+        width = max(self.lengths)
+        self.ids = torch.zeros(len(prompts), width, dtype=torch.long)
+        for row, ids in enumerate(prompts):
+            self.ids[row, width - len(ids) :] = torch.tensor(ids)
+        self.ids = self.ids.to(model.device)
+        starts = width - torch.tensor(self.lengths, device=model.device)[:, None]
+        self.places = torch.arange(width, device=model.device)[None] - starts
+        self.mask = (self.places >= 0).long() if min(self.lengths) < width else None
+        self.seen = 0
+        self.hidden: list[Tensor] = []  # (length, hidden size) of each chunk
+        self.logits: Tensor | None = None  # (prompts, vocabulary), once all is read
+        self.cache = _new_cache(model)
+
+    def advance(self, head: HeadInput) -> bool:
+        """Read a chunk; True once all is read."""
+        output = self._read_by_encoder() if self.model.config.is_encoder_decoder else self._read_chunk()
+        if self.every:
+            self.hidden.append(head.value[0])
+        if self.seen == self.ids.shape[1]:
+            self.logits = output.logits[:, -1]
+        return self.logits is not None
+
+    def _read_chunk(self) -> Any:
+        upto = min(self.seen + CHUNK, self.ids.shape[1])
+        chunk = slice(self.seen, upto)
+        self.seen = upto
+        places = {"attention_mask": self.mask}
+        if self.mask is None or not _has_states(self.model):  # a RetNet takes positions from the mask
+            places["position_ids"] = self.places[:, chunk].clamp(min=0)
+        return self.model(
+            input_ids=self.ids[:, chunk],
+            **places,
+            past_key_values=self.cache,
+            use_cache=True,
+            logits_to_keep=0 if self.every else 1,
+        )
+
+    def _read_by_encoder(self) -> Any:
+        read = self.model.get_encoder()(input_ids=self.ids, attention_mask=self.mask).last_hidden_state
+        self.seen = self.ids.shape[1]
+        return self.model(
+            encoder_outputs=BaseModelOutput(read),
+            attention_mask=self.mask,
+            decoder_input_ids=self.ids.new_full((len(self.ids), 1), self.model.config.decoder_start_token_id),
+            past_key_values=self.cache,
+            use_cache=True,
+        )
+
+
+class Batch:
+    """A model, and the rows of its running batch, each with the past of an answer."""
+
+    def __init__(self, model: PreTrainedModel, adapters: AdapterRows):
+        self.model, self.adapters = model, adapters
+        self.head = HeadInput(model)
+        self.rows = Rows()
         self.bool_masks = model.config._attn_implementation == "sdpa"
 
-    def step(self, ids: Sequence[int]) -> Tensor:
-        """Give each row its next token; returns the logits of those that may follow, (rows, vocabulary)."""
+    def read(self, reading: Reading) -> bool:
+        """Read the next chunk of prompts; True once all is read."""
+        with self.adapters.of(reading.adapters):
+            return reading.advance(self.head)
+
+    def step(self, ids: Sequence[int], adapters: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Give each row its next token; returns the logits of those that may follow, (rows, vocabulary), and the representations of these
+        tokens, (rows, hidden size)."""
         self.rows.prepare()
         tokens = torch.tensor(ids, device=self.model.device)[:, None]
-        logits: Tensor = self.model(**self._inputs(tokens), past_key_values=self.rows.cache, use_cache=True).logits[:, -1]
+        with self.adapters.of(adapters):
+            output = self.model(**self._inputs(tokens), past_key_values=self.rows.cache, use_cache=True)
         self.rows.advance()
-        return logits
+        return output.logits[:, -1], self.head.value[:, -1]
 
     def _inputs(self, tokens: Tensor) -> dict[str, Any]:
         columns, device = self.rows.columns, tokens.device
@@ -116,3 +137,21 @@ class Batch:
 
 def _has_states(model: PreTrainedModel) -> bool:
     return bool(model.config.model_type == "retnet")
+
+
+def _new_cache(model: PreTrainedModel) -> Any:
+    if _has_states(model):
+        return RetNetCache(model.config.num_hidden_layers)
+    if model.config.is_encoder_decoder:
+        return EncoderDecoderCache(DynamicCache(config=model.config), DynamicCache(config=model.config))
+    return DynamicCache(config=model.config)
+
+
+def check_architecture(model: PreTrainedModel) -> None:
+    """`ValueError` for a model whose cache has other layers than full attention or retention: rows cannot be made of them."""
+    cache = _new_cache(model)
+    if isinstance(cache, DynamicCache) and any(cache.is_sliding):
+        raise ValueError(
+            f"{model.config.model_type} has attention in a sliding window, whose cache the engine cannot share between requests; serve it with "
+            "another engine (--engine vllm)"
+        )

@@ -15,7 +15,7 @@ def check(settings: DecodingSettings, vocabulary: int) -> None:
         ("repetition_penalty", one.repetition_penalty, 0.01, 10),
         ("presence_penalty", one.presence_penalty, -2, 2),
         ("frequency_penalty", one.frequency_penalty, -2, 2),
-        ("beams", one.beams, 1, 32),
+        ("beams", one.beams, 1, min(32, vocabulary)),
         ("length_penalty", one.length_penalty, -10, 10),
         ("contrastive_alpha", one.contrastive_alpha, 0, 1),
         ("alternatives", 0 if one.alternatives is None else one.alternatives, 0, min(20, vocabulary)),
@@ -34,5 +34,9 @@ def check(settings: DecodingSettings, vocabulary: int) -> None:
             raise ValueError(f"logit_bias names the token {token}; this model has tokens 0 to {vocabulary - 1}")
         if not -100 <= bias <= 100:
             raise ValueError(f"logit_bias of token {token} is {bias}; it must be between -100 and 100")
-    if one.beams > 1 or one.contrastive_alpha:
-        raise ValueError("beams and contrastive search are not served yet")
+    if one.beams > 1 and one.contrastive_alpha:
+        raise ValueError(
+            f"beams is {one.beams} and contrastive_alpha {one.contrastive_alpha}; an answer is found by one of the two"
+        )
+    if one.contrastive_alpha and one.top_k > min(64, vocabulary):
+        raise ValueError(f"top_k is {one.top_k}; contrastive search weighs at most {min(64, vocabulary)} tokens")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence, Set
 
 import torch
 from torch import Tensor
@@ -20,7 +20,7 @@ class Draw:
         self.settings = settings
         self.random = random.Random(seed)
         self.written: Counter[int] = Counter()
-        self.read = frozenset(prompt) if settings.repetition_penalty != 1.0 else frozenset()
+        self.read = frozenset(prompt)
         self.changes = bool(settings.logit_bias) or settings.repetition_penalty != 1.0
         self.changes |= bool(settings.presence_penalty or settings.frequency_penalty)
 
@@ -28,18 +28,20 @@ class Draw:
         """A number in [0, 1) that float32 holds exactly, and that times any number is less than that."""
         return self.random.getrandbits(24) / (1 << 24)
 
-    def changed(self, scores: Tensor) -> Tensor:
-        """The scores (vocabulary) with the penalties and the biases of the settings."""
-        settings = self.settings
-        if settings.repetition_penalty != 1.0 and (seen := list(self.read | self.written.keys())):
-            among = scores[seen]
-            scores[seen] = torch.where(among < 0, among * settings.repetition_penalty, among / settings.repetition_penalty)
-        if self.written and (settings.presence_penalty or settings.frequency_penalty):
-            counts = scores.new_tensor(list(self.written.values()))
-            scores[list(self.written)] -= settings.presence_penalty + settings.frequency_penalty * counts
-        if settings.logit_bias:
-            scores[list(settings.logit_bias)] += scores.new_tensor(list(settings.logit_bias.values()))
-        return scores
+
+def penalised(scores: Tensor, settings: DecodingSettings, read: Set[int], written: Mapping[int, int]) -> Tensor:
+    """The scores (vocabulary) with the penalties and the biases of the settings; `read` are the tokens of the prompt, `written` those of the
+    answer with their numbers."""
+    scores = scores.clone()
+    if settings.repetition_penalty != 1.0 and (seen := list(read | written.keys())):
+        among = scores[seen]
+        scores[seen] = torch.where(among < 0, among * settings.repetition_penalty, among / settings.repetition_penalty)
+    if written and (settings.presence_penalty or settings.frequency_penalty):
+        counts = scores.new_tensor(list(written.values()))
+        scores[list(written)] -= settings.presence_penalty + settings.frequency_penalty * counts
+    if settings.logit_bias:
+        scores[list(settings.logit_bias)] += scores.new_tensor(list(settings.logit_bias.values()))
+    return scores
 
 
 def choose(logits: Tensor, draws: Sequence[Draw]) -> list[Token]:
@@ -50,7 +52,7 @@ def choose(logits: Tensor, draws: Sequence[Draw]) -> list[Token]:
         scores = logits.clone()
         for row, draw in enumerate(draws):
             if draw.changes:
-                scores[row] = draw.changed(scores[row])
+                scores[row] = penalised(scores[row], draw.settings, draw.read, draw.written)
     chosen = scores.argmax(1)
     if drawn := [row for row, draw in enumerate(draws) if draw.settings.temperature > 0]:
         chosen[drawn] = nucleus(scores[drawn], [draws[row] for row in drawn])

@@ -29,6 +29,11 @@ class OwnGeneration:
         with self._changed:
             return "" if self._tokens else self._end
 
+    @property
+    def over(self) -> bool:
+        """True once no more tokens come."""
+        return bool(self._end)
+
     def cancel(self) -> None:
         """Free its place in the engine; what was made is not read any more."""
         self._cancel(self)

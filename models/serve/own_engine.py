@@ -13,13 +13,16 @@ import transformers
 from transformers import PreTrainedTokenizerBase
 
 from models import template
-from models.decoding import threads
+from models.decoding import SHARED
 from models.loading import context_of, device_of, has_bf16, load
-from models.serve.batch import Batch, HeadInput, Reading
+from models.serve.adapter_rows import AdapterRows
+from models.serve.batch import CHUNK, Batch, Reading, check_architecture
 from models.serve.checks import check
 from models.serve.drawing import Draw, choose
-from models.serve.engine import ContextExceeded, QueueFull, Token
+from models.serve.engine import ContextExceeded, QueueFull
 from models.serve.generation import CANCELLED, OwnGeneration
+from models.serve.row_cache import Rows
+from models.serve.searches import BeamSearch, ContrastiveSearch, Search, Turn
 from models.serve.settings import DecodingSettings
 from models.serve.text_stream import TextStream
 
@@ -27,70 +30,106 @@ from models.serve.text_stream import TextStream
 class Request:
     """A prompt, the way to answer it, and how far its answer is."""
 
-    def __init__(self, ids: Sequence[int], settings: DecodingSettings, seed: int, limit: int, cancel: threading.Event):
-        self.ids, self.settings, self.limit = list(ids), settings, limit
-        self.draw = Draw(settings, seed, ids)
+    def __init__(self, ids: Sequence[int], settings: DecodingSettings, adapter: str, limit: int, generation: OwnGeneration):
+        self.ids, self.settings, self.adapter, self.limit = list(ids), settings, adapter, limit
+        self.generation = generation
+        self.draw: Draw
+        self.search: Search | None = None  # where the answer takes several rows
         self.text: TextStream | None = None  # where it may end by a text
         self.made = 0  # tokens
-        self.next = 0  # the token that its row reads next
+        self.ended = False
+        self.rows: list[int] = []
+        self.next: list[int] = []  # the token that each of its rows reads next
+
+    @property
+    def width(self) -> int:
+        """The rows that it takes."""
+        return self.search.width if self.search else 1
 
 
 class OwnEngine:
     """A `ServingEngine` of a model in a folder: all architectures that Hanlin trains, and others of transformers with full attention.
 
-    `slots`: answers at once. `queue`: requests that may wait beside them.
+    `slots`: rows of the running batch. `queue`: requests that may wait beside them. `adapters`: name → a folder of low-rank adapters, for
+    requests that name it. `ValueError` for a model that it cannot serve.
     """
 
     tokenizer: PreTrainedTokenizerBase
 
     def __init__(
-        self, folder: Path, device: str = "auto", *, slots: int = 32, queue: int = 256, adapters: Mapping[str, Path] = {}
+        self,
+        folder: Path,
+        device: str = "auto",
+        *,
+        slots: int = 32,
+        queue: int = 256,
+        adapters: Mapping[str, Path] | None = None,
     ):
-        if adapters:
-            raise ValueError("adapters are not served yet")
         model, self.tokenizer = load(folder, device_of(device))
+        check_architecture(model)
+        rows = AdapterRows(model, adapters or {})
         self.model = model.to(torch.bfloat16) if has_bf16(model.device) else model
         self.context = context_of(self.model)
         self.name = f"hanlin (transformers {transformers.__version__})"
         self.slots, self.queue = slots, queue
+        self._adapters = rows
         self._stops = frozenset(template.stops(self.tokenizer))
-        self._head = HeadInput(self.model)
-        self._batch = Batch(self.model)
+        self._operations = 2 * self.model.num_parameters()  # of one token
+        self._threads = torch.get_num_threads()
+        self._batch = Batch(self.model, rows)
+        self._rows: list[Request] = []  # row → whose it is
+        self._reading: tuple[Reading, list[Request]] | None = None
         self._changed = threading.Condition()
-        self._waiting: deque[tuple[Request, OwnGeneration]] = deque()
-        self._running: list[tuple[Request, OwnGeneration]] = []  # in the order of the batch's rows
+        self._waiting: deque[Request] = deque()
         self._cancelled: set[OwnGeneration] = set()
+        self._running = 0
         self._closed = False
         self._thread = threading.Thread(target=self._work, name="hanlin-engine", daemon=True)
         self._thread.start()
 
     def submit(self, ids: Sequence[int], settings: DecodingSettings, seed: int, adapter: str = "") -> OwnGeneration:
         check(settings, self.model.config.vocab_size)
-        if adapter:
-            raise ValueError(f"no adapter {adapter!r} is served here")
-        room = self.context if self.model.config.is_encoder_decoder else self.context - len(ids)
-        if not ids:
-            raise ValueError("the prompt is empty; give at least one token")
-        if room < 1:
-            raise ContextExceeded(
-                f"the prompt has {len(ids)} tokens, and the model reads {self.context} together with its answer; shorten the prompt"
-            )
-        request = Request(ids, settings, seed, min(settings.max_new_tokens, room), threading.Event())
-        if settings.stop:
-            request.text = TextStream(self.tokenizer, settings.stop)
-        generation = OwnGeneration(self._cancel)
+        request = self._request(ids, settings, seed, adapter)
         with self._changed:
             if self._closed:
                 raise RuntimeError("the engine is closed")
             if len(self._waiting) >= self.queue:
                 raise QueueFull(f"{len(self._waiting)} requests wait already; send this one again later")
-            self._waiting.append((request, generation))
+            self._waiting.append(request)
             self._changed.notify()
-        return generation
+        return request.generation
+
+    def _request(self, ids: Sequence[int], settings: DecodingSettings, seed: int, adapter: str) -> Request:
+        if adapter and adapter not in self._adapters:
+            raise ValueError(f"no adapter {adapter!r} is served here")
+        if not ids:
+            raise ValueError("the prompt is empty; give at least one token")
+        encoder = self.model.config.is_encoder_decoder
+        room = self.context if encoder else self.context - len(ids)
+        if room < 1 or len(ids) > self.context:
+            raise ContextExceeded(
+                f"the prompt has {len(ids)} tokens, and the model reads {self.context} together with its answer; shorten the prompt"
+            )
+        request = Request(ids, settings, adapter, min(settings.max_new_tokens, room), OwnGeneration(self._cancel))
+        read = (
+            [self.model.config.decoder_start_token_id] if encoder else request.ids
+        )  # what a repetition repeats, as for `generate`
+        if settings.beams > 1:
+            request.search = BeamSearch(settings, request.limit, self._stops, read)
+        elif settings.contrastive_alpha:
+            request.search = ContrastiveSearch(settings, request.limit, self._stops, read)
+        if request.width > self.slots:
+            raise ValueError(
+                f"this way of decoding takes {request.width} rows, and the engine has {self.slots}; take fewer beams"
+            )
+        request.draw = Draw(settings, seed, read)
+        if settings.stop:
+            request.text = TextStream(self.tokenizer, settings.stop)
+        return request
 
     def load(self) -> tuple[int, int]:
         with self._changed:
-            return len(self._running), len(self._waiting)
+            return self._running, len(self._waiting)
 
     def close(self) -> None:
         with self._changed:
@@ -100,90 +139,178 @@ class OwnEngine:
 
     def _cancel(self, generation: OwnGeneration) -> None:
         with self._changed:
-            self._cancelled.add(generation)
-            self._changed.notify()
+            if not generation.over:
+                self._cancelled.add(generation)
+                self._changed.notify()
 
     def _work(self) -> None:
         with torch.inference_mode():
-            while True:
-                with self._changed:
-                    while not (self._closed or self._waiting or self._running or self._cancelled):
-                        self._changed.wait()
-                    if self._closed:
-                        break
-                self._drop_cancelled()
-                self._admit()
-                if self._running:
-                    self._step()
-        for _, generation in [*self._running, *self._waiting]:
-            generation.put([], "error", RuntimeError("the engine was closed before the answer was complete"))
+            while self._wait():
+                try:
+                    self._drop_cancelled()
+                    self._read()
+                    if self._rows:
+                        self._step()
+                except Exception as failure:  # such as a lack of memory in a step: all rows were in it
+                    self._fail(self._requests(), failure)
+                    self._rows, self._reading = [], None
+                    self._batch.rows = Rows()
+        error = RuntimeError("the engine was closed before the answer was complete")
+        for request in [*self._requests(), *self._waiting]:
+            request.generation.put([], "error", error)
+        self._waiting.clear()
+        self._rows, self._reading, self._running = [], None, 0
+        del self._batch
+
+    def _wait(self) -> bool:
+        """Wait for something to do; False once the engine is closed."""
+        with self._changed:
+            self._running = len(self._requests())
+            while not (self._closed or self._waiting or self._rows or self._reading or self._cancelled):
+                self._changed.wait()
+            return not self._closed
+
+    def _requests(self) -> list[Request]:
+        return list(dict.fromkeys([*self._rows, *(self._reading[1] if self._reading else [])]))
 
     def _drop_cancelled(self) -> None:
         with self._changed:
             cancelled, self._cancelled = self._cancelled, set()
-            self._waiting = deque(one for one in self._waiting if one[1] not in cancelled)
+            if not cancelled:
+                return
+            self._waiting = deque(request for request in self._waiting if request.generation not in cancelled)
         for generation in cancelled:
             generation.put([], CANCELLED)
-        self._leave([row for row, (_, generation) in enumerate(self._running) if generation in cancelled])
+        for request in self._requests():
+            request.ended |= request.generation in cancelled
+        if self._reading and all(request.ended for request in self._reading[1]):
+            self._reading = None
+        self._leave()
 
-    def _admit(self) -> None:
-        while len(self._running) < self.slots:
-            with self._changed:
-                if not self._waiting:
-                    return
-                request, generation = self._waiting.popleft()
-            try:
-                start = self.model.config.decoder_start_token_id if self.model.config.is_encoder_decoder else None
-                reading = Reading(self.model, request.ids, start)
-                with threads(self.model, len(request.ids)):
-                    while not reading.advance(self._head):
-                        pass
-                (token,) = choose(reading.logits, [request.draw])
-            except Exception as error:
-                generation.put([], "error", error)
-                continue
-            if not self._take(request, generation, token):
-                self._batch.rows.join(reading.cache)
-                with self._changed:
-                    self._running.append((request, generation))
+    def _read(self) -> None:
+        """Read a chunk of the prompts that are next; what is read to its end joins the batch."""
+        if self._reading is None and (requests := self._next()):
+            every = isinstance(requests[0].search, ContrastiveSearch)
+            prompts, adapters = [one.ids for one in requests], [one.adapter for one in requests]
+            self._reading = Reading(self.model, prompts, adapters, every), requests
+        if self._reading is None:
+            return
+        reading, requests = self._reading
+        try:
+            self._share(reading.ids.shape[0] * min(reading.ids.shape[1], CHUNK))
+            if not self._batch.read(reading):
+                return
+            self._join(reading, requests)
+        except Exception as error:
+            self._fail(requests, error)
+        self._reading = None
+        self._leave()
+
+    def _next(self) -> list[Request]:
+        """The requests whose prompts are read together: as many as have room, in the order in which they came."""
+        taken: list[Request] = []
+        with self._changed:
+            free, width = self.slots - len(self._rows), 0
+            while self._waiting:
+                request = self._waiting[0]
+                free, width = free - request.width, max(width, len(request.ids))
+                alone = isinstance(request.search, ContrastiveSearch)
+                if free < 0 or (taken and (alone or width * (len(taken) + 1) > CHUNK)):
+                    break
+                taken.append(self._waiting.popleft())
+                if alone:
+                    break
+            self._running += len(taken)
+        return taken
+
+    def _join(self, reading: Reading, requests: list[Request]) -> None:
+        assert reading.logits is not None
+        logits = reading.logits.float()
+        drawn = [row for row, request in enumerate(requests) if not request.search]
+        first = iter(choose(logits[drawn], [requests[row].draw for row in drawn]) if drawn else [])
+        for row, request in enumerate(requests):
+            if request.search:
+                hidden = torch.cat(reading.hidden) if reading.every else logits.new_empty(0, 0)
+                self._turn(request, request.search.begin(logits[row], hidden))
+            else:
+                token = next(first)
+                self._turn(request, Turn([token.id], [0], [token]))
+            if not request.ended:
+                request.rows = self._batch.rows.join(reading.cache, row, len(request.ids), request.width)
+                self._rows += [request] * request.width
 
     def _step(self) -> None:
-        try:
-            with threads(self.model, len(self._running)):
-                logits = self._batch.step([request.next for request, _ in self._running])
-            tokens = choose(logits, [request.draw for request, _ in self._running])
-        except Exception as error:
-            for _, generation in self._running:
-                generation.put([], "error", error)
-            self._leave(list(range(len(self._running))))
+        requests = list(dict.fromkeys(self._rows))
+        ids = [0] * len(self._rows)
+        for request in requests:
+            for row, following in zip(request.rows, request.next, strict=True):
+                ids[row] = following
+        self._share(len(ids))
+        logits, hidden = self._batch.step(ids, [request.adapter for request in self._rows])
+        drawn = [request for request in requests if not request.search]
+        tokens = choose(logits[[one.rows[0] for one in drawn]], [one.draw for one in drawn]) if drawn else []
+        for request, token in zip(drawn, tokens, strict=True):
+            self._turn(request, Turn([token.id], [0], [token]))
+        sources: list[int] = []
+        targets: list[int] = []
+        for request in requests:
+            if request.search:
+                try:
+                    turn = request.search.go_on(logits[request.rows], hidden[request.rows])
+                except Exception as error:
+                    self._fail([request], error)
+                    continue
+                self._turn(request, turn)
+                if not request.ended:
+                    sources += [request.rows[place] for place in turn.sources]
+                    targets += request.rows
+        self._batch.rows.copy(sources, targets)
+        self._leave()
+
+    def _turn(self, request: Request, turn: Turn) -> None:
+        """Hand over the tokens of a turn, up to the one that ends the answer."""
+        given, end = [], ""
+        for token in turn.tokens:
+            request.made += 1
+            if token.id in self._stops:
+                end = "stop"
+                break
+            given.append(token)
+            if request.text is not None:
+                request.text.put(token.id)
+            if request.text is not None and request.text.stopped:
+                end = "stop"
+                break
+        if not end and (turn.end or request.made >= request.limit):
+            end = "length"
+        request.next, request.ended = turn.next, bool(end)
+        if given or end:
+            request.generation.put(given, end)
+
+    def _fail(self, requests: Sequence[Request], error: Exception) -> None:
+        for request in requests:
+            request.ended = True
+            request.generation.put([], "error", error)
+
+    def _leave(self) -> None:
+        """Take the rows of ended requests out of the batch; the last rows take their places."""
+        ended = [row for row, request in enumerate(self._rows) if request.ended]
+        if not ended:
             return
-        ended = [
-            row
-            for row, ((request, generation), token) in enumerate(zip(self._running, tokens, strict=True))
-            if self._take(request, generation, token)
-        ]
-        self._leave(ended)
+        count = len(self._rows) - len(ended)
+        free = [row for row in ended if row < count]
+        moved = [row for row in range(count, len(self._rows)) if not self._rows[row].ended]
+        if count:
+            self._batch.rows.copy(moved, free)
+        for source, target in zip(moved, free, strict=True):
+            request = self._rows[target] = self._rows[source]
+            request.rows = [target if row == source else row for row in request.rows]
+        del self._rows[count:]
+        self._batch.rows.cut(count)
 
-    def _take(self, request: Request, generation: OwnGeneration, token: Token) -> bool:
-        """Take the next token of an answer; True where it is the last."""
-        request.made += 1
-        if token.id in self._stops:
-            generation.put([], "stop")
-            return True
-        request.next = token.id
-        end = "length" if request.made >= request.limit else ""
-        if request.text is not None:
-            request.text.put(token.id)
-            end = "stop" if request.text.stopped else end
-        generation.put([token], end)
-        return bool(end)
-
-    def _leave(self, rows: list[int]) -> None:
-        """Take rows out of the batch; the last ones take their places."""
-        for row in sorted(rows, reverse=True):
-            last = len(self._running) - 1
-            self._batch.rows.copy([last], [row])
-            with self._changed:
-                self._running[row] = self._running[last]
-                self._running.pop()
-            self._batch.rows.cut(last)
+    def _share(self, tokens: int) -> None:
+        """Take several threads where a step is worth it (see `models.decoding.threads`); those of this thread alone."""
+        if self.model.device.type == "cpu":
+            threads = self._threads if tokens * self._operations >= SHARED else 1
+            if torch.get_num_threads() != threads:
+                torch.set_num_threads(threads)

@@ -11,7 +11,7 @@ from typing import Any
 
 import torch
 from torch import Tensor
-from transformers import Cache, DynamicCache, EncoderDecoderCache
+from transformers import Cache, EncoderDecoderCache
 from transformers.cache_utils import DynamicLayer
 
 from models.architectures.retnet.cache import RetentionState, RetNetCache
@@ -57,8 +57,8 @@ class GrowingRows(DynamicLayer):
     def get_mask_sizes(self, query_length: int) -> tuple[int, int]:
         return self.get_seq_length() + query_length, 0
 
-    def resize(self, source: Any, rows: int, end: int, room: int) -> None:
-        """Take storage for so many rows and columns, in which the columns in use end at `end`; of the shape of `source` at first."""
+    def resized(self, source: Any, rows: int, end: int, room: int) -> tuple[Tensor, Tensor]:
+        """Storage of so many rows and columns, in which the columns in use end at `end`; of the shape of `source` at first."""
         old, used = self.stored, len(self.columns.starts)
         size = self.columns.end - self.columns.start
         made = []
@@ -67,14 +67,13 @@ class GrowingRows(DynamicLayer):
             if old is not None and used:
                 new[:used, :, end - size : end] = old[number][:used, :, self.columns.start : self.columns.end]
             made.append(new)
-        self.stored = (made[0], made[1])
+        return made[0], made[1]
 
-    def put(self, rows: slice, source: DynamicLayer) -> None:
-        """Copy the one row of `source`, all of its columns, into these rows."""
+    def put(self, rows: slice, source: DynamicLayer, row: int, length: int) -> None:
+        """Copy the last columns of a row of `source` into these rows."""
         assert self.stored is not None
-        length = source.keys.shape[2]
         for stored, new in zip(self.stored, (source.keys, source.values), strict=True):
-            stored[rows, :, self.columns.end - length : self.columns.end] = new
+            stored[rows, :, self.columns.end - length : self.columns.end] = new[row, :, new.shape[2] - length :]
 
     def copy(self, sources: Tensor, targets: Tensor) -> None:
         """Make rows what others are; all are read before one is written."""
@@ -95,8 +94,8 @@ class PromptRows(DynamicLayer):
     def get_seq_length(self) -> int:
         return 0 if self.keys is None else self.keys.shape[2]
 
-    def resize(self, source: DynamicLayer, rows: int, room: int, used: int) -> None:
-        """Take storage for so many rows and columns, the first `used` rows as they were."""
+    def resized(self, source: Any, rows: int, room: int, used: int) -> tuple[Tensor, Tensor]:
+        """Storage of so many rows and columns, the first `used` rows as they are."""
         made = []
         for number, like in enumerate(self.stored or (source.keys, source.values)):
             new = like.new_zeros(rows, like.shape[1], room, like.shape[3])
@@ -104,13 +103,13 @@ class PromptRows(DynamicLayer):
                 width = min(room, self.stored[number].shape[2])
                 new[:used, :, :width] = self.stored[number][:used, :, :width]
             made.append(new)
-        self.stored = (made[0], made[1])
+        return made[0], made[1]
 
-    def put(self, rows: slice, source: DynamicLayer) -> None:
-        """Copy the one row of `source` into these rows."""
+    def put(self, rows: slice, source: DynamicLayer, row: int, length: int) -> None:
+        """Copy the last columns of a row of `source` into these rows."""
         assert self.stored is not None
         for stored, new in zip(self.stored, (source.keys, source.values), strict=True):
-            stored[rows, :, : new.shape[2]] = new
+            stored[rows, :, :length] = new[row, :, new.shape[2] - length :]
 
     def copy(self, sources: Tensor, targets: Tensor) -> None:
         """Make rows what others are."""
@@ -133,58 +132,61 @@ class Rows:
         self.prompts: list[int] = []  # of an encoder-decoder, the length of each row's prompt
         self.cache: Any = None
 
-    def join(self, source: Cache, copies: int = 1) -> list[int]:
-        """Take the one row of a cache in, as often as asked; returns the numbers of the new rows."""
+    def join(self, source: Any, row: int, length: int, copies: int = 1) -> list[int]:
+        """Take a row of a cache in, as often as asked; returns the numbers of the new rows. `length`: the tokens of its prompt, which are the
+        last of those in the cache."""
         rows = slice(self.count, self.count + copies)
         if isinstance(source, RetNetCache):
-            self._join_states(source, copies)
+            self._join_states(source, row, length, copies)
         elif isinstance(source, EncoderDecoderCache):
             if self.cache is None:
                 self.cache = _encoder_decoder_cache(len(source.self_attention_cache.layers), self.columns)
-            self._join_growing(self.cache.self_attention_cache, source.self_attention_cache, rows)
-            self._join_prompt(self.cache.cross_attention_cache, source.cross_attention_cache, rows)
+            self._join_growing(self.cache.self_attention_cache, source.self_attention_cache, rows, row, 1)
+            self._join_prompt(self.cache.cross_attention_cache, source.cross_attention_cache, rows, row, length)
         else:
             if self.cache is None:
                 self.cache = Cache(layers=[GrowingRows(self.columns) for _ in source.layers])
-            self._join_growing(self.cache, source, rows)
+            self._join_growing(self.cache, source, rows, row, length)
         self.count += copies
         return list(range(rows.start, rows.stop))
 
-    def _join_growing(self, cache: Cache, source: Cache, rows: slice) -> None:
-        columns, length = self.columns, source.layers[0].keys.shape[2]
-        stored = cache.layers[0].stored
+    def _join_growing(self, cache: Cache, source: Cache, rows: slice, row: int, length: int) -> None:
+        columns, stored = self.columns, cache.layers[0].stored
         room = 0 if stored is None else len(stored[0])
         if length > columns.end or rows.stop > room:
             self._resize(cache, source, max(room, _up(rows.stop)), max(length, columns.end - columns.start))
         for layer, one in zip(cache.layers, source.layers, strict=True):
-            layer.put(rows, one)
+            layer.put(rows, one, row, length)
         columns.starts += [columns.end - length] * (rows.stop - rows.start)
 
     def _resize(self, cache: Cache, source: Cache | None, rows: int, end: int) -> None:
         columns = self.columns
-        for number, layer in enumerate(cache.layers):
-            layer.resize(source and source.layers[number], rows, end, end + SPARE)
+        made = [
+            layer.resized(source and source.layers[number], rows, end, end + SPARE) for number, layer in enumerate(cache.layers)
+        ]
+        for layer, stored in zip(cache.layers, made, strict=True):  # once there was memory for all
+            layer.stored = stored
         columns.starts = [start + end - columns.end for start in columns.starts]
         columns.end, columns.room = end, end + SPARE
 
-    def _join_prompt(self, cache: Cache, source: Cache, rows: slice) -> None:
-        length, stored = source.layers[0].keys.shape[2], cache.layers[0].stored
+    def _join_prompt(self, cache: Cache, source: Cache, rows: slice, row: int, length: int) -> None:
+        stored = cache.layers[0].stored
         room = (0, 0) if stored is None else (stored[0].shape[0], stored[0].shape[2])
         if rows.stop > room[0] or length > room[1]:
             for layer, one in zip(cache.layers, source.layers, strict=True):
-                layer.resize(one, max(room[0], _up(rows.stop)), max(length, room[1]), self.count)
+                layer.stored = layer.resized(one, max(room[0], _up(rows.stop)), max(length, room[1]), self.count)
         for layer, one in zip(cache.layers, source.layers, strict=True):
-            layer.put(rows, one)
+            layer.put(rows, one, row, length)
         self.prompts += [length] * (rows.stop - rows.start)
 
-    def _join_states(self, source: RetNetCache, copies: int) -> None:
+    def _join_states(self, source: RetNetCache, row: int, length: int, copies: int) -> None:
         if self.cache is None:
             self.cache = RetNetCache(len(source.layers))
         for layer, one in zip(self.cache.layers, source.layers, strict=True):
-            new = one.state.expand(copies, *one.state.shape[1:])
+            new = one.state[row : row + 1].expand(copies, *one.state.shape[1:])
             layer.state = new.clone() if layer.state is None else torch.cat([layer.state, new])
             layer.is_initialized = True
-        self.columns.starts += [self.columns.end - source.get_seq_length()] * copies
+        self.columns.starts += [self.columns.end - length] * copies
 
     def copy(self, sources: Sequence[int], targets: Sequence[int]) -> None:
         """Make rows what others are; all are read before one is written."""
@@ -251,12 +253,3 @@ def _encoder_decoder_cache(layers: int, columns: Columns) -> EncoderDecoderCache
 def _up(count: int) -> int:
     """The next power of two."""
     return 1 << (count - 1).bit_length()
-
-
-def check(cache: Any) -> bool:
-    """True for a cache of a kind that rows can be made of: full attention, or retention."""
-    if isinstance(cache, EncoderDecoderCache):
-        return check(cache.self_attention_cache) and check(cache.cross_attention_cache)
-    if isinstance(cache, RetNetCache):
-        return True
-    return isinstance(cache, DynamicCache) and all(type(layer) is DynamicLayer for layer in cache.layers)
