@@ -14,7 +14,7 @@ import typer
 from flows.artifact_commands import artifacts, rollback
 from flows.console import store, table
 from flows.exporting import export
-from flows.publication_commands import card
+from flows.publication_commands import card, publish
 from flows.sniffing import sniff
 
 if TYPE_CHECKING:
@@ -31,6 +31,7 @@ app.command()(rollback)
 app.command()(sniff)
 app.command()(card)
 app.command()(export)
+app.command()(publish)
 
 RecipeName = Annotated[
     str,

@@ -59,3 +59,46 @@ def card(
         raise ValueError(f"there is no folder {out.parent}; make it first, or name another file")
     out.write_text(text, "utf-8")
     print(f"{out}: {len(text.splitlines()):,} lines")
+
+
+def publish(
+    name: Artifact,
+    to: Annotated[
+        str, typer.Option(metavar="hub:NAME | FOLDER", help="Repository of the Hugging Face hub, as hub:OWNER/NAME; or a folder")
+    ],
+    private: Annotated[bool, typer.Option("--private", help="Create the repository as one that only you can see")] = False,
+    dry_run: Annotated[
+        bool, typer.Option("--dry-run", help="List the files with their sizes, and write or send nothing")
+    ] = False,
+) -> None:
+    """Publish a model or rows with their card, licence and lineage, on the Hugging Face hub or in a folder.
+
+    A repository or folder that an earlier call made is brought up to date; what somebody else put there is never written over. HF_TOKEN is the
+    token of the hub, HF_ENDPOINT another server than huggingface.co.
+    """
+    from tasks.publication import folder, hub
+    from tasks.publication.bundle import bundle
+    from tasks.publication.target import resolve
+
+    home = store()
+    record = resolve(home, name)
+    repository = to.removeprefix("hub:") if to.startswith("hub:") else ""
+    if not repository:
+        if private:
+            raise ValueError("--private is for the hub; a folder is as private as the folder around it")
+        folder.check(Path(to))
+    elif not dry_run:
+        hub.check(None, repository)  # before any file is read
+    made = bundle(home, record, repository or Path(to).absolute().name)
+    sizes = made.sizes()
+    if dry_run:
+        table([{"file": path, "bytes": f"{size:,}"} for path, size in sizes.items()])
+    elif repository:
+        address = hub.upload(made, repository, private=private, message=f"Hanlin {record.stage} {record.key[:12]}")
+    else:
+        folder.write(made, Path(to))
+        address = str(Path(to))
+    verb = "would be published to" if dry_run else "published to"
+    print(
+        f"{len(sizes)} files, {sum(sizes.values()):,} bytes, {verb} {to if dry_run else address}; licence: {made.licence.licence}"
+    )
