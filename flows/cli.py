@@ -15,6 +15,8 @@ from flows.artifact_commands import artifacts, rollback
 from flows.console import store, table
 from flows.exporting import export
 from flows.publication_commands import card, publish
+from flows.publication_commands import card
+from flows.serving import serve
 from flows.sniffing import sniff
 
 if TYPE_CHECKING:
@@ -32,6 +34,7 @@ app.command()(sniff)
 app.command()(card)
 app.command()(export)
 app.command()(publish)
+app.command()(serve)
 
 RecipeName = Annotated[
     str,

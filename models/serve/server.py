@@ -1,0 +1,91 @@
+"""The web server under the API: its socket, and its end in two steps, a signal to drain and a second one to leave at once."""
+
+from __future__ import annotations
+
+import errno
+import logging
+import os
+import socket
+import time
+from types import FrameType
+
+import uvicorn
+from fastapi import FastAPI
+
+PAUSE = 1  # seconds that requests get to end when the time for draining is over
+
+log = logging.getLogger("hanlin.serve")
+
+
+def listen(host: str, port: int) -> socket.socket:
+    """A socket that listens at an address; port 0 is any free one. `ValueError` where that cannot be."""
+    try:
+        family, kind, _, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
+        door = socket.socket(family, kind)
+    except OSError:
+        raise ValueError(
+            f"--host {host}: no address of this machine; 127.0.0.1 is this machine alone, 0.0.0.0 all that reach it"
+        ) from None
+    try:
+        door.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        door.bind(address)
+        door.listen(2048)
+    except OSError as failure:
+        door.close()
+        if failure.errno == errno.EADDRINUSE:
+            raise ValueError(f"{address_of(host, port)} is taken by another program; choose another --port, or end it") from None
+        raise ValueError(
+            f"{address_of(host, port)} cannot be listened at: {failure.strerror}; choose another --host or --port"
+        ) from None
+    return door
+
+
+def address_of(host: str, port: int) -> str:
+    """The address as this machine reaches it."""
+    host = {"0.0.0.0": "127.0.0.1", "::": "::1"}.get(host, host)
+    return f"http://{f'[{host}]' if ':' in host else host}:{port}"
+
+
+class Server(uvicorn.Server):
+    """The server of an application. On SIGINT or SIGTERM it answers what it has taken, for at most `patience` seconds, and refuses new
+    requests with 503; a second signal ends the process. `passing_on`: the signal is given to its former handler at the end, too."""
+
+    def __init__(self, app: FastAPI, patience: float, passing_on: bool = False):
+        super().__init__(
+            uvicorn.Config(
+                app,
+                log_config=None,
+                access_log=False,
+                server_header=False,
+                ws="none",
+                lifespan="on",
+                timeout_graceful_shutdown=PAUSE,
+            )
+        )
+        self.serving, self.patience, self.passing_on = app.state.serving, patience, passing_on
+        self.until = 0.0
+
+    def handle_exit(self, sig: int, frame: FrameType | None) -> None:
+        """Drain at the first signal, end at the second."""
+        if self.serving.draining:
+            log.warning("ended at once; requests were cut off")
+            os._exit(130)
+        self.drain()
+        if self.passing_on:
+            self._captured_signals.append(sig)
+
+    def drain(self) -> None:
+        """Take no new requests, and end when those under way have."""
+        self.until = time.monotonic() + self.patience
+        self.serving.draining = True
+        log.warning(
+            "no new requests are taken; %d under way get %.0f s to end (a second signal ends at once)",
+            len(self.server_state.tasks),
+            self.patience,
+        )
+
+    async def on_tick(self, counter: int) -> bool:
+        """True where the server has to end; asked ten times a second."""
+        if self.serving.draining and (not self.server_state.tasks or time.monotonic() > self.until):
+            self.should_exit = True
+        return await super().on_tick(counter)
