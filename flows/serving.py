@@ -160,7 +160,7 @@ def loaded(options: Options, targets: Sequence[Target], adapters: dict[str, dict
 
 
 def target_of(text: str) -> Target:
-    """What MODEL or NAME=MODEL on the command line means. `ValueError` where there is no such model."""
+    """The model that MODEL or NAME=MODEL on the command line means. `ValueError` where there is no such model."""
     from models.serve.engines import Place
 
     named = None if Path(text).is_dir() else NAMED.fullmatch(text)
