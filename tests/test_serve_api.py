@@ -45,12 +45,15 @@ class Running:
         self.thread = threading.Thread(target=self.server.run, args=([self.door],), daemon=True)
         self.thread.start()
         until(lambda: self.server.started)
+        self.client = httpx.Client(
+            base_url=self.url, timeout=PATIENCE, verify=False
+        )  # a context for TLS costs more than a request
 
     def __getattr__(self, method: str) -> Any:
         """`get`, `post` and so on, with a path and what httpx takes."""
 
         def ask(path: str, **more: Any) -> httpx.Response:
-            return httpx.request(method, self.url + path, timeout=PATIENCE, **more)
+            return self.client.request(method, path, **more)
 
         return ask
 
@@ -67,12 +70,13 @@ class Running:
     def events(self, path: str = "/v1/chat/completions", **fields: Any) -> list[Any]:
         """The events of a stream, parsed but for the last."""
         body = {"temperature": 0, "max_tokens": 24, "stream": True} | ({} if "prompt" in fields else {"messages": TURNS}) | fields
-        with httpx.stream("POST", self.url + path, json=body, timeout=PATIENCE) as said:
+        with self.client.stream("POST", path, json=body) as said:
             assert said.headers["content-type"].startswith("text/event-stream")
             lines = [line.removeprefix("data: ") for line in said.iter_lines() if line]
         return [*map(json.loads, lines[:-1]), lines[-1]] if lines[-1] == "[DONE]" else [json.loads(line) for line in lines]
 
     def stop(self) -> None:
+        self.client.close()
         self.server.drain()
         self.thread.join(PATIENCE)
         self.served.close()
@@ -365,11 +369,11 @@ def test_a_client_that_leaves_frees_its_place(api, stream):
     left = figure(api, "hanlin_requests_left_total")
     body = {"messages": TURNS, "max_tokens": CONTEXT - 100, "stream": stream, **ENDLESS}
     if stream:
-        with httpx.stream("POST", api.url + CHAT, json=body, timeout=PATIENCE) as said:
+        with api.client.stream("POST", CHAT, json=body) as said:
             next(line for line in said.iter_lines() if '"content":' in line)
     else:
         with pytest.raises(httpx.ReadTimeout):
-            httpx.post(api.url + CHAT, json=body, timeout=0.5)
+            api.client.post(CHAT, json=body, timeout=0.5)
     until(lambda: idle(api))
     assert figure(api, "hanlin_requests_left_total") == left + 1
 
@@ -392,7 +396,7 @@ def test_a_name_that_moves_takes_no_request_with_it(folder, tmp_path):
     running = Running(Served([model]))
     old = model.now.engine
     body = {"messages": TURNS, "stream": True, "max_tokens": 250, **ENDLESS}
-    with httpx.stream("POST", running.url + CHAT, json=body, timeout=PATIENCE) as said:
+    with running.client.stream("POST", CHAT, json=body) as said:
         lines = (line for line in said.iter_lines() if line)
         next(lines)
         places.append(Place("b" * 16, tmp_path))  # nothing there
@@ -411,7 +415,7 @@ def test_a_name_that_moves_takes_no_request_with_it(folder, tmp_path):
 def test_a_server_that_drains_ends_what_it_has_and_takes_no_more(folder):
     running = Running(Served([served(folder)]))
     body = {"messages": TURNS, "stream": True, "max_tokens": 250, **ENDLESS}
-    with httpx.stream("POST", running.url + CHAT, json=body, timeout=PATIENCE) as said:
+    with running.client.stream("POST", CHAT, json=body) as said:
         lines = (line for line in said.iter_lines() if line)
         next(lines)
         running.server.drain()

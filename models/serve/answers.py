@@ -71,7 +71,7 @@ class ChatShape:
     prefix, kind, kind_of_piece = "chatcmpl", "chat.completion", "chat.completion.chunk"
 
     def first(self, text: str) -> dict[str, Any] | None:
-        """What opens a choice of a stream."""
+        """The opening of a choice in a stream."""
         return {"delta": {"role": "assistant", "content": ""}}
 
     def piece(self, text: str) -> dict[str, Any]:
