@@ -15,7 +15,6 @@ from flows.artifact_commands import artifacts, rollback
 from flows.console import store, table
 from flows.exporting import export
 from flows.publication_commands import card, publish
-from flows.publication_commands import card
 from flows.serving import serve
 from flows.sniffing import sniff
 
