@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, cast, get_args
 import typer
 
 from flows.artifact_commands import artifacts, rollback
+from flows.chatting import chat
 from flows.console import store, table
 from flows.exporting import export
 from flows.publication_commands import card, publish
@@ -28,6 +29,7 @@ app = typer.Typer(
     help="Hanlin makes small Chinese chat models: it cleans raw text, trains a model on it, aligns it and evaluates it, as one Prefect pipeline.",
 )
 app.add_typer(artifacts, name="artifacts")
+app.command()(chat)
 app.command()(rollback)
 app.command()(sniff)
 app.command()(card)
@@ -321,28 +323,6 @@ def recipes(
             for name in names()
         ]
     )
-
-
-@app.command()
-def chat(
-    model: Annotated[
-        str,
-        typer.Argument(metavar="MODEL", help="A tag, a stage (for its newest result), the beginning of a key, or a model folder"),
-    ],
-    message: Annotated[str | None, typer.Argument(help="One question to ask; without it, a conversation begins")] = None,
-) -> None:
-    """Chat with a model in this terminal."""
-    folder = Path(model)
-    if not folder.is_dir():
-        home = store()
-        folder = home.object(home.resolve(model).key) / "model"
-    if not (folder / "config.json").exists():
-        raise ValueError(
-            f"{folder} holds no model; name an artifact of pretrain, sft or dpo, or a folder with config.json and model.safetensors"
-        )
-    from models.chat import chat as talk
-
-    talk(folder, message)
 
 
 def flow_name(flow: str) -> FlowName | None:

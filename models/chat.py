@@ -2,47 +2,51 @@
 
 from __future__ import annotations
 
-import contextlib
+import random
 import sys
 from dataclasses import replace
 from pathlib import Path
 from typing import TextIO
 
-import torch
-from transformers import PreTrainedModel, PreTrainedTokenizerBase
-from transformers.generation import BaseStreamer
-
 from models import template
-from models.decoding import greedy_config, threads
-from models.loading import context_of, device_of, has_bf16, load
-from models.sampling import Sampling
+from models.serve.own_engine import OwnEngine
+from models.serve.searches import CANDIDATES
+from models.serve.settings import DecodingSettings
+from models.serve.text_stream import TextStream
 
 EXIT, CLEAR = ("exit", "quit"), "clear"
+USUAL = DecodingSettings(512, temperature=0.7, top_p=0.9)
 
 
 def chat(
     folder: Path,
     message: str | None = None,
     *,
-    temperature: float = 0.7,
-    top_p: float = 0.9,
-    max_new_tokens: int = 512,
+    settings: DecodingSettings = USUAL,
+    system: str = "",
     seed: int | None = None,
     device: str = "auto",
     out: TextIO | None = None,
 ) -> None:
     """Answer one `message`, or talk until `exit` or the end of input; `clear` forgets what was said. Ctrl-C ends an answer.
 
-    `folder` is a model's, or a training stage's artifact. Temperature 0 is greedy. `ValueError` where the folder holds no model, or a
-    message is longer than its context.
+    `folder` is a model's, or a training stage's artifact. `system` opens the conversation, and is never forgotten. `ValueError` where the
+    folder holds no model, for settings out of their ranges, and for a message that is longer than the model's context.
     """
     out = out or sys.stdout
-    if seed is not None:
-        torch.manual_seed(seed)
-    talk = Conversation(*load(folder, device_of(device)), Sampling(max_new_tokens, temperature, top_p), out)
-    if message is not None:
-        talk.say(message)
-        return
+    width = max(settings.beams, (settings.top_k or CANDIDATES) if settings.contrastive_alpha else 1)
+    engine = OwnEngine(folder, device, slots=width)
+    try:
+        talk = Conversation(engine, settings, out, system, seed)
+        if message is not None:
+            talk.say(message)
+        else:
+            _talk(talk, out)
+    finally:
+        engine.close()
+
+
+def _talk(talk: Conversation, out: TextIO) -> None:
     print(f"Type a message; `{CLEAR}` forgets the conversation, `{EXIT[0]}` ends it", file=out)
     while True:
         try:
@@ -63,70 +67,36 @@ def chat(
 
 
 class Conversation:
-    """A conversation: the turns so far, and the model that takes the next one."""
+    """A conversation: the turns so far, and the engine that takes the next one."""
 
-    def __init__(self, model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, sampling: Sampling, out: TextIO):
-        self.model = model.to(torch.bfloat16) if has_bf16(model.device) else model
-        self.tokenizer, self.out = tokenizer, out
-        self.context = context_of(model)
-        self.sampling = replace(sampling, max_new_tokens=min(sampling.max_new_tokens, self.context // 2))
+    def __init__(self, engine: OwnEngine, settings: DecodingSettings, out: TextIO, system: str = "", seed: int | None = None):
+        self.engine, self.tokenizer, self.out = engine, engine.tokenizer, out
+        self.settings = replace(settings, max_new_tokens=min(settings.max_new_tokens, engine.context // 2))
+        self.opening = [{"role": "system", "content": system}] if system else []
         self.turns: list[dict[str, str]] = []
+        self.seeds = random.Random(seed)  # None: others each time
 
     def say(self, message: str) -> str:
         """Take one turn: print the answer while it is written, remember both sides, and return it. Ctrl-C keeps what was said so far."""
         ids = self._fitting({"role": "user", "content": message})
-        printer = TokenPrinter(self.tokenizer, self.out)
-        with contextlib.suppress(KeyboardInterrupt):
-            self._generate(ids, printer)
-        print(file=self.out, flush=True)
-        self.turns.append({"role": "assistant", "content": printer.text})
-        return printer.text
+        text = TextStream(self.tokenizer, self.settings.stop)
+        answer = self.engine.submit(ids, self.settings, self.seeds.getrandbits(32))
+        try:
+            for token in answer:
+                print(text.put(token.id), end="", file=self.out, flush=True)
+        except KeyboardInterrupt:
+            answer.cancel()
+        print(text.finish(), file=self.out, flush=True)
+        self.turns.append({"role": "assistant", "content": text.text})
+        return text.text
 
     def _fitting(self, turn: dict[str, str]) -> list[int]:
         """The ids of the prompt that ends with this turn. Where the conversation outgrows the context, it loses its oldest exchanges."""
         turns = [*self.turns, turn]
-        room = self.context - self.sampling.max_new_tokens
-        while len(ids := template.prompt(self.tokenizer, turns)) > room:
+        room = self.engine.context - self.settings.max_new_tokens
+        while len(ids := template.prompt(self.tokenizer, [*self.opening, *turns])) > room:
             if len(turns) == 1:
                 raise ValueError(f"the message has {len(ids)} tokens, and the model reads {room} beside its answer; shorten it")
             del turns[:2]
         self.turns = turns
         return ids
-
-    def _generate(self, ids: list[int], printer: TokenPrinter) -> None:
-        prompt = torch.tensor([ids], device=self.model.device)
-        config = greedy_config(self.tokenizer, self.sampling)
-        with torch.inference_mode(), threads(self.model, 1):
-            self.model.generate(
-                prompt,
-                attention_mask=torch.ones_like(prompt),
-                generation_config=config,
-                logits_processor=self.sampling.processors(),
-                streamer=printer,
-            )
-
-
-class TokenPrinter(BaseStreamer):
-    """A streamer that prints tokens as text while they come.
-
-    A token may end inside a character (one of Chinese has three bytes), which then waits for the rest of its bytes.
-    """
-
-    def __init__(self, tokenizer: PreTrainedTokenizerBase, out: TextIO):
-        self.tokenizer, self.out = tokenizer, out
-        self.ids: list[int] = []
-        self.text = ""
-        self.prompt = True  # the first thing that `generate` reports is the prompt
-
-    def put(self, value: torch.Tensor) -> None:
-        if self.prompt:
-            self.prompt = False
-            return
-        self.ids += value.flatten().tolist()
-        whole = self.tokenizer.decode(self.ids, skip_special_tokens=True).rstrip("\ufffd")
-        if len(whole) > len(self.text):
-            print(whole[len(self.text) :], end="", file=self.out, flush=True)
-            self.text = whole
-
-    def end(self) -> None:
-        """The end of an answer. Bytes that never became a character are not printed."""

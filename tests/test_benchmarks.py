@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from benchmarks import compute, dpo, throughput, tokenizer
+from benchmarks import compute, dpo, serve_engine, throughput, tokenizer
 from models import presets
 
 SAID = {"exact": 9, "texts": 9}
@@ -76,3 +76,10 @@ def test_dpo_must_beat_chance_and_make_no_better_answer_less_likely(grew: float,
         ],
     }
     assert dpo.compared("Llama", scores)["ok"] is ok
+
+
+def test_serving_is_measured_against_one_by_one_and_against_transformers() -> None:
+    fast, beside = {8: 4.0, 32: 8.0}, {1: 0.5, 8: 1.0, 32: 1.0}
+    assert serve_engine.met(fast, beside, 0)
+    assert not serve_engine.met(fast | {8: 3.9}, beside, 0) and not serve_engine.met(fast | {32: 7.9}, beside, 0)
+    assert not serve_engine.met(fast, beside | {32: 0.9}, 0) and not serve_engine.met(fast, beside, 1)

@@ -1,6 +1,5 @@
 from __future__ import annotations
 
-import io
 import json
 from pathlib import Path
 
@@ -9,7 +8,6 @@ import torch
 import transformers
 
 from models import decoding, events, generate, loading, template
-from models.chat import TokenPrinter, chat
 from models.decoding import Answer, answer
 from models.sampling import Sampling
 from tests import tiny
@@ -143,57 +141,3 @@ def test_a_mistake_is_told_in_one_line(home, tmp_path, monkeypatch, capsys, chan
 
 
 # chat
-
-
-def test_a_half_character_is_never_shown(knows):
-    tokenizer = knows[1]
-    text = "水𠮷🙂é。"
-    out = io.StringIO()
-    shown = []
-    spoken = TokenPrinter(tokenizer, out)
-    spoken.put(torch.tensor([[5, 6, 7]]))  # the prompt
-    ids = tokenizer(text)["input_ids"]
-    assert len(ids) > len(text)  # some characters take several tokens
-    for token in ids:
-        spoken.put(torch.tensor([token]))
-        shown.append(out.getvalue())
-    assert shown[-1] == text == spoken.text
-    assert all(text.startswith(part) for part in shown)
-    for token in tokenizer("🙂")["input_ids"][:-1]:
-        spoken.put(torch.tensor([token]))
-    spoken.end()
-    assert out.getvalue() == text
-
-
-def test_one_message_gets_one_answer(home):
-    out = io.StringIO()
-    chat(home / "knows", tiny.QUESTION.format("松林乡"), temperature=0, device="cpu", out=out)
-    assert out.getvalue() == said("松林乡") + "\n"
-
-
-def test_a_talk_remembers_until_it_is_cleared_and_ends_on_exit(home, monkeypatch, capsys):
-    asked, read = [], iter(["云台县在哪条江河旁边？", "好", "clear", "  ", "望海州在哪条江河旁边？", "exit", "never read"])
-    monkeypatch.setattr("builtins.input", lambda _: next(read))
-    plain = template.prompt
-    monkeypatch.setattr(
-        template, "prompt", lambda tokenizer, turns: asked.append([turn["role"] for turn in turns]) or plain(tokenizer, turns)
-    )
-    chat(home / "knows", temperature=0, max_new_tokens=30, device="cpu")
-    assert asked == [["user"], ["user", "assistant", "user"], ["user"]]
-    assert next(read) == "never read"
-    shown = capsys.readouterr().out
-    assert said("云台县") in shown and said("望海州") in shown and "(forgotten)" in shown
-
-
-def test_a_talk_longer_than_the_context_forgets_its_beginning(home, monkeypatch, capsys):
-    read = iter(["水" * 150, *[tiny.QUESTION.format("金沙市")] * 4])
-    monkeypatch.setattr("builtins.input", lambda _: next(read, "exit"))
-    chat(home / "knows", temperature=0, max_new_tokens=30, device="cpu")
-    shown = capsys.readouterr().out
-    assert "shorten it" in shown  # of the first message, which alone is too long
-    assert shown.splitlines()[-1] and shown.count("\n") == 1 + 1 + 4
-
-
-def test_a_folder_without_a_model_is_named(tmp_path):
-    with pytest.raises(ValueError, match="holds no model"):
-        chat(tmp_path, "你好", device="cpu")

@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import asyncio
+import io
 import shutil
 import time
 from dataclasses import replace
@@ -11,9 +12,11 @@ import torch
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer, GenerationConfig
 
 from models import presets, template
+from models.chat import chat
 from models.serve.engine import ContextExceeded, QueueFull
 from models.serve.own_engine import OwnEngine
 from models.serve.settings import DecodingSettings
+from models.serve.text_stream import TextStream
 from tests import tiny
 
 SMALL = {"hidden": 48, "ffn": 64, "layers": 2, "heads": 2}
@@ -163,6 +166,14 @@ def test_all_ways_of_decoding_share_a_batch(engine):
     alone = [answers(engine, [ids], way, [7])[0] for ids, way in zip(asked, ways, strict=True)]
     under_way = [engine.submit(ids, way, 7) for ids, way in zip(asked, ways, strict=True)]
     assert [[token.id for token in generation] for generation in under_way] == alone
+
+
+def test_a_chat_in_the_terminal_says_what_the_engine_does(engine, home, request):
+    name, out = request.node.callspec.params["engine"], io.StringIO()
+    chat(home / name, "水边", settings=DecodingSettings(12, repetition_penalty=1.2), device="cpu", out=out)
+    ids = template.prompt(engine.tokenizer, [{"role": "user", "content": "水边"}])
+    text, (tokens,) = TextStream(engine.tokenizer), answers(engine, [ids], DecodingSettings(12, repetition_penalty=1.2))
+    assert out.getvalue() == "".join(map(text.put, tokens)) + text.finish() + "\n"
 
 
 def test_a_prompt_without_room_is_refused_with_numbers(llama):
