@@ -12,7 +12,8 @@ LENGTHS = {"answers": (20, 100), "articles": (2_000, 20_000)}  # characters
 
 
 @cache
-def _clauses() -> list[str]:
+def clauses() -> list[str]:
+    """Clauses of three to eight words, each with the punctuation that ends it."""
     import jieba
 
     dice = random.Random(1)
@@ -25,9 +26,9 @@ def _clauses() -> list[str]:
 
 def text(dice: random.Random, characters: int) -> str:
     """That many characters of clauses drawn at random."""
-    drawn = "".join(dice.choices(_clauses(), k=characters // 9 + 1))
+    drawn = "".join(dice.choices(clauses(), k=characters // 9 + 1))
     while len(drawn) < characters:
-        drawn += dice.choice(_clauses())
+        drawn += dice.choice(clauses())
     return drawn[:characters]
 
 
@@ -35,7 +36,7 @@ def edited(original: str, dice: random.Random, places: list[int]) -> str:
     """The text with an edit at each of these places: another character instead (seven of ten), none, or one more."""
     characters = list(original)
     for place in sorted(set(places), reverse=True):
-        chance, other = dice.random(), dice.choice(dice.choice(_clauses()))
+        chance, other = dice.random(), dice.choice(dice.choice(clauses()))
         characters[place : place + 1] = [other] if chance < 0.7 else [] if chance < 0.85 else [characters[place], other]
     return "".join(characters)
 

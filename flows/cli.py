@@ -18,6 +18,7 @@ from flows.exporting import export
 from flows.publication_commands import card, publish
 from flows.serving import serve
 from flows.sniffing import sniff
+from flows.tracing import trace
 
 if TYPE_CHECKING:
     from flows.recipe import Flow as FlowName
@@ -36,6 +37,7 @@ app.command()(card)
 app.command()(export)
 app.command()(publish)
 app.command()(serve)
+app.command()(trace)
 
 RecipeName = Annotated[
     str,

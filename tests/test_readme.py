@@ -147,7 +147,7 @@ def test_every_claim_names_a_benchmark():
     named = re.findall(r"`(\w+)`", " ".join(row.rsplit("|", 2)[1] for row in table.splitlines()[2:]))
     missing = [name for name in named if not (ROOT / "benchmarks" / f"{name}.py").exists()]
     assert named and not missing, f"no benchmark {missing}"
-    helpers = {"__init__", "bench", "inputs", "texts", "watch", "peer_dedup", "lives", "real_rows"}
+    helpers = {"__init__", "bench", "inputs", "texts", "watch", "peer_dedup", "peer_trace", "lives", "real_rows"}
     there = {path.stem for path in (ROOT / "benchmarks").glob("*.py")} - helpers
     assert there <= set(named), f"benchmarks that no claim names: {sorted(there - set(named))}"
 

@@ -1,0 +1,274 @@
+"""The command `hanlin trace`: a text's spans in the rows that a model was trained on, with the index of these rows, built when it is missing."""
+
+from __future__ import annotations
+
+import contextlib
+import dataclasses
+import json
+import logging
+import sys
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from flows.console import store as console_store
+
+if TYPE_CHECKING:
+    from tasks.artifacts.build import BuildRequest
+    from tasks.artifacts.stage import Progress
+    from tasks.artifacts.store import Record, Store
+    from tasks.trace.spans import Span
+
+FILES = {"pack": "pretrain/train.parquet", "pack_pairs": "text2text/train.parquet"}  # rows of a split that a pretraining reads
+SPEED = 5e6  # bytes of text that a core indexes in a second, about
+MODELS = ("dpo", "sft", "pretrain")
+Tell = Callable[[str], None]
+
+
+@dataclass(frozen=True)
+class Training:
+    """A training that made a model what it is: its stage, the file of rows that it read, and the artifact that has the file."""
+
+    stage: str
+    file: str
+    rows: Record
+
+
+@dataclass(frozen=True)
+class Provenance:
+    """The trainings of a model, the last one first, and what of its making this store does not have."""
+
+    model: Record
+    trainings: list[Training]
+    unknown: list[str]
+
+
+def trace(
+    text: Annotated[str, typer.Argument(metavar="TEXT", help="The answer to trace, or - to read it from standard input")],
+    model: Annotated[
+        str,
+        typer.Option(
+            help="The model that answered: a tag, a stage (for its newest result) or the beginning of a key; without it, the tag prod, else the "
+            "newest of dpo, sft and pretrain"
+        ),
+    ] = "",
+    least: Annotated[
+        float,
+        typer.Option(
+            "--min",
+            min=1,
+            max=1000,
+            help="Letters of a span at least: a Chinese character counts one, a Latin letter or a digit 0.4, space and punctuation nothing",
+        ),
+    ] = 10,
+    rows: Annotated[int, typer.Option(min=1, max=100, help="Rows shown of each span at most")] = 3,
+    as_json: Annotated[bool, typer.Option("--json", help="Print the result as one line of JSON, for scripts")] = False,
+) -> None:
+    """Find where an answer stands word for word in the rows that its model was trained on.
+
+    The longest spans come first, each with the rows that hold it, their source, licence and stage. The first time, the rows are indexed; the
+    store keeps the index.
+    """
+    home = console_store()
+    found = provenance(home, resolved(home, model))
+    answer = sys.stdin.read() if text == "-" else text
+    if not answer.strip():
+        raise ValueError("there is no text to trace; give the answer as an argument, or - and the text on standard input")
+    folders = index_folders(home, found, lambda line: print(f"hanlin: {line}", file=sys.stderr))
+    from tasks.trace.index import Index
+    from tasks.trace.spans import merged
+    from tasks.trace.spans import trace as spans_of
+
+    spans = spans_of([Index(folder) for folder in folders], answer, least, rows)
+    if as_json:
+        about = {"model": {"stage": found.model.stage, "key": found.model.key}, "not_traced": found.unknown}
+        print(json.dumps(about | to_json(spans) | {"covered": merged(spans)}, ensure_ascii=False))
+    else:
+        _show(found, answer, spans, least)
+
+
+def resolved(store: Store, name: str) -> Record:
+    """The record of a model: the one that is named, else that in production, else the newest that answers best. `ValueError` where there is
+    none."""
+    if name:
+        return store.resolve(name)
+    if moves := store.tags().get("prod"):
+        return store.resolve(moves[-1]["key"])
+    records = [record for record in store.records() if not record.collected]
+    for stage in MODELS:
+        if made := [record for record in records if record.identity["stage"] == stage]:
+            return made[-1]
+    raise ValueError(
+        f"{store.root} has no model to trace an answer of; train one with `hanlin run`, or set HANLIN_STORE to its store"
+    )
+
+
+def provenance(store: Store, model: Record) -> Provenance:
+    """The trainings that the record of a model leads to. `ValueError` where it leads to none."""
+    trainings: list[Training] = []
+    unknown: list[str] = []
+    waiting = [model]
+    while waiting:
+        record = waiting.pop(0)
+        trainings += _own(store, record, unknown)
+        if record.identity["stage"] == "base":
+            unknown.append(f"what the model from outside ({record.key[:12]}) learned before")
+        waiting += [_record(store, record.lineage[role]) for role in ("model", "start") if role in record.lineage]
+    if not trainings:
+        why = f" ({'; '.join(unknown)})" if unknown else ""
+        raise ValueError(
+            f"{model.stage} {model.key[:12]} was trained on no rows of this store{why}; name a model that pretrain, sft or dpo made"
+        )
+    files = {_digest(training): training for training in reversed(trainings)}  # that of a file that two read is the last
+    return Provenance(model, [training for training in trainings if files[_digest(training)] is training], unknown)
+
+
+def _own(store: Store, record: Record, unknown: list[str]) -> Iterator[Training]:
+    """The training that made this very artifact."""
+    stage = record.identity["stage"]
+    if stage == "pretrain":
+        packed = _record(store, record.lineage["packed"])
+        yield Training("pretrain", FILES[packed.identity["stage"]], _record(store, packed.lineage["rows"]))
+    elif stage == "sft":
+        yield Training("sft", "sft/train.parquet", _record(store, record.lineage["rows"]))
+    elif stage == "dpo":
+        yield Training("dpo", "preferences/train.parquet", _record(store, record.lineage["pairs"]))
+
+
+def _record(store: Store, key: str) -> Record:
+    record = store.record(key)
+    if record is None:
+        raise ValueError(f"{store.root} has no record of {key[:12]}, from which the model was made, so its rows are not known")
+    return record
+
+
+def _digest(training: Training) -> tuple[str, str]:
+    """The stage and the sha256 of the rows, which say what its index is."""
+    found = [file["sha256"] for file in training.rows.files if file["path"] == training.file]
+    if not found:
+        raise ValueError(
+            f"{training.rows.stage} {training.rows.key[:12]} has no {training.file}, which {training.stage} was trained on"
+        )
+    return training.stage, found[0]
+
+
+# the index
+
+
+def request(store: Store, training: Training) -> BuildRequest:
+    """The request for the index of a training's rows."""
+    from tasks import trace_index
+    from tasks.artifacts.build import BuildRequest, files_input
+
+    stage, digest = _digest(training)
+    files = files_input({training.file: (store.object(training.rows.key) / training.file, digest)}, (training.rows.key,))
+    return BuildRequest(f"trace-{stage}", trace_index.run, trace_index.Params(stage=stage), {"rows": files})
+
+
+def missing(store: Store, found: Provenance) -> list[Training]:
+    """The trainings whose rows have no index in the store yet."""
+    return [training for training in found.trainings if store.find(request(store, training).key) is None]
+
+
+def index_folders(store: Store, found: Provenance, tell: Tell) -> list[Path]:
+    """The folders of the indexes of a model's trainings; what is missing is built. `ValueError` where its rows are gone."""
+    for training in (todo := missing(store, found)):
+        if (path := _gone(store, training)) is not None:
+            raise ValueError(
+                f"the rows that {training.stage} was trained on are gone ({path} was removed, or is damaged), so they cannot be indexed; run "
+                f"the recipe again up to `{training.rows.stage}`, which makes them again"
+            )
+    for training in todo:
+        _build(store, training, tell)
+    return [store.object(request(store, training).key) for training in found.trainings]
+
+
+def _gone(store: Store, training: Training) -> Path | None:
+    return None if store.find(training.rows.key) else store.object(training.rows.key) / training.file
+
+
+def _build(store: Store, training: Training, tell: Tell) -> None:
+    import pyarrow.parquet as pq
+
+    from tasks.artifacts.build import BuildOptions, StageFailed, build
+    from tasks.artifacts.stage import Resources
+
+    wanted = request(store, training)
+    layout = pq.read_metadata(store.object(training.rows.key) / training.file)
+    size = sum(layout.row_group(number).total_byte_size for number in range(layout.num_row_groups))
+    tell(
+        f"indexing the {layout.num_rows:,} rows that {training.stage} was trained on (about {size / 1e6:,.1f} MB of text: some "
+        f"{max(1, size / SPEED):,.0f} s on one core); the store keeps the index"
+    )
+    logging.getLogger("hanlin").setLevel(logging.WARNING)
+    with _bar(training.stage) as progress:
+        try:
+            build(store, wanted, BuildOptions(Resources(), progress=progress))
+        except StageFailed as failure:
+            raise ValueError(str(failure)) from failure.__cause__
+
+
+@contextlib.contextmanager
+def _bar(name: str) -> Iterator[Callable[[Progress], None]]:
+    """A bar with the time that is left, on standard error; nothing where that is no terminal."""
+    from rich.console import Console
+    from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+    from rich.progress import Progress as Bars
+
+    console = Console(stderr=True)
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.percentage:.0f} %"), TimeRemainingColumn())
+    with Bars(*columns, console=console, transient=True, disable=not console.is_terminal) as bars:
+        task = bars.add_task(f"index of {name}")
+        yield lambda now: bars.update(task, completed=now.done, total=now.total or None)
+
+
+# what is shown
+
+
+def to_json(spans: Sequence[Span]) -> dict[str, Any]:
+    """Spans as JSON has them; `start` and `end` count characters (code points)."""
+    return {"spans": [dataclasses.asdict(span) for span in spans]}
+
+
+def _show(found: Provenance, text: str, spans: Sequence[Span], least: float) -> None:
+    """Print the text with its spans marked, and the rows that hold each."""
+    from rich.console import Console
+    from rich.text import Text
+
+    from flows.console import table
+    from tasks.trace.spans import merged
+
+    covered = merged(spans)
+    marked = Text(text)
+    for start, end in covered:
+        marked.stylize("bold black on yellow", start, end)
+    trainings = ", ".join(f"{training.stage} ({training.rows.stage} {training.rows.key[:12]})" for training in found.trainings)
+    print(f"model   {found.model.stage} {found.model.key[:12]}, trained on the rows of {trainings}")
+    for what in found.unknown:
+        print(f"        not traced: {what}")
+    share = sum(end - start for start, end in covered) / len(text)
+    if not spans:
+        print(f"No span of {least:g} letters or more stands in these rows (--min looks for shorter ones).")
+        return
+    print(
+        f"spans   {len(spans)} of {least:g} letters or more; {100 * share:.0f} % of the text stands word for word in these rows\n"
+    )
+    Console(highlight=False).print(marked, "\n")
+    table(
+        [
+            {
+                "span": "" if number else span.text,
+                "times": "" if number else f"{span.count:,}",
+                "stage": row.stage,
+                "source": row.source,
+                "row": row.row,
+                "part": row.part,
+                "excerpt": row.excerpt,
+            }
+            for span in spans
+            for number, row in enumerate(span.rows)
+        ]
+    )
