@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import hashlib
 import json
+from array import array
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
+from itertools import accumulate
 from pathlib import Path
 from typing import Any, Literal
 
@@ -205,15 +207,26 @@ def batches(path: Path, columns: list[str] | None = None, groups: range | None =
 
 
 def _table(rows: list[dict[str, Any]], schema: pa.Schema) -> pa.Table:
-    """Rows as a table. Columns of strings are built without `pa.array`, which imports pandas if that is installed, 0.2 s in each process."""
-    if any(field.type != pa.string() for field in schema):
-        return pa.Table.from_pylist(rows, schema=schema)
-    columns = []
-    for name in schema.names:
-        builder = pa.lib.StringBuilder()
-        builder.append_values([row.get(name) for row in rows])
-        columns.append(builder.finish())
+    """Rows as a table."""
+    columns = [_column([row.get(field.name) for row in rows], field.type) for field in schema]
     return pa.Table.from_arrays(columns, schema=schema)
+
+
+def _column(values: list[Any], kind: pa.DataType) -> pa.Array:
+    """Values as an array, what is nested one level after the other: several times as fast as `pa.array`, which besides imports pandas if that
+    is installed, 0.2 s in each process."""
+    if kind == pa.string():
+        builder = pa.lib.StringBuilder()
+        builder.append_values(values)
+        return builder.finish()
+    if pa.types.is_list(kind) and None not in values:
+        ends = array("i", accumulate(map(len, values), initial=0))
+        offsets = pa.Array.from_buffers(pa.int32(), len(ends), [None, pa.py_buffer(ends)])
+        return pa.ListArray.from_arrays(offsets, _column([item for value in values for item in value], kind.value_type), type=kind)
+    if pa.types.is_struct(kind) and None not in values:
+        parts = [_column([value.get(field.name) for value in values], field.type) for field in kind]
+        return pa.StructArray.from_arrays(parts, fields=list(kind))
+    return pa.array(values, kind)
 
 
 def files(*folders: Path, kind: str) -> list[Path]:

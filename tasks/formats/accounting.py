@@ -31,20 +31,8 @@ _DIGITS = re.compile(r"\d+")
 def account(record: dict[str, Any], kind: str, row: Row, ledger: Ledger) -> int:
     """Note in `ledger` what became of a record's strings; returns how many characters they have."""
     rest = texts(kind, row)  # of which the origin is not found yet
-    read, unused = 0, list[tuple[str, str]]()
-    leaves: list[tuple[str, str]] = []
-    _leaves(record, "", leaves)
-    for path, leaf in leaves:
-        if not leaf:
-            continue
-        read += len(leaf)
-        if leaf in rest:
-            rest.remove(leaf)
-        elif (leaf[0] <= " " or leaf[-1] <= " " or leaf[-1] == "\u3000") and (stripped := leaf.strip()) in rest:
-            rest.remove(stripped)
-            ledger.note("white space", leaf, stripped)
-        else:
-            unused.append((path, leaf))
+    unused: list[tuple[str, str]] = []
+    read = _unfound(record, "", rest, unused, ledger)
     rest = [text for text in rest if text]
     if len(rest) == 1:
         unused = _joined(unused, rest, ledger)
@@ -66,15 +54,27 @@ def account(record: dict[str, Any], kind: str, row: Row, ledger: Ledger) -> int:
     return read
 
 
-def _leaves(value: Any, path: str, leaves: list[tuple[str, str]]) -> None:
-    """Each string and number of a record under the rule that leaves it out: `field` and the names that lead to it."""
+def _unfound(value: Any, path: str, rest: list[str], unused: list[tuple[str, str]], ledger: Ledger) -> int:
+    """Take the strings and numbers of a record out of `rest`, and put those that are not there into `unused`, under the rule that leaves them
+    out: `field` and the names that lead to it. Returns how many characters all have."""
+    read = 0
     for name, part in value.items() if isinstance(value, dict) else (("", part) for part in value):
-        if isinstance(part, str):
-            leaves.append((_rule(path, name), part))
-        elif isinstance(part, dict | list | tuple):
-            _leaves(part, _rule(path, name), leaves)
-        elif part is not None:
-            leaves.append((_rule(path, name), as_text(part)))
+        if type(part) is not str:
+            if isinstance(part, dict | list | tuple):
+                read += _unfound(part, _rule(path, name), rest, unused, ledger)
+                continue
+            part = "" if part is None else as_text(part)
+        if not part:
+            continue
+        read += len(part)
+        if part in rest:
+            rest.remove(part)
+        elif (part[0] <= " " or part[-1] <= " " or part[-1] == "\u3000") and (stripped := part.strip()) in rest:
+            rest.remove(stripped)
+            ledger.note("white space", part, stripped)
+        else:
+            unused.append((_rule(path, name), part))
+    return read
 
 
 @lru_cache(maxsize=4096)

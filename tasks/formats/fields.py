@@ -11,6 +11,7 @@ from tasks.data.rows import Drop
 from tasks.files.charset import undecoded
 
 META = ("id", "category", "kind", "class", "dataset", "lang", "name", "department")
+_json = json.JSONEncoder(ensure_ascii=False).encode
 _META_LENGTH = 200  # characters: what is longer describes nothing
 
 
@@ -48,4 +49,4 @@ def meta_of(
         for name, text in texts.items()
         if 0 < len(text) <= length
     }
-    return json.dumps({**values, **(more or {})}, ensure_ascii=False)
+    return _json({**values, **more} if more else values)

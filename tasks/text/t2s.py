@@ -105,17 +105,19 @@ def found(text: str) -> tuple[int, int, int, int]:
     """
     import numpy as np
 
-    kinds = TOUCHED, TRADITIONAL | VARIANT, SIMPLIFIED, HINT
+    kinds = TRADITIONAL | VARIANT, SIMPLIFIED, HINT
     if len(text) < _SHORT:
         if not _any_of(TOUCHED).search(text):
             return 0, 0, 0, 0
-        touched, old, new, hints = (int(_any_of(kind).search(text) is not None) for kind in kinds)
-    else:
-        units, known = _look(text)
-        touched, old, new, hints = (int(np.count_nonzero(known & kind != 0)) for kind in kinds)
-        if hints:
-            after = units[np.minimum(np.flatnonzero(known & HINT != 0) + 1, len(units) - 1)]
-            hints = sum(unit in _AFTER_HINTS for unit in after.tolist())
+        return 1, *(int(_any_of(kind).search(text) is not None) for kind in kinds)
+    units, known = _look(text)
+    touched = int(np.count_nonzero(known & TOUCHED))
+    if not touched:
+        return 0, 0, 0, 0
+    old, new, hints = (int(np.count_nonzero(known & kind)) for kind in kinds)
+    if hints:
+        after = units[np.minimum(np.flatnonzero(known & HINT) + 1, len(units) - 1)]
+        hints = sum(unit in _AFTER_HINTS for unit in after.tolist())
     return touched, old, new, hints
 
 
