@@ -5,7 +5,7 @@ import { LANGUAGES, h, icon, say, sayAll, speak, translate, withCode } from './d
 import * as history from './history.js';
 import { Choice, form } from './knobs.js';
 import { Thread, sends } from './thread.js';
-import { begun, halt, runs, write } from './writing.js';
+import { begun, halt, interrupt, runs, write } from './writing.js';
 
 const at = (id) => document.getElementById(id);
 const narrow = matchMedia('(max-width: 860px)');
@@ -373,7 +373,7 @@ function listen() {
   });
   narrow.addEventListener('change', modal);
   document.addEventListener('visibilitychange', () => document.hidden || runs(talk).length || connect());
-  window.addEventListener('pagehide', () => runs(talk).length && history.save(talk));
+  window.addEventListener('pagehide', interrupt);
   window.addEventListener('storage', elsewhere);
 }
 

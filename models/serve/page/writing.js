@@ -4,13 +4,21 @@ import * as history from './history.js';
 
 const SAVE_EVERY = 1500; // milliseconds between two saves of an answer that is being written
 
-const running = new Map(); // answer's id → AbortController
+const running = new Map(); // answer's id → {control, talk, answer}
 
 export const isRunning = (answer) => running.has(answer?.id);
 export const runs = (talk) => talk.turns.flatMap((turn) => turn.lanes.flatMap((lane) => lane.versions)).filter(isRunning);
 
 export function halt(answers) {
-  for (const answer of answers) running.get(answer.id)?.abort();
+  for (const answer of answers) running.get(answer.id)?.control.abort();
+}
+
+// The page is left: what is being written stays as it is.
+export function interrupt() {
+  for (const { talk, answer } of running.values()) {
+    answer.end = 'interrupted';
+    history.save(talk);
+  }
 }
 
 export function begun(model) {
@@ -23,7 +31,7 @@ export function begun(model) {
 // Where the conversation outgrows the model's context, its oldest exchanges are left out, as `hanlin chat` does.
 export async function write(talk, turn, lane, answer, { fields, token, onChange, more = false }) {
   const control = new AbortController();
-  running.set(answer.id, control);
+  running.set(answer.id, { control, talk, answer });
   Object.assign(answer, { end: '', error: null, seed: fields.seed ?? null });
   const clock = new Clock(answer);
   let saved = performance.now();
@@ -55,7 +63,7 @@ export async function write(talk, turn, lane, answer, { fields, token, onChange,
     answer.end ||= 'stop';
   } catch (failure) {
     if (failure.name === 'AbortError') answer.end = 'stopped';
-    else {
+    else if (answer.end !== 'interrupted') {
       const { kind = 'server', message, status = null, wait = null } = failure;
       answer.end = 'error';
       answer.error = { kind, message, status, wait };
@@ -97,6 +105,6 @@ class Clock {
     this.answer.tokens = this.before + tokens;
     const seconds = (this.last - this.begun) / 1000;
     if (tokens > 1 && seconds > 0) this.answer.speed = (tokens - 1) / seconds;
-    else if (tokens && this.begun) this.answer.speed = tokens / ((this.begun - this.asked) / 1000); // all at once, as beams come
+    else if (tokens > 1 && this.begun) this.answer.speed = tokens / ((this.begun - this.asked) / 1000); // all at once, as beams come
   }
 }

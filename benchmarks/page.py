@@ -1,0 +1,76 @@
+"""The web page of `hanlin serve`, every control of it, in a real browser on a real server: `python -m benchmarks.page [CHECK …]`.
+
+The models are those of the recipe `tiny`, or the newest ones of `--store`. Needs node, playwright-core (PLAYWRIGHT_HOME) and chromium, as
+`benchmarks/operate.py` does. Pictures of the page go to `--shots`.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import urllib.error
+import urllib.request
+from collections.abc import Iterator
+from pathlib import Path
+
+from benchmarks.bench import ROOT, close, playground, stages
+from benchmarks.operate import wait_for
+from tasks.processes.runner import supervised
+
+MODELS = ["dpo", "sft"]
+TOKEN = "sesame-opens"
+
+
+@contextlib.contextmanager
+def server(store: Path, port: int, token: str = "") -> Iterator[str]:
+    """`hanlin serve` on a store. Gives its address."""
+    address = f"http://127.0.0.1:{port}/"
+    env = os.environ | {"HANLIN_STORE": str(store), "PYTHONPATH": str(ROOT), "HANLIN_TOKEN": token}
+    with supervised(
+        [sys.executable, "-m", "flows.cli", "serve", *MODELS, "--port", str(port)], env=env, stdout=subprocess.DEVNULL
+    ):
+        wait_for(lambda: answers(f"{address}health"), 300)
+        yield address
+
+
+def answers(address: str) -> bool:
+    try:
+        with urllib.request.urlopen(address, timeout=5) as answer:
+            return answer.status == 200
+    except (urllib.error.URLError, OSError):
+        return False
+
+
+def main() -> None:
+    options = argparse.ArgumentParser(description=__doc__)
+    options.add_argument(
+        "checks", nargs="*", metavar="CHECK", help="words of the names of the checks to make; all where none is given"
+    )
+    options.add_argument("--store", type=Path, help="a store with the models of an earlier run")
+    options.add_argument("--port", type=int, default=14220)
+    options.add_argument("--shots", type=Path, default=Path("page-shots"), help="folder for pictures of the page")
+    given = options.parse_args()
+    given.shots.mkdir(parents=True, exist_ok=True)
+    found = []
+    with playground() as folder:
+        store = given.store or folder / "store"
+        if not given.store:
+            stages(store, "tiny", until="dpo")
+        with server(store, given.port) as address, server(store, given.port + 1, TOKEN) as guarded:
+            script = [str(ROOT / "benchmarks" / "page.mjs"), address, guarded, TOKEN, str(given.shots.absolute())]
+            with subprocess.Popen(["node", *script, *given.checks], stdout=subprocess.PIPE, text=True) as browser:
+                assert browser.stdout
+                for line in browser.stdout:
+                    print(line, end="", flush=True)
+                    found.append(json.loads(line))
+    passed = sum(one["ok"] for one in found)
+    failed = [one["check"] for one in found if not one["ok"]]
+    close("page", passed, "checks", f"all {len(found)}", bool(found) and not failed, failed=failed, shots=str(given.shots))
+
+
+if __name__ == "__main__":
+    main()
