@@ -350,16 +350,18 @@ const checks = {
   async 'the choice of a model, and two side by side'() {
     const page = await open();
     const models = await page.locator('#model option').allTextContents();
+    await settings(page, { temperature: 0.2 });
+    await page.click('#close-settings');
     await page.selectOption('#model', models[1]);
-    await ask(page, '谁');
+    await ask(page, '你是谁？');
     assert.equal(page.bodies[0].model, models[1]);
     await page.selectOption('#model', models[0]);
     await button(page, 'Ask two models').click();
     await page.selectOption('#second', models[1]);
-    await ask(page, '你们是谁');
+    await ask(page, '澜洲有几个省？');
     assert.deepEqual(page.bodies.slice(1).map((body) => body.model), models.slice(0, 2));
     assert.deepEqual(await page.locator('.turn').last().locator('.by .name').allTextContents(), models.slice(0, 2));
-    await ask(page, '接着说');
+    await ask(page, '写一句关于秋天的话');
     const [one, two] = page.bodies.slice(3).map((body) => body.messages.at(-2).content);
     assert.deepEqual([one, two], await Promise.all([0, 1].map((lane) => page.evaluate((at) => JSON.parse(Object.entries(localStorage).find(([key]) => key.startsWith('hanlin.talk'))[1]).turns[1].lanes[at].versions[0].text, lane))), 'each reads its own answers');
     await page.screenshot({ path: `${folder}/two.png` });

@@ -1,6 +1,7 @@
 """Takes the pictures of the guide from the real UI: `python -m docs.screenshots`. Needs what the browser of `benchmarks/operate.py` needs.
 
-One `hanlin up` in a folder of its own, a run of the recipe `tiny` that fails and one that does not.
+One `hanlin up` in a folder of its own, a run of the recipe `tiny` that fails and one that does not. With `--store`, that of a run of the recipe
+`sample`, the picture of the chat page and no other.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from pathlib import Path
 from PIL import Image
 
 from benchmarks.operate import Operator, browser
+from benchmarks.page import tried
 
 IMAGES = Path(__file__).parent / "images"
 WIDTH = 1000  # pixels in the guide; pages are taken at 1400
@@ -21,7 +23,23 @@ HEIGHT = {"run-failed": 770}  # pixels of a page that are shown, of others 1400;
 def main() -> None:
     options = argparse.ArgumentParser(description=__doc__)
     options.add_argument("--port", type=int, default=14211)
-    port = options.parse_args().port
+    options.add_argument("--store", type=Path)
+    given = options.parse_args()
+    if given.store:
+        chat(given.store, given.port)
+    else:
+        prefect_ui(given.port)
+
+
+def chat(store: Path, port: int) -> None:
+    """The page of `hanlin serve`."""
+    with tempfile.TemporaryDirectory() as folder:
+        assert all(one["ok"] for one in tried(store, Path(folder), port, ["side by side"]))
+        shrink(Path(folder) / "two.png", IMAGES / "chat.png", 1400)
+
+
+def prefect_ui(port: int) -> None:
+    """The pages of the Prefect UI that an operator meets."""
     with tempfile.TemporaryDirectory() as folder:
         shots = Path(folder) / "shots"
         with Operator(Path(folder) / "up", port) as operator, browser(operator.address, shots) as page:
