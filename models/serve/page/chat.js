@@ -1,9 +1,9 @@
 // The page of `hanlin serve`: conversations with its models.
 import * as api from './api.js';
 import { Conversations, save } from './conversations.js';
-import { LANGUAGES, h, icon, say, sayAll, speak, translate, withCode } from './dom.js';
+import { LANGUAGES, h, say, speak, translate, withCode } from './dom.js';
 import * as history from './history.js';
-import { Choice, form } from './knobs.js';
+import { Choice, adopt, form } from './knobs.js';
 import { Thread, sends } from './thread.js';
 import { begun, halt, interrupt, runs, write } from './writing.js';
 
@@ -100,24 +100,13 @@ function show({ keep: kept = false } = {}) {
   if (at('thread').contains(document.activeElement)) at('scroll').focus({ preventScroll: true }); // what had the focus is drawn anew
   const empty = !talk.turns.length;
   document.body.classList.toggle('empty', empty);
-  if (empty) at('thread').replaceChildren(welcome());
+  if (empty) thread.welcome(models.filter((model) => modelNames().includes(model.id)));
   else thread.show(talk);
   at('system').value = talk.system;
   at('scroll').scrollTop = kept ? place : at('scroll').scrollHeight;
   window.history.replaceState(null, '', empty ? location.pathname : `#${talk.id}`);
   list();
   controls();
-}
-
-function welcome() {
-  const examples = sayAll('examples_list').map((text) => h('button.example', { type: 'button', onclick: () => ask(text) }, h('span', {}, text), icon('go')));
-  const named = modelNames().map((name) => {
-    const context = models.find((model) => model.id === name)?.context;
-    return context ? say('with_context', { model: name, n: context }) : name;
-  });
-  const sub = models.length ? say('welcome_sub', { models: named.join(' · ') }) : '';
-  return h('div.welcome', {}, h('img', { src: 'icon.svg', alt: '', width: 84, height: 84 }), h('h2', {}, say('welcome')), h('p', {}, sub),
-    h('div.examples', { 'aria-label': say('examples'), role: 'group' }, examples));
 }
 
 const modelNames = () => (prefs.beside ? [prefs.model, prefs.second] : [prefs.model]);
@@ -127,7 +116,7 @@ function choose(other) {
   restoreDraft();
   show();
   drawer('history', false);
-  at('message').focus();
+  if (!narrow.matches) at('message').focus(); // on a phone the keyboard would cover what was chosen
 }
 
 function begin() {
@@ -147,6 +136,7 @@ function ask(text, instead = null) {
     connect();
     return;
   }
+  hush(); // what could be undone was before this
   const turn = history.ask(talk, text, modelNames().length, instead);
   modelNames().forEach((model, lane) => history.addVersion(turn, lane, begun(model)));
   talk.changed = Date.now();
@@ -222,6 +212,7 @@ function picks() {
   at('beside').setAttribute('aria-pressed', Boolean(prefs.beside));
   at('second').hidden = at('versus').hidden = !prefs.beside;
   document.body.classList.toggle('two', Boolean(prefs.beside));
+  if (adopt(models.find((model) => model.id === prefs.model)?.defaults)) knobs();
 }
 
 function notices() {
@@ -269,9 +260,10 @@ function closeDrawers() {
 
 let telling = 0;
 
+const hush = () => at('toast').replaceChildren();
+
 function tell(text, offer = null, act = null) {
   clearTimeout(telling);
-  const hush = () => at('toast').replaceChildren();
   const button = offer && h('button.link', { type: 'button', onclick: () => {
     hush();
     act();
@@ -337,6 +329,7 @@ function listen() {
   for (const id of ['model', 'second']) {
     on(id, 'change', () => {
       keep({ [id]: at(id).value });
+      picks();
       if (!talk.turns.length) show();
     });
   }
@@ -380,7 +373,7 @@ function listen() {
 // Another tab changed a conversation. One that is being written here is left alone.
 function elsewhere(event) {
   if (!event.key || runs(talk).length) return;
-  const id = history.reread(event.key.replace(/^(?!hanlin\.)/, '-'));
+  const id = history.reread(event.key);
   if (id === null) return;
   if (id === talk.id && history.find(id)) {
     talk = history.find(id);

@@ -5,24 +5,24 @@ export const MODES = ['greedy', 'sampling', 'beam', 'contrastive'];
 const MODE = 'sampling';
 
 // Each knob: the request's field, the setting of models/serve/settings.py that it becomes, and the modes that it belongs to (none: all of them).
-// A knob at its `off` value is not sent.
 const KNOBS = [
   { name: 'temperature', field: 'temperature', setting: 'temperature', modes: ['sampling'], value: 0.7, min: 0.05, max: 2, step: 0.05, slider: true },
-  { name: 'top_p', field: 'top_p', setting: 'top_p', modes: ['sampling'], value: 0.9, min: 0.05, max: 1, step: 0.01, slider: true, off: 1 },
-  { name: 'top_k', field: 'top_k', setting: 'top_k', modes: ['sampling'], value: 0, min: 0, max: 1000, step: 1, off: 0 },
+  { name: 'top_p', field: 'top_p', setting: 'top_p', modes: ['sampling'], value: 0.9, min: 0.05, max: 1, step: 0.01, slider: true },
+  { name: 'top_k', field: 'top_k', setting: 'top_k', modes: ['sampling'], value: 0, min: 0, max: 1000, step: 1 },
   { name: 'beams', field: 'beams', setting: 'beams', modes: ['beam'], value: 4, min: 2, max: 16, step: 1, slider: true },
-  { name: 'length_penalty', field: 'length_penalty', setting: 'length_penalty', modes: ['beam'], value: 1, min: -2, max: 4, step: 0.1, slider: true, off: 1 },
+  { name: 'length_penalty', field: 'length_penalty', setting: 'length_penalty', modes: ['beam'], value: 1, min: -2, max: 4, step: 0.1, slider: true },
   { name: 'contrastive_alpha', field: 'contrastive_alpha', setting: 'contrastive_alpha', modes: ['contrastive'], value: 0.6, min: 0.05, max: 1, step: 0.05, slider: true },
   { name: 'candidates', field: 'top_k', setting: 'top_k', modes: ['contrastive'], value: 4, min: 2, max: 50, step: 1 },
   { name: 'max_tokens', field: 'max_tokens', setting: 'max_new_tokens', value: 512, min: 1, max: 100_000, step: 1 },
-  { name: 'repetition_penalty', field: 'repetition_penalty', setting: 'repetition_penalty', value: 1, min: 0.5, max: 2, step: 0.05, slider: true, off: 1 },
-  { name: 'presence_penalty', field: 'presence_penalty', setting: 'presence_penalty', value: 0, min: -2, max: 2, step: 0.1, slider: true, off: 0 },
-  { name: 'frequency_penalty', field: 'frequency_penalty', setting: 'frequency_penalty', value: 0, min: -2, max: 2, step: 0.1, slider: true, off: 0 },
+  { name: 'repetition_penalty', field: 'repetition_penalty', setting: 'repetition_penalty', value: 1, min: 0.5, max: 2, step: 0.05, slider: true },
+  { name: 'presence_penalty', field: 'presence_penalty', setting: 'presence_penalty', value: 0, min: -2, max: 2, step: 0.1, slider: true },
+  { name: 'frequency_penalty', field: 'frequency_penalty', setting: 'frequency_penalty', value: 0, min: -2, max: 2, step: 0.1, slider: true },
   { name: 'seed', field: 'seed', value: null, min: 0, max: 2 ** 31 - 1, step: 1, rare: true },
   { name: 'stop', field: 'stop', setting: 'stop', value: '', rare: true, lines: true },
   { name: 'logit_bias', field: 'logit_bias', setting: 'logit_bias', value: '', rare: true, lines: true },
   { name: 'alternatives', field: 'top_logprobs', setting: 'alternatives', value: null, min: 0, max: 20, step: 1, rare: true },
 ];
+const USUAL = new Map(KNOBS.map((knob) => [knob, knob.value]));
 const STOPS = 16; // most stop texts of a request
 const BIAS = /^\s*(\d+)\s*[:：=,，\s]\s*([-−+]?\d+(?:\.\d+)?)\s*$/;
 
@@ -42,6 +42,18 @@ function biases(text) {
 
 const usable = (knob, value) =>
   value === null ? knob.value === null : Number.isFinite(value) && value >= knob.min && value <= knob.max && (knob.step < 1 || Number.isInteger(value));
+
+// Take the defaults of a model, as the server tells them, for ours. True where that changed any.
+export function adopt(defaults = {}) {
+  let changed = false;
+  for (const knob of KNOBS) {
+    const own = defaults[knob.name];
+    const value = own !== undefined && usable(knob, own) ? own : USUAL.get(knob);
+    changed ||= value !== knob.value;
+    knob.value = value;
+  }
+  return changed;
+}
 
 // What is chosen: {mode, values of knobs that are not at their default}.
 export class Choice {
@@ -77,7 +89,7 @@ export class Choice {
         if (lines(value).length) fields.stop = lines(value).slice(0, STOPS);
       } else if (knob.name === 'logit_bias') {
         if (lines(value).length) fields.logit_bias = biases(value).good;
-      } else if (value !== null && value !== knob.off) fields[knob.field] = value;
+      } else if (value !== null) fields[knob.field] = value;
     }
     if ('top_logprobs' in fields) fields.logprobs = true;
     if (this.mode === 'sampling') fields.seed ??= crypto.getRandomValues(new Uint32Array(1))[0] % 2 ** 31;

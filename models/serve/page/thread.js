@@ -1,5 +1,5 @@
 // The turns of a conversation on the page: questions, answers, and what can be done with them.
-import { action, copy, h, icon, label, say, withCode } from './dom.js';
+import { action, copy, h, icon, label, say, sayAll, withCode } from './dom.js';
 import * as history from './history.js';
 import { draw, mark, places, redraw } from './markdown.js';
 import { isRunning } from './writing.js';
@@ -22,6 +22,17 @@ export class Thread {
     this.talk = talk;
     this.answers.clear();
     this.node.replaceChildren(...history.path(talk).map((turn) => this.turn(turn)));
+  }
+
+  // An empty conversation, with the models that will answer.
+  welcome(models) {
+    this.answers.clear();
+    const examples = sayAll('examples_list').map((text) => h('button.example', { type: 'button', onclick: () => this.acts.ask(text) }, h('span', {}, text), icon('go')));
+    const named = models.map(({ id, context }) => (context ? say('with_context', { model: id, n: context }) : id)).join(' · ');
+    this.node.replaceChildren(h(
+      'div.welcome', {}, h('img', { src: 'icon.svg', alt: '', width: 84, height: 84 }), h('h2', {}, say('welcome')),
+      h('p', {}, named && say('welcome_sub', { models: named })), h('div.examples', { 'aria-label': say('examples'), role: 'group' }, examples),
+    ));
   }
 
   turn(turn) {
