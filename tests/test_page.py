@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from models.serve import settings
+from models.serve.schemas import ChatRequest
 
 PAGE = Path(settings.__file__).with_name("page")
 FILES = {path.name: path.read_text("utf-8") for path in PAGE.iterdir()}
@@ -121,5 +122,6 @@ def test_every_setting_of_decoding_is_a_knob():
     assert {setting for _, _, setting in knobs if setting} == {
         field.name for field in dataclasses.fields(settings.DecodingSettings)
     }
+    assert {field for _, field, _ in knobs} <= set(ChatRequest.model_fields)
     for name, _, _ in knobs:
         assert WORDS[name] and WORDS[f"{name}_hint"]

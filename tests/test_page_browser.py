@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator
 
 import pytest
-from models.serve.served import Served
 
+from models.serve.served import Served
 from tests import tiny
 from tests.chromium import Page
 from tests.test_serve_api import Running, served

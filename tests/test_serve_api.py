@@ -133,6 +133,15 @@ def test_an_answer_is_that_of_decoding(api, direct):
     assert api.chat(messages=parts)["choices"] == said["choices"]
 
 
+def test_an_answer_that_was_cut_off_goes_on(api, direct):
+    text, tokenizer = direct
+    begun = {"role": "assistant", "content": "水是甜的"}
+    said = api.chat(messages=[*TURNS, begun], continue_final_message=True)
+    ids = template.prompt(tokenizer, TURNS) + tokenizer(begun["content"], add_special_tokens=False)["input_ids"]
+    assert said["choices"][0]["message"]["content"] == text(ids)
+    assert said["usage"]["prompt_tokens"] == len(ids)
+
+
 def test_a_stream_has_openais_shape_and_the_same_text(api):
     events = api.events(stream_options={"include_usage": True}, n=2)
     *chunks, usage, done = events
@@ -227,6 +236,7 @@ REFUSED = [
     ("post", CHAT, {"messages": [{"role": "robot", "content": "x"}]}, 400, "invalid_value"),
     ("post", CHAT, {"messages": [*TURNS, {"role": "system", "content": "x"}]}, 400, "invalid_value"),
     ("post", CHAT, {"messages": [{"role": "user", "content": [{"type": "image_url", "image_url": "x"}]}]}, 400, "invalid_value"),
+    ("post", CHAT, {"messages": TURNS, "continue_final_message": True}, 400, "invalid_value"),
     ("post", CHAT, {"messages": TURNS, "temperatur": 1}, 400, "unknown_parameter"),
     ("post", CHAT, {"messages": TURNS, "temperature": 3}, 400, "invalid_value"),
     ("post", CHAT, {"messages": TURNS, "n": 1000}, 400, "invalid_value"),

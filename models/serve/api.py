@@ -77,7 +77,7 @@ def _add_completions(api: FastAPI) -> None:
     async def chat(request: Request, body: ChatRequest) -> Response:
         """Go on with a conversation."""
         answers = api.state.serving.begin(request, body)
-        return await _answered(request, answers, prompts.of_chat(answers.loaded.engine.tokenizer, body), [""])
+        return await _answered(request, answers, prompts.of_chat(answers.loaded, body), [""])
 
     @api.post("/v1/completions", responses={200: {"model": Completion, "content": events}, **refusals})
     async def complete(request: Request, body: CompletionRequest) -> Response:

@@ -10,7 +10,7 @@ from jinja2 import TemplateError
 from transformers import PreTrainedTokenizerBase
 
 from models import template
-from models.continuation import document_start
+from models.continuation import continuation_ids, document_start
 from models.serve.errors import ApiError
 from models.serve.schemas import ChatRequest, CompletionRequest
 from models.serve.served import Loaded
@@ -20,17 +20,32 @@ LONG = 20_000  # characters from which cutting a text into tokens takes long eno
 T = TypeVar("T")
 
 
-async def of_chat(tokenizer: PreTrainedTokenizerBase, body: ChatRequest) -> list[list[int]]:
-    """The one prompt of a conversation. `ApiError` where the model's template has no place for a turn."""
-    turns = [message.turn() for message in body.messages]
+async def of_chat(loaded: Loaded, body: ChatRequest) -> list[list[int]]:
+    """The one prompt of a conversation, up to where the assistant's answer begins, or up to what there is of one that is to be continued.
+    `ApiError` where the model's template has no place for a turn, and for an answer that cannot be continued."""
+    tokenizer, turns = loaded.engine.tokenizer, [message.turn() for message in body.messages]
+    begun = _begun(loaded, turns) if body.continue_final_message else ""
 
     def cut() -> list[list[int]]:
         try:
-            return [template.prompt(tokenizer, turns)]
+            ids = template.prompt(tokenizer, turns)
+            return [ids + continuation_ids(tokenizer, [template.plain(begun, template.specials(tokenizer))])[0] if begun else ids]
         except (ValueError, TemplateError) as refused:  # a model from outside refuses turns by its own template
             raise ApiError(400, f"messages: {refused}", "invalid_value", "messages") from None
 
-    return await _aside(cut, sum(len(turn["content"]) + 20 for turn in turns))
+    return await _aside(cut, sum(len(turn["content"]) + 20 for turn in turns) + len(begun))
+
+
+def _begun(loaded: Loaded, turns: list[dict[str, str]]) -> str:
+    """The text of an answer that is to be continued, taken off the turns. `ApiError` where there is none, or the model cannot go on with it."""
+    if turns[-1]["role"] != "assistant" or len(turns) < 2:
+        raise ApiError(
+            400, "continue_final_message: the last message is not the assistant's", "invalid_value", "continue_final_message"
+        )
+    if loaded.text2text:
+        said = "a text-to-text model begins every answer anew; raise max_tokens instead"
+        raise ApiError(400, f"continue_final_message: {said}", "invalid_value", "continue_final_message")
+    return turns.pop()["content"]
 
 
 async def of_completion(loaded: Loaded, body: CompletionRequest) -> list[list[int]]:

@@ -145,6 +145,9 @@ class ChatRequest(Decoding):
     max_completion_tokens: Annotated[int, Field(ge=1, le=1 << 31)] | None = Field(
         default=None, description="Newer name of max_tokens"
     )
+    continue_final_message: bool | None = Field(
+        default=None, description="Go on with the last message, which is the assistant's, instead of answering it, as vLLM has it"
+    )
     logprobs: bool | None = Field(default=None, description="Tell each token's log-probability")
     top_logprobs: Annotated[int, Field(ge=0, le=FEW)] | None = Field(
         default=None, description="Likeliest tokens to tell beside each token; needs logprobs"
