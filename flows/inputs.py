@@ -17,6 +17,7 @@ from tasks.artifacts.build import Input, files_input, text_digest
 from tasks.artifacts.stage import Stage
 from tasks.artifacts.store import Record, Store
 from tasks.data import contract
+from tasks.publication.lineage import READS, Step, source_origin
 
 Records = dict[str, Record]  # node name → the record of its artifact, for the nodes known so far
 Resolve = Callable[[Store, Records], Input]
@@ -185,10 +186,25 @@ def statistics(stages: Mapping[str, Stage]) -> NodeInput:
     """The statistics of the artifacts of these nodes, each with its stage, as a file for the report."""
 
     def resolve(store: Store, records: Records) -> Input:
-        facts = report_entries({name: records[name] for name in stages}, stages)
-        return Input(store.note(facts), None)  # all of it follows from the artifacts, which are in the key
+        of_run = {name: records[name] for name in stages}
+        known = origins(store, of_run)
+        facts = {name: entry | known.get(name, {}) for name, entry in report_entries(of_run, stages).items()}
+        return Input(
+            store.note(facts), None
+        )  # it follows from the artifacts, which are in the key; a licence changes none of them
 
     return NodeInput(tuple(stages), resolve)
+
+
+def origins(store: Store, records: Records) -> dict[str, dict[str, Any]]:
+    """The commit by which each node's artifact was made; of those that read a source also its origin: kind, address, state, licence, files."""
+    steps = {record.key: Step(record, record.lineage) for record in records.values()}
+    found: dict[str, dict[str, Any]] = {name: {"commit": steps[record.key].commit} for name, record in records.items()}
+    for name, record in records.items():
+        if record.identity["stage"] in READS:
+            source = source_origin(store, steps[record.key], steps)
+            found[name]["origin"] = {**vars(source.origin), "licence": source.licence, "files": source.files}
+    return found
 
 
 def report_entries(records: Records, stages: Mapping[str, Stage]) -> dict[str, dict[str, Any]]:

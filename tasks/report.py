@@ -18,7 +18,7 @@ from tasks.artifacts.stage import Identity, Job, Stats, stage
 from tasks.data import characters, funnel, tokens
 from tasks.data.funnel import Funnel, Nodes
 from tasks.metrics.intervals import wilson
-from tasks.pages import data_section, diagram, plots, training_section, triples_section
+from tasks.pages import data_section, diagram, lineage_section, plots, training_section, triples_section
 from tasks.pages.data_section import stats_of
 from tasks.pages.render import percent, render
 
@@ -56,13 +56,14 @@ class ModelScore:
         return COLOURS.get(self.model, 4)
 
 
-@stage("report", version=5, title="Report of a run", params=Params, group="result", tools=("jinja2", "matplotlib"))
+@stage("report", version=6, title="Report of a run", params=Params, group="result", tools=("jinja2", "matplotlib"))
 def run(job: Job, params: Params, *, artifacts: dict[str, Path], statistics: Path, contracts: Path) -> Stats:
     """Write `report.html` and `figures.json`.
 
     `artifacts` are the folders of a run's artifacts by node name; `statistics` is a JSON file with what their records say: node name →
     `{stage, title, key, digest, version, stats, bytes, reproducibility, lineage, group, section, step}` in pipeline order, where `lineage`
-    maps an input's role to the key of the artifact it came from, and the last three are the stage's (see `Stage`); `contracts` is one with
+    maps an input's role to the key of the artifact it came from, and the last three are the stage's (see `Stage`); where they are known also
+    `commit`, and of what read a source `origin`, `{kind, where, state, licence, files}` (see `origins` of flows/inputs.py); `contracts` is one with
     the verdict on each data stage's contract, as `contract.Verdict` has it. Rows that do not add up are not an error here: the page says
     so, at its top.
     """
@@ -103,6 +104,7 @@ def _page(params: Params, nodes: Nodes, artifacts: dict[str, Path], rows: Funnel
         "recipe": params.recipe,
         "nodes": nodes,
         "graphs": {"across": diagram.across(parents), "down": diagram.down(parents)},
+        "ancestry": lineage_section.picture(nodes, parents),
         "data_only": data_only,
         "missing": [text for name, text in needed.items() if name not in nodes and (name == "split" or not data_only)],
         "tuned": "base" in nodes,

@@ -44,7 +44,11 @@ def test_a_long_series_is_drawn_light_and_keeps_its_extremes() -> None:
 )
 def test_no_two_boxes_of_a_drawing_meet(graph: tuple[set[int], ...]) -> None:
     parents = {f"node-{node}": [f"node-{parent}" for parent in sorted(read) if parent < node] for node, read in enumerate(graph)}
-    for drawn in (diagram.across(parents), diagram.down(parents)):
+    labels = {name: [name, *["一行字"] * (number % 4)] for number, name in enumerate(parents)}
+    for drawn in (
+        *(draw(parents) for draw in (diagram.across, diagram.down)),
+        *(draw(parents, labels) for draw in (diagram.across, diagram.down)),
+    ):
         assert {box.name for box in drawn.boxes} == set(parents) and len(drawn.paths) == sum(map(len, parents.values()))
         for box in drawn.boxes:
             assert box.x >= 0 and box.x + box.w <= drawn.width and box.y >= 0 and box.y + box.h <= drawn.height

@@ -77,6 +77,53 @@ def test_the_page_shows_every_artifact_with_its_version_and_digest(rendered: Ren
         assert len(drawing.findall("path")) == edges
 
 
+def ancestry(page: str) -> list[dict[str, list[str]]]:
+    """The boxes of the wide and of the narrow picture of the lineage: first line → lines and title."""
+    return [
+        {
+            box.find("title").text + "|" + box.find("text")[0].text: [line.text for line in box.find("text")]
+            for box in drawing.findall("g")
+        }
+        for drawing in html.fromstring(page).find_class("ancestry")
+    ]
+
+
+def test_the_lineage_is_drawn_from_every_file_to_the_last_model(made: Run, tmp_path: Path) -> None:
+    address = "https://dumps.wikimedia.org/zhwiki/20261101/"
+    made.nodes["extract-wiki"] |= {
+        "commit": "0123456789ab+",
+        "origin": {
+            "kind": "dump",
+            "where": address,
+            "state": "20261101",
+            "licence": "CC-BY-SA-4.0",
+            "files": [["wiki.bz2", "a" * 64], ["more.bz2", "b" * 64]],
+        },
+    }
+    page, _ = made.render(tmp_path / "out")
+    wide, narrow = ancestry(page)
+    assert sorted(wide.values()) == sorted(narrow.values())
+    boxes = list(wide.values())
+    files = ["dumps.wikimedia.org", "zhwiki/20261101", "wiki.bz2", "and 1 more files"]
+    assert files in boxes and [box[0] for box in boxes if box[0] in ("pretrain", "sft", "dpo")] == ["pretrain", "sft", "dpo"]
+    [read] = [box for box in boxes if box[0] == "extract-wiki"]
+    assert read[1:] == ["CC-BY-SA-4.0", "360 of 412 rows", f"v1 {made.nodes['extract-wiki']['digest'][:7]}", "commit 0123456+"]
+    assert ["files of one's own"] in boxes and "licence unknown" in next(box for box in boxes if box[0] == "ingest-belle")
+    assert not [box for box in boxes if box[0] in ("tokenizer", "pack", "evaluate", "sample")]
+    titles = "\n".join(wide)
+    assert f"wiki.bz2 ({'a' * 12})" in titles and "dropped: redirect 40, disambiguation 12" in titles and address in titles
+    for drawing in html.fromstring(page).find_class(
+        "ancestry"
+    ):  # 4 sources, dedup's 3, filter's 2, split, pretrain, sft's 2, rejected's 2, dpo's 2
+        assert len(drawing.findall("path")) == 4 + 3 + 2 + 1 + 1 + 2 + 2 + 2
+
+
+def test_a_run_without_sources_has_no_picture_of_them(made: Run, tmp_path: Path) -> None:
+    for name in [name for name in made.nodes if made.nodes[name]["stage"] in ("extract", "ingest")]:
+        made.nodes[name]["stage"] = "other"
+    assert ancestry(made.render(tmp_path / "out")[0]) == []
+
+
 @stage("courtesy", version=1, title="Drop rude answers", params=Identity, section="rows")
 def courtesy(job: Job, params: Identity, *, rows: Path) -> Stats:
     return {}

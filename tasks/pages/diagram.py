@@ -1,8 +1,13 @@
-"""The pipeline's graph as boxes and lines, for a wide page and for a narrow one. The page draws them, and owns text and colour."""
+"""A graph as boxes and lines, for a wide page and for a narrow one. The page draws them, and owns text and colour."""
 
 from __future__ import annotations
 
+import unicodedata
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+
+Labels = Mapping[str, Sequence[str]]  # node → the lines of text in its box
+LINE = 13.0  # height of a line of text
 
 
 @dataclass(frozen=True)
@@ -26,7 +31,19 @@ class Drawing:
     paths: tuple[str, ...]
 
 
-def across(parents: dict[str, list[str]]) -> Drawing:
+def size(node: str, labels: Labels | None) -> tuple[float, float]:
+    """Width and height of a node's box: of its name with a small line below, or of the lines of its label."""
+    lines = labels[node] if labels else [node]
+    wide = max(72.0, *(6.5 * columns(line) + 14 for line in lines))
+    return wide, LINE * len(lines) + 10 if labels else 38.0
+
+
+def columns(text: str) -> float:
+    """Columns that a text takes; a Chinese character takes nearly two."""
+    return sum(1.8 if unicodedata.east_asian_width(character) in "WF" else 1.0 for character in text)
+
+
+def across(parents: dict[str, list[str]], labels: Labels | None = None) -> Drawing:
     """The graph from left to right for a wide page: a column a rank (the longest way from a start), nodes of one rank stacked.
 
     `parents` maps every node to those it reads, in an order in which parents come first. An edge to the next column is a curve; one
@@ -35,23 +52,26 @@ def across(parents: dict[str, list[str]]) -> Drawing:
     rank: dict[str, int] = {}
     for node, read in parents.items():
         rank[node] = 1 + max((rank[parent] for parent in read), default=-1)
-    columns = [[node for node in parents if rank[node] == number] for number in range(max(rank.values(), default=-1) + 1)]
-    for column in columns:  # what skips columns stands at the bottom, so that its arcs cross no box
+    ranks = [[node for node in parents if rank[node] == number] for number in range(max(rank.values(), default=-1) + 1)]
+    for column in ranks:  # what skips columns stands at the bottom, so that its arcs cross no box
         column.sort(key=lambda node: any(node in read and rank[reader] - rank[node] > 1 for reader, read in parents.items()))
-    high, gap = 38.0, 22.0
+    gap, sizes = 22.0, {node: size(node, labels) for node in parents}
+    high = max((tall for _, tall in sizes.values()), default=0.0)
     skips = [(parent, node) for node, read in parents.items() for parent in read if rank[node] - rank[parent] > 1]
-    above = [edge for edge in skips if rank[edge[1]] == len(columns) - 1 and len(columns[rank[edge[0]]]) == 1]
+    above = [edge for edge in skips if rank[edge[1]] == len(ranks) - 1 and len(ranks[rank[edge[0]]]) == 1]
     longest = max((rank[node] - rank[parent] for parent, node in skips), default=0)
     room = 8.0 + 7.0 * longest
-    tallest = max((len(column) for column in columns), default=0) * (high + 8) - 8
+    heights = [sum(sizes[node][1] + 8 for node in column) - 8 for column in ranks]
+    tallest = max(heights, default=0.0)
     middle = max(room + high / 2, tallest / 2) + 2
     boxes: dict[str, Box] = {}
     x = 1.0
-    for column in columns:
-        wide = max(72.0, *(6.5 * len(node) + 14 for node in column))
-        top = middle - (len(column) * (high + 8) - 8) / 2
-        for number, node in enumerate(column):
-            boxes[node] = Box(node, x, top + number * (high + 8), wide, high)
+    for column, height in zip(ranks, heights, strict=True):
+        wide = max(sizes[node][0] for node in column)
+        top = middle - height / 2
+        for node in column:
+            boxes[node] = Box(node, x, top, wide, sizes[node][1])
+            top += sizes[node][1] + 8
         x += wide + gap
     paths, lowest = [], 0.0
     for node, read in parents.items():
@@ -75,12 +95,16 @@ def across(parents: dict[str, list[str]]) -> Drawing:
     return Drawing(max(x - gap + 1, 1), height, tuple(boxes.values()), tuple(paths))
 
 
-def down(parents: dict[str, list[str]]) -> Drawing:
+def down(parents: dict[str, list[str]], labels: Labels | None = None) -> Drawing:
     """The graph from top to bottom for a narrow page: a row a node, in order; what skips rows is an arc to the right or, into the
     last row, to the left."""
-    high, gap, side, wide = 34.0, 12.0, 74.0, 190.0
+    gap, side, top = 12.0, 74.0, 2.0
+    wide = max((size(node, labels)[0] for node in parents), default=0.0) if labels else 190.0
     order = {node: number for number, node in enumerate(parents)}
-    boxes = {node: Box(node, side, 2 + number * (high + gap), wide, high) for node, number in order.items()}
+    boxes: dict[str, Box] = {}
+    for node in parents:
+        boxes[node] = Box(node, side, top, wide, size(node, labels)[1] if labels else 34.0)
+        top += boxes[node].h + gap
     paths = []
     for node, read in parents.items():
         for parent in read:
@@ -93,4 +117,4 @@ def down(parents: dict[str, list[str]]) -> Drawing:
             turn = edge + (-1 if left else 1) * min(side * 1.3, 14.0 + 7.0 * skipped)
             start, end = a.y + a.h * 0.7, b.y + b.h * 0.3
             paths.append(f"M{edge:.1f} {start:.1f}C{turn:.1f} {start:.1f} {turn:.1f} {end:.1f} {edge:.1f} {end:.1f}")
-    return Drawing(side * 2 + wide, 4 + len(order) * (high + gap) - gap, tuple(boxes.values()), tuple(paths))
+    return Drawing(side * 2 + wide, 2 + top - gap, tuple(boxes.values()), tuple(paths))

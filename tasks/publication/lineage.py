@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 from tasks.artifacts.store import Record, Store
@@ -162,32 +162,34 @@ def _learned(steps: list[Step]) -> dict[str, set[str]]:
     return learned
 
 
-def _source(store: Store, step: Step, by_key: dict[str, Step], learned: dict[str, set[str]], steps: list[Step]) -> SourceLineage:
-    params = step.record.identity["params"]
-    name, note = params["source"], store.source_note(step.record.key)
+def source_origin(store: Store, step: Step, by_key: dict[str, Step]) -> SourceLineage:
+    """The source that a step read, as far as its record, that of its download and the recipe's word tell; without what became of its rows."""
+    params, note = step.record.identity["params"], store.source_note(step.record.key)
     origin = _origin(step, by_key, note)
-    uses: list[str] = []
-    taken = False
-    for other in steps:
-        below = _below(other, by_key)
-        if other.kind in ("split", "triples") and step.record.key in below:
-            of = other.record.identity["params"].get("use", {}).get(name, ["extract"] if other.kind == "triples" else [])
-            uses += [use for use in of if use not in uses]
-            asked = learned[other.record.key]
-            taken |= bool(asked & {*of, "*"})
-    if not uses:
-        taken = "*" in learned[step.record.key]
     return SourceLineage(
-        name,
+        params["source"],
         step.record.key,
         params.get("format", "wiki"),
         SAMPLE if origin.kind == "sample" else note.get("licence", UNKNOWN),
         origin,
         tuple((file, digest) for file, digest in step.record.identity["inputs"].get("files", ())),
-        tuple(uses),
-        taken,
-        _rows(name, step, by_key, steps),
+        (),
+        False,
     )
+
+
+def _source(store: Store, step: Step, by_key: dict[str, Step], learned: dict[str, set[str]], steps: list[Step]) -> SourceLineage:
+    source = source_origin(store, step, by_key)
+    uses: list[str] = []
+    taken = False
+    for other in steps:
+        if other.kind in ("split", "triples") and step.record.key in _below(other, by_key):
+            of = other.record.identity["params"].get("use", {}).get(source.name, ["extract"] if other.kind == "triples" else [])
+            uses += [use for use in of if use not in uses]
+            taken |= bool(learned[other.record.key] & {*of, "*"})
+    if not uses:
+        taken = "*" in learned[step.record.key]
+    return replace(source, uses=tuple(uses), learned=taken, rows=_rows(source.name, step, by_key, steps))
 
 
 def _below(step: Step, by_key: dict[str, Step]) -> set[str]:
