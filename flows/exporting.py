@@ -19,13 +19,17 @@ if TYPE_CHECKING:
 
 ModelName = Annotated[
     str,
-    typer.Argument(metavar="MODEL", help="A tag, a stage (for its newest result), the beginning of a key, or a model folder"),
+    typer.Argument(
+        metavar="MODEL", help="A tag, a stage (for its newest result), the beginning of a key, a model folder, or a .pth file"
+    ),
 ]
 
 
 def export(
     model: ModelName,
-    to: Annotated[str, typer.Option(metavar="FORMAT", help="The format to write: gguf")],
+    to: Annotated[
+        str, typer.Option(metavar="FORMAT", help="The format to write: hf, safetensors, gguf, ctranslate2, pth or llama2c")
+    ],
     precision: Annotated[
         str,
         typer.Option(
@@ -70,11 +74,17 @@ def export(
 
 
 def resolved(home: Store, model: str) -> Input:
-    """The input of an export: an artifact of the store by its name, or a folder with a model's files. `ValueError` where there is no model."""
+    """The input of an export: an artifact of the store by its name, a folder with a model's files, or a file of torch. `ValueError` where
+    there is no model."""
+    from models.export.formats import BESIDE
     from tasks import base
     from tasks.artifacts.build import Input, text_digest
 
     folder = Path(model).absolute()
+    digest = home.digests(Path("/"), f"outside-{text_digest(str(folder))[:16]}")
+    if folder.is_file():
+        beside = [folder, *(path for name in BESIDE if (path := folder.with_name(name)).is_file())]
+        return Input(folder, [[path.name, digest(path)] for path in beside])
     if not folder.is_dir():
         record = home.resolve(model)
         if not (home.object(record.key) / "model" / "config.json").exists():
@@ -87,19 +97,17 @@ def resolved(home: Store, model: str) -> Input:
         folder /= "model"
     if wrong := base.problems(folder):
         raise ValueError("; ".join(wrong))
-    digest = home.digests(Path("/"), f"outside-{text_digest(str(folder))[:16]}")
     return Input(folder, [[path.name, digest(path)] for path in base.chosen(folder)])
 
 
 def exported(home: Store, model: Input, to: str, precision: str = "", *, refresh: bool = False, **options: Any) -> Built:
     """The export of a model, from the store or new. `ValueError`, before any work, for one that cannot be; `options` are the build's."""
-    from models.export.formats import problems
+    from models.export.formats import problems, unwritable
     from tasks import export as stage
     from tasks.artifacts.build import BuildOptions, BuildRequest, StageFailed, build
 
     assert isinstance(model.value, Path)
-    files = model.value / "model" if (model.value / "model").is_dir() else model.value
-    if wrong := problems(files, to, precision):
+    if wrong := problems(model.value, to, precision) if model.value.is_dir() else unwritable(to, precision):
         raise ValueError("; ".join(wrong))
     request = BuildRequest("export", stage.run, stage.Params(to=to, precision=precision), {"model": model})
     try:
@@ -133,11 +141,11 @@ def show(told: dict[str, Any]) -> None:
     print(f"in {told['folder']}\n")
     figures = told["comparison"]
     print(f"as {figures['reader']} reads it, against the model:")
-    table(rows(figures))
+    table(comparison_rows(figures))
     print(f"\nuse   cd {told['folder']} && {told['use']}")
 
 
-def rows(figures: dict[str, Any]) -> list[dict[str, str]]:
+def comparison_rows(figures: dict[str, Any]) -> list[dict[str, str]]:
     """The comparison as rows of a table."""
     names = {
         "ids": "token ids of awkward texts",

@@ -39,14 +39,15 @@ class Params(Identity):
     choice=Choice("to", lambda: {name: module(name) for name in FORMATS}),
 )
 def run(job: Job, params: Params, *, model: Path) -> Stats:
-    """Write `model/` and compare it. `model` is the artifact of a training stage, or a folder with a model's files. `ValueError` for a model
+    """Write `model/` and compare it. `model` is the artifact of a training stage, a folder with a model's files, or one file of
+    torch. `ValueError` for a model
     that the format cannot hold."""
     from tasks.processes import runner
 
-    home = model / "model" if (model / "model").is_dir() else model
-    if wrong := problems(home, params.to, params.precision):
+    if model.is_dir() and (wrong := problems(model, params.to, params.precision)):
         raise ValueError("; ".join(wrong))
     job_file = job.scratch / "export.json"
-    settings = {"model": str(home), "out": str(job.out / "model"), "to": params.to, "precision": params.precision}
+    places = {"model": str(model), "out": str(job.out / "model"), "scratch": str(job.scratch)}
+    settings = {**places, "to": params.to, "precision": params.precision}
     job_file.write_text(json.dumps(settings), "utf-8")
     return runner.run("models.export.exporter", job_file, job=job)

@@ -53,7 +53,8 @@ def of_config(folder: Path, loaded: Any, config: PreTrainedConfig, seed: int = 0
 
 
 def exported(model: Path, out: Path, precision: str = "f32", to: str = "gguf") -> dict[str, Any]:
-    return exporter.export({"model": str(model), "out": str(out), "to": to, "precision": precision})
+    job = {"model": str(model), "out": str(out), "scratch": str(out.parent), "to": to, "precision": precision}
+    return exporter.export(job)
 
 
 def equal(figures: dict[str, Any], name: str) -> bool:

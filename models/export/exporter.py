@@ -1,8 +1,9 @@
 """The writing of an export and its comparison with the model: `python -m models.export.exporter job.json`.
 
-The job file: `model` (a folder), `out` (a folder), `to` (a format, whose module is `models.export.<to>`), `precision`. A format's module has
-`write(source, out, precision, note)`, which returns facts for people and for its own reader, and `reader(source, out, facts)`. It is found by
-its name, and no other module imports it, so that its code counts for what it writes and for nothing else.
+The job file: `model` (a folder, or a file of torch), `scratch`, `out` (a folder), `to` (a format, whose module is `models.export.<to>`),
+`precision`. A format's module has `write(source, out, precision, note)`, which returns facts for people and for its own reader, and
+`reader(source, out, facts)`. It is found by its name, and no other module imports it, so that its code counts for what it writes and for
+nothing else.
 """
 
 from __future__ import annotations
@@ -12,18 +13,25 @@ from pathlib import Path
 from typing import Any
 
 from models.events import emit, main
+from models.export import pth
 from models.export.comparison import compare
+from models.export.formats import problems
 from models.export.source import Source
 
 PARTS = 5  # of an export's work, for its progress
-EXACT = ("f32", "float32")  # precisions in which nothing is rounded
+EXACT = ("f32", "float32", "same")  # precisions in which nothing is rounded
 ROUNDING = 1e-2  # nats by which log-probabilities may then differ
 FAR = 1.0  # nats (mean KL) from which a rounded model is another one
 
 
 def export(job: dict[str, Any]) -> dict[str, Any]:
     """The child's work. `ValueError` where the export is not the model."""
-    source, out = Source(Path(job["model"])), Path(job["out"])
+    model, out = Path(job["model"]), Path(job["out"])
+    if model.is_file():
+        model = pth.unpack(model, Path(job["scratch"]) / "unpacked")
+    if wrong := problems(model, job["to"], job["precision"]):
+        raise ValueError("; ".join(wrong))
+    source = Source(model)
     out.mkdir(parents=True, exist_ok=True)
     format = importlib.import_module(f"models.export.{job['to']}")
     done = 0
@@ -43,10 +51,8 @@ def export(job: dict[str, Any]) -> dict[str, Any]:
         figures = compare(source, reader, progress)
     finally:
         reader.close()
-    if problems := differences(figures, job["precision"]):
-        raise ValueError(
-            f"{figures['reader']} reads the export otherwise than the model is: {'; '.join(problems)}. It is not kept"
-        )
+    if found := differences(figures, job["precision"]):
+        raise ValueError(f"{figures['reader']} reads the export otherwise than the model is: {'; '.join(found)}. It is not kept")
     files = {str(path.relative_to(out)): path.stat().st_size for path in sorted(out.rglob("*")) if path.is_file()}
     return {**facts, "sizes": files, "comparison": figures}
 

@@ -15,6 +15,7 @@ from typing import Any
 from models.pretokenizer import PATTERN
 
 Facts = dict[str, Any]
+Objections = Callable[[Facts, Facts], list[str]]  # to the contents of config.json and tokenizer.json
 LLAMAS = ("llama", "qwen2", "qwen3")
 K_QUANTS = ("q6_k", "q4_k_m")
 
@@ -25,10 +26,10 @@ class Format:
 
     title: str
     precisions: tuple[str, ...]  # the first one is the default
-    extra: str = "export"
     packages: tuple[str, ...] = ()
     packages_of: dict[str, tuple[str, ...]] = field(default_factory=dict)  # precision → packages
-    objections: Callable[[Facts, Facts], list[str]] = lambda config, tokenizer: []  # against config.json and tokenizer.json
+    objections: Objections = lambda config, tokenizer: []
+    objections_of: dict[str, Objections] = field(default_factory=dict)  # precision → objections
 
 
 def _plain_rope(config: Facts) -> bool:
@@ -83,14 +84,70 @@ def _byte_level(tokenizer: Facts) -> list[str]:
     return []
 
 
+def _ctranslate2(config: Facts, tokenizer: Facts) -> list[str]:
+    kind = config.get("model_type", "")
+    if kind == "t5":
+        return []
+    if kind not in LLAMAS:
+        return [f"CTranslate2 has no {kind or 'such'} model; export it --to hf"]
+    return _llama_shape(config, "CTranslate2")
+
+
+def _llama2c(config: Facts, tokenizer: Facts) -> list[str]:
+    kind, rope = config.get("model_type", ""), config.get("rope_parameters") or {}
+    if kind != "llama":
+        return [
+            f"llama2.c knows Llama alone, and this model is {kind or 'another'} (qwen3: pretrain.qk_norm, qwen2: pretrain.qkv_bias); export it "
+            + ("--to gguf" if kind in LLAMAS else "--to hf")
+        ]
+    lines = _llama_shape(config, "llama2.c") + _byte_level(tokenizer)
+    head = config.get("head_dim") or config["hidden_size"] // config["num_attention_heads"]
+    if rope.get("rope_theta", config.get("rope_theta", 10_000.0)) != 10_000.0:
+        lines.append("its rotary positions have another base than 10,000, which is fixed in llama2.c; export it --to gguf")
+    if head * config["num_attention_heads"] != config["hidden_size"]:
+        lines.append("its heads are not the hidden size together, which llama2.c takes for granted; export it --to gguf")
+    return lines
+
+
+def _hf_rounded(config: Facts, tokenizer: Facts) -> list[str]:
+    if config.get("model_type") in LLAMAS:
+        return []
+    return [
+        "in 8 and 4 bits Hanlin writes Llama, Qwen2 and Qwen3 alone; export it --to hf --dtype bfloat16, or a T5 --to ctranslate2 in int8"
+    ]
+
+
+STORED = ("same", "float32", "bfloat16", "float16")
 FORMATS = {
+    "hf": Format(
+        "a folder for transformers, with RetNet's code where that is needed",
+        (*STORED, "8bit", "4bit"),
+        packages_of={"8bit": ("bitsandbytes",), "4bit": ("bitsandbytes",)},
+        objections_of={"8bit": _hf_rounded, "4bit": _hf_rounded},
+    ),
+    "safetensors": Format("the same folder with its weights in small shards", STORED),
     "gguf": Format(
-        "GGUF, for llama.cpp, Ollama and LM Studio",
+        "a file for llama.cpp, Ollama and LM Studio",
         ("f32", "f16", "bf16", "q8_0", "q5_0", "q4_0", *K_QUANTS),
         packages=("gguf", "xllamacpp"),
         objections=_gguf,
     ),
+    "ctranslate2": Format(
+        "a folder for CTranslate2: T5 and Llama on a processor",
+        ("float32", "int8"),
+        packages=("ctranslate2",),
+        objections=_ctranslate2,
+    ),
+    "pth": Format("one file of torch.save, which `hanlin export FILE.pth` reads back", STORED),
+    "llama2c": Format("files for llama2.c, which decodes and reads no prompt", ("float32",), objections=_llama2c),
 }
+BESIDE = (
+    "config.json",
+    "generation_config.json",
+    "tokenizer.json",
+    "tokenizer_config.json",
+    "chat_template.jinja",
+)  # of a .pth file
 
 
 def module(to: str) -> str:
@@ -99,7 +156,17 @@ def module(to: str) -> str:
 
 
 def problems(home: Path, to: str, precision: str) -> list[str]:
-    """The reasons for which a model cannot be exported so, each with a way out; empty where nothing speaks against it."""
+    """The reasons for which the model of a folder (its own, or an artifact's) cannot be exported so, each with a way out; empty where nothing
+    speaks against it."""
+    home = home / "model" if (home / "model" / "config.json").exists() else home
+    if lines := unwritable(to, precision):
+        return lines
+    objections = FORMATS[to].objections_of.get(precision, FORMATS[to].objections)
+    return objections(_json(home / "config.json"), _json(home / "tokenizer.json"))
+
+
+def unwritable(to: str, precision: str) -> list[str]:
+    """The reasons for which no model can be exported so on this machine: an unknown format or precision, missing packages."""
     chosen = FORMATS.get(to)
     if chosen is None:
         return [f"there is no format {to!r}; take one of {', '.join(FORMATS)}"]
@@ -107,10 +174,9 @@ def problems(home: Path, to: str, precision: str) -> list[str]:
         return [f"{to} has no precision {precision!r}; take one of {', '.join(chosen.precisions)}"]
     needed = [*chosen.packages, *chosen.packages_of.get(precision, ())]
     if missing := [package for package in needed if find_spec(package) is None]:
-        return [
-            f"--to {to} needs the package{'s' * (len(missing) > 1)} {' and '.join(missing)}: pip install 'hanlin[{chosen.extra}]'"
-        ]
-    return list(chosen.objections(_json(home / "config.json"), _json(home / "tokenizer.json")))
+        extra = "quant" if "bitsandbytes" in missing else "export"
+        return [f"--to {to} needs the package{'s' * (len(missing) > 1)} {' and '.join(missing)}: pip install 'hanlin[{extra}]'"]
+    return []
 
 
 def _json(path: Path) -> Facts:

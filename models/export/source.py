@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import math
+from collections.abc import Iterator
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -18,6 +20,7 @@ if TYPE_CHECKING:
     import numpy as np
     from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
+WIDTHS = {"F64": 8, "F32": 4, "BF16": 2, "F16": 2}  # bytes of a number, by safetensors' name of its type
 LONGEST = 4096  # tokens of context that a reader is given at most, for the comparison
 
 
@@ -89,5 +92,17 @@ class Source:
 
     def tensor(self, name: str) -> np.ndarray:
         """A tensor in float32."""
+        return self.stored(name, torch.float32).numpy()
+
+    def stored(self, name: str, dtype: torch.dtype | None = None) -> torch.Tensor:
+        """A tensor as it is stored, or in another type of numbers."""
         with safe_open(self._files[name], "pt") as tensors:
-            return tensors.get_tensor(name).float().numpy()
+            return tensors.get_tensor(name).to(dtype)
+
+    def sizes(self, dtype: torch.dtype | None = None) -> Iterator[tuple[str, int]]:
+        """Each tensor and its bytes, as it is stored or in another type of numbers."""
+        for name, path in sorted(self._files.items()):
+            with safe_open(path, "pt") as tensors:
+                part = tensors.get_slice(name)
+                width = dtype.itemsize if dtype else WIDTHS[part.get_dtype()]
+                yield name, math.prod(part.get_shape()) * width
