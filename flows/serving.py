@@ -127,6 +127,7 @@ def run(options: Options, tell: Callable[[list[str]], None], passing_on: bool = 
     door = listen(options.host, options.port)
     log = logging.getLogger("hanlin.serve")
     with door:
+        from flows.tracing import Tracer
         from models.serve.api import app
         from models.serve.server import Server
 
@@ -134,7 +135,7 @@ def run(options: Options, tell: Callable[[list[str]], None], passing_on: bool = 
         address = address_of(options.host, door.getsockname()[1])
         try:
             tell(start_block(served, address, bool(options.token)))
-            Server(app(served, options.token), options.drain, passing_on).run([door])
+            Server(app(served, options.token, Tracer(store())), options.drain, passing_on).run([door])
         finally:
             served.close()
     log.info("stopped")

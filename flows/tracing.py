@@ -20,6 +20,7 @@ if TYPE_CHECKING:
     from tasks.artifacts.build import BuildRequest
     from tasks.artifacts.stage import Progress
     from tasks.artifacts.store import Record, Store
+    from tasks.trace.index import Index
     from tasks.trace.spans import Span
 
 FILES = {"pack": "pretrain/train.parquet", "pack_pairs": "text2text/train.parquet"}  # rows of a split that a pretraining reads
@@ -77,12 +78,11 @@ def trace(
     answer = sys.stdin.read() if text == "-" else text
     if not answer.strip():
         raise ValueError("there is no text to trace; give the answer as an argument, or - and the text on standard input")
-    folders = index_folders(home, found, lambda line: print(f"hanlin: {line}", file=sys.stderr))
-    from tasks.trace.index import Index
+    build_missing(home, found, lambda line: print(f"hanlin: {line}", file=sys.stderr))
     from tasks.trace.spans import merged
     from tasks.trace.spans import trace as spans_of
 
-    spans = spans_of([Index(folder) for folder in folders], answer, least, rows)
+    spans = spans_of(indexes(home, found), answer, least, rows)
     if as_json:
         about = {"model": {"stage": found.model.stage, "key": found.model.key}, "not_traced": found.unknown}
         print(json.dumps(about | to_json(spans) | {"covered": merged(spans)}, ensure_ascii=False))
@@ -173,8 +173,8 @@ def missing(store: Store, found: Provenance) -> list[Training]:
     return [training for training in found.trainings if store.find(request(store, training).key) is None]
 
 
-def index_folders(store: Store, found: Provenance, tell: Tell) -> list[Path]:
-    """The folders of the indexes of a model's trainings; what is missing is built. `ValueError` where its rows are gone."""
+def build_missing(store: Store, found: Provenance, tell: Tell) -> None:
+    """Build the indexes of a model's trainings that the store does not have. `ValueError` where the rows are gone."""
     for training in (todo := missing(store, found)):
         if (path := _gone(store, training)) is not None:
             raise ValueError(
@@ -183,7 +183,51 @@ def index_folders(store: Store, found: Provenance, tell: Tell) -> list[Path]:
             )
     for training in todo:
         _build(store, training, tell)
-    return [store.object(request(store, training).key) for training in found.trainings]
+
+
+def indexes(store: Store, found: Provenance) -> list[Index]:
+    """The indexes of a model's trainings, all of which are there, with the licences that recipes gave the sources."""
+    from tasks.publication.licences import UNKNOWN
+    from tasks.publication.lineage import lineage
+    from tasks.trace.index import Index
+
+    opened = []
+    for training in found.trainings:
+        sources = lineage(store, training.rows).sources
+        licences = {source.name: source.licence for source in sources if source.licence != UNKNOWN}
+        opened.append(Index(store.object(request(store, training).key), licences))
+    return opened
+
+
+class Tracer:
+    """The tracing of a server's answers: it opens the indexes of a model when it is first asked of it, and builds none."""
+
+    def __init__(self, store: Store):
+        self.store = store
+        self.opened: dict[str, list[Index]] = {}
+
+    def __call__(self, key: str, text: str) -> dict[str, Any]:
+        """The spans of a text, of the model with this key. Raises `NotTraceable` where there is no index of its rows."""
+        from models.serve.tracing import NotTraceable
+        from tasks.trace.spans import trace as spans_of
+
+        if key not in self.opened:
+            try:
+                if (record := self.store.record(key)) is None:
+                    raise NotTraceable(
+                        f"the model is no artifact of the store {self.store.root}, so the rows that it was trained on are not known"
+                    )
+                found = provenance(self.store, record)
+            except ValueError as why:
+                raise NotTraceable(str(why)) from None
+            if todo := missing(self.store, found):
+                names = " and ".join(training.stage for training in todo)
+                raise NotTraceable(
+                    f"the rows of {names} are not indexed yet; `hanlin trace TEXT --model {key[:12]}`, run once on the server's "
+                    "machine, indexes them"
+                )
+            self.opened[key] = indexes(self.store, found)
+        return to_json(spans_of(self.opened[key], text))
 
 
 def _gone(store: Store, training: Training) -> Path | None:
@@ -264,6 +308,7 @@ def _show(found: Provenance, text: str, spans: Sequence[Span], least: float) -> 
                 "times": "" if number else f"{span.count:,}",
                 "stage": row.stage,
                 "source": row.source,
+                "licence": row.licence or "–",
                 "row": row.row,
                 "part": row.part,
                 "excerpt": row.excerpt,

@@ -25,6 +25,7 @@ from models.serve.responses import ChatCompletion, Completion, Models
 from models.serve.schemas import CompletionRequest
 from models.serve.served import Loaded, Served, ServedModel
 from models.serve.server import Server, listen
+from models.serve.tracing import LONGEST, NotTraceable, Trace
 from tests import tiny
 from tests.waiting import PATIENCE, until
 
@@ -37,8 +38,8 @@ ENDLESS = {"logit_bias": {str(token): -100 for token in (template.END_ID, templa
 class Running:
     """A server in a thread of this process."""
 
-    def __init__(self, served: Served, token: str = ""):
-        self.served, self.app = served, app(served, token)
+    def __init__(self, served: Served, token: str = "", trace: Trace | None = None):
+        self.served, self.app = served, app(served, token, trace)
         self.door = listen("127.0.0.1", 0)
         self.server = Server(self.app, patience=PATIENCE)
         self.url = f"http://127.0.0.1:{self.door.getsockname()[1]}"
@@ -97,9 +98,17 @@ def served(folder: Path, **options: Any) -> ServedModel:
     return model
 
 
+def traced(key: str, text: str) -> dict[str, Any]:
+    """A trace that finds every text but one, in a row named for the model."""
+    if text == "未建索引":
+        raise NotTraceable("the rows are not indexed yet; `hanlin trace TEXT` indexes them")
+    row = {"source": "belle", "licence": None, "stage": "sft", "row": key, "part": "assistant", "excerpt": text}
+    return {"spans": [{"start": 0, "end": len(text), "text": text, "count": 1, "rows": [row]}]}
+
+
 @pytest.fixture(scope="module")
 def api(folder: Path) -> Iterator[Running]:
-    running = Running(Served([served(folder)]))
+    running = Running(Served([served(folder)]), trace=traced)
     yield running
     running.stop()
 
@@ -474,3 +483,29 @@ def test_the_description_is_what_the_server_does(api):
         "text/event-stream" in answers["200"]["content"]
         and "temperature" in said["components"]["schemas"]["ChatRequest"]["properties"]
     )
+
+
+# -- where an answer comes from -------------------------------------------------------------------------------------------
+
+
+def test_an_answer_is_traced_for_the_model_that_is_named(api):
+    for body in ({"text": "白鹭😀"}, {"text": "白鹭😀", "model": "small"}, {"text": "白鹭😀", "model": "01234567"}):
+        said = api.post("/trace", json=body)
+        [span] = said.json()["spans"]
+        assert said.status_code == 200 and (span["end"], span["rows"][0]["row"]) == (3, "0123456789abcdef")
+
+
+@pytest.mark.parametrize(
+    ("body", "status", "code"),
+    [
+        ({"text": "未建索引"}, 404, "not_traceable"),
+        ({"text": "白鹭", "model": "nobody"}, 404, "model_not_found"),
+        ({"text": "长" * (LONGEST + 1)}, 400, "invalid_value"),
+        ({}, 400, "invalid_value"),
+        ({"text": "白鹭", "index": 1}, 400, "unknown_parameter"),
+    ],
+)
+def test_a_trace_that_cannot_be_is_refused_with_the_reason(api, body, status, code):
+    said = api.post("/trace", json=body)
+    assert said.status_code == status and said.json()["error"]["code"] == code
+    assert "`hanlin trace" in said.text or code != "not_traceable"

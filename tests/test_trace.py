@@ -13,6 +13,8 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from flows.cli import app
+from flows.tracing import Tracer
+from models.serve.tracing import NotTraceable, Traced
 from tasks import trace_index
 from tasks.artifacts.build import BuildRequest, Input, build
 from tasks.artifacts.stage import Identity, Job, Resources, stage
@@ -189,6 +191,10 @@ class Nothing(Identity):
     """No parameters."""
 
 
+class Source(Identity):
+    source: str
+
+
 @pytest.fixture
 def store(tmp_path, monkeypatch) -> Store:
     monkeypatch.setenv("HANLIN_STORE", str(tmp_path / "store"))
@@ -252,6 +258,37 @@ def test_an_answer_is_traced_through_all_trainings_of_its_model(store, dpo):
 def test_an_earlier_model_is_traced_to_what_it_had_read(store, dpo):
     found = json.loads(hanlin("-", "--model", "sft", "--json", "--min", "5", input=f"{READ}{PREFERRED}").stdout)
     assert found["model"]["stage"] == "sft" and [span["text"] for span in found["spans"]] == [READ, "高山云雾茶。"]
+
+
+def test_a_server_traces_what_is_indexed_and_says_how_to_index(store, dpo):
+    tracer = Tracer(store)
+    with pytest.raises(
+        NotTraceable,
+        match=rf"the rows of dpo and sft and pretrain are not indexed.*`hanlin trace TEXT --model {dpo.key[:12]}`",
+    ):
+        tracer(dpo.key, READ)
+    hanlin(READ)
+    [span] = Traced.model_validate(tracer(dpo.key, READ)).spans
+    assert (span.text, span.rows[0].stage, span.rows[0].licence) == (READ, "pretrain", None)
+    with pytest.raises(NotTraceable, match="is no artifact of the store"):
+        tracer("0" * 64, READ)
+    with pytest.raises(NotTraceable, match="trained on no rows"):
+        tracer(store.resolve("split").key, READ)
+
+
+def test_a_source_has_the_licence_that_its_recipe_says(store):
+    @stage("ingest", version=1, title="ingest", params=Source)
+    def run(job: Job, params: Source) -> dict[str, Any]:
+        (job.out / "said.txt").write_text("rows", "utf-8")
+        return {}
+
+    ingest = build(store, BuildRequest("ingest-source-1", run, Source(source="source-1"), {})).record
+    store.note_source(ingest.key, {"licence": "CC-BY-4.0"})
+    rows = {"pretrain/train.parquet": [document(1, READ), document(2, TOLD)]}
+    made(store, "pretrain", packed=made(store, "pack", rows=made(store, "split", rows, rows=ingest)))
+    found = json.loads(hanlin(READ + TOLD, "--json").stdout)["spans"]
+    assert {span["text"]: span["rows"][0]["licence"] for span in found} == {READ: "CC-BY-4.0", TOLD: None}
+    assert "CC-BY-4.0" in hanlin(READ).stdout
 
 
 def test_what_is_shown(store, dpo):

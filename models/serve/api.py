@@ -11,7 +11,7 @@ from fastapi import FastAPI, Request
 from fastapi.responses import JSONResponse, PlainTextResponse, Response
 from prometheus_client import CONTENT_TYPE_LATEST
 
-from models.serve import errors, prompts
+from models.serve import errors, prompts, tracing
 from models.serve.access import Guard
 from models.serve.answers import Answers, EventStream
 from models.serve.errors import STATUSES, ApiError, refusal
@@ -46,8 +46,9 @@ class State:
         return Answers(name, model.now, adapter, body, self.metrics, request.state.began)
 
 
-def app(served: Served, token: str = "") -> FastAPI:
-    """The application over loaded models; with a `token`, clients send it as a bearer's. `app.state.serving` is its `State`."""
+def app(served: Served, token: str = "", trace: tracing.Trace | None = None) -> FastAPI:
+    """The application over loaded models; with a `token`, clients send it as a bearer's. `trace` finds answers in training rows. `app.state.serving`
+    is its `State`."""
 
     @contextlib.asynccontextmanager
     async def lifespan(api: FastAPI) -> AsyncIterator[None]:
@@ -60,6 +61,7 @@ def app(served: Served, token: str = "") -> FastAPI:
     _add_completions(api)
     _add_models(api)
     _add_state(api)
+    tracing.add(api, trace)
     pages = _add_page(api)
     _describe(api, token, {*pages, "/health"})
     api.add_middleware(Guard, token=token, open_paths={*pages, "/health"})

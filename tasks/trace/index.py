@@ -16,7 +16,7 @@ from __future__ import annotations
 import json
 import mmap
 from bisect import bisect_left, bisect_right
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from pathlib import Path
@@ -187,9 +187,10 @@ class Shard:
 
 
 class Index:
-    """The index of one training: its shards, and what they hold."""
+    """The index of one training: its shards, what they hold, and the licences of its sources that are known."""
 
-    def __init__(self, home: Path):
+    def __init__(self, home: Path, licences: Mapping[str, str] | None = None):
+        self.licences = licences or {}
         described = json.loads((home / DESCRIPTION).read_text("utf-8"))
         self.stage: str = described["stage"]
         self.characters: int = described["characters"]

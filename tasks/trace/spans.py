@@ -35,6 +35,7 @@ class Row:
 
     stage: str
     source: str
+    licence: str | None  # of the source, where that is known
     row: str
     part: str
     excerpt: str
@@ -139,7 +140,16 @@ def _rows(
     for one in list(chosen.values())[:most]:
         index, shard = shards[one.shard]
         place = shard.place(one.text, one.at)
-        rows.append(Row(index.stage, place.source, place.row, place.part, excerpt(place.text, place.at, length)))
+        rows.append(
+            Row(
+                index.stage,
+                place.source,
+                index.licences.get(place.source),
+                place.row,
+                place.part,
+                excerpt(place.text, place.at, length),
+            )
+        )
     return tuple(rows)
 
 
