@@ -52,6 +52,7 @@ KEPT: list[tuple[str, Any, str, str]] = [  # instruction, input, output, what is
     ("求下列各数之和", [3, 1, 2], "6", "求下列各数之和\n[3, 1, 2]"),
     ("介绍这个人", {"姓名": "小甲", "年龄": 7}, "小甲今年七岁。", '介绍这个人\n{"姓名": "小甲", "年龄": 7}'),
     ("排序", [3, 1], "1, 3", "排序\n[3, 1]"),
+    ("解释这个符号", "-", "减号", "解释这个符号\n-"),
     ("这个列表有几项？", [], "0", "这个列表有几项？\n[]"),
     ("取反", True, "false", "取反\ntrue"),
     ("加一", 0, "1", "加一\n0"),
@@ -66,6 +67,7 @@ GONE: list[tuple[str, Any]] = [
     *[("写一首诗", text) for text in ("未提供输入", "「无输入」", "输入为空")],
     ("设计一个把邮件分成两类的模型。", "不适用"),
     ("解释成语“画蛇添足”的意思", "无"),
+    *[("写一首关于春天的诗", text) for text in ("暂无", "\\N", "-", "——", "此任务无需输入。", "该指令不需要任何输入")],
 ]  # fmt: skip
 
 
@@ -148,7 +150,7 @@ def test_an_instruction_that_names_its_matter_asks_for_no_more() -> None:
 # what must not be learned
 
 NO = [{"weight": 0}, {"weight": 0.0}, {"loss": False}, {"loss_weight": 0}, {"loss_weight": 0.0}, {"train": False}, {"train": "false"},
-      {"compute_loss": False},
+      {"compute_loss": False}, {"masked": True},
       {"train_detail": [{"begin_offset": 0, "end_offset": 0, "train": False}]}]  # fmt: skip
 YES: list[dict[str, Any]] = [
     {"weight": 1},
@@ -157,6 +159,7 @@ YES: list[dict[str, Any]] = [
     {"loss": None},
     {"train": "true"},
     {"loss_weight": 1.0},
+    {"masked": False},
 ]
 
 
@@ -201,6 +204,12 @@ def test_a_mask_has_a_value_for_each_turn_or_each_answer(mask: list[Any], unlear
         assert json.loads(row["meta"]).get(UNLEARNED, []) == unlearned
     else:
         assert row.reason == (unlearned or "not to be learned")
+
+
+def test_a_round_of_xtuner_may_be_without_loss() -> None:
+    rounds = [{"input": "一", "output": "二", "output_with_loss": False}, {"input": "三", "output": "四", "output_with_loss": True}]
+    assert json.loads(read({"conversation": rounds})["meta"]) == {UNLEARNED: [1]}
+    assert talk({"conversation": rounds[:1]}) == ["DROP not to be learned"]
 
 
 def test_a_mask_does_not_count_a_system_text_of_its_own() -> None:

@@ -79,6 +79,14 @@ DIALOGUES: list[tuple[str, dict[str, Any], list[dict[str, str]]]] = [
     ("an answer that is an object", {"instruction": "抽取", "output": {"人": "小甲"}}, said("抽取", '{"人": "小甲"}')),
     ("an answer that is true", {"instruction": "对吗", "output": True}, said("对吗", "true")),
     ("a list for a list", {"instruction": "排序", "input": [2, 1], "output": [1, 2]}, said("排序\n[2, 1]", "[1, 2]")),
+    ("GPT of others", {"conversations": [{"from": "human", "value": "一"}, {"from": "bing", "value": "二"}]}, TWO),
+    ("turns of a table", {"id": "0", "messages": json.dumps(TWO, ensure_ascii=False)}, TWO),
+    ("turns of a table, ShareGPT", {"conversations": json.dumps([{"from": "human", "value": "一"}, {"from": "gpt", "value": "二"}])}, TWO),
+    ("Huatuo, with labels", {"data": ["问：一", "答：二", "问：三", "答: 四"]}, said("一", "二", "三", "四")),
+    ("a label that only one side has", {"data": ["问：一", "二"]}, said("问：一", "二")),
+    ("openassistant-guanaco", {"text": "### Human: 一### Assistant: 二### Human: 三### Assistant: 四"}, said("一", "二", "三", "四")),
+    ("a context of turns", {"context": [{"role": "human", "text": "一"}], "response": "二"}, TWO),
+    ("a thought in a part of its own", {"messages": [turn("user", "一"), turn("assistant", [{"type": "thinking", "thinking": "想"}, {"type": "text", "text": "二"}])]}, TWO),
     ("fields that are there and empty", {"messages": TWO, "chosen": None, "images": [], "tools": None, "label": None}, TWO),
 ]  # fmt: skip
 
@@ -121,6 +129,9 @@ PAIRS: list[tuple[str, dict[str, Any], list[dict[str, str]]]] = [
     ("nectar", {"prompt": "\n\nHuman: 问\n\nAssistant: ", "answers": [{"answer": "坏", "rank": 2.0}, {"answer": "好", "rank": 1.0}]}, said("问")),
     ("stack exchange", {"question": "问", "response_j": "好", "response_k": "坏"}, said("问")),
     ("SafeRLHF", {"prompt": "问", "response_0": "坏", "response_1": "好", "better_response_id": 1}, said("问")),
+    ("hh_rlhf_cn", {"context": [{"role": "human", "text": "问"}], "chosen": {"role": "assistant", "text": "好"}, "rejected": {"role": "assistant", "text": "坏"}}, said("问")),
+    ("turns of a table", {side: json.dumps(turns, ensure_ascii=False) for side, turns in PAIR.items()}, said("问")),
+    ("ms-swift, several worse answers", {"messages": PAIR["chosen"], "rejected_response": ["差", "坏"]}, said("问")),
     (
         "OpenAI",
         {
@@ -147,6 +158,13 @@ def test_a_pair_answers_one_prompt() -> None:
     assert isinstance(row, Drop) and row.reason == "two prompts"
 
 
+def test_an_answer_that_calls_a_tool_says_so() -> None:
+    call = turn("assistant", "", tool_calls=[{"function": {"name": "查"}}])
+    for pair in ({"chosen": [call], "rejected": "坏"}, {"chosen": "好", "rejected": [call]}):
+        row = row_of("preference", {"prompt": "问", **pair})
+        assert isinstance(row, Drop) and row.reason == "tool calls"
+
+
 REFUSED: list[dict[str, Any]] = [
     {"question": "问", "reply": "答"},
     {"article": "文", "summary": "短"},
@@ -161,6 +179,7 @@ REFUSED: list[dict[str, Any]] = [
     {"question": "问", "best_reply": {"text": "答"}},
     {"instruction": "列出水果", "output": ["苹果", "梨"]},
     {"article": "文", "unanswerable_question": "问"},
+    {"version": "1", "data": [{"instruction": "一", "output": "二"}, {"instruction": "三", "output": "四"}]},
 ]
 
 
@@ -198,6 +217,7 @@ def test_what_is_about_a_picture_or_a_sound_is_dropped(record: dict[str, Any]) -
         {"prompt": "问"},
         {"messages": [turn("user", "问")]},
         {"instruction": "问", "output": "", "note": "注"},
+        {"instruction": "问", "output": []},
         {"query": "问", "id": "7"},
     ],
 )

@@ -1,5 +1,5 @@
-r"""Dialogues inside one string, each turn behind its speaker (`Human: …\nAssistant: …`, `<s>Human: …</s>`, `<user>: … <bot>: …`, MOSS's
-`<|Human|>: …<eoh>`), and the marks that such strings leave in a text."""
+r"""Dialogues inside one string, each turn behind its speaker (`Human: …\nAssistant: …`, `<s>Human: …</s>`, `<user>: … <bot>: …`,
+`### Human: …### Assistant: …`, MOSS's `<|Human|>: …<eoh>`), and the marks that such strings leave in a text."""
 
 from __future__ import annotations
 
@@ -13,8 +13,9 @@ _ROLES = {"human": "user", "user": "user", "assistant": "assistant", "bot": "ass
 _SPEAKERS = (
     re.compile(r"(?:^|</?s>)[ \t]*(Human|User|Assistant|System)[ \t]*[:：]", re.MULTILINE),
     re.compile(r"(?:^|\s)<(user|bot)>[ \t]*[:：]"),
+    re.compile(r"###[ \t]*(Human|User|Assistant|System)[ \t]*[:：]"),
 )
-_BEGINNINGS = ("Human", "User", "Assistant", "System", "<")
+_BEGINNINGS = ("Human", "User", "Assistant", "System", "<", "###")
 _BEHIND_SENTINEL = re.compile(r"</?s>\s*(Human|User|Assistant|System)[ \t]*[:：]")  # where these part turns, a line does not
 _SENTINEL = re.compile(r"</?s>")
 _MOSS = re.compile(r"(?:\[|<\|)(Human|MOSS|Inner Thoughts|Commands|Results|Tool Responses)(?:\]|\|>)[ \t]*[:：]?")

@@ -15,11 +15,11 @@ from tasks.formats.fields import as_text
 _OPEN = r"(?:[<＜（(\[【{“\"'‘「『`]|&lt;|&quot;|&#39;|\s)*"
 _CLOSE = r"(?:[>＞）)\]】}”\"'’」』`]|&gt;|&quot;|&#39;|\s)*[。.!！]?" + r"(?:[”\"'’」』]|&quot;|&#39;|\s)*"
 _SURE = (
-    r"(?:无需?|没有|不需要|未|空)(?:任何|额外的?|其他)?(?:提供|给出|给定|填写)?(?:输入|输出)(?:内容|信息|数据)?|(?:输入|输出)(?:内容)?为空"
+    r"(?:(?:此|该|本)?(?:任务|指令|问题|题)?)(?:无需?|没有|不需要|未|空)(?:任何|额外的?|其他)?(?:提供|给出|给定|填写)?(?:输入|输出)(?:内容|信息|数据)?|(?:输入|输出)(?:内容)?为空"
     r"|no\s*(?:input|output)(?:\s*(?:is\s*)?(?:needed|required|given|provided|necessary))?"
     r"|none\s+(?:given|provided|needed|required)|(?:input|output)\s+(?:is\s+)?(?:not\s+(?:needed|required|given|provided|applicable)|none)"
 )
-_WORD = r"无|空|没有|无内容|不适用|null|none|nan|n/?a|nil"
+_WORD = r"无|暂无|空|没有|无内容|不适用|null|none|nan|n/?a|nil|\\N|[-—/]{1,3}"
 _NOTHING = re.compile(f"{_OPEN}(?:{_SURE}){_CLOSE}", re.IGNORECASE)
 _MARKED = re.compile(r"\s*(?:[<＜\[【{“\"「『]|&lt;|&quot;)")
 _PERHAPS = re.compile(f"{_OPEN}({_WORD}){_CLOSE}", re.IGNORECASE)

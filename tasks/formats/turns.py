@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import json
+import re
+from collections.abc import Iterable
 from typing import Any
 
 from tasks.data.rows import Drop, Row
@@ -28,7 +30,7 @@ __all__ = [
 
 _ROLES = {
     **dict.fromkeys(("human", "user", "prompter", "question", "用户", "问", "人类"), "user"),
-    **dict.fromkeys(("gpt", "assistant", "bot", "chatgpt", "model", "moss", "ai", "助手", "答", "机器人"), "assistant"),
+    **dict.fromkeys(("gpt", "assistant", "bot", "chatgpt", "bing", "bard", "model", "moss", "ai", "助手", "答", "机器人"), "assistant"),
     **dict.fromkeys(("system", "developer", "系统"), "system"),
 }
 _TOOLS = ("function_call", "observation", "tool", "tool_call", "tool_response", "function", "ipython")
@@ -59,6 +61,7 @@ _MEDIA = ("images", "image", "videos", "video", "audios", "audio")
 _MEDIA_NAMES = frozenset(_MEDIA)
 _MEDIA_PARTS = ("image", "image_url", "video", "video_url", "audio", "audio_url", "input_audio", "input_image", "file")
 _THOUGHTS = ("reasoning", "thinking", "thought")
+_LABEL = re.compile(r"\s*([^\W\d_]{1,9})[ \t]*[:：][ \t]*")
 
 # rows of which an answer could be read, and not the one that is right, or not all that belongs to the question
 _OTHERS = frozenset(("chosen", "rejected", "reject", "response_chosen", "response_rejected", "chosen_response", "rejected_response", "pos_resp",
@@ -93,7 +96,7 @@ def not_only_text(record: dict[str, Any]) -> Drop | None:
 def turns_of_list(items: list[Any]) -> list[Turn] | Drop:
     """Turns out of a list of {from, value}, {role, content} or {human, assistant} objects, of pairs of strings, or of strings in turn."""
     if items and all(isinstance(item, str) for item in items):
-        return [_turn(("user", "assistant")[place % 2], item) for place, item in enumerate(items)]
+        return _in_turn(items)
     turns: list[Turn] = []
     for item in items:
         found = _turns_of(item)
@@ -101,6 +104,15 @@ def turns_of_list(items: list[Any]) -> list[Turn] | Drop:
             return found
         turns += found
     return turns
+
+
+def _in_turn(texts: list[str]) -> list[Turn]:
+    """Texts of user and assistant in turn, without their labels where each has that of its side (问：…, 答：…)."""
+    sides = [("user", "assistant")[place % 2] for place in range(len(texts))]
+    labels = [_LABEL.match(text) for text in texts]
+    if all(label and _ROLES.get(label.group(1).lower()) == side for label, side in zip(labels, sides, strict=True)):
+        texts = [text[label.end() :] for label, text in zip(labels, texts, strict=True) if label]
+    return [_turn(side, text) for side, text in zip(sides, texts, strict=True)]
 
 
 def _turns_of(item: Any) -> list[Turn] | Drop:
@@ -155,11 +167,12 @@ def _said(value: Any) -> str | Drop:
             return Drop("not only text", kind)
         if kind.startswith("tool"):
             return Drop("tool calls", kind)
+        if kind in _THOUGHTS:
+            continue
         said = first_of(part, ("text", "value", "content")) if isinstance(part, dict) else part
         if not isinstance(said, str):
             return Drop("unknown schema", f"a part of a turn is a JSON {type(said).__name__}")
-        if kind not in _THOUGHTS:
-            texts.append(said)
+        texts.append(said)
     return "\n".join(texts)
 
 
@@ -181,7 +194,7 @@ def prompt_of(record: dict[str, Any]) -> list[Turn] | Drop:
     turns = _asked(record)
     if isinstance(turns, Drop):
         return turns
-    before = _history(record.get("history"))
+    before = _history(from_json(record.get("history")))
     if isinstance(before, Drop):
         return before
     system = as_text(first_of(record, SYSTEM)).strip()
@@ -195,7 +208,9 @@ def _asked(record: dict[str, Any]) -> list[Turn] | Drop:
     prompt, more = record.get(name), record.get("input")
     chat = record.get("chat")
     if items is not None:
-        return turns_of_list(items)
+        return unknown_schema(record) if items is record.get("data") and _are_records(items) else turns_of_list(items)
+    if not name and isinstance(given := first_of(record, _MATERIAL), list) and given and _are_turns(given):
+        return turns_of_list(given)
     if isinstance(prompt, list):
         return turns_of_list(prompt)
     if isinstance(more, dict) and isinstance(more.get("messages"), list):
@@ -217,6 +232,25 @@ def _asked(record: dict[str, Any]) -> list[Turn] | Drop:
 
 def _are_turns(items: Any) -> bool:
     return isinstance(items, list) and all(isinstance(item, dict) and first_of(item, _SPEAKER) is not None for item in items)
+
+
+def _are_records(items: list[Any]) -> bool:
+    """True for the rows of a file below a name (`data: [{instruction, output}, …]`), which are no dialogue."""
+    return any(isinstance(item, dict) and first_of(item, _SPEAKER) is None for item in items)
+
+
+def from_json(value: Any) -> Any:
+    """A list that a table has as JSON in a string, as that list; everything else as it is."""
+    if isinstance(value, str) and value.lstrip()[:1] == "[":
+        with contextlib.suppress(ValueError, RecursionError):
+            return json.loads(value)
+    return value
+
+
+def with_lists(record: dict[str, Any], names: Iterable[str] = LISTS) -> dict[str, Any]:
+    """A record whose lists of turns are lists."""
+    found = {name: value for name in names if isinstance(record.get(name), str) and _are_turns(value := from_json(record[name]))}
+    return record | found if found else record
 
 
 def _parallel(inputs: list[Any], outputs: list[Any]) -> list[Turn] | Drop:
@@ -252,9 +286,6 @@ def _moss(chat: dict[str, Any] | list[Any]) -> list[Turn] | Drop:
 
 
 def _history(history: Any) -> list[Turn] | Drop:
-    if isinstance(history, str) and history.strip()[:1] == "[":
-        with contextlib.suppress(ValueError):
-            history = json.loads(history)  # as a table has it
     if not history:
         return []
     if isinstance(history, list) and all(isinstance(item, dict) for item in history):
@@ -270,6 +301,8 @@ def conversation(record: dict[str, Any]) -> Row | Drop:
     A question of an evaluation set (`std_answer`) may have no reference answer: then the row is that one turn.
     """
     record = _lower(record)
+    if not _LISTS.isdisjoint(record):
+        record = with_lists(record)
     if not _OTHERS.isdisjoint(record) and any(record.get(name) is not None for name in _OTHERS):
         return unknown_schema(record)
     if "answer" in record and {"a", "b"} <= {str(name).lower() for name in record}:
@@ -309,6 +342,8 @@ def _with_answer(record: dict[str, Any], turns: list[Turn]) -> list[Turn] | Drop
     parallel = isinstance(more, list) and isinstance(answer, list) and not as_text(question).strip() and not _are_turns(more)
     if parallel or (listed and not asks):
         return turns
+    if asks and (answer == [] or answer == {}):
+        return [*turns, _turn("assistant", "")]
     if isinstance(answer, list) and answer and _are_turns(answer):
         told = turns_of_list(answer)
         return told if isinstance(told, Drop) else [*turns, *told]

@@ -21,7 +21,9 @@ _FLAGS = (
     "trainable",
     "train_on_turn",
     "compute_loss",
+    "output_with_loss",
 )
+_LEFT_OUT = ("masked",)  # of a turn: those that say the opposite
 _MASKS = (*_FLAGS, "weights", "loss_weights", "loss_masks")  # of a row, with a value for each turn or each answer
 _VERDICTS = ("label", "kto_tag", "is_good", "desirable")  # of a person, on the answer
 _MARKS = frozenset((*_MASKS, *_VERDICTS))
@@ -39,6 +41,8 @@ def is_learned(turn: dict[str, Any]) -> bool:
     """False for a turn that says that it must not be learned. One of which a part must not be learned (`train_detail`) is not learned at all."""
     parts = turn.get("train_detail") or turn.get("training_detail")
     if isinstance(parts, list) and any(isinstance(part, dict) and says_no(part.get("train")) for part in parts):
+        return False
+    if any(turn.get(name) is True for name in _LEFT_OUT):
         return False
     return not any(_refuses(turn[name]) for name in _FLAGS if name in turn)
 

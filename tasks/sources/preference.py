@@ -28,7 +28,8 @@ _REJECTED = ("rejected", "reject", "response_rejected", "rejected_response", "ne
              "response_k")  # fmt: skip
 _BETTER = ("better_response_id", "safer_response_id")  # which of response_0 and response_1 it is
 _ANSWERS = ("output", "answers", "responses")  # ranked, best first
-_PROMPT = (*turns.LISTS, *turns.QUESTION, "input")
+_PROMPT = (*turns.LISTS, *turns.QUESTION, "input", "context")
+_WITH_LISTS = (*turns.LISTS, *_CHOSEN, *_REJECTED)
 
 
 def read(path: Path) -> Iterator[Row | Drop]:
@@ -38,7 +39,7 @@ def read(path: Path) -> Iterator[Row | Drop]:
 
 def row(record: Record) -> Row | Drop:
     """A prompt with a better and a worse answer."""
-    pair = _pair(record)
+    pair = _pair(turns.with_lists(record, _WITH_LISTS))
     if isinstance(pair, Drop):
         return pair
     chosen, rejected, record = pair
@@ -47,6 +48,8 @@ def row(record: Record) -> Row | Drop:
     prompt = _prompt(record, chosen, rejected)
     if isinstance(prompt, Drop):
         return prompt
+    if calls := next((told for side in (chosen, rejected) if isinstance(told := _end(side), Drop)), None):
+        return calls
     alone = first_of(record, _PROMPT) is None
     better, worse = _answer(chosen, alone), _answer(rejected, alone)
     good = in_order([*prompt, {"role": "assistant", "content": better or "?"}])
@@ -89,7 +92,8 @@ def _pair(record: Record) -> tuple[Any, Any, Record] | Drop:
 
 def _like(listed: list[Any], rejected: Any) -> Any:
     """A worse answer that is only the end of a dialogue, as the whole of it."""
-    return rejected if isinstance(rejected, list) and len(rejected) == len(listed) else [*listed[:-1], _last(rejected)]
+    whole = isinstance(rejected, list) and len(rejected) == len(listed) and all(isinstance(turn, dict) for turn in rejected)
+    return rejected if whole else [*listed[:-1], _last(rejected)]
 
 
 def _last(value: Any) -> Any:
@@ -139,16 +143,23 @@ def _said(dialogue: list[turns.Turn]) -> list[str]:
 def _answer(value: Any, alone: bool) -> str:
     """An answer as a string, as {from, value} or {role, content}, or at the end of a dialogue; a string holds a dialogue where nothing else has
     the prompt (`alone`)."""
-    if isinstance(value, list):
-        value = value[-1] if value else None
-    if isinstance(value, dict):
-        read = turns.turns_of_list([value])
-        text = "" if isinstance(read, Drop) or len(read) != 1 else read[0]["content"].strip()
-    else:
-        text = as_text(value).strip()
+    text = _end(value)
+    if isinstance(text, Drop):
+        return ""
     if alone and packed.is_packed(text):
         text = packed.unpack(text)[-1]["content"]
     return "" if is_placeholder(text) else text
+
+
+def _end(value: Any) -> str | Drop:
+    """What is said last in an answer; a Drop where it is no text."""
+    value = value[-1] if isinstance(value, list) and value else value
+    if not isinstance(value, dict):
+        return as_text(value).strip()
+    read = turns.turns_of_list([value])
+    if isinstance(read, Drop):
+        return read
+    return read[0]["content"].strip() if len(read) == 1 else ""
 
 
 READER = Reader(
