@@ -207,7 +207,10 @@ def test_a_mask_has_a_value_for_each_turn_or_each_answer(mask: list[Any], unlear
 
 
 def test_a_round_of_xtuner_may_be_without_loss() -> None:
-    rounds = [{"input": "一", "output": "二", "output_with_loss": False}, {"input": "三", "output": "四", "output_with_loss": True}]
+    rounds = [
+        {"input": "一", "output": "二", "output_with_loss": False},
+        {"input": "三", "output": "四", "output_with_loss": True},
+    ]
     assert json.loads(read({"conversation": rounds})["meta"]) == {UNLEARNED: [1]}
     assert talk({"conversation": rounds[:1]}) == ["DROP not to be learned"]
 

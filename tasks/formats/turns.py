@@ -30,7 +30,9 @@ __all__ = [
 
 _ROLES = {
     **dict.fromkeys(("human", "user", "prompter", "question", "用户", "问", "人类"), "user"),
-    **dict.fromkeys(("gpt", "assistant", "bot", "chatgpt", "bing", "bard", "model", "moss", "ai", "助手", "答", "机器人"), "assistant"),
+    **dict.fromkeys(
+        ("gpt", "assistant", "bot", "chatgpt", "bing", "bard", "model", "moss", "ai", "助手", "答", "机器人"), "assistant"
+    ),
     **dict.fromkeys(("system", "developer", "系统"), "system"),
 }
 _TOOLS = ("function_call", "observation", "tool", "tool_call", "tool_response", "function", "ipython")

@@ -27,7 +27,7 @@ _BESIDE = 24  # characters before or behind a call that need not be of it
 
 # -- what a sentence is -------------------------------------------------------------------------------------------------
 
-_START = r"(?:(?<=[，,。；;：:！!？?)）\]】~～—\- ])|^[（(【\[]{0,2})"
+_START = r"(?:(?<=[，,、。；;：:！!？?)）\]】~～—\- ])|^[（(【\[]{0,2})"
 _OPENING = (  # what an imperative begins with; atomic, since some of it can be read in two ways
     "(?>请|敬请|欢迎|诚邀|快来?|赶紧|赶快|抓紧|立即|立刻|马上|现在就?|记得|别忘了|不妨|建议|即刻"
     "|更多(?:(?!请|关注|点击?|扫|长按|戳|欢迎)[^，。 ]){0,10}"
@@ -57,7 +57,7 @@ _CALLS = {  # word → calls with it
             rf"{_SCAN}(?:或?(?:长按|识别|扫描))*二维码{_AT_ONCE}{_GAIN}",
             rf"(?:长按|扫描|识别)(?:{_HERE}|此|图片|左边|右边)*(?:的?图片)?[^，。]{{0,4}}识别二维码",
         ),
-        "扫": (rf"扫(?:码|一扫){_VERB}{_AT_ONCE}{_GAIN}",),
+        "扫": (rf"扫(?:码|一扫){_VERB}{_AT_ONCE}{_GAIN}(?!\w?的)",),
         # follow a channel: ours, or one that is named
         "关注": (
             rf"长按(?:{_HERE}|此|图片|左边|右边)*(?:的?图片)?[^，。]{{0,4}}关注",
@@ -67,13 +67,16 @@ _CALLS = {  # word → calls with it
             rf"关注{_VERB}\w{{0,12}}?{_CHANNEL}[:：（(]",
             rf"关注{_VERB}\w{{0,12}}?{_CHANNEL}\w{{0,8}}?[，, ]?(?:并?在?后台)?(?:并?回复|发送|获取|了解|领|第一时间|及时|订阅|不迷路)",
             rf"(?:点击?|戳)(?:{_HERE}的?)+[“\"'「【《]*关注",
-            rf"(?:点击?|戳){_NAME}[，, ]?加?关注",
+            rf"(?:点击?|戳)(?:{_HERE}的?)*{_NAME}[，, ]?加?关注",
             rf"点击关注{_END}",
             "(?:打滚|跪|卑微)?求关注(?!的|是)",
         ),
         # click what stands on the page
         "原文": (rf"(?:点击?|戳|猛戳|单击|轻触|查看)(?:{_HERE}|文章|这里|的)*[“\"'「【《‘’”]*(?:阅读原文|原文链接)",),
-        "蓝": (rf"(?:点击?|戳)(?:{_HERE}|的)*[“\"'「【《]*蓝(?:色)?(?:字体?|文字|微字)(?!链接)",),
+        "蓝": (
+            rf"(?:点击?|戳)(?:{_HERE}|的)+[“\"'「【《]*蓝(?:色)?(?:字体?|文字|微字)(?!链接)",
+            rf"(?:点击?|戳)[“\"'「【《]*蓝(?:色)?(?:字体?|文字|微字)(?:{_END}|[^，。]?\W{{0,2}}(?:关注|加|免费|订阅|领|一键|回顾))",
+        ),
         "方": (rf"(?:点击?|戳)(?:{_HERE}的?)+[“\"'「【《]*(?:名片|卡片|公众号|链接[，, ]?\S{{0,6}}{_GAIN})",),
         "以下链接": (rf"(?:点击?|戳)以下的?链接[，, ]?\S{{0,6}}{_GAIN}",),
         # add an account: ours, or one with its number
@@ -97,7 +100,16 @@ _WEEKDAY = "(?: ?[（(]?(?:星期|周)[一二三四五六日天][）)]?)?"
 _TIME = r"\d{1,2}[:：]\d{2}"
 _DATE = rf"[12]\d{{3}}[-年/.] ?\d{{1,2}}(?:[-月/.] ?\d{{1,2}}[日号]?)?(?:[ T]*{_TIME}(?:[:：]\d{{2}})?)?{_WEEKDAY}(?: ?{_TIME})?"
 _MATTER = "(?:文章|图片|图文|视频|文字|内容|素材|资料|本文|图|文|原创)"
-_OUR_SITE = "(?<![版样文课基根])本(?:微信)?(?:公众号|公号|平台|网站?|站|号|微信)"
+_OUR_SITE = (
+    "(?<![版样文课基根日剧书原资成标副译脚读绘抄话唱底])"  # 日本网站, 剧本网
+    "本(?:微信)?(?:公众号|公号|平台|网(?![讯友络民红店])站?|站|号(?![称召码])|微信)"
+)
+_DELETE = (  # what the reader may do: tell us
+    "(?:或\\w{1,6}|行为|问题|之处|内容|嫌疑|[到了]?(?:您|他人|原?作者)\\w{0,8})?[，, ]?(?:敬?请|可以?|麻烦|烦请|欢迎|还请|务必)?"
+    "(?:您|原?作者|版权方|权利人|权益人)?(?:及时|立即|立刻|尽快|马上|随时|第一时间|速|来信|留言|私信|邮件|后台)?(?:与|和|跟|向|在|于)?"
+    "(?:我们?|本[站网号人]\\w{0,3}|小编|原?作者|编辑|站长|博主|后台|微信|公众号)?\\w{0,4}?(?:联系|告知|通知|删除|处理)"
+    "(?!.{0,6}(?:律师|法院|警方|公安|保险|当事人))"
+)
 
 _NOTICES = {  # word → notices with it
     word: re.compile("|".join(notices))
@@ -112,7 +124,8 @@ _NOTICES = {  # word → notices with it
         ),
         "未经": (
             rf"{_START}(?:任何\w{{2,6}})?未经{_SELF}?{_LEAVE}{{1,2}}[，,]?\w{{0,6}}?(?:不得|禁止|严禁|请勿|谢绝|勿)(?:以任何\w{{2,6}})?"
-            r"(?:转载|抄袭|复制|使用|引用)\w{0,4}(?:[，,。！!;；>）) ]|或|及|、|$)",
+            r"(?:转载|抄袭|(?:复制|使用|引用)(?=.*(?:转载|抄袭|盗用))|(?<=以任何..)(?:复制|使用|引用)|(?<=以任何....)(?:复制|使用|引用))"
+            r"\w{0,4}(?:[，,。！!;；>）) ]|或|及|、|$)",
         ),
         "著作权归作者": (
             r"^(?:作者[:：]\S{1,30}\s*)?(?:[，,]?链接[:：]\S*\s*)?(?:[，,]?来源[:：]\S{1,20}[\s，,]*)?著作权归作者所有[。，,]?(?:商业转载.*)?$",
@@ -125,12 +138,12 @@ _NOTICES = {  # word → notices with it
         # of what stands where, and whose it is
         "版权": (
             rf"{_START}\W*(?:[^，。！？；]{{0,30}}?{_MATTER}(?:[的之等均]|部分|版权)?版权|版权(?=[^，。]{{0,8}}(?:原|本[站网])))"
-            r"(?:[、和及]文责)?(?:均|皆|都|仍)?(?:归|属于?)(?!.*(?:合同|约定|法人|甲方|乙方|论文|投稿))\S{1,30}?(?:所有|作者)(?!权|者)",
+            r"(?:[、和及]文责)?(?:均|皆|都|仍)?(?:归|属于?)(?!.*(?:合同|约定|法人|甲方|乙方|论文|投稿|学校|单位|原告|被告|国家|谁))\S{1,30}?(?:所有|作者)(?!权|者)",
             rf"{_START}(?:如|若)(?:有|涉|果)?(?:及|到)?版权等?问题\S{{0,20}}(?:联系|告知|通知|删除|处理)",
             rf"{_OUR_SITE}\S{{0,30}}版权",
         ),
         "侵": (
-            rf"{_START}(?:如|若)(?:有|涉|果)?(?:涉?及?侵权|侵犯)\S{{0,20}}(?:联系|告知|通知|删除|处理)",
+            rf"{_START}(?:如|若)(?:有|涉|果)?(?:任何)?(?:涉?及?侵权|侵犯)(?!责任){_DELETE}",
             rf"{_START}侵权?(?:请?联系?)?(?:我们|本号|小编)?必?删",
         ),
         "立场": (rf"{_OUR_SITE}\S{{0,30}}立场", rf"不代表{_OUR_SITE}\S{{0,10}}立场"),
@@ -138,10 +151,12 @@ _NOTICES = {  # word → notices with it
         "不对": (rf"{_OUR_SITE}\S{{0,30}}不对",),
         "文": (
             r"^[（(\W]*(?:本文|文章|本篇)(?:章)?(?:经授权)?(?:转载|转|首发|原载|摘|整理|来源|源|来|系)(?:自|于)?[^，。]{0,12}"
-            rf"(?:公众号|公号|微信|{_NAME})",
+            rf"(?:公众号|公号|微信(?!群|聊天|好友|对话|朋友)|{_NAME})",
         ),
         # of when it was written
-        "于": (rf"^\W*(?:最[后近]|首次|本文|文章)?(?:编辑|发布|发表|更新)于[:： ]*{_DATE}(?:[・· ]*IP ?属地\S{{2,8}})?\W*$",),
+        "于": (
+            rf"^\W*(?:最[后近]|首次(?!.*年)|本文|文章)?(?:编辑|发布|发表|更新)于[:： ]*{_DATE}(?:[・· ]*IP ?属地\S{{2,8}})?\W*$",
+        ),
         # of how to reach its owner
         "微信": (
             r"^\W*(?:\S{0,12}(?:合作|投稿|商务|爆料|咨询|广告|推广)\S{0,10})?微信(?:号|公众号)?(?:ID|id)? ?[:：] ?"
@@ -160,7 +175,14 @@ _WHOLE = re.compile(
 )
 _NONE = re.compile(  # speaks about such sentences, or warns of them
     "是指|指的是|所谓|的意思|例如|比如|字样|这句话|几个字|口号|标语|谎称|声称|诈骗|骗子|骗取|谨防|不法|嫌疑|冒充|警惕|钓鱼|恶意|不要|小心|为什么|什么是|怎[么样]|如何"
+    "|做法|手段|引流|叫做|称为|被称|意思是|用语|术语|步骤|流程"
 )
+# before a call or notice: somebody else's, or a rule; behind it: what it is
+_REPORTED = re.compile(
+    "写[着明道有上]|印[着有]|标[着有]|贴[着有]|刻[着有]|[末尾页书中]注明|规定|约定|认定|判决|裁定|主张|法院|原告|被告|法律|著作权法|合同|报道[，,说称]"
+    "|签名[是为]|一行.?字|弹出|跳出"
+)
+_EXPLAINED = re.compile("[^，,。！!？?：:我此本该]{0,6}[，,]?[也都就便这]?是(?!否|不是)")
 _ACTOR = re.compile(
     "[他她]|人们|用户|顾客|居民|消费者|市民|游客|乘客|网友|粉丝(?!福利)|群众|商家|车主|老人|志愿者|工作人员|记者|学生(?!家长)|告诉|表示|介绍[，,说]"
     "|然后|后来|于是|随后|接着|只要"
@@ -190,25 +212,30 @@ def kind_of(sentence: str) -> str:
     plain = _SPEECH.sub(lambda match: match.group().replace(" ", "") if _is_name(match.group()) else "“”", plain)
     if _NONE.search(plain):
         return ""
-    if len(plain) <= _LONGEST[_NOTICE] and any(word in plain and notice.search(plain) for word, notice in _NOTICES.items()):
+    if len(plain) <= _LONGEST[_NOTICE] and any(map(_is_own, _matches(_NOTICES, plain))):
         return _NOTICE
     if len(plain) > _LONGEST[_CALL]:
         return ""
     if _WHOLE.fullmatch(plain):
         return _CALL
-    return _CALL if not _STEP.match(plain) and sentence.count("→") < 2 and any(map(_is_call, _calls(plain))) else ""
+    return _CALL if not _STEP.match(plain) and sentence.count("→") < 2 and any(map(_is_call, _matches(_CALLS, plain))) else ""
 
 
-def _calls(plain: str) -> Iterator[re.Match[str]]:
-    for word, call in _CALLS.items():
-        if word in plain and (match := call.search(plain)):
+def _matches(patterns: dict[str, re.Pattern[str]], plain: str) -> Iterator[re.Match[str]]:
+    for word, pattern in patterns.items():
+        if word in plain and (match := pattern.search(plain)):
             yield match
+
+
+def _is_own(match: re.Match[str]) -> bool:
+    """True for a match that is the page's: nobody is said to have written it, and it is not explained."""
+    return not (_REPORTED.search(match.string, 0, match.start()) or _EXPLAINED.match(match.string, match.end()))
 
 
 def _is_call(match: re.Match[str]) -> bool:
     """True for a match that is no story: nobody else does it, it has not been done, and there is little beside it."""
     plain, start, end = match.string, match.start(), match.end()
-    if _ACTOR.search(plain, 0, end) or _DONE.search(_CLAUSE.split(plain[end:], maxsplit=1)[0]):
+    if not _is_own(match) or _ACTOR.search(plain, 0, end) or _DONE.search(_CLAUSE.split(plain[end:], maxsplit=1)[0]):
         return False
     *_, offered = end, *(offer.end() for offer in _OFFERS.finditer(plain, end))
     return (start <= _BESIDE or _TO_READERS.search(plain, 0, start) is not None) and len(plain) - offered <= _BESIDE

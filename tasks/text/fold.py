@@ -2,7 +2,8 @@ r"""The fold by which texts are told to be the same: what two of them may differ
 
 Letters, digits and ideographs count, in one case and one width (NFKC). Punctuation and white space do not. Signs do: what a formula, a number or
 a piece of code would mean something else without, as in -5 and 5, 1.5 and 15, 2+2 and 2×2, \d+ and \d*, C and C++. Which characters are signs
-depends on what stands beside them: the hyphen that begins an item of a list is none, nor are the stars around a word in bold type.
+depends on what stands beside them: the hyphen that begins an item of a list is none, nor are the stars around a word in bold type. Pictures
+(😂, ♂, ♭) count, and a mark that stands alone in quotes (“，”的用法), since it is what the text is about.
 
 All of it is arithmetic on arrays of code points, of many texts at a time, so that deduplication and decontamination share it.
 """
@@ -24,13 +25,16 @@ if TYPE_CHECKING:
     Mask = NDArray[np.bool_]
 
 PART = "\x1f"  # between the parts of a row; it counts, so that parts stay apart
-_RAISED = "⁰¹²³⁴⁵⁶⁷⁸⁹"  # x² is not x2
+_RAISED = "⁰¹²³⁴⁵⁶⁷⁸⁹⁻"  # x² is not x2, and 10⁻³ not 10³
 _SAME = {"−": "-", "⁄": "/", "∕": "/", "∶": ":", "∼": "~", "∗": "*", "⋅": "·"}  # signs that look like others
 _DASHES = "‐‑‒–—~〜"  # from one number to the next
+_CURRENCIES = "€£¥₩₽₹¢"  # not $, which stands around formulas
+_PICTURES = range(0x2600, 0x27C0), range(0x1F000, 0x20000)
+_SELECTORS = range(0xFE00, 0xFE10), range(0xE0100, 0xE01F0)  # of a variant of the character before
 _REACH = 4  # characters to either side that may matter
 # classes of characters; a letter is of an alphabet, a sign is one wherever it stands, and what may be one depends on what is beside it
-_SPACE, _DIGIT, _LETTER, _COUNTS, _SIGN, _MAYBE, _OPENS, _CLOSES, _OPERATOR, _DASH, _PATTERN, _LINE, _PART = (
-    1 << bit for bit in range(13)
+_SPACE, _DIGIT, _LETTER, _COUNTS, _SIGN, _MAYBE, _OPENS, _CLOSES, _OPERATOR, _DASH, _PATTERN, _LINE, _PART, _QUOTE = (
+    1 << bit for bit in range(14)
 )
 _WORD, _FORMULA = _DIGIT | _LETTER, _SIGN | _OPERATOR
 _MEMBERS = {
@@ -41,7 +45,8 @@ _MEMBERS = {
     _PATTERN: "()[]{}.*+?^$|\\",
     _LINE: "\n" + PART,
     _PART: PART,
-    _MAYBE: "-*/^_\\%‰&|@#!'′.:()[]" + _DASHES,
+    _MAYBE: "-*/^_\\%‰&|@#!'′.:()[]{}?°" + _CURRENCIES + _DASHES,
+    _QUOTE: "“”‘’「」『』\"'`",
 }
 
 
@@ -60,7 +65,8 @@ def dedup_key(text: str) -> str:
 _NOT_WORD = re.compile(r"[\W_]+")
 # a sign, or what is one beside letters: most texts of prose have none of it
 _MAY_HOLD_SIGNS = re.compile(
-    r"[0-9][\W_]+[0-9]|[^\w\s，。！？、；：“”‘’（）《》【】…·「」『』!?,;:\"()\[\]]|![=a-z0-9(]|[a-z]\[|_"
+    r"[0-9][\W_]+[0-9]|[^\w\s，。！？、；：“”‘’（）《》【】…·「」『』!?,;:\"()\[\]]|![=a-z0-9(]|[a-z]\[|_|\[[0-9\]]|[0-9][\s]?\]|[a-z)\]]\?[a-z(\[]"
+    r"|[“”‘’「」『』\"][^\w\s][“”‘’「」『』\"]"
 )
 
 
@@ -86,14 +92,27 @@ def significant(points: Points, bounds: NDArray[np.int64]) -> tuple[Points, Mask
     candidates = np.flatnonzero(classes & (_SIGN | _MAYBE))
     digits = np.flatnonzero(classes & _DIGIT)
     if not len(candidates) and len(digits) < 2:
+        counts[_quoted(classes, counts, bounds)] = True
         return points, counts
     signs = candidates[_are_signs(_Places(candidates, points, classes, bounds))]
     values = points.copy()
     values[signs[(classes[signs] & _DASH) > 0]] = ord("-")
     counts[signs] = True
+    counts[_quoted(classes, counts, bounds)] = True
     gaps = _gaps(digits, counts, _Places(digits, points, classes, bounds), bounds)
     values[gaps], counts[gaps] = ord(" "), True
     return values, counts
+
+
+def _quoted(classes: Classes, counts: Mask, bounds: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The places of marks that stand alone in quotes."""
+    import numpy as np
+
+    quotes = np.flatnonzero(classes & _QUOTE)
+    inside = quotes[:-1][np.diff(quotes) == 2] + 1
+    inside = inside[((classes[inside] & (_SPACE | _LINE)) == 0) & ~counts[inside]]
+    here = np.searchsorted(bounds, inside, "right")
+    return inside[(bounds[here - 1] < inside) & (inside + 1 < bounds[here])]
 
 
 class _Places:
@@ -207,14 +226,18 @@ def _exclamation(at: _Beside) -> Mask:
 _RULES: dict[str, Callable[[_Beside], Mask]] = {  # characters → where they are signs
     "-": _minus,
     "*": _star,
-    "/": lambda at: (at.inside | at.apart) & ~at.before & ~at.after,
+    "/": lambda at: (at.inside | at.apart | _has(at.left, _SIGN) & _has(at.right, _LETTER)) & ~at.before & ~at.after,
     "^_": lambda at: (at.word_left | _has(at.left, _CLOSES)) & (at.word_right | _has(at.right, _OPENS | _OPERATOR)),
+    "^": lambda at: _has(at.right, _LETTER | _PATTERN) & ~at.before & ~at.after,
+    "?": lambda at: _has(at.left, _LETTER | _CLOSES) & _has(at.right, _LETTER | _OPENS),
+    "°": lambda at: _has(at.near_left, _DIGIT),
+    _CURRENCIES: lambda at: _has(at.near_left | at.near_right, _DIGIT),
     "\\": lambda at: at.word_right | _has(at.right, _PATTERN),
     "%‰": lambda at: _has(at.near_left, _DIGIT) | at.word_left | at.word_right,
-    "&": lambda at: at.word_left & at.word_right | at.before | at.after,
+    "&": lambda at: at.word_left & at.word_right | at.before | at.after | _has(at.right, _LETTER),
     "|": lambda at: at.word_left & at.word_right | at.before | at.after | (at.word_left ^ at.word_right) & ~at.apart,
-    "@": lambda at: at.word_left & at.word_right,
-    "#": lambda at: at.word_left & ~at.word_right,
+    "@": lambda at: at.word_left & at.word_right | _has(at.right, _LETTER),
+    "#": lambda at: at.word_left & ~at.word_right | _has(at.right, _LETTER) & ~at.before,
     "!": _exclamation,
     "'′": lambda at: _has(at.left, _LETTER) & (_has(at.right, _OPENS | _SIGN) | _has(at.near_right, _FORMULA)),
     ".": _stop,
@@ -222,6 +245,8 @@ _RULES: dict[str, Callable[[_Beside], Mask]] = {  # characters → where they ar
     "(": lambda at: _has(at.near_left, _FORMULA),
     "[": lambda at: _has(at.near_left, _FORMULA) | _has(at.left, _LETTER) & at.word_right,
     ")]": lambda at: _has(at.near_right, _FORMULA),
+    "[{": lambda at: _has(at.right, _DIGIT | _OPERATOR | _CLOSES),
+    "]}": lambda at: _has(at.near_left, _DIGIT),
 }
 
 
@@ -259,8 +284,11 @@ def _classes() -> Classes:
             )
         elif character.isspace() and character != PART:
             table[point] = _SPACE
-        elif character not in _MEMBERS[_MAYBE] and unicodedata.category(character) == "Sm":
-            table[point] = _SIGN
+        elif character not in _MEMBERS[_MAYBE]:
+            category = unicodedata.category(character)
+            combines = category in ("Mn", "Mc") and not any(point in each for each in _SELECTORS)
+            picture = category == "So" and any(point in each for each in _PICTURES)
+            table[point] = _SIGN if category == "Sm" else _COUNTS if combines or picture else 0
     for members, characters in _MEMBERS.items():
         for character in characters:
             table[ord(character)] |= members

@@ -37,6 +37,14 @@ _PHONE = re.compile(
     rf"|{_FREE}0(?:10|2[0-9]|[3-9][0-9][0-9])-[0-9]{{7,8}}{_END}"
     rf"|[(（]0(?:10|2[0-9]|[3-9][0-9][0-9])[)）] ?[0-9]{{7,8}}{_END}"
 )
+# what is counted or calculated: 123456×123456=15241383936, 13812345678元
+_FIGURE_BEFORE = re.compile(
+    r"(?:[0-9)）] ?[=＝≈+×*÷^] ?|(?:等于|答案|结果|得数|乘积|之积|总和|之和|平方|立方|次方|阶乘|总额|共|约)[是为等于：: ]{0,3}"
+    r"|(?:PMID|订单号|订单编号|流水号|序列号|条形码|货号)[是为：: ]{0,3})$"
+)
+_FIGURE_BEHIND = re.compile(
+    r"\.[0-9]| ?(?:元|万|亿|块钱|美元|欧元|日元|人民币|字节|比特|[KMGT]B|次|吨|米|公里|千克)| ?[=＝+×*÷^] ?[0-9(（]"
+)
 # what a label says is a number, or a list of them (电话：029-…、…): there a local number needs no area code
 _CALLED = re.compile(
     r"(?:电话|手机|座机|热线|传真|固话|联系方式|总机|致电|拨打|[Tt](?:el|EL)\.?|[Ff](?:ax|AX)\.?)(?:号码|号)?(?:[(（][^()（）\n]{1,10}[)）])?[ \t]*"
@@ -57,14 +65,15 @@ _CARD = re.compile(
     rf"|(?:62|4[0-9]|5[1-5])[0-9][0-9](?:([ -])[0-9]{{4}})(?:\1[0-9]{{4}}){{2}}(?:\1[0-9]{{3}})?){_END}"
 )
 _EMAIL = re.compile(
-    r"(?<![A-Za-z0-9._%+-])[A-Za-z0-9][A-Za-z0-9._%+-]{0,63}@(?:[A-Za-z0-9-]{1,63}\.){1,6}[A-Za-z]{2,24}(?![A-Za-z0-9-])"
+    r"(?<![A-Za-z0-9._%+-])[A-Za-z0-9][A-Za-z0-9._%+-]{0,63}@(?:[A-Za-z0-9-]{1,63}\.){1,6}[A-Za-z]{2,24}(?![A-Za-z0-9-]|\()"
 )
 _IP = re.compile(r"(?<![\w.])(?:[0-9]{1,3}\.){3}[0-9]{1,3}(?!\w|\.[0-9])", re.ASCII)
 _IS_IP = re.compile(
     r"(?:[Ii][Pp]|DNS|dns|服务器|地址|主机|网关|掩码|来自|访问|ping|host|server|//)[^\w\n]{0,3}[是为到如]?[^\w\n]{0,2}$", re.ASCII
 )
 _NO_IP = re.compile(
-    r"(?:第|版本|固件|内核|驱动|升级[到至]?|更新[到至]?|[Vv](?:er)?(?:sion)?|build|Build)[^\w\n]{0,2}号?[^\w\n]{0,2}$", re.ASCII
+    r"(?:Chrome|Chromium|Firefox|Edge|Opera|Windows|Android|Oracle|OpenSSL|第|版本|固件|内核|驱动|升级[到至]?|更新[到至]?|[Vv](?:er)?(?:sion)?|build|Build)[^\w\n]{0,2}号?[^\w\n]{0,2}$",
+    re.ASCII,
 )
 _PORT = re.compile(":[0-9]{2,5}(?![0-9])")
 _PARTS = re.compile("[ ]?[条章节款项版]")
@@ -77,8 +86,9 @@ _PLATE = re.compile(
 _QQ = re.compile(r"(?:[Qq]{2}|扣扣)(?:群|号码|号)* ?(?:[:：是为] ?)?(?=[1-9])")
 _QQ_NUMBER = re.compile("[1-9][0-9]{5,10}(?![A-Za-z0-9年月万亿个人元])")
 _WECHAT = re.compile(
-    r"(?:微信|[Ww]e[Cc]hat|[Ww]ei[Xx]in|[VvWw][Xx])(?:公众号)? ?(?:(?:号码|号|ID|id) ?[:：是为]?|[:：是为]) ?(?P<it>[A-Za-z][A-Za-z0-9_-]{5,19})"
-    r"(?![A-Za-z0-9_-])"
+    r"(?:微信|[Ww]e[Cc]hat|[Ww]ei[Xx]in|(?<![A-Za-z0-9_.<-])[VvWw][Xx](?!:[ ]*+(?![A-Za-z_-]{0,19}[0-9])))(?:公众号)? ?"
+    r"(?:(?:号码|号|ID|id) ?[:：是为]?|[:：是为]) ?(?!(?:Android|Windows|WeChat|Weixin|MicroMessenger|HarmonyOS|iPhone)(?![A-Za-z0-9_-]))"
+    r"(?P<it>[A-Za-z][A-Za-z0-9_-]{5,19})(?![A-Za-z0-9_-]|=[\"'{])"
 )
 
 
@@ -169,8 +179,14 @@ _RETINA = re.compile("@[1-9]x[.]")
 
 
 def _phones(text: str) -> Spans:
-    numbers = {*_listed(_CALLED, _CALLED_NUMBER, text), *_spans(_PHONE, text)}
+    bare = (span for span in _spans(_PHONE, text) if not _is_figure(text, *span))
+    numbers = {*_listed(_CALLED, _CALLED_NUMBER, text), *bare}
     return (span for span in _apart(numbers) if not text.startswith(("400", "800"), span[0]))  # which are nobody's
+
+
+def _is_figure(text: str, start: int, end: int) -> bool:
+    """True for a number that is counted or calculated."""
+    return bool(_FIGURE_BEHIND.match(text, end) or _FIGURE_BEFORE.search(text[max(0, start - 12) : start]))
 
 
 def _addresses(text: str) -> Iterator[tuple[int, int]]:

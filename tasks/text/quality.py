@@ -180,6 +180,8 @@ _MOJIBAKE = re.compile(  # written so that the engine can skip to its first char
     r"[\ufffd锟烫屯À-ÖØ-öø-ÿ](?:(?<=\ufffd)|(?<=锟)斤拷(?<![“\"'‘「`]锟斤拷)(?:锟斤拷)*|(?<=烫)烫{3,}|(?<=屯)屯{3,}"
     rf"|(?<=[à-ï])[{_CONTINUED}]{{2}}(?:[à-ï][{_CONTINUED}]{{2}})+|[¡-ÿ](?:[À-ÖØ-öø-ÿ][¡-ÿ])+|(?<=[ÂÃ])[\x80-¿]|(?<=[à-ï])[\x80-¿]{{2}})"
 )
+_NAMED = ("锟斤拷", "烫烫烫", "烫烫烫烫", "屯屯屯", "屯屯屯屯")
+_ABOUT_ENCODINGS = re.compile("乱码|编码|未初始化|[Uu]nicode|UTF-?8|GBK")
 # characters that UTF-8 read as GBK is full of: 的 becomes 鐨, 。 becomes 銆
 _MISREAD = "".join(
     sorted({mark.encode().decode("gbk", "ignore")[0] for mark in "的一是不了在人有我他这中大来上国和你好要时会可，。、“"})
@@ -191,7 +193,10 @@ def mojibake(text: str) -> float:
     """Share of the characters other than white space that show a wrong encoding, 0 to 1."""
     if not _MAY_BE_WRONG.search(text):
         return 0.0
-    wrong = sum(map(len, _MOJIBAKE.findall(text))) + _read_as_gbk(text)
+    signs = _MOJIBAKE.findall(text)
+    if _ABOUT_ENCODINGS.search(text):  # 锟斤拷是一种乱码
+        signs = [sign for sign in signs if sign not in _NAMED]
+    wrong = sum(map(len, signs)) + _read_as_gbk(text)
     return wrong / character_count(text) if wrong else 0.0
 
 
