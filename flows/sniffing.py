@@ -130,11 +130,18 @@ def recipe_text(folder: Path, tried: dict[Path, Trial]) -> str:
         lines += [f"#   {problem}" for problem in problems["pipeline"]]
     else:
         lines += ["# not yet a recipe that runs:", *(f"#   {problem}" for problem in problems["corpus"])]
+    cut = [path for path, one in tried.items() if _is_data(path) and one.kept and one.fault]
+    if cut:
+        lines.append(
+            "# files that are cut, of which the rows before the cut are kept (tolerate_truncation); better get them again:"
+        )
+        lines += [f"#   {path.absolute().relative_to(folder)}: {tried[path].fault.split(';')[0]}" for path in cut]
     unread = [path for path, one in tried.items() if _is_data(path) and not one.kept and one.format != "cmedqa"]
     if unread:
         lines.append("# files of which no row is kept:")
         lines += [
-            f"#   {path.absolute().relative_to(folder)}: {tried[path].fault or tried[path].sniffed.what}" for path in unread
+            f"#   {path.absolute().relative_to(folder)}: {'; '.join(filter(None, (tried[path].sniffed.what, tried[path].fault)))}"
+            for path in unread
         ]
     return "\n".join(lines) + "\n" + yaml.safe_dump(data, allow_unicode=True, sort_keys=False, width=1000)
 
@@ -162,6 +169,8 @@ def _sources(folder: Path, tried: dict[Path, Trial]) -> dict[str, Any]:
             wanted = path.name.split(".")[0] if len(patterns) == len(paths) else parent.name
             name = _free(_slug(wanted, format), sources)
             sources[name] = {"format": format, "path": pattern, "use": _uses(kinds[format], set(kinds.values()))}
+            if any(tried[one].fault for one in (paths if len(patterns) < len(paths) else [path])):
+                sources[name]["tolerate_truncation"] = True
     return sources
 
 

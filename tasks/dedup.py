@@ -72,7 +72,7 @@ class Params(Identity):
         return self
 
 
-@stage("dedup", version=3, title="Remove duplicates", params=Params, section="rows")
+@stage("dedup", version=4, title="Remove duplicates", params=Params, section="rows")
 def run(job: Job, params: Params, *, sources: dict[str, Path]) -> Stats:
     """`sources`, in recipe order, hold `<kind>/*.parquet`; so does the result, in input order, with what went in `dropped/`.
 

@@ -70,7 +70,7 @@ class Params(FilterRules):
         }
 
 
-@stage("filter", version=3, title="Filter", params=Params, section="rows")
+@stage("filter", version=4, title="Filter", params=Params, section="rows")
 def run(job: Job, params: Params, *, rows: Path, questions: dict[str, Path]) -> Stats:
     """`rows` holds `<kind>/*.parquet`; so does the result, in input order, with what went in `dropped/`. `questions` are searched for in them."""
     import pyarrow.parquet as pq

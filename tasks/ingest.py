@@ -74,7 +74,7 @@ class Params(Identity):
 
 @stage(
     "ingest",
-    version=4,
+    version=5,
     title="Read, check and normalise rows",
     params=Params,
     section="rows",

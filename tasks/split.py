@@ -56,7 +56,7 @@ class Params(Identity):
     )
 
 
-@stage("split", version=3, title="Split into training and validation", params=Params, section="rows")
+@stage("split", version=4, title="Split into training and validation", params=Params, section="rows")
 def run(job: Job, params: Params, *, rows: Path) -> Stats:
     """Write `<use>/{train,valid}.parquet` (and `test.parquet`) for every use that a source has, and `dropped/` for rows without one.
 

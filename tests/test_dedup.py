@@ -107,6 +107,18 @@ def test_rows_that_differ_in_a_sign_are_two(tmp_path: Path) -> None:
     assert len(kept(job)) == len(apart)
 
 
+def test_the_same_file_twice_counts_twice(tmp_path: Path) -> None:
+    """Units of the same bytes share their signatures."""
+    sources = artifacts(
+        tmp_path, raw=[document(text, str(n)) for n, text in enumerate(["长江发源于青藏高原。", "黄河流入渤海。"])]
+    )
+    folder = sources["raw"] / "documents"
+    (folder / "00001.parquet").write_bytes((folder / "00000.parquet").read_bytes())
+    job, stats = build(tmp_path, sources)
+    assert stats["funnel"] == {"raw": {"in": 4, "kept": 2, "dropped": {"exact duplicate": 2}}}
+    assert (len(kept(job)), len(dropped(job))) == (2, 2)
+
+
 def test_near_duplicates_are_found_and_unrelated_texts_are_not(tmp_path: Path) -> None:
     """300 characters and more with 1 % changed, anywhere; against as many texts that share topic words and phrases, but not their wording."""
     dice = random.Random(1)

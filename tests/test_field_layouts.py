@@ -86,7 +86,11 @@ DIALOGUES: list[tuple[str, dict[str, Any], list[dict[str, str]]]] = [
     ("a label that only one side has", {"data": ["问：一", "二"]}, said("问：一", "二")),
     ("openassistant-guanaco", {"text": "### Human: 一### Assistant: 二### Human: 三### Assistant: 四"}, said("一", "二", "三", "四")),
     ("a context of turns", {"context": [{"role": "human", "text": "一"}], "response": "二"}, TWO),
-    ("a thought in a part of its own", {"messages": [turn("user", "一"), turn("assistant", [{"type": "thinking", "thinking": "想"}, {"type": "text", "text": "二"}])]}, TWO),
+    (
+        "a thought in a part of its own",
+        {"messages": [turn("user", "一"), turn("assistant", [{"type": "thinking", "thinking": "想"}, {"type": "text", "text": "二"}])]},
+        TWO,
+    ),
     ("fields that are there and empty", {"messages": TWO, "chosen": None, "images": [], "tools": None, "label": None}, TWO),
 ]  # fmt: skip
 
@@ -129,7 +133,15 @@ PAIRS: list[tuple[str, dict[str, Any], list[dict[str, str]]]] = [
     ("nectar", {"prompt": "\n\nHuman: 问\n\nAssistant: ", "answers": [{"answer": "坏", "rank": 2.0}, {"answer": "好", "rank": 1.0}]}, said("问")),
     ("stack exchange", {"question": "问", "response_j": "好", "response_k": "坏"}, said("问")),
     ("SafeRLHF", {"prompt": "问", "response_0": "坏", "response_1": "好", "better_response_id": 1}, said("问")),
-    ("hh_rlhf_cn", {"context": [{"role": "human", "text": "问"}], "chosen": {"role": "assistant", "text": "好"}, "rejected": {"role": "assistant", "text": "坏"}}, said("问")),
+    (
+        "hh_rlhf_cn",
+        {
+            "context": [{"role": "human", "text": "问"}],
+            "chosen": {"role": "assistant", "text": "好"},
+            "rejected": {"role": "assistant", "text": "坏"},
+        },
+        said("问"),
+    ),
     ("turns of a table", {side: json.dumps(turns, ensure_ascii=False) for side, turns in PAIR.items()}, said("问")),
     ("ms-swift, several worse answers", {"messages": PAIR["chosen"], "rejected_response": ["差", "坏"]}, said("问")),
     (
@@ -179,7 +191,6 @@ REFUSED: list[dict[str, Any]] = [
     {"question": "问", "best_reply": {"text": "答"}},
     {"instruction": "列出水果", "output": ["苹果", "梨"]},
     {"article": "文", "unanswerable_question": "问"},
-    {"version": "1", "data": [{"instruction": "一", "output": "二"}, {"instruction": "三", "output": "四"}]},
 ]
 
 
@@ -245,6 +256,13 @@ def test_rows_that_are_lists_of_turns(tmp_path: Path, end: str) -> None:
         assert rows == (
             [said("三", "四", "五", "六")] if text == lines[1] + end else [said("一", "二"), said("三", "四", "五", "六")]
         )
+
+
+def test_rows_below_a_name_are_no_dialogue() -> None:
+    row = row_of(
+        "belle", {"version": "1", "data": [{"instruction": "一", "output": "二"}, {"instruction": "三", "output": "四"}]}
+    )
+    assert isinstance(row, Drop) and row.reason == "unknown schema"
 
 
 def test_an_array_of_objects_is_no_dialogue(tmp_path: Path) -> None:

@@ -107,6 +107,14 @@ def test_the_error_names_what_was_expected(tmp_path: Path) -> None:
         (b'{\n  "talk": {}\n}', "JSON objects over several lines with talk"),
         (b'[["\xe9\x97\xae", "\xe7\xad\x94"]]', "none of its 1 rows is a JSON object (the first: not an object, a JSON list)"),
         (b"<!DOCTYPE html><html>404</html>", "an HTML page, as a failed download leaves it"),
+        (b"PK\x03\x04\x14\x00\x06\x00[Content_Types].xml", "an Office file, which has to be saved as CSV in UTF-8 first"),
+        (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1\x00", "an Office file, which has to be saved as CSV in UTF-8 first"),
+        (b"a.json".ljust(257, b"\x00") + b"ustar", "a tar archive, which has to be unpacked first"),
+        (b"{'a': 1}\n" * 30, "JSON of which no row can be read (broken JSON, line 1: "),
+        (
+            b'{"version": "1", "data": [{"instruction": "a", "output": "b"}, {"instruction": "c", "output": "d"}]}',
+            "one JSON object that holds the rows in lists: data (2); write each list to a file of its own",
+        ),
         (b"PK\x03\x04\x00\x00", "a zip archive, which has to be unpacked first"),
         (b"version https://git-lfs.github.com/spec/v1\noid sha256:0\n", "a Git LFS pointer: the data itself was not downloaded"),
         (b"PAR1 and no footer", "its Parquet footer cannot be read"),
@@ -127,6 +135,11 @@ def test_files_of_no_format(tmp_path: Path, content: bytes, what: str) -> None:
             continue
         with pytest.raises(BrokenFile, match=r"/a: .*; \w"):
             list(reader(name).read(path))
+
+
+def test_an_array_without_rows_is_of_every_format(tmp_path: Path) -> None:
+    (tmp_path / "a.json").write_text("[]", "utf-8")
+    assert sniff(tmp_path / "a.json").what == "JSON without rows"
 
 
 def test_a_wrong_file_is_not_read_to_its_end(tmp_path: Path) -> None:

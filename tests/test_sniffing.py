@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gzip
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +17,9 @@ from typer.testing import CliRunner
 from flows import recipe as recipes
 from flows.cli import app
 from flows.graph import graph
+from flows.sniffing import recipe_text
+from tasks.data.rows import Drop
+from tasks.formats import registry
 from tasks.formats import trial as trials
 from tasks.formats.trial import trial
 
@@ -61,6 +65,39 @@ def test_rows_after_the_first_thousand_are_counted(tmp_path: Path, monkeypatch: 
     assert (trial(tmp_path / "a.parquet").rows, trial(tmp_path / "a.parquet").encoding) == ("1,200", "")
     monkeypatch.setattr(trials, "_WHOLE", 1000)
     assert trial(path).rows == "over 1,000"
+
+
+def test_what_no_reader_knows_says_what_can_be_done(tmp_path: Path) -> None:
+    for text, hint in (
+        ("query,reply\n一,二\n", "a source can say so \\(columns\\)"),
+        ("今天天气怎么样？,今天是晴天。\n明天呢？,明天有雨。\n", "give it a header line"),
+    ):
+        (tmp_path / "a.csv").write_text(text, "utf-8")
+        assert re.search(hint, trial(tmp_path / "a.csv").fault)
+
+
+@pytest.mark.parametrize("mark", [";", "\t", ","])
+def test_a_table_may_be_parted_by_other_marks(tmp_path: Path, mark: str) -> None:
+    (tmp_path / "a.csv").write_text(f"instruction{mark}output\n问{mark}答\n", "utf-8")
+    assert (trial(tmp_path / "a.csv").format, trial(tmp_path / "a.csv").kept) == ("belle", 1)
+
+
+@pytest.mark.parametrize(
+    ("encoding", "name"), [("utf-8", "UTF-8"), ("gb18030", "GB18030"), ("big5", "Big5"), ("utf-8-sig", "UTF-8")]
+)
+@pytest.mark.parametrize("layout", ["lines", "array", "printed"])
+def test_json_in_an_older_encoding_is_read(tmp_path: Path, encoding: str, name: str, layout: str) -> None:
+    rows = [
+        {"instruction": f"第{number}個問題：路徑\\在哪裡", "output": "功能許蓋在這裡，你們可以去看看。"} for number in range(9)
+    ]
+    texts = [json.dumps(row, ensure_ascii=False, indent=1 if layout == "printed" else None) for row in rows]
+    text = f"[{','.join(texts)}]" if layout == "array" else "\n".join(texts)
+    (tmp_path / "a.json").write_bytes(text.encode(encoding))
+    found = trial(tmp_path / "a.json")
+    assert (found.format, found.encoding, found.kept) == ("belle", name, 9)
+    assert [
+        row["messages"][0]["content"] for row in registry.reader("belle").read(tmp_path / "a.json") if not isinstance(row, Drop)
+    ] == [row["instruction"] for row in rows]
 
 
 @pytest.mark.parametrize(("encoding", "name"), [("utf-8", "UTF-8"), ("gb18030", "GB18030")])
@@ -122,6 +159,16 @@ def test_a_first_recipe_names_the_files_and_validates(tmp_path: Path) -> None:
     assert outcome.stdout.splitlines()[1] == "# hanlin run THIS.yaml"
     loaded = recipes.load(str(tmp_path / "mine.yaml"))
     assert {node.name for node in graph(loaded)} >= {"ingest-sft", "ingest-pairs", "split", "sft", "report"}
+
+
+def test_a_first_recipe_reads_what_there_is_of_a_cut_file(tmp_path: Path) -> None:
+    rows = json.dumps([{"instruction": f"第{number}问", "output": "答"} for number in range(9)], ensure_ascii=False)
+    (tmp_path / "a.json").write_text(rows[:-20], "utf-8")
+    (tmp_path / "b.jsonl").write_text('{"instruction": "问", "output": "答"}\n', "utf-8")
+    text = recipe_text(tmp_path, {path: trial(path) for path in sorted(tmp_path.iterdir())})
+    sources = yaml.safe_load(text)["sources"]
+    assert sources["a"]["tolerate_truncation"] is True and "tolerate_truncation" not in sources["b"]
+    assert "#   a.json: its JSON array is cut" in text
 
 
 def test_a_recipe_for_dialogues_alone_is_for_the_data_half(tmp_path: Path) -> None:

@@ -17,6 +17,7 @@ import pytest
 
 from benchmarks import real_counts
 from tasks.data.rows import SCHEMAS, BrokenFile, Drop
+from tasks.formats import turns
 from tasks.formats.registry import ours, reader
 from tasks.formats.sniff import sniff
 from tasks.sources import exam
@@ -62,7 +63,7 @@ def test_every_format_has_a_reader() -> None:
         ({"conversations": []}, "no question"),
         ({"conversations": [{"from": "human", "value": "一"}]}, "no answer"),
         ({"conversations": [{"from": "gpt", "value": "一"}, {"from": "gpt", "value": "二"}]}, "no question"),
-        ({"conversations": [{"from": "human", "value": "一"}, {"from": "bing", "value": "二"}]}, "unknown role"),
+        ({"conversations": [{"from": "human", "value": "一"}, {"from": "somebody", "value": "二"}]}, "unknown role"),
         ({"conversations": [{"from": "human", "value": "一"}, {"from": "observation", "value": "{}"}]}, "tool calls"),
         (
             {"messages": [{"role": "user", "content": "一"}, {"role": "assistant", "content": None, "tool_calls": [{}]}]},
@@ -194,12 +195,56 @@ def test_exams(tmp_path: Path) -> None:
     [
         *[(key, 1) for key in ("B", "b", "Ｂ", "B.", "B、", "（B）", "(B)", "【Ｂ】", " B ")],
         *[(key, 1) for key in ("答案：B", "正确答案是B。", "选B", "选项B", "B. 会试", "会试")],
+        *[(key, 1) for key in ("故选：B", "因此选 B。", "【答案】B", "正确答案是（B）", "The answer is B", "answer: b")],
         *[(key, None) for key in ("E", "AB", "A,B", "B. 殿试", "对", "2", "未知")],
     ],
 )  # fmt: skip
 def test_keys_of_an_exam(said: str, index: int | None) -> None:
     row = exam.row({"question": "问", "A": "乡试", "B": "会试", "C": "殿试", "answer": said})
     assert (row.reason if isinstance(row, Drop) else row["answer"]) == ("answer is no choice" if index is None else index)
+
+
+@pytest.mark.parametrize(
+    ("record", "answer"),
+    [
+        ({"choices": ["甲", "乙", "丙"], "answer": 2, "subject": "law"}, 2),
+        ({"choices": {"text": ["甲", "乙", "丙"], "label": ["A", "B", "C"]}, "answerKey": "B"}, 1),
+        ({"choices": {"text": ["甲", "乙", "丙"], "label": ["1", "2", "3"]}, "answerKey": "3"}, 2),
+        ({"options": ["(A)甲", "(B)乙", "(C)丙"], "label": "C", "answer": None}, 2),
+        ({"options": {"C": "丙", "A": "甲", "B": "乙"}, "answer": "B"}, 1),
+        ({"options": "A. 甲\nB. 乙\nC. 丙", "answer": "C"}, 2),
+        ({"choices": '["甲", "乙", "丙"]', "answer": "乙"}, 1),
+        ({"选项A": "甲", "选项B": "乙", "选项C": "丙", "答案": "A"}, 0),
+        ({"option_a": "甲", "option_b": "乙", "option_c": "丙", "answer": "c"}, 2),
+        ({"choices": ["甲", "乙", "丙"]}, None),
+        ({"choices": ["甲", "乙", "丙"], "answer": 3}, "answer is no choice"),
+        ({"choices": ["甲", "乙", "丙"], "answer": "0"}, "answer is no choice"),
+        ({"choices": []}, "unknown schema"),
+    ],
+)
+def test_layouts_of_exams(record: dict[str, Any], answer: Any) -> None:
+    for name in ("question", "题目"):
+        row = exam.row({name: "问", **record})
+        if isinstance(row, Drop):
+            assert row.reason == answer
+        else:
+            assert (row["question"], row["choices"], row["answer"]) == ("问", ["甲", "乙", "丙"], answer)
+    if "choices" in record or "options" in record or "选项A" in record:
+        talk = turns.conversation({"问题": "问", **record})
+        assert isinstance(talk, Drop) and talk.reason == "unknown schema", "an exam is no dialogue"
+
+
+def test_more_of_exams() -> None:
+    said = exam.row({"passage": "文", "question": "问", "options": ["A. 甲", "B. 乙"], "label": "A"})
+    assert said == {"subject": "", "question": "文\n问", "choices": ["甲", "乙"], "answer": 0}
+    numbers = {"question": "问", "choices": ["1", "2", "3"], "answer": 2}
+    assert exam.row(numbers) == {"subject": "", "question": "问", "choices": ["1", "2", "3"], "answer": 2}
+    assert exam.row(numbers | {"choices": [1, 2, 3]}) == {
+        "subject": "",
+        "question": "问",
+        "choices": ["1", "2", "3"],
+        "answer": 1,
+    }
 
 
 def test_exams_without_answers_and_in_json_lines(tmp_path: Path) -> None:

@@ -159,15 +159,17 @@ def _examples(db: DuckDBPyConnection) -> list[list[float]]:
 
 
 def _rows(db: DuckDBPyConnection, signatures: Sequence[SignatureFile], keep: Keep) -> None:
-    """View `rows`: rank, source and all columns of the signatures."""
+    """View `rows`: rank, source and all columns of the signatures. Units of the same bytes have one file of signatures, which is read once and
+    has its rows for each of them."""
     length = "characters" if keep == "longest" else "0::BIGINT"
     values = ", ".join(f"({_quoted(str(one.path))}, {_quoted(one.source)}, {one.first}::BIGINT)" for one in signatures)
+    paths = list(dict.fromkeys(one.path for one in signatures))
     db.execute(f"CREATE TABLE files AS FROM (VALUES {values}) files(filename, source, first)")
     db.execute(
         f"""
         CREATE VIEW rows AS
         SELECT (({LONGEST} - least({length}, {LONGEST})) << {NUMBER_BITS}) + first + file_row_number AS rank, s.*, source
-        FROM {files_sql([one.path for one in signatures], ", filename = true, file_row_number = true")} s JOIN files USING (filename)
+        FROM {files_sql(paths, ", filename = true, file_row_number = true")} s JOIN files USING (filename)
         """
     )
 

@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.data.rows import ENDS_INSIDE, BrokenFile, CutFile, Drop
-from tasks.files.charset import not_decoded, undecoded
+from tasks.files.charset import Charset, mostly, not_decoded, undecoded
 from tasks.files.opening import CHUNK, LONGEST, Salvaged, cut_file, decompressed, what_is
 
 _PEEK = 1 << 16  # bytes that tell the three layouts apart
@@ -34,7 +34,8 @@ def json_rows(path: Path) -> Iterator[dict[str, Any] | Drop]:
         stream.start = start
         rest = io.BufferedReader(stream, CHUNK)
         by_line = not _printed(start) if first == b"{" else _talks(start)
-        for value in _lines(rest, stream) if by_line else _Values(path, rest, stream, first == b"["):
+        encoding = mostly(start)
+        for value in _lines(rest, stream, encoding) if by_line else _Values(path, rest, stream, first == b"[", encoding.name):
             if isinstance(value, list) and _is_talk(value):
                 value = {"messages": value}
             if isinstance(value, dict):
@@ -86,7 +87,7 @@ def _printed(start: bytes) -> bool:
     return False
 
 
-def _lines(rest: io.BufferedReader[Any], stream: Salvaged) -> Iterator[Any]:
+def _lines(rest: io.BufferedReader[Any], stream: Salvaged, encoding: Charset) -> Iterator[Any]:
     number = 0
     while raw := rest.readline(LONGEST):
         number += 1
@@ -97,10 +98,10 @@ def _lines(rest: io.BufferedReader[Any], stream: Salvaged) -> Iterator[Any]:
             continue
         if stream.cut and not raw.endswith(b"\n"):
             return
-        line = raw.decode("utf-8", "surrogateescape").lstrip("\ufeff")
+        line = encoding.decode(raw).lstrip("\ufeff")
         if undecoded(line):
             torn = not raw.endswith(b"\n") and not line.rstrip().endswith("}")
-            yield not_decoded(f"line {number} is not UTF-8" + (f"; {ENDS_INSIDE} this line" if torn else ""), line)
+            yield not_decoded(f"line {number} is not {encoding.title}" + (f"; {ENDS_INSIDE} this line" if torn else ""), line)
             continue
         if not line.strip():
             continue
@@ -126,9 +127,9 @@ class _Values:
     object inside a row has other names.
     """
 
-    def __init__(self, path: Path, rest: io.BufferedReader[Any], stream: Salvaged, array: bool):
+    def __init__(self, path: Path, rest: io.BufferedReader[Any], stream: Salvaged, array: bool, encoding: str):
         self.path, self.rest, self.stream, self.array = path, rest, stream, array
-        self.decoder = codecs.getincrementaldecoder("utf-8-sig")("surrogateescape")
+        self.decoder = codecs.getincrementaldecoder("utf-8-sig" if encoding == "utf-8" else encoding)("surrogateescape")
         self.decode = _JSON.raw_decode
         self.buffer, self.at, self.ended = "", 0, False
         self.want, self.number = CHUNK, 0
@@ -212,7 +213,7 @@ class _Values:
             return
         start, self.at, self.want, self.number = self.at, end, CHUNK, self.number + 1
         if undecoded(text := self.buffer[start:end]):
-            yield not_decoded(f"row {self.number} is not UTF-8", text)
+            yield not_decoded(f"row {self.number} has bytes of another encoding", text)
             return
         if len(self.firsts) < _NAMES and (name := _FIRST.match(text)):
             self.firsts[name.group(1)] = None

@@ -25,6 +25,7 @@ _MAGIC = (
     (b"BZh", "a bzip2 file"),
     (b"\xfd7zXZ\x00", "an xz file"),
     (b"\x28\xb5\x2f\xfd", "a Zstandard file"),
+    (b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1", "an Office file, which has to be saved as CSV in UTF-8 first"),
     (b"PK\x03\x04", "a zip archive, which has to be unpacked first"),
     (b"Rar!", "a RAR archive, which has to be unpacked first"),
     (b"7z\xbc\xaf", "a 7z archive, which has to be unpacked first"),
@@ -40,6 +41,10 @@ def what_is(head: bytes) -> str:
     """A file by its first bytes, in words for a message."""
     if not head:
         return "an empty file"
+    if head.startswith(b"PK\x03\x04") and (b"[Content_Types].xml" in head or b"_rels/" in head):
+        return "an Office file, which has to be saved as CSV in UTF-8 first"
+    if head[257:262] == b"ustar":
+        return "a tar archive, which has to be unpacked first"
     for magic, name in _MAGIC:
         if head.startswith(magic):
             return name

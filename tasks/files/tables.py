@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import codecs
 import csv
 import os
 import sys
@@ -72,6 +73,7 @@ def csv_rows(path: Path, delimiter: str = ",", encoding: Charset | None = None) 
     if start and what_is(start) != "a text file":
         raise BrokenFile(path, f"a table (CSV) was expected, but it is {what_is(start)}", "give the source another format")
     text = _Lines(path, encoding or charset(path))
+    delimiter = _delimiter(start, delimiter)
     header: list[str] = []
     while True:
         text.begin()
@@ -108,6 +110,13 @@ def csv_rows(path: Path, delimiter: str = ",", encoding: Charset | None = None) 
             yield Drop("wrong number of columns", f"{where}: {len(row)}, not {len(header)}{end}", delimiter.join(row)[:1000])
     if not header:
         raise BrokenFile(path, f"a table with a header line was expected, but it is {what_is(start)}")
+
+
+def _delimiter(start: bytes, usual: str) -> str:
+    """The mark between cells: the usual one, or another where the first line has that and not the usual one (as spreadsheets write)."""
+    line = start.removeprefix(codecs.BOM_UTF8).split(b"\n", 1)[0]
+    others = [mark for mark in ("\t", ";", ",") if mark.encode() in line]
+    return others[0] if others and usual.encode() not in line else usual
 
 
 def _header(path: Path, row: list[str]) -> list[str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import math
 from collections.abc import Iterable
@@ -24,6 +25,14 @@ def as_text(value: Any) -> str:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         return ""
     return str(value)
+
+
+def from_json(value: Any) -> Any:
+    """A list that a table has as JSON in a string, as that list; everything else as it is."""
+    if isinstance(value, str) and value.lstrip()[:1] == "[":
+        with contextlib.suppress(ValueError, RecursionError):
+            return json.loads(value)
+    return value
 
 
 def first_of(record: dict[str, Any], names: Iterable[str]) -> Any:

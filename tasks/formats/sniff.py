@@ -18,6 +18,7 @@ from tasks.formats.registry import Reader, Record
 
 _RECORDS = 20  # looked at
 _NAMES = 12  # fields that a message names
+_KINDS = {"parquet": "Parquet", "csv": "a table (CSV)", "tsv": "a table (TSV)", "json": "JSON"}
 
 
 @dataclass(frozen=True)
@@ -28,6 +29,7 @@ class Sniffed:
     what: str
     formats: tuple[str, ...] = ()
     records: bool = False
+    headless: bool = False  # a table whose names look like cells of a row
 
     def __str__(self) -> str:
         return f"{self.what}; give the source `format: {self.formats[0]}`" if self.formats else self.what
@@ -70,27 +72,59 @@ def _by_rarity() -> list[tuple[str, Reader]]:
 def _records(path: Path, kind: str, start: bytes) -> Sniffed | None:
     """A file that seems to hold records; None for text with commas in it."""
     records: list[Record] = []
+    refused: list[Drop] = []
     try:
         for record in itertools.islice(_read(path, kind, start), _RECORDS):
             if isinstance(record, dict):
                 records.append(record)
+            else:
+                refused.append(record)
     except BrokenFile as error:
         if not records:
             return None if kind in ("csv", "tsv") else Sniffed(str(error).removeprefix(f"{path}: "))
     if not records:
-        return None
+        if kind in ("csv", "tsv"):
+            return None
+        return Sniffed(
+            f"{_KINDS[kind]} of which no row can be read ({refused[0].reason}, {refused[0].detail})"
+            if refused
+            else f"{_KINDS[kind]} without rows"
+        )
     if kind in ("csv", "tsv") and suffix(path) not in (".csv", ".tsv") and not _header(records):
         return None
     names = list(dict.fromkeys(str(name) for record in records for name in record))
+    formats = tuple(_fitting(kind, records))
+    if kind == "json" and not formats and len(records) == 1 and not refused and (alone := _alone(start, records[0])):
+        return Sniffed(alone)
     with_ = f"{', '.join(names[:_NAMES]) or 'no fields'}{' …' if len(names) > _NAMES else ''}"
-    what = {"parquet": "Parquet", "csv": "a table (CSV)", "tsv": "a table (TSV)", "json": _layout(start)}[kind]
-    return Sniffed(f"{what} with {with_}", tuple(_fitting(kind, records)), records=True)
+    what = _layout(start) if kind == "json" else _KINDS[kind]
+    return Sniffed(f"{what} with {with_}", formats, records=True, headless=kind in ("csv", "tsv") and any(map(_is_cell, names)))
+
+
+def _is_cell(name: str) -> bool:
+    return len(name) > 30 or name.endswith(("。", "？", "！", ".", "?", "!"))
 
 
 def _read(path: Path, kind: str, start: bytes) -> Iterator[Record | Drop]:
     if kind in ("parquet", "json"):
         return table_rows(path, kind)
     return csv_rows(path, "\t" if kind == "tsv" else ",", guess(start))
+
+
+def _alone(start: bytes, record: Record) -> str:
+    """A file of one object, which may hold the rows below a name."""
+    rows = {
+        str(name): len(value)
+        for name, value in record.items()
+        if isinstance(value, list)
+        and len(value) > 1
+        and all(isinstance(one, dict) for one in value)
+        and next(_fitting("json", value[:_RECORDS]), None)
+    }
+    if not rows:
+        return ""
+    held = ", ".join(f"{name} ({count:,})" for name, count in rows.items())
+    return f"one JSON object that holds the rows in lists: {held}; write each list to a file of its own"
 
 
 def _layout(start: bytes) -> str:

@@ -9,7 +9,7 @@ from itertools import islice
 from pathlib import Path
 
 from tasks.data.rows import BrokenFile, Drop
-from tasks.files.charset import charset
+from tasks.files.charset import charset, guess, mostly
 from tasks.files.opening import inside
 from tasks.files.tables import container, table_rows
 from tasks.formats import registry
@@ -42,7 +42,7 @@ class Trial:
 def trial(path: Path) -> Trial:
     """Try a file. BrokenFile only where it cannot be opened."""
     sniffed = sniff(path)
-    best = Trial(sniffed)
+    best = Trial(sniffed, fault=_unknown(sniffed))
     for name in sniffed.formats:
         tried = _read(path, sniffed, name)
         if not best.format or tried.kept > best.kept:
@@ -52,6 +52,15 @@ def trial(path: Path) -> Trial:
     return Trial(
         sniffed, best.format, best.kept, best.dropped, best.whole, best.fault, _encoding(path, sniffed), _rows(path, best)
     )
+
+
+def _unknown(sniffed: Sniffed) -> str:
+    """The reason why a file of records is of no format, and what can be done."""
+    if not sniffed.records or sniffed.formats:
+        return ""
+    if sniffed.headless:
+        return "its first line seems to be a row; give it a header line with names such as question,answer"
+    return "no reader knows these fields; where they are others' names for its own, a source can say so (columns)"
 
 
 def _read(path: Path, sniffed: Sniffed, name: str) -> Trial:
@@ -80,18 +89,14 @@ def _encoding(path: Path, sniffed: Sniffed) -> str:
     if kind == "parquet" or b"\0" in start or not sniffed.formats:
         return ""
     if kind == "json":
-        return "UTF-8"
+        return mostly(start).title
     if path.stat().st_size <= _WHOLE:
         try:
             found = charset(path)
         except BrokenFile:
             return "unknown"
-        return f"{found.name.upper()}, mixed" if found.mixed else found.name.upper()
-    try:
-        start[: start.rfind(b"\n") + 1].decode("utf-8")
-    except UnicodeDecodeError:
-        return "GB18030"
-    return "UTF-8"
+        return f"{found.title}, mixed" if found.mixed else found.title
+    return guess(start[: start.rfind(b"\n") + 1]).title
 
 
 def _rows(path: Path, tried: Trial) -> str:

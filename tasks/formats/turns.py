@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import re
 from collections.abc import Iterable
@@ -11,7 +10,7 @@ from typing import Any
 from tasks.data.rows import Drop, Row
 from tasks.formats import packed, unlearned
 from tasks.formats.dialogues import Turn, in_order, valid_turns
-from tasks.formats.fields import META, as_text, first_of, meta_of, unknown_schema
+from tasks.formats.fields import META, as_text, first_of, from_json, meta_of, unknown_schema
 from tasks.formats.placeholders import material
 
 __all__ = [
@@ -236,17 +235,9 @@ def _are_turns(items: Any) -> bool:
     return isinstance(items, list) and all(isinstance(item, dict) and first_of(item, _SPEAKER) is not None for item in items)
 
 
-def _are_records(items: list[Any]) -> bool:
+def _are_records(items: Any) -> bool:
     """True for the rows of a file below a name (`data: [{instruction, output}, …]`), which are no dialogue."""
     return any(isinstance(item, dict) and first_of(item, _SPEAKER) is None for item in items)
-
-
-def from_json(value: Any) -> Any:
-    """A list that a table has as JSON in a string, as that list; everything else as it is."""
-    if isinstance(value, str) and value.lstrip()[:1] == "[":
-        with contextlib.suppress(ValueError, RecursionError):
-            return json.loads(value)
-    return value
 
 
 def with_lists(record: dict[str, Any], names: Iterable[str] = LISTS) -> dict[str, Any]:
@@ -308,6 +299,8 @@ def conversation(record: dict[str, Any]) -> Row | Drop:
     if not _OTHERS.isdisjoint(record) and any(record.get(name) is not None for name in _OTHERS):
         return unknown_schema(record)
     if "answer" in record and {"a", "b"} <= {str(name).lower() for name in record}:
+        return unknown_schema(record)
+    if "答案" in record and any(str(name).startswith("选项") for name in record):
         return unknown_schema(record)
     if objection := unlearned.objection(record) or not_only_text(record):
         return objection

@@ -152,7 +152,7 @@ def _answer(value: Any, alone: bool) -> str:
 
 
 def _end(value: Any) -> str | Drop:
-    """What is said last in an answer; a Drop where it is no text."""
+    """The last words of an answer; a Drop where they are no text."""
     value = value[-1] if isinstance(value, list) and value else value
     if not isinstance(value, dict):
         return as_text(value).strip()

@@ -23,7 +23,7 @@ from tasks.text.pieces import first_piece, pieces
 
 Cut = Literal["file", "blank line", "line"]
 
-_TEXT = ("text", "content", "completion", "raw_content", "paragraphs")
+_TEXT = ("text", "content", "completion", "raw_content", "paragraphs", "正文", "内容", "段落")
 _TITLE = ("title", "rhythmic", "chapter")
 _META = ("path", "book", "chapter", "url", "date", "author")
 _ROWS = (".json", ".jsonl", ".ndjson", ".csv", ".tsv")
@@ -51,7 +51,12 @@ def row(record: Record) -> Row | Drop:
     if text is None:
         return Drop("no text") if any(name in record for name in _TEXT) else unknown_schema(record)
     title = as_text(first_of(record, _TITLE)).strip()
-    body = "\n".join(map(as_text, text)) if isinstance(text, list) else as_text(text)  # poems come line by line
+    if isinstance(text, list):  # poems come line by line, MNBVC in paragraphs {内容, …}
+        lines = [first_of(line, _TEXT) if isinstance(line, dict) else line for line in text]
+        if text and not any(isinstance(line, str) for line in lines):
+            return unknown_schema(record)
+        text = "\n".join(map(as_text, lines))
+    body = as_text(text)
     first, _, rest = body.lstrip().partition("\n")
     if title and first.strip() == title:  # wiki2019zh begins its texts with the title
         body = rest
