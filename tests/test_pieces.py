@@ -56,6 +56,17 @@ def test_pieces_begin_where_the_text_does(text: str, begin: str) -> None:
     assert min(map(len, parts)) >= 200
 
 
+@pytest.mark.parametrize(
+    "heading",
+    ["CHAPTER II", "Part 2", "卷二 天下", "【第2章】风起", "正文 第2章 风起", "第廿二回 风", "第贰章 风", "（二）", "2、风起", "二、风起", "第2話",
+     "番外2 往事", "最终章 归来", "尾声：归来"],
+)  # fmt: skip
+def test_headings_of_chapters(heading: str) -> None:
+    chapter = f"{heading}\n\n" + f"　　{SENTENCE}\n\n" * 20
+    parts = list(pieces(chapter * 6, 5 * len(chapter) // 2))
+    assert "".join(parts) == chapter * 6 and all(part.startswith(heading) for part in parts)
+
+
 def rows(path: Path, **params: Any) -> list[dict[str, Any]]:
     reader = registry.reader("text")
     found = list(reader.read(path, **params))

@@ -5,12 +5,18 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 
-_NUMBER = "[0-9０-９〇零一二三四五六七八九十百千两]{1,7}"
-_HEADING = rf"第[ \u3000]?{_NUMBER}[ \u3000]?[章回节卷部篇集折幕]|[Cc]hapter [0-9IVXLC]+|#{{1,3}} |(?:楔子|序[章幕]|引子|尾声|后记|番外)\s*$"
+_NUMBER = "[0-9０-９〇零一二三四五六七八九十廿卅百千万两壹贰叁肆伍陆柒捌玖拾佰仟]{1,9}"
+_HEADING = (
+    rf"(?:正文[ \u3000]*)?[【〖「\[]?第[ \u3000]?{_NUMBER}[ \u3000]?[章回节卷部篇集折幕話话]|卷[ \u3000]?{_NUMBER}(?![0-9年月])"
+    r"|(?:[Cc]hapter|CHAPTER|[Pp]art|PART|[Bb]ook|BOOK) [0-9IVXLC]+|#{1,3} |番外(?![，。])"
+    r"|(?:楔子|序|序[章幕言]|前言|引[子言]|[终尾]章|最终章|大结局|尾声|后记)(?:\s*$|[ \u3000:：][^\n。，]{0,20}$)"
+)
+_NUMBERED = rf"[（(]?{_NUMBER}[）)]?[、.．]?[ \u3000]*[^\n。！？，；]{{0,15}}$"  # 一、风起; （3）
 _CUTS = tuple(  # the best first; each matches up to where the next piece begins
     re.compile(cut, re.MULTILINE)
     for cut in (
         rf"^(?=[ \t\u3000]*(?:{_HEADING}))",
+        rf"^(?=[ \t\u3000]*{_NUMBERED})",
         r"\n[ \t\r\u3000]*\n\s*",
         r"\n",
         r"[。！？!?…]+[”’」』）)】》\"']*|(?<=[a-z]{2})\.(?=\s)",
