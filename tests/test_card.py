@@ -129,10 +129,28 @@ def test_a_model_that_was_tuned_names_its_base_and_one_without_scores_says_so(tm
     assert f"It was tuned from `Qwen/Qwen3-0.6B-Base` at commit {'b' * 40}." in text
 
 
-def test_an_export_has_the_scores_of_its_model(tmp_path: Path) -> None:
+def test_an_export_has_its_model_s_scores_its_own_use_and_how_it_compares(tmp_path: Path) -> None:
     made = models(corpus(tmp_path / "store"))
-    made.add("export", "export", {}, {"model": "dpo"}, {"model.gguf": "gguf"}, format="gguf")
-    assert "| accuracy | exam | 70.8 % |" in card(made.store, made.record("export"))
+    figures = {"reader": "llama.cpp 11434", "ids": {"equal": 199, "of": 200}, "template": {"equal": 3, "of": 3}, "greedy": None}
+    figures |= {"log_probabilities": {"positions": 24, "largest_difference": 0.11, "mean_kl": 3e-4}}
+    stats = {"use": "ollama create NAME -f Modelfile", "comparison": figures}
+    made.add(
+        "export",
+        "export",
+        {},
+        {"model": "dpo"},
+        {"model/tiny.gguf": "gguf", "model/Modelfile": "FROM"},
+        stats,
+        to="gguf",
+        precision="q8_0",
+    )
+    text = card(made.store, made.record("export"))
+    found = header(text)
+    assert found["library_name"] == "gguf" and {"gguf", "q8_0", "llama"} <= set(found["tags"]) and found["license"] == "gpl-3.0"
+    assert "| accuracy | exam | 70.8 % |" in text and "context 128 tokens" in text
+    assert "(`gguf`, q8_0): `ollama create NAME -f Modelfile`" in text and "AutoModelForCausalLM" not in text
+    assert "| token ids of texts | 199 of 200 equal |" in text and "by llama.cpp 11434:" in text and "greedy answers" not in text
+    assert "largest difference 0.11 nats, mean KL divergence 0.0003, at 24 places" in text
 
 
 def test_a_corpus_has_a_card_with_its_files_and_without_what_was_dropped(made: Published) -> None:

@@ -103,7 +103,7 @@ def test_a_base_from_the_hub_an_adapter_and_an_export_are_followed(made: Publish
         seed=1,
         lora={"rank": 8},
     )
-    made.add("export", "export", {}, {"model": "sft"}, {"model.gguf": "gguf"}, format="gguf")
+    made.add("export", "export", {}, {"model": "sft"}, {"model/tiny.gguf": "gguf"}, to="gguf")
     export = found(made, "export")
     [base] = export.bases
     assert (base.name, base.licence, base.origin.state) == ("Qwen/Qwen3-0.6B-Base", "Apache-2.0", "b" * 40) and base.learned

@@ -227,6 +227,20 @@ def test_places_of_this_machine_are_taken_out_of_json_and_refused_elsewhere(tmp_
         bundle(made.store, made.record("sft"), "name")
 
 
+def test_a_retnet_goes_out_with_its_code(tmp_path: Path) -> None:
+    made = corpus(tmp_path / "store")
+    config = {"model_type": "retnet", "architectures": ["RetNetForCausalLM"]}
+    made.add("sft", "sft", {}, {"rows": "split"}, model_files(**{"model/config.json": json.dumps(config)}), seed=1)
+    with pytest.raises(ValueError, match=r"is a RetNet, which transformers has not: `hanlin export \w+ --to hf` writes its code"):
+        bundle(made.store, made.record("sft"), "name")
+    config |= {"auto_map": {"AutoModelForCausalLM": "modelling.RetNetForCausalLM"}}
+    files = model_files(**{"model/config.json": json.dumps(config), "model/modelling.py": "code"})
+    made.add("export", "export", {}, {"model": "sft"}, files, {"use": "…"}, to="hf", precision="same")
+    out = bundle(made.store, made.record("export"), "name").files
+    readme = bytes(out["README.md"]).decode()  # type: ignore[arg-type]
+    assert "modelling.py" in out and "trust_remote_code=True" in readme and "custom_code" in readme
+
+
 @pytest.mark.parametrize(
     ("text", "leaks"),
     [

@@ -222,7 +222,9 @@ def _column(values: list[Any], kind: pa.DataType) -> pa.Array:
     if pa.types.is_list(kind) and None not in values:
         ends = array("i", accumulate(map(len, values), initial=0))
         offsets = pa.Array.from_buffers(pa.int32(), len(ends), [None, pa.py_buffer(ends)])
-        return pa.ListArray.from_arrays(offsets, _column([item for value in values for item in value], kind.value_type), type=kind)
+        return pa.ListArray.from_arrays(
+            offsets, _column([item for value in values for item in value], kind.value_type), type=kind
+        )
     if pa.types.is_struct(kind) and None not in values:
         parts = [_column([value.get(field.name) for value in values], field.type) for field in kind]
         return pa.StructArray.from_arrays(parts, fields=list(kind))

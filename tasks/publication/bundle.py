@@ -101,6 +101,13 @@ def _model(store: Store, record: Record, *, chat: bool) -> dict[str, bytes | Pat
             continue
         name = str(Path(*inside.parts[1:])) if top == "model" else str(inside)
         files[name] = _without_places(path) if path.suffix == ".json" and path.name != "tokenizer.json" else path
+    config = files.get("config.json")
+    about = json.loads(config) if isinstance(config, bytes) else {}
+    if about.get("model_type") == "retnet" and not about.get("auto_map"):
+        raise ValueError(
+            f"{record.stage} {record.key[:12]} is a RetNet, which transformers has not: `hanlin export {record.key[:12]} --to hf` writes its code "
+            "beside it; publish that: `hanlin publish export --to …`"
+        )
     if chat and isinstance(files.get("generation_config.json"), bytes):
         files["generation_config.json"] = _with_sampling(files["generation_config.json"])
     return files

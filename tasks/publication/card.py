@@ -94,9 +94,11 @@ def _model_header(found: Facts, title: str) -> str:
     tags = ["hanlin", "chinese", found.config.get("model_type", ""), *dict.fromkeys(kinds), "lora" if lora else ""]
     tags += ["conversational"] if found.chat else []
     tags += ["custom_code"] if found.config.get("auto_map") else []
+    if found.export:
+        tags += [str(found.export.record.identity["params"].get(name, "")) for name in ("to", "precision")]
     data = ModelCardData(
         language=found.languages,
-        library_name="transformers",
+        library_name=found.library or None,
         pipeline_tag="text-generation",
         base_model=bases or None,
         datasets=sorted(set(datasets)) or None,
@@ -216,6 +218,7 @@ def _rendered(template: str, found: Facts, title: str, header: str) -> str:
         metrics=METRICS,
         uses=_uses(found),
         configs=list(data_files(found.record)),
+        compared=_compared(found),
     )
     return re.sub(r"\n{3,}", "\n\n", page).strip() + "\n"
 
@@ -257,6 +260,24 @@ def _training(training: Training) -> dict[str, str]:
         "flops": f"{training.flops:.2g}",
         "made": training.step.day,
     }
+
+
+def _compared(found: Facts) -> list[tuple[str, str]]:
+    """The figures of an export beside its model, by the program that reads it."""
+    figures = found.export.record.stats.get("comparison", {}) if found.export else {}
+    lines = []
+    for name, said in (("ids", "token ids of texts"), ("template", "conversations as text"), ("greedy", "greedy answers")):
+        if equal := figures.get(name):
+            lines.append((said, f"{equal['equal']:,} of {equal['of']:,} equal"))
+    if distance := figures.get("log_probabilities"):
+        kl = f", mean KL divergence {distance['mean_kl']:.2g}" if distance.get("mean_kl") is not None else ""
+        lines.append(
+            (
+                "log-probabilities",
+                f"largest difference {distance['largest_difference']:.2g} nats{kl}, at {distance['positions']:,} places",
+            )
+        )
+    return lines
 
 
 def _recipe_text(found: Facts) -> str:

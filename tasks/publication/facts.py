@@ -100,6 +100,17 @@ class Facts:
         return sum(training.flops for training in self.trainings)
 
     @property
+    def export(self) -> Step | None:
+        """The export that the artifact is; None of a model as it was trained."""
+        return self.lineage.target if self.lineage.target.kind == "export" else None
+
+    @property
+    def library(self) -> str:
+        """The hub's name of the program that reads the files; empty where it has none."""
+        to = self.export.record.identity["params"].get("to", "") if self.export else "hf"
+        return {"hf": "transformers", "safetensors": "transformers", "gguf": "gguf", "ctranslate2": "ctranslate2"}.get(to, "")
+
+    @property
     def filter_stats(self) -> dict[str, Any]:
         found = self.lineage.of_kind("filter")
         return found[-1].record.stats if found else {}
@@ -152,8 +163,15 @@ def facts(store: Store, record: Record) -> Facts:
         scores.get("models", {}).get(name, {}).get("generation") or {},
         _overlap(store, found, name),
         name,
-        _json(store, record, "config.json"),
+        next(filter(None, (_json(store, one, "config.json") for one in _models(found))), {}),
     )
+
+
+def _models(found: Lineage) -> list[Record]:
+    """The artifact, and of an export the model that it was made from."""
+    above = {step.record.key: step.record for step in found.steps}
+    target = found.target
+    return [target.record, *(above[key] for key in target.reads.values() if target.kind == "export" and key in above)]
 
 
 def _recipe(store: Store, record: Record) -> str:
@@ -176,11 +194,7 @@ def _json(store: Store, record: Record, name: str) -> dict[str, Any]:
 
 def _evaluation(store: Store, found: Lineage) -> tuple[Record, str] | None:
     """The newest evaluation of the model, or of the model that it is an export of, and its name there."""
-    digests = {step.record.digest for step in found.steps[-1:] if step.kind != "export"} or {
-        digest
-        for step in found.steps
-        for role, digest in ((role, _digest(found, key)) for role, key in found.target.reads.items())
-    }
+    digests = {record.digest for record in _models(found)}
     for record in reversed(store.records()):
         if record.identity["stage"] != "evaluate":
             continue
@@ -188,10 +202,6 @@ def _evaluation(store: Store, found: Lineage) -> tuple[Record, str] | None:
             if digest in digests and (store.object(record.key) / "scores.json").is_file():
                 return record, name
     return None
-
-
-def _digest(found: Lineage, key: str) -> str:
-    return next((step.record.digest for step in found.steps if step.record.key == key), "")
 
 
 def _scores(store: Store, found: Lineage) -> tuple[dict[str, Any], str]:
