@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import getpass
-import inspect
 import json
 import socket
 from collections.abc import Iterator
@@ -13,7 +12,7 @@ import pytest
 from typer.testing import CliRunner
 
 from flows.cli import app
-from models.chat import chat
+from models.chat import USUAL
 from tasks.publication import bundle as bundles
 from tasks.publication import hub as hubs
 from tasks.publication.bundle import MARK, SAMPLING, bundle, found_leaks, own_words
@@ -281,7 +280,4 @@ def test_what_is_damaged_or_gone_is_not_published(tmp_path: Path) -> None:
 
 
 def test_a_model_is_drawn_from_as_in_a_chat() -> None:
-    defaults = {name: parameter.default for name, parameter in inspect.signature(chat).parameters.items()}
-    assert {name: defaults[name] for name in ("temperature", "top_p")} == {
-        name: bundles.SAMPLING[name] for name in ("temperature", "top_p")
-    }
+    assert bundles.SAMPLING == {"do_sample": True, "temperature": USUAL.temperature, "top_p": USUAL.top_p}
