@@ -7,8 +7,8 @@ import dataclasses
 import json
 import logging
 import sys
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -31,11 +31,14 @@ Tell = Callable[[str], None]
 
 @dataclass(frozen=True)
 class Training:
-    """A training that made a model what it is: its stage, the file of rows that it read, and the artifact that has the file."""
+    """A training that made a model what it is: its stage, the file of rows that it read, the artifact that has the file, and how many documents of
+    which sources the mixture left out, with the seed of its draw."""
 
     stage: str
     file: str
     rows: Record
+    left_out: Mapping[str, int] = field(default_factory=dict)
+    seed: int = 0
 
 
 @dataclass(frozen=True)
@@ -122,8 +125,8 @@ def provenance(store: Store, model: Record) -> Provenance:
         raise ValueError(
             f"{model.stage} {model.key[:12]} was trained on no rows of this store{why}; name a model that pretrain, sft or dpo made"
         )
-    files = {_digest(training): training for training in reversed(trainings)}  # that of a file that two read is the last
-    return Provenance(model, [training for training in trainings if files[_digest(training)] is training], unknown)
+    each = {request(store, training).key: training for training in reversed(trainings)}  # of two with the same rows, the last
+    return Provenance(model, [training for training in trainings if training in each.values()], unknown)
 
 
 def _own(store: Store, record: Record, unknown: list[str]) -> Iterator[Training]:
@@ -131,7 +134,9 @@ def _own(store: Store, record: Record, unknown: list[str]) -> Iterator[Training]
     stage = record.identity["stage"]
     if stage == "pretrain":
         packed = _record(store, record.lineage["packed"])
-        yield Training("pretrain", FILES[packed.identity["stage"]], _record(store, packed.lineage["rows"]))
+        left_out = {group["group"]: group["left_out"] for group in packed.stats.get("mix", []) if group["left_out"]}
+        seed = packed.identity["params"]["seed"] if left_out else 0
+        yield Training("pretrain", FILES[packed.identity["stage"]], _record(store, packed.lineage["rows"]), left_out, seed)
     elif stage == "sft":
         yield Training("sft", "sft/train.parquet", _record(store, record.lineage["rows"]))
     elif stage == "dpo":
@@ -146,7 +151,7 @@ def _record(store: Store, key: str) -> Record:
 
 
 def _digest(training: Training) -> tuple[str, str]:
-    """The stage and the sha256 of the rows, which say what its index is."""
+    """The stage and the sha256 of the file of rows."""
     found = [file["sha256"] for file in training.rows.files if file["path"] == training.file]
     if not found:
         raise ValueError(
@@ -165,7 +170,12 @@ def request(store: Store, training: Training) -> BuildRequest:
 
     stage, digest = _digest(training)
     files = files_input({training.file: (store.object(training.rows.key) / training.file, digest)}, (training.rows.key,))
-    return BuildRequest(f"trace-{stage}", trace_index.run, trace_index.Params(stage=stage), {"rows": files})
+    return BuildRequest(
+        f"trace-{stage}",
+        trace_index.run,
+        trace_index.Params(stage=stage, left_out=training.left_out, seed=training.seed),
+        {"rows": files},
+    )
 
 
 def missing(store: Store, found: Provenance) -> list[Training]:

@@ -8,7 +8,6 @@ Without weights every document is there once, in the order of the split. With we
 
 from __future__ import annotations
 
-import hashlib
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -86,7 +85,7 @@ def _pack(draft: Path, path: Path, group: int, tokenizer: Path, dtype: str) -> S
 
     encode, end = encoder(tokenizer).encode_batch_fast, end_of(tokenizer)
     row_ids = pq.ParquetFile(path).read_row_group(group, columns=["id"])["id"].to_pylist()
-    hashes = [int.from_bytes(hashlib.blake2b(id.encode(), digest_size=8).digest(), "little") for id in row_ids]
+    hashes = [mixture.id_hash(id) for id in row_ids]
     documents_found: list[tuple[int, int, int, int]] = []
     names: list[str] = []
     sources: dict[str, int] = {}

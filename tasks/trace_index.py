@@ -10,11 +10,16 @@ from pydantic import Field
 
 from tasks.artifacts.stage import Identity, Job, Stats, canonical, link_or_copy, stage
 from tasks.processes import shards, workers
-from tasks.trace import index
+from tasks.trace import index, texts
 
 
 class Params(Identity):
     stage: Literal["pretrain", "sft", "dpo"] = Field(description="The training that reads these rows")
+    left_out: dict[str, int] = Field(
+        default_factory=dict,
+        description="Documents that the weights of the mixture left out, by source, or group of sources (`a+b`)",
+    )
+    seed: int = Field(default=0, ge=0, lt=2**63, description="Seed by which the mixture drew these")
 
 
 @stage("trace_index", version=1, title="Index of training texts", params=Params, group="model")
@@ -22,8 +27,9 @@ def run(job: Job, params: Params, *, rows: list[Path]) -> Stats:
     """Read files of training rows, write a folder a shard and `index.json`. Sorting takes about 8 bytes of memory a byte of a shard; a shard is
     done once, and the next attempt goes on with those that are left."""
     index.suffix_array()
+    last = {path: texts.last_draws(path, params.left_out, params.seed) for path in rows}
     pieces = [
-        shards.Piece(job.shard_key(path.name, groups), (path, groups), size, size)
+        shards.Piece(job.shard_key(path.name, groups), (path, groups, last[path], params.seed), size, size)
         for path in rows
         for groups, size in index.row_groups(path)
     ]

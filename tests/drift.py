@@ -78,7 +78,7 @@ BUILDS = {
     "tasks/data/cuts.py": "extract filter ingest",
     "tasks/data/excerpts.py": "dedup extract filter ingest rejected split triples",
     "tasks/data/funnel.py": "report",
-    "tasks/data/mixture.py": "pack",
+    "tasks/data/mixture.py": "pack trace_index",
     "tasks/data/rows.py": "dedup evaluate extract extraction filter ingest rejected report split triples",
     "tasks/data/sampling.py": "evaluate extraction",
     "tasks/data/tokens.py": "counts evaluate pack pack_pairs report tokenizer trace_index",

@@ -16,6 +16,7 @@ from tasks import pack
 from tasks.artifacts.stage import Job, Resources
 from tasks.data import mixture, rows
 from tasks.data import tokens as token_runs
+from tasks.trace.texts import draws_of, last_draws
 from tests import tiny
 
 
@@ -208,6 +209,18 @@ def test_a_source_that_may_not_be_repeated_further_cuts_the_others(made, sources
     assert of["zh"]["left_out"] == SIZES["zh"] - len({text for text in found if source_of(text) == "zh"})
     said = (tmp_path / "log").read_text()
     assert "code would have to be repeated more than 2 times" in said and "documents left out" in said
+
+
+@pytest.mark.parametrize("weights", [{"zh": 1, "en": 1, "code": 1}, {"zh+en": 3, "code": 1}, {"zh": 5, "en": 1, "code": 0.1}])
+def test_what_was_left_out_is_known_from_its_number(made, sources, tmp_path, weights):
+    stats, found = mixed(tmp_path, sources, made[1], weights=weights, max_repeats=1, seed=7)
+    left_out = {row["group"]: row["left_out"] for row in stats["mix"]}
+    path = sources / "pretrain" / "train.parquet"
+    last = last_draws(path, left_out, 7)
+    documents = list(rows.read([path]))
+    draws = draws_of([row["id"] for row in documents], 7).tolist()
+    taken = {row["text"] for row, draw in zip(documents, draws, strict=True) if draw <= last.get(row["source"], draw)}
+    assert any(left_out.values()) and taken == set(found)
 
 
 def test_sources_may_share_a_weight_in_the_proportions_they_have(made, sources, tmp_path):

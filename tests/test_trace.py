@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from typer.testing import CliRunner
 
 from flows.cli import app
-from flows.tracing import Tracer
+from flows.tracing import Tracer, provenance
 from models.serve.tracing import NotTraceable, Traced
 from tasks import trace_index
 from tasks.artifacts.build import BuildRequest, Input, build
@@ -195,6 +195,10 @@ class Source(Identity):
     source: str
 
 
+class Mixed(Identity):
+    seed: int = 3
+
+
 @pytest.fixture
 def store(tmp_path, monkeypatch) -> Store:
     monkeypatch.setenv("HANLIN_STORE", str(tmp_path / "store"))
@@ -289,6 +293,22 @@ def test_a_source_has_the_licence_that_its_recipe_says(store):
     found = json.loads(hanlin(READ + TOLD, "--json").stdout)["spans"]
     assert {span["text"]: span["rows"][0]["licence"] for span in found} == {READ: "CC-BY-4.0", TOLD: None}
     assert "CC-BY-4.0" in hanlin(READ).stdout
+
+
+def test_documents_that_the_mixture_left_out_are_not_found(store):
+    texts = [f"第{number}号文章说了一句自己的话：{chr(0x4E00 + number) * 12}。" for number in range(30)]
+    split = made(store, "split", {"pretrain/train.parquet": [document(number, text) for number, text in enumerate(texts)]})
+
+    @stage("pack", version=1, title="pack", params=Mixed)
+    def run(job: Job, params: Mixed, rows: Path) -> dict[str, Any]:
+        (job.out / "pack.json").write_text("{}", "utf-8")
+        return {"mix": [{"group": "source-0+source-1", "left_out": 15}, {"group": "source-2", "left_out": 0}]}
+
+    inputs = {"rows": Input(store.object(split.key), split.digest, (split.key,))}
+    pretrain = made(store, "pretrain", packed=build(store, BuildRequest("pack", run, Mixed(), inputs)).record)
+    assert provenance(store, pretrain).trainings[0].left_out == {"source-0+source-1": 15}
+    found = {span["text"] for span in json.loads(hanlin("\n".join(texts), "--json", "--min", "20").stdout)["spans"]}
+    assert len(found) == 15 and found >= {text for number, text in enumerate(texts) if number % 3 == 2}
 
 
 def test_what_is_shown(store, dpo):

@@ -10,6 +10,7 @@ Memory holds one piece of the input or one bucket of the output, whatever the si
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -119,7 +120,7 @@ def mixed(
     counted = np.zeros((len(weights), 1 << BINS), np.int64)
     for piece in pieces:
         rows = piece.documents()
-        np.add.at(counted, (piece.numbers(of_source, rows), _drawn(rows, seed) >> np.uint64(64 - BINS)), rows["tokens"])
+        np.add.at(counted, (piece.numbers(of_source, rows), drawn(rows["hash"], seed) >> np.uint64(64 - BINS)), rows["tokens"])
     portions = plan(weights, dict(zip(weights, counted, strict=True)), max_repeats)
     passes = np.array([portion.passes for portion in portions.values()])
     cuts = np.array([portion.cut for portion in portions.values()], np.uint64)
@@ -131,8 +132,8 @@ def mixed(
     for piece in pieces:
         rows = piece.documents()
         numbers = piece.numbers(of_source, rows)
-        drawn = _drawn(rows, seed)
-        copies = passes[numbers] + ((drawn >> np.uint64(64 - BINS)) < cuts[numbers])
+        draws = drawn(rows["hash"], seed)
+        copies = passes[numbers] + ((draws >> np.uint64(64 - BINS)) < cuts[numbers])
         for name, field in (("tokens", "tokens"), ("characters", "characters"), ("bytes_utf8", "bytes")):
             totals[name] += int((copies * rows[field]).sum())
         totals["documents"] += int(copies.sum())
@@ -143,7 +144,7 @@ def mixed(
             documents[name]["documents"] += len(mine)
             documents[name]["repeated"] += int((mine > 1).sum())
             documents[name]["left_out"] += int((mine == 0).sum())
-        buckets.add(piece.home / "tokens.bin", rows["tokens"] * itemsize, copies, drawn)
+        buckets.add(piece.home / "tokens.bin", rows["tokens"] * itemsize, copies, draws)
     buckets.write(out, itemsize)
     whole = totals["tokens"]
     return {
@@ -182,10 +183,16 @@ def told(groups: Sequence[Mapping[str, Any]], max_repeats: int) -> Iterator[str]
         yield f"mix: {short} would have to be repeated more than {max_repeats} times (pack.max_repeats), so the others are cut"
 
 
-def _drawn(rows: NDArray[Any], seed: int) -> NDArray[np.uint64]:
+def id_hash(id: str) -> int:
+    """64 bits of a document's id, by which it is drawn."""
+    return int.from_bytes(hashlib.blake2b(id.encode(), digest_size=8).digest(), "little")
+
+
+def drawn(hashes: NDArray[np.uint64], seed: int) -> NDArray[np.uint64]:
+    """The draws of documents with these hashes of their ids: a part of a pass takes those with the smallest."""
     import numpy as np
 
-    return _scrambled(rows["hash"] ^ _scrambled(np.array([seed], np.uint64)))
+    return _scrambled(hashes ^ _scrambled(np.array([seed], np.uint64)))
 
 
 def _scrambled(numbers: NDArray[np.uint64]) -> NDArray[np.uint64]:

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from tasks.artifacts.stage import Stats
-from tasks.trace.texts import COLUMNS, PARTS, bytes_of, kind_of, texts_of
+from tasks.trace.texts import COLUMNS, PARTS, bytes_of, draws_of, kind_of, texts_of
 
 SHARD = 128_000_000  # bytes of text in a shard, about: what is sorted at a time
 MEMORY = 8 * SHARD  # bytes that a shard of Chinese takes: 6 for each byte of text, and 4 for each character
@@ -63,8 +63,8 @@ def suffix_array() -> Any:
     return divsufsort
 
 
-def build(draft: Path, path: Path, groups: list[int]) -> Stats:
-    """The shard of these row groups."""
+def build(draft: Path, path: Path, groups: list[int], last_draws: dict[str, int], seed: int) -> Stats:
+    """The shard of these row groups, without documents that the mixture with this seed drew later than the last of their source."""
     import numpy as np
     import pyarrow.parquet as pq
 
@@ -73,7 +73,11 @@ def build(draft: Path, path: Path, groups: list[int]) -> Stats:
     texts: list[tuple[int, int, int, int]] = []
     written = bytearray()
     for batch in pq.ParquetFile(path).iter_batches(500, groups, COLUMNS[kind_of(path)]):
-        for row in batch.to_pylist():
+        rows = batch.to_pylist()
+        draws = draws_of([row["id"] for row in rows], seed).tolist() if last_draws else [0] * len(rows)
+        for row, draw in zip(rows, draws, strict=True):
+            if draw > last_draws.get(row["source"], draw):
+                continue
             source = sources.setdefault(row["source"], len(sources))
             for part, content in texts_of(row):
                 texts.append((len(written), len(ids), source, PARTS.index(part)))
