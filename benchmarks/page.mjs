@@ -459,30 +459,38 @@ const checks = {
   async 'Where from?'() {
     const page = await open();
     const text = '🀄开头。长江是中国**最长的**河流。';
+    await ask(page, '程九思的职业是什么？');
+    await button(page, 'Where from?').click();
+    const told = page.locator('.extra .failure, .sources, .extra .hint:not(:has-text("Looking"))').first();
+    await told.waitFor();
+    const real = await told.innerText();
+    await page.click('#new');
     await instead(page, stream(text));
     await ask(page, '来源');
-    await page.route('**/trace', (route) => route.fulfill(refusal(404, { message: 'no index' })));
+    await page.route('**/trace', (route) => route.fulfill(refusal(404, { message: 'no index; `hanlin trace` makes one', code: 'not_traceable' })));
     await button(page, 'Where from?').click();
-    await page.getByText('hanlin trace').waitFor();
+    await page.locator('.failure code').getByText('hanlin trace').waitFor();
     await button(page, 'Hide sources').click();
     await page.unroute('**/trace');
     const passage = '是中国**最长的**河流';
     const start = [...text].join('\0').split('\0').indexOf('是'); // Python counts characters
-    const rows = [{ source: 'zhwiki', licence: 'CC BY-SA 4.0', stage: 'pretrain', row: '18', excerpt: `……${passage}……` }, { source: 'belle', licence: null, stage: 'sft', row: '7', excerpt: passage }];
+    const rows = [{ source: 'zhwiki', licence: 'CC BY-SA 4.0', stage: 'pretrain', row: '18', part: 'text', excerpt: `……${passage}……` }, { source: 'belle', licence: null, stage: 'sft', row: '7', part: 'assistant', excerpt: passage }];
     await page.route('**/trace', (route) => {
       assert.equal(route.request().postDataJSON().text, text);
-      return route.fulfill({ json: { spans: [{ start, end: start + passage.length, text: passage, rows }] } });
+      assert.ok(route.request().postDataJSON().model);
+      return route.fulfill({ json: { spans: [{ start, end: start + passage.length, text: passage, count: 9, rows }] } });
     });
     await button(page, 'Where from?').click();
     await page.getByText('1 passage stands').waitFor();
     assert.equal((await page.locator('.text .passage').allTextContents()).join(''), '是中国最长的河流');
-    assert.match(await page.locator('.sources').innerText(), /pretrain[\s\S]*zhwiki[\s\S]*CC BY-SA 4.0[\s\S]*row 18[\s\S]*sft[\s\S]*belle[\s\S]*not stated/);
+    assert.match(await page.locator('.sources').innerText(), /pretrain[\s\S]*zhwiki[\s\S]*CC BY-SA 4.0[\s\S]*row 18[\s\S]*sft[\s\S]*belle[\s\S]*not stated[\s\S]*answer[\s\S]*and in 7 more places/);
     await page.locator('.passage').first().focus();
     await page.keyboard.press('Enter');
     assert.equal(await page.locator('.sources li.chosen').count(), 1);
     await page.screenshot({ path: `${folder}/trace.png` });
     await button(page, 'Hide sources').click();
     assert.equal(await page.locator('.passage').count(), 0);
+    return { real };
   },
 
   async 'the tokens of an answer, with what else was likely'() {

@@ -104,7 +104,7 @@ def test_every_word_is_there_and_is_used(html):
     said = {key for text in SCRIPTS.values() for key in re.findall(r"\bsay(?:All)?\('(\w+)'", text)}
     said |= {*attributes(html, "data-say"), *attributes(html, "data-label"), *attributes(html, "data-hint")}
     quoted = {key for text in SCRIPTS.values() for key in re.findall(r"'(\w+)'", text)}
-    composed = {f"{key}_hint" for key in quoted} | {f"error_{key}" for key in quoted}
+    composed = {f"{key}_hint" for key in quoted} | {f"error_{key}" for key in quoted} | {f"part_{key}" for key in quoted}
     assert said - set(WORDS) == set()
     assert set(WORDS) - said - quoted - composed == set()
 
@@ -113,7 +113,7 @@ def test_every_failure_has_its_words():
     kinds = set(re.findall(r"'(\w+)'", SCRIPTS["api.js"].split("function kind")[1].split("\n}\n")[0])) - {
         "context_length_exceeded"
     }
-    kinds |= set(re.findall(r"new Failure\('(\w+)'", SCRIPTS["api.js"]))
+    kinds |= set(re.findall(r"(?:new Failure\(|kind = )'(\w+)'", SCRIPTS["api.js"]))
     assert {f"error_{kind}" for kind in kinds} == {key for key in WORDS if key.startswith("error_")}
 
 

@@ -1,6 +1,6 @@
 // The HTTP API of the server that this page came from.
 
-// A request that did not succeed. `kind` is its word in words.js: offline, token, model, context, busy, refused, draining, server, broken.
+// A request that did not succeed. `kind` is its word in words.js: offline, token, model, context, busy, refused, draining, server, broken, trace.
 export class Failure extends Error {
   constructor(kind, message = '', more = {}) {
     super(message);
@@ -32,7 +32,7 @@ async function refusal(response) {
     error = { message: text.slice(0, 300) || response.statusText };
   }
   const wait = Number(response.headers.get('Retry-After')) || 1;
-  return new Failure(kind(response.status, error.code), error.message ?? '', { status: response.status, param: error.param, wait });
+  return new Failure(kind(response.status, error.code), error.message ?? '', { status: response.status, code: error.code, wait });
 }
 
 function kind(status, code) {
@@ -95,12 +95,12 @@ async function* events(response) {
   }
 }
 
-// The passages of an answer that stand in training rows; null where the server has no index of them.
-export async function trace(text, token) {
+// The passages of a model's answer that stand in its training rows. A `Failure` of the kind `trace` where the server cannot tell.
+export async function trace(text, model, token) {
   try {
-    return (await (await call('trace', { body: { text }, token })).json()).spans;
+    return (await (await call('trace', { body: { text, model }, token })).json()).spans;
   } catch (failure) {
-    if (failure.status === 404) return null;
+    if (failure.status === 404 && failure.code !== 'model_not_found') failure.kind = 'trace';
     throw failure;
   }
 }

@@ -64,7 +64,7 @@ const thread = new Thread(at('thread'), {
   showVersion: (turn, lane, to) => branch(() => (turn.lanes[lane].shown = to)),
   removeTurn: (turn) => undoable(() => history.removeTurn(talk, turn)),
   removeVersion: (turn, lane) => undoable(() => history.removeVersion(talk, turn, lane)),
-  trace: (text) => api.trace(text, token),
+  trace: (text, model) => api.trace(text, model, token),
   remedy: (kind) => {
     if (kind === 'model') at('model').focus();
     else drawer('settings', true, kind === 'token' ? at('token') : null);

@@ -6,6 +6,7 @@ import { isRunning } from './writing.js';
 
 const ENDS = { length: 'end_length', stopped: 'end_stopped', interrupted: 'end_interrupted' };
 const CONTINUED = ['length', 'stopped', 'interrupted'];
+const PARTS = ['system', 'user', 'assistant', 'chosen', 'rejected']; // what a traced text is in its row; else the whole of it
 const REMEDIES = { token: 'enter_token', model: 'choose_model', refused: 'open_settings' };
 
 const fixed = (number, digits) => number.toLocaleString(document.documentElement.lang, { maximumFractionDigits: digits });
@@ -209,7 +210,7 @@ export class Thread {
     parts.extra.replaceChildren(status);
     let spans;
     try {
-      spans = await this.acts.trace(parts.answer.text);
+      spans = await this.acts.trace(parts.answer.text, parts.answer.model);
     } catch (failure) {
       const { kind = 'server', message, status: code, wait } = failure;
       const told = say(`error_${kind}`, { message, status: code, wait, model: parts.answer.model, where: location.host });
@@ -217,8 +218,7 @@ export class Thread {
       return;
     }
     if (!status.isConnected) return;
-    if (spans === null) status.replaceChildren(...withCode(say('trace_missing')));
-    else if (!spans.length) status.textContent = say('trace_none');
+    if (!spans.length) status.textContent = say('trace_none');
     else {
       status.textContent = say('trace_found', { n: spans.length });
       parts.extra.append(this.sources(parts, spans));
@@ -232,6 +232,7 @@ export class Thread {
       'li', { tabIndex: -1 },
       h('button.quote', { type: 'button', onclick: () => chosen(number, marks.find((one) => one.number === number)) }, h('q', {}, span.text.trim())),
       span.rows.map((row) => sourceRow(row, span.text)),
+      span.count > span.rows.length ? h('p.hint', {}, say('more_places', { n: span.count - span.rows.length })) : null,
     ));
     const marks = [];
     const passages = spans.map((span) => [at[span.start], at[span.end]]);
@@ -282,7 +283,7 @@ function sourceRow(row, passage) {
   return h('div.row', {},
     h('div.where', {},
       h('span.chip.stage', {}, row.stage), h('span.chip', {}, row.source),
-      h('span.chip', {}, row.licence ? say('licence', { licence: row.licence }) : say('licence_none')), h('span.number', {}, say('row', { row: row.row }))),
+      h('span.chip', {}, row.licence ? say('licence', { licence: row.licence }) : say('licence_none')), PARTS.includes(row.part) ? h('span', {}, say(`part_${row.part}`)) : null, h('span.number', {}, say('row', { row: row.row }))),
     h('p.excerpt', {}, excerpt));
 }
 
