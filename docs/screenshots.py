@@ -35,7 +35,8 @@ def chat(store: Path, port: int) -> None:
     """The page of `hanlin serve`."""
     with tempfile.TemporaryDirectory() as folder:
         assert all(one["ok"] for one in tried(store, Path(folder), port, ["side by side"]))
-        shrink(Path(folder) / "two.png", IMAGES / "chat.png", 1400)
+        shrink(Path(folder) / "two.png", IMAGES / "chat.png", 1400, colours=200)
+        print(IMAGES / "chat.png", (IMAGES / "chat.png").stat().st_size, "bytes")
 
 
 def prefect_ui(port: int) -> None:
@@ -60,13 +61,13 @@ def prefect_ui(port: int) -> None:
             print(IMAGES / path.name, (IMAGES / path.name).stat().st_size, "bytes")
 
 
-def shrink(source: Path, target: Path, height: int) -> None:
+def shrink(source: Path, target: Path, height: int, colours: int = 64) -> None:
     """A picture of few colours, as wide as a page."""
     target.parent.mkdir(exist_ok=True)
     with Image.open(source) as picture:
         cut = picture.crop((0, 0, picture.width, min(picture.height, height))).convert("RGB")
         cut.resize((WIDTH, cut.height * WIDTH // cut.width), Image.Resampling.LANCZOS).quantize(
-            64, dither=Image.Dither.NONE
+            colours, dither=Image.Dither.NONE
         ).save(target, optimize=True)
 
 
