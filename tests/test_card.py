@@ -129,6 +129,14 @@ def test_a_model_that_was_tuned_names_its_base_and_one_without_scores_says_so(tm
     assert f"It was tuned from `Qwen/Qwen3-0.6B-Base` at commit {'b' * 40}." in text
 
 
+def test_a_model_of_which_nothing_is_known_says_so(tmp_path: Path) -> None:
+    made = Published(tmp_path / "store")
+    made.add("export", "export", {"model": [["model.pth", "e" * 64]]}, {}, model_files(), {"use": "…"}, to="hf", precision="same")
+    text = card(made.store, made.record("export"))
+    assert "what it was made from is not on record" in text and "0 sources" not in text and "It learned from rows" not in text
+    assert "**other**. Nothing is known of what it was made from." in text and "来历没有记录" in text
+
+
 def test_an_export_has_its_model_s_scores_its_own_use_and_how_it_compares(tmp_path: Path) -> None:
     made = models(corpus(tmp_path / "store"))
     figures = {"reader": "llama.cpp 11434", "ids": {"equal": 199, "of": 200}, "template": {"equal": 3, "of": 3}, "greedy": None}

@@ -92,8 +92,12 @@ class Facts:
     @property
     def invented(self) -> bool:
         """True where all rows are of the sample corpus, in which nothing is true."""
-        rows = [source for source in self.learned if source.format not in ("model", "tokenizer")]
-        return bool(rows) and all(source.origin.kind == "sample" for source in rows)
+        return bool(self.rows_learned) and all(source.origin.kind == "sample" for source in self.rows_learned)
+
+    @property
+    def rows_learned(self) -> list[SourceLineage]:
+        """The sources of rows that it learned from."""
+        return [source for source in self.learned if source.format not in ("model", "tokenizer")]
 
     @property
     def flops(self) -> float:

@@ -91,14 +91,23 @@ def _reach(facts: Facts) -> list[Reason]:
                 f"它最多读 {facts.context:,} 个词元，问题、对话和回答合在一起。",
             )
         )
-    names = [NAMES.get(language, (language, language)) for language in facts.languages]
-    english, chinese = " and ".join(name for name, _ in names), "和".join(name for _, name in names)
-    said.append(
-        Reason(
-            f"It learned from rows in {english}; what it says in other languages, or in code, is chance.",
-            f"它只学过{chinese}；用其他语言或代码说的话不可信。",
+    if facts.rows_learned:
+        names = [NAMES.get(language, (language, language)) for language in facts.languages]
+        english, chinese = " and ".join(name for name, _ in names), "和".join(name for _, name in names)
+        said.append(
+            Reason(
+                f"It learned from rows in {english}; what it says in other languages, or in code, "
+                f"{'comes from its base model' if facts.lineage.bases else 'is chance'}.",
+                f"它在这里只学过{chinese}；其他语言和代码{'取决于基座模型' if facts.lineage.bases else '不可信'}。",
+            )
         )
-    )
+    if facts.lineage.bases or not facts.learned:
+        said.append(
+            Reason(
+                "What the model from outside had learned, and from whom, is not on record.",
+                "外来的模型此前学过什么、来自何处，没有记录。",
+            )
+        )
     return said
 
 
