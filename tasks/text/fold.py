@@ -65,8 +65,8 @@ def dedup_key(text: str) -> str:
 _NOT_WORD = re.compile(r"[\W_]+")
 # a sign, or what is one beside letters: most texts of prose have none of it
 _MAY_HOLD_SIGNS = re.compile(
-    r"[0-9][\W_]+[0-9]|[^\w\s，。！？、；：“”‘’（）《》【】…·「」『』!?,;:\"()\[\]]|![=a-z0-9(]|[a-z]\[|_|\[[0-9\]]|[0-9][\s]?\]|[a-z)\]]\?[a-z(\[]"
-    r"|[“”‘’「」『』\"][^\w\s][“”‘’「」『』\"]"
+    r"(?![\u3400-\u9fff])(?:[^\w\s，。！？、；：“”‘’（）《》【】…·「」『』!?,;:\"()\[\]]|[0-9](?:[\W_]+[0-9]|\s?\])|![=a-z0-9(]"
+    r"|[a-z)\]](?:\[|\?[a-z(\[])|_|\[[0-9\]]|[“”‘’「」『』\"][^\w\s][“”‘’「」『』\"])"
 )
 
 
@@ -157,11 +157,12 @@ def _are_signs(around: _Places) -> Mask:
     item = (_has(left, _LINE) | _has(left, _SPACE) & _has(left2, _LINE)) & _has(right, _SPACE)  # of a list, or a quoted line
     beside = _Beside(left, right, left2, right2, near_left, near_right, *words, before, after)
     found = _has(kind, _SIGN) | _has(kind, _DASH) & _has(near_left, _DIGIT) & _has(near_right, _DIGIT)
+    present = set(sign.tolist())
     for characters, rule in _RULES.items():
-        here = np.zeros(len(sign), bool)
-        for character in characters:
-            here |= sign == ord(character)
-        if here.any():
+        if some := [ord(character) for character in characters if ord(character) in present]:
+            here = sign == some[0]
+            for point in some[1:]:
+                here |= sign == point
             found |= here & rule(beside)
     spelled: Mask = found & ~longer & ~item
     return spelled
