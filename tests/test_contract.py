@@ -102,7 +102,9 @@ def test_every_bound_is_the_recipes(tmp_path):
     assert strict.breaches[0] == "a: kept 95.0 % → 94.0 % (-1.0 points); it may fall by 0.5 points (contract.kept_points)"
     assert judge(tmp_path / "zero", last, last, kept_points=0, reason_points=0, rows_percent=0).breaches == []
     assert breaches(judge(tmp_path / "max", now, max_drop_percent=5)) == [("a", "rows dropped")]
-    assert breaches(judge(tmp_path / "min", now, min_rows=941)) == [("a", "rows kept")]
+    least = judge(tmp_path / "min", now, min_rows=941)
+    assert breaches(least) == [("a", "rows kept")]
+    assert least.breaches == ["a: rows kept 940; at least 941 must be (contract.min_rows); 60 went as: short"]
 
 
 def test_what_moved_within_its_bounds_is_told_after_the_breaches(tmp_path):

@@ -227,13 +227,21 @@ def _alone(node: str, stats: Stats, rules: Contract) -> Iterator[Change]:
                 "",
                 f"{count['kept']:,}",
                 "",
-                f"at least {rules.min_rows:,} must be (contract.min_rows)",
+                f"at least {rules.min_rows:,} must be (contract.min_rows){_went(count['dropped'])}",
                 True,
             )
         dropped = 1 - count["kept"] / count["in"] if count["in"] else 0.0
         if 100 * dropped > rules.max_drop_percent:
             limit = f"at most {rules.max_drop_percent:g} % may be (contract.max_drop_percent)"
             yield Change(source, "rows dropped", "", percent(dropped), "", limit, True)
+
+
+def _went(dropped: dict[str, int]) -> str:
+    """The reason for which most rows went, in words."""
+    if not dropped:
+        return ""
+    reason, count = max(dropped.items(), key=lambda item: item[1])
+    return f"; {count:,} went as: {reason}"
 
 
 def _compared(family: str, now: Stats, last: Stats, rules: Contract) -> Iterator[Change]:
