@@ -33,6 +33,7 @@ MODELS: dict[str, tuple[str, dict[str, Any]]] = {
     "tiny, qkv_bias": ("tiny", {"qkv_bias": True}),
     "16m": ("16m", {}),
     "tiny-moe": ("tiny-moe", {}),
+    "moe-undivided": ("tiny-moe-undivided", {}),
     "retnet-tiny": ("retnet-tiny", {}),
     "t5-tiny": ("t5-tiny", {}),
 }

@@ -86,6 +86,16 @@ def test_every_llama_like_architecture_is_the_same_model(tokenizer: Path, tmp_pa
     assert figures["log_probabilities"]["largest_difference"] < 1e-4
 
 
+def test_experts_whose_weights_are_not_divided_are_the_same_model(tokenizer: Path, tmp_path: Path) -> None:
+    model = preset(tmp_path / "model", tokenizer, "tiny-moe-undivided")
+    figures = exported(model, tmp_path / "out")["comparison"]
+    assert all(equal(figures, part) for part in ("ids", "template", "greedy")), figures
+    assert figures["log_probabilities"]["largest_difference"] < 1e-4
+    stats = exported(model, tmp_path / "rounded", "q8_0")
+    assert equal(stats["comparison"], "ids") and stats["comparison"]["log_probabilities"]["mean_kl"] < 0.1
+    assert stats["types"]["F32"] == 4 * 4 + 1, "norms, the shared expert's gate and the router of each layer, and the last norm"
+
+
 @pytest.mark.parametrize(
     ("name", "precision", "label", "kinds"),
     [
@@ -124,7 +134,7 @@ def test_without_the_librarys_function_k_quants_are_refused(monkeypatch: pytest.
 @pytest.mark.parametrize(
     ("config", "changed", "said"),
     [
-        ({"model_type": "qwen2_moe"}, {}, "norm_topk_prob"),
+        ({"model_type": "qwen2_moe", "norm_topk_prob": True}, {}, "names end in -undivided"),
         ({"model_type": "t5"}, {}, "--to ctranslate2"),
         ({"model_type": "retnet"}, {}, "export it --to hf"),
         ({"rope_parameters": {"rope_type": "yarn", "factor": 4.0}}, {}, "rope_scaling"),

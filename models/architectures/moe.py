@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, ClassVar
 
 from models.architectures import PLAIN, ArchitectureOptions
@@ -23,6 +23,7 @@ class MoE(Llama):
     experts: int
     active: int
     expert_ffn: int  # the shared expert's width is `ffn`
+    divided: bool = True  # the weights of a token's experts are divided by their sum; llama.cpp runs those alone that are not
 
     def body(self, options: ArchitectureOptions = PLAIN) -> int:
         """Parameters that work on one token: of the experts only the active ones."""
@@ -41,7 +42,7 @@ class MoE(Llama):
             num_experts_per_tok=self.active,
             moe_intermediate_size=self.expert_ffn,
             shared_expert_intermediate_size=self.ffn,
-            norm_topk_prob=True,
+            norm_topk_prob=self.divided,
             router_aux_loss_coef=0.01 if options.balance is None else options.balance,
             output_router_logits=False,
         )
@@ -57,3 +58,4 @@ PRESETS = {
     "tiny-moe": MoE(hidden=192, ffn=192, layers=4, heads=3, context=256, experts=8, active=2, expert_ffn=160),
     "92m-moe": MoE(hidden=512, ffn=512, layers=8, heads=8, context=1024, experts=8, active=2, expert_ffn=448),
 }
+PRESETS |= {f"{name}-undivided": replace(preset, divided=False) for name, preset in PRESETS.items()}

@@ -54,10 +54,15 @@ def _llama_shape(config: Facts, program: str) -> list[str]:
 def _gguf(config: Facts, tokenizer: Facts) -> list[str]:
     kind = config.get("model_type", "")
     if kind == "qwen2_moe":
-        return [
-            "llama.cpp does not divide the weights of a token's experts by their sum (norm_topk_prob), which this model was trained with: it would "
-            "load the file and answer something else; export it --to hf"
-        ]
+        lines = _llama_shape(config, "llama.cpp") + _byte_level(tokenizer)
+        if config.get("norm_topk_prob"):
+            lines.append(
+                "llama.cpp does not divide the weights of a token's experts by their sum (norm_topk_prob), which this model was trained with: it "
+                "would load the file and answer something else; export it --to hf, or train one of the presets whose names end in -undivided"
+            )
+        if config.get("mlp_only_layers") or config.get("decoder_sparse_step", 1) != 1:
+            lines.append("some of its layers have no experts, which Hanlin does not write for llama.cpp; export it --to hf")
+        return lines
     if kind == "t5":
         return ["llama.cpp's server does not run a T5; export it --to ctranslate2, which does, in int8 too"]
     if kind not in LLAMAS:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import ctypes
 import importlib.util
+import re
 from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
@@ -25,11 +26,20 @@ if TYPE_CHECKING:
     from models.export.llama_cpp import LlamaCpp
 
 PRECISIONS = ("f32", "f16", "bf16", "q8_0", "q5_0", "q4_0", "q6_k", "q4_k_m")
+ARCHITECTURES = {"qwen2_moe": "qwen2moe"}  # model_type → llama.cpp's name of it, where that is another
+ROUTER = "ffn_gate_inp.weight"
+EXPERT, FIRST_EXPERT = re.compile(r"\.experts\.\d+\."), re.compile(r"\.experts\.0\.")
 NARROW = {
     "Q4_K": "Q5_0",
     "Q6_K": "Q8_0",
 }  # types of blocks of 256 numbers → those of 32 for a matrix whose rows do not divide by 256
-SENSITIVE = ("output.weight", "attn_v.weight", "ffn_down.weight")  # matrices of more bits in q4_k_m
+SENSITIVE = (
+    "output.weight",
+    "attn_v.weight",
+    "ffn_down.weight",
+    "ffn_down_exps.weight",
+    "ffn_down_shexp.weight",
+)  # matrices of more bits in q4_k_m
 
 
 def write(source: Source, out: Path, precision: str, note: Callable[[str], None]) -> dict[str, Any]:
@@ -41,7 +51,7 @@ def write(source: Source, out: Path, precision: str, note: Callable[[str], None]
     counts = Counter(kind.name for kind in types.values())
     label = _label(named, types, precision)
     path = out / f"model-{label}.gguf"
-    writer = gguf.GGUFWriter(path, source.config["model_type"])
+    writer = gguf.GGUFWriter(path, _name_of(source))
     _describe(writer, source, label)
     _vocabulary(writer, source)
     for name, shape, _ in named:
@@ -78,20 +88,34 @@ def _listed(counts: Counter[str]) -> str:
 
 
 def _tensors(source: Source) -> Iterator[tuple[str, tuple[int, ...], Callable[[], np.ndarray]]]:
-    """Each tensor's name in GGUF, its shape, and a function that reads it in float32; the head only where it has weights of its own."""
+    """Each tensor's name in GGUF, its shape, and a function that reads it in float32; the head only where it has weights of its own. The
+    matrices of a layer's experts are one tensor, (experts, rows, columns)."""
     import gguf
 
-    layers = source.config["num_hidden_layers"]
-    names = gguf.get_tensor_name_map(_architecture(source), layers)
+    names = gguf.get_tensor_name_map(_architecture(source), source.config["num_hidden_layers"])
     for name, shape in source.shapes.items():
-        if name == "lm_head.weight" and source.tied:
+        if (name == "lm_head.weight" and source.tied) or (EXPERT.search(name) and not FIRST_EXPERT.search(name)):
             continue
-        target = names.get_name(name, try_suffixes=(".weight", ".bias"))
+        read, stored = _reading(source, name), name
+        if FIRST_EXPERT.search(name):
+            count = source.config["num_experts"]
+            stored, shape, read = FIRST_EXPERT.sub(".experts.", name), (count, *shape), _stacked(source, name, count)
+        elif name.endswith("shared_expert_gate.weight"):
+            shape, read = shape[1:], _flat(read)
+        target = names.get_name(stored, try_suffixes=(".weight", ".bias"))
         if target is None:
             raise ValueError(
                 f"the tensor {name} has no name in GGUF, so this is no {source.config['model_type']} as its config.json says; export it --to hf"
             )
-        yield target, shape, _reading(source, name)
+        yield target, shape, read
+
+
+def _stacked(source: Source, first: str, count: int) -> Callable[[], np.ndarray]:
+    return lambda: np.stack([source.tensor(FIRST_EXPERT.sub(f".experts.{number}.", first)) for number in range(count)])
+
+
+def _flat(read: Callable[[], np.ndarray]) -> Callable[[], np.ndarray]:
+    return lambda: read()[0]
 
 
 def _reading(source: Source, name: str) -> Callable[[], np.ndarray]:
@@ -111,14 +135,20 @@ def pairs(weight: np.ndarray, heads: int) -> np.ndarray:
 def _architecture(source: Source) -> gguf.MODEL_ARCH:
     import gguf
 
-    return {name: arch for arch, name in gguf.MODEL_ARCH_NAMES.items()}[source.config["model_type"]]
+    return {name: arch for arch, name in gguf.MODEL_ARCH_NAMES.items()}[_name_of(source)]
+
+
+def _name_of(source: Source) -> str:
+    kind = source.config["model_type"]
+    return ARCHITECTURES.get(kind, kind)
 
 
 def _type_of(name: str, shape: Sequence[int], precision: str) -> gguf.GGMLQuantizationType:
-    """The type of a tensor: the one asked for where its rows divide into blocks, else one that fits. Vectors stay in float32."""
+    """The type of a tensor: the one asked for where its rows divide into blocks, else one that fits. Vectors, and the router of
+    experts, stay in float32."""
     import gguf
 
-    if len(shape) < 2:
+    if len(shape) < 2 or name.endswith(ROUTER):
         return gguf.GGMLQuantizationType.F32
     wanted = precision.upper()
     if precision == "q4_k_m":
@@ -167,9 +197,9 @@ def quantiser() -> Any:
 def _k_quantised(values: np.ndarray, kind: gguf.GGMLQuantizationType) -> np.ndarray:
     import gguf
 
-    rows, columns = values.shape
+    rows, columns = values.size // values.shape[-1], values.shape[-1]
     width, size = gguf.GGML_QUANT_SIZES[kind]
-    packed = np.empty((rows, columns // width * size), dtype=np.uint8)
+    packed = np.empty((*values.shape[:-1], columns // width * size), dtype=np.uint8)
     written = quantiser()(int(kind), values.ctypes.data, packed.ctypes.data, 0, rows, columns, None)
     assert written == packed.nbytes, f"ggml_quantize_chunk wrote {written} bytes of {packed.nbytes}"
     return packed
@@ -191,6 +221,11 @@ def _describe(writer: gguf.GGUFWriter, source: Source, label: str) -> None:
     writer.add_embedding_length(config["hidden_size"])
     writer.add_block_count(config["num_hidden_layers"])
     writer.add_feed_forward_length(config["intermediate_size"])
+    if "num_experts" in config:
+        writer.add_expert_count(config["num_experts"])
+        writer.add_expert_used_count(config["num_experts_per_tok"])
+        writer.add_expert_feed_forward_length(config["moe_intermediate_size"])
+        writer.add_expert_shared_feed_forward_length(config["shared_expert_intermediate_size"])
     writer.add_head_count(heads)
     writer.add_head_count_kv(config.get("num_key_value_heads") or heads)
     writer.add_key_length(head)
