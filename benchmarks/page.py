@@ -49,6 +49,10 @@ def answers(address: str) -> bool:
 def tried(store: Path, shots: Path, port: int, checks: Sequence[str] = ()) -> Iterator[dict[str, Any]]:
     """The checks whose names have one of the words, or all of them, on two servers of a store's models."""
     shots.mkdir(parents=True, exist_ok=True)
+    env = os.environ | {"HANLIN_STORE": str(store), "PYTHONPATH": str(ROOT)}
+    for model in MODELS:  # what the page asks for its "Where from?"
+        command = [sys.executable, "-m", "flows.cli", "trace", "程九思是星原省人。", "--model", model]
+        subprocess.run(command, env=env, check=True, stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL)
     with server(store, port) as address, server(store, port + 1, TOKEN) as guarded:
         command = ["node", str(ROOT / "benchmarks" / "page.mjs"), address, guarded, TOKEN, str(shots.absolute()), *checks]
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as browser:

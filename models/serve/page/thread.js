@@ -223,6 +223,7 @@ export class Thread {
       status.textContent = say('trace_found', { n: spans.length });
       parts.extra.append(this.sources(parts, spans));
       parts.extra.scrollIntoView({ block: 'nearest' });
+      if (parts.text.clientHeight < innerHeight / 2) parts.text.scrollIntoView({ block: 'nearest' }); // with its marks in sight
     }
   }
 
