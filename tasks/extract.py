@@ -56,7 +56,7 @@ class Params(Identity):
 
 @stage(
     "extract",
-    version=5,
+    version=6,
     title="Extract articles from wiki dumps",
     params=Params,
     section="rows",

@@ -75,6 +75,11 @@ def test_line_ends_of_a_text_without_any(raw: str, clean: str) -> None:
         "把小于号写成 &lt;p&gt;",
         "a &amp;lt; b",
         "&amp; 怎么读",
+        "&nbsp;是什么意思？",
+        "HTML中&nbsp;表示空格",
+        "&copy;符号怎么打",
+        "“&hellip;”和“&mdash;”",
+        "int &ref; f(&data);",
     ],
 )
 def test_an_entity_that_is_the_subject_stays(text: str) -> None:
@@ -96,6 +101,9 @@ def test_an_entity_that_is_the_subject_stays(text: str) -> None:
         ("年龄 &gt;= 18", "年龄 >= 18"),
         ("std::cout &lt;&lt; &quot;hi&quot;", 'std::cout << "hi"'),
         ("http://a.b/?a=1&amp;b=2", "http://a.b/?a=1&b=2"),
+        ("&ldquo;你好&rdquo;&mdash;&mdash;他说&hellip;&hellip;", "“你好”——他说……"),
+        ("3 &times; 4，25&deg;C，caf&eacute;，&#20320;&#22909;", "3 × 4，25°C，café，你好"),
+        ("&lt;p&gt;你&nbsp;好&lt;/p&gt;", "<p>你\u00a0好</p>"),
     ],
 )
 def test_a_text_that_was_escaped_as_a_whole(raw: str, clean: str) -> None:

@@ -5,6 +5,7 @@ Both are left alone where they may be what the text is about: only what the whol
 
 from __future__ import annotations
 
+import html
 import re
 
 from tasks.text.ledger import NO_LEDGER, Ledger
@@ -24,6 +25,15 @@ _CHARACTERS = {"&lt;": "<", "&gt;": ">", "&quot;": '"', "&#39;": "'", "&amp;": "
 _ENTITY = re.compile("|".join(_CHARACTERS))
 _RAW = re.compile(rf"[<>\"]|&(?!(?:{'|'.join(entity[1:] for entity in _CHARACTERS)}))")
 _ABOUT_ENTITIES = re.compile(r"转义|实体|写[成作为]|替换|entit|escap", re.IGNORECASE)
+# of characters that are no syntax: spaces, marks, letters with accents, and by number what is beyond Latin-1; and one that a text is about
+_PRINTED = re.compile(
+    "&(?:nbsp|e[nm]sp|thinsp|[lr](?:[sd]|a)quo|[mn]dash|hellip|middot|bull|times|divide|plusmn|deg|copy|reg|trade|yen|euro|pound|sect|"
+    "[A-Za-z](?:acute|grave|circ|uml|tilde|cedil|ring)|#(?:8[0-9]{3}|[1-5][0-9]{4}|xA[0-9]|x20[0-9A-F]{2}|x[3-9][0-9A-Fa-f]{3}));"
+)
+_MENTIONED = re.compile(
+    rf"{_PRINTED.pattern}\s*(?:是|表示|代表|符号|实体|即可)|(?:^|[“\"'「『‘`、，：:（(用把将写])\s*{_PRINTED.pattern}\s*"
+    r"(?:$|[”\"'」』’`、，。：:）)？?]|和|与|的|怎|读)"
+)
 _TAG = r"&lt;[/!]?[A-Za-z][^&]*&gt;|^\s*&lt;[^&\s][^&]+&gt;\s*$"
 _WORN = tuple(  # how entities stand in a text that was escaped, the inner before the outer
     re.compile(pattern, re.ASCII)
@@ -81,7 +91,13 @@ def _are_lines(text: str, found: list[re.Match[str]]) -> bool:
 
 def entities(text: str, ledger: Ledger = NO_LEDGER) -> str:
     """The text with characters for HTML's entities: where it was escaped as a whole, and each of them stands as it would in such a text."""
-    if "&" not in text or not _ENTITY.search(text) or _RAW.search(text) or _ABOUT_ENTITIES.search(text):
+    if "&" not in text:
+        return text
+    if _PRINTED.search(text) and not _MENTIONED.search(text) and not _ABOUT_ENTITIES.search(text):
+        clean = _PRINTED.sub(lambda match: html.unescape(match.group()), text)
+        ledger.note("unescaping", text, clean, "entity")
+        text = clean
+    if not _ENTITY.search(text) or _RAW.search(text) or _ABOUT_ENTITIES.search(text):
         return text
     rest = text
     for worn in _WORN:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import re
 from collections.abc import Callable
 from typing import NamedTuple
@@ -149,7 +150,11 @@ def _written(number: float) -> str:
     return str(int(number)) if number == int(number) and abs(number) < 1e15 else f"{number:.12g}"
 
 
-_EXPR = re.compile(r"\s*(\d+\.?\d*(?:e[+-]?\d+)?|\.\d+|round|mod|div|and|or|not|<=|>=|<>|!=|[-+*/^()<>=−×÷]|$)", re.IGNORECASE)
+_EXPR = re.compile(
+    r"\s*(\d+\.?\d*(?:e[+-]?\d+)?|\.\d+|round|mod|fmod|div|and|or|not|floor|ceil|trunc|abs|sqrt|exp|ln|sin|cos|tan|pi|"
+    r"<=|>=|<>|!=|[-+*/^()<>=−×÷]|$)",
+    re.IGNORECASE,
+)
 _LEVELS: tuple[dict[str, Callable[[float, float], float]], ...] = (
     {"or": lambda a, b: float(bool(a) or bool(b))},
     {"and": lambda a, b: float(bool(a) and bool(b))},
@@ -170,10 +175,24 @@ _LEVELS: tuple[dict[str, Callable[[float, float], float]], ...] = (
         "/": lambda a, b: a / b,
         "÷": lambda a, b: a / b,
         "div": lambda a, b: a / b,
-        "mod": lambda a, b: float(int(a) % int(b)),
+        "mod": lambda a, b: math.fmod(int(a), int(b)),  # as PHP does: the sign of the first
+        "fmod": math.fmod,
     },
     {"^": lambda a, b: a**b},
 )
+_UNARY: dict[str, Callable[[float], float]] = {
+    "floor": lambda a: float(math.floor(a)),
+    "ceil": lambda a: float(math.ceil(a)),
+    "trunc": lambda a: float(math.trunc(a)),
+    "abs": abs,
+    "sqrt": math.sqrt,
+    "exp": math.exp,
+    "ln": math.log,
+    "sin": math.sin,
+    "cos": math.cos,
+    "tan": math.tan,
+}
+_CONSTANTS = {"pi": math.pi}
 _LONGEST, _DEEPEST = 300, 20
 
 
@@ -226,6 +245,11 @@ def _operand(tokens: list[str], place: int, depth: int) -> tuple[float, int]:
         if tokens[place] != ")":
             raise ValueError("a bracket is not closed")
         return value, place + 1
+    if token in _UNARY:
+        value, place = _operand(tokens, place + 1, depth + 1)
+        return _UNARY[token](value), place
+    if token in _CONSTANTS:
+        return _CONSTANTS[token], place + 1
     if token in ("-", "−", "+", "not"):
         value, place = _operand(tokens, place + 1, depth + 1)
         return (float(not value) if token == "not" else value if token == "+" else -value), place
@@ -238,6 +262,28 @@ def _formatnum(text: str, parts: list[str]) -> str:
         return text.replace(",", "")
     number = re.fullmatch(r"([-−]?)(\d+)(\.\d*)?", text)
     return f"{number.group(1)}{int(number.group(2)):,}{number.group(3) or ''}" if number and len(text) < 40 else text
+
+
+_DATE = re.compile(r"(\d{4})[-/](\d{1,2})[-/](\d{1,2})")
+_PARTS: dict[str, Callable[[int, int, int], str]] = {
+    "Y": lambda year, month, day: f"{year:04}",
+    "y": lambda year, month, day: f"{year % 100:02}",
+    "n": lambda year, month, day: str(month),
+    "m": lambda year, month, day: f"{month:02}",
+    "F": lambda year, month, day: f"{month}月",
+    "M": lambda year, month, day: f"{month}月",
+    "j": lambda year, month, day: str(day),
+    "d": lambda year, month, day: f"{day:02}",
+}
+
+
+def _time(form: str, parts: list[str]) -> str | None:
+    """{{#time:Y年n月j日|2010-01-02}} → 2010年1月2日; the time now is not known."""
+    day = _DATE.fullmatch(_at(parts, 0))
+    if not day or any(letter.isascii() and letter.isalpha() and letter not in _PARTS for letter in form):
+        return None
+    year, month, number = map(int, day.groups())
+    return "".join(_PARTS[letter](year, month, number) if letter in _PARTS else letter for letter in form)
 
 
 def _tag(name: str, parts: list[str]) -> str | None:
@@ -264,6 +310,8 @@ _FUNCTIONS: dict[str, Callable[[str, list[str]], str | None]] = {
     "#switch": _switch,
     "#expr": _expr,
     "#tag": _tag,
+    "#time": _time,
+    "#timel": _time,
     "lc": lambda text, parts: text.lower(),
     "uc": lambda text, parts: text.upper(),
     "lcfirst": lambda text, parts: text[:1].lower() + text[1:],

@@ -35,7 +35,8 @@ _CODE = re.compile(
     [A-Za-z_@$<}\])\x02][^\n]*[;{}\\]                                      # int 数量 = 3;   SELECT 姓名,年龄 FROM 学生;
     | (?:async\ +)?(?:def|class|if|elif|for|while|with|except|fn|func|function|match|case)\b[^\n]*\)[^\n()]*:   # def 函数(参数):
     | [A-Za-z_][\w.]*(?:\[[^\]\n]*\])?\s*(?:[-+*/%|&:]|//|\*\*)?=(?!=)\s*\S[^\n]*   # 数量 += 1
-    | [A-Za-z_][\w.]*\([^\n]*\)                                                 # print(姓名,年龄)
+    | [A-Za-z_][\w.]*\([^\n]*\)(?:\s*=(?!=)\s*\S[^\n]*)?                          # print(姓名,年龄)   f(甲,乙) = 甲 + 乙
+    | =\s?[A-Z][A-Z.]*\([^\n]*\)                                                # =SUM(甲,乙)
     | (?:SELECT|select)\s[^\n]*\s(?:FROM|from)\s[^\n]*
     | (?:INSERT\ INTO|insert\ into|DELETE\ FROM|delete\ from|VALUES|values)\b[^\n]*
     | (?:(?:CREATE|ALTER|DROP)\ [A-Z]+|(?:create|alter|drop)\ table)\b[^\n]*
@@ -45,13 +46,13 @@ _CODE = re.compile(
     | (?:import|from|return|elif|using|package|var|let|const)\s[^\n]*
     | (?:[$%]|>>>)\s[A-Za-z./][^\n]*                                        # $ echo 你好,世界
     | [a-z][\w./-]*\s(?:[^\n]*\s)?--?[A-Za-z][^\n]*                        # git commit -m 修复:标题
-    | [a-z][\w./-]*\s+["'][^\n]*["'](?:\s*[|>&][^\n]*)?                    # echo "你好,世界"
+    | [A-Za-z][\w./-]*\s+(?:[a-z][\w./-]*\s+)?["'][^\n]*["'](?:\s*[|>&][^\n]*)?   # echo "你好,世界"   RUN echo "你好,世界"
     | "[^"\n]*"\s*(?::[^\n]*)?,
     | [{}\[\]();,]+
     )\s*""",
     re.VERBOSE,
 )
-_BEGINS = frozenset(string.ascii_letters + '_@$<>}])\x02#%"{[(;,')  # what a line of `_CODE` begins with
+_BEGINS = frozenset(string.ascii_letters + '_@$<>}])\x02#%"{[(;,=')  # what a line of `_CODE` begins with
 _OPEN, _CLOSE = re.compile(r"[{\[(]\s*$"), re.compile(r"\s*[}\])]")
 
 

@@ -40,6 +40,11 @@ _ABOUT = re.compile(f"[繁簡简異异正][體体]|繁簡|簡繁|簡化|简化|{
 _ELSEWHERE = re.compile(
     "[写寫]作|[写写]成|写为|写法|[又亦本古旧或]作|同“|通“|日语|日文|日本|台湾|香港|港台|澳门|汉字|原文|字形|笔画|偏旁|部首|题字|匾额|题词|刻着|印章"
 )
+# a request to write in another script, and what a sentence says that is about a character as it is written or read
+_REQUEST = re.compile("[轉转翻譯译改變变換换寫写][^，。！？：「“\n]{0,8}[繁簡简正][體体化]")
+_EQUATED = re.compile("[」”』](?:的|在|之)?[^「“，。]{0,4}[繁簡简正異异][體体化](?:字|中文|[寫写]法|形式)?[是為为作寫写即有：]")
+_READ = ("讀作", "讀音", "讀成", "筆畫", "筆劃", "筆順", "偏旁")
+_HINTED = re.compile("|".join(t2s.HINTED))
 _SPELT = re.compile("[写寫][作成为做]([\u3040-\u30ff\u3400-\u9fff]{1,12})")
 
 
@@ -55,8 +60,7 @@ def of_traditional(text: str, simple: str, hinted: bool) -> str:
     words for scripts may be in it, characters."""
     spans = list(_verbatim(text))
     if hinted:
-        known = _Known(text)
-        spans += _about(known, _Sentences(known, simple))
+        spans += _about_blocks(text, simple)
         spans.sort()
     if not spans:
         return simple
@@ -94,6 +98,17 @@ def _verbatim(text: str) -> Iterator[tuple[int, int]]:
 def _places(text: str, word: str) -> list[int]:
     """The places of a word in a text."""
     return [match.start() for match in re.finditer(word, text)]
+
+
+def _about_blocks(text: str, simple: str) -> Iterator[tuple[int, int]]:
+    """(start, end) of what stays in sentences with a word for a script in them, looked for between the blank lines around each such word."""
+    end = 0
+    for hint in _HINTED.finditer(text):
+        if hint.start() >= end:
+            start, end = text.rfind("\n\n", end, hint.start()), text.find("\n\n", hint.end())
+            start, end = start + 2 if start >= 0 else 0, end if end >= 0 else len(text)
+            known = _Known(text[start:end])
+            yield from ((start + first, start + last) for first, last in _about(known, _Sentences(known, simple[start:end])))
 
 
 def _about(known: _Known, sentences: _Sentences) -> Iterator[tuple[int, int]]:
@@ -161,6 +176,8 @@ def _chosen(known: _Known, places: np.ndarray) -> np.ndarray:
     sure, old, new = known.counts(known.runs(), places)
     of_run = np.where(old + new == 0, of_sentence, np.where((sure > new) | (new == 0), 1, -1))
     yes = (of_run > 0) | (lines[1] > _MUCH * lines[2]) | ((at & t2s.VARIANT > 0) & (of_sentence > 0))
+    named = np.array([known.text[place] in _NAMED for place in places.tolist()], bool)
+    yes &= ~named | (lines[1] > lines[2] + 1)  # such a character does not speak for itself
     chosen[open_] = np.where(at & t2s.HAN > 0, yes, of_line > 0)
     return chosen
 
@@ -223,13 +240,22 @@ class _Sentences:
             yield start, end
             while end < len(self.text) and sentence.rstrip().endswith(("：", ":")):
                 start, end = self.around(end)
-                if self.counts(start, end)[1] or self.text[start] == "\n":
+                if self.counts(start, end)[1] or self.text[start - 1 : start + 1] == "\n\n":
                     break
                 yield start, end
-        elif _ABOUT.search(sentence):
-            for match in _QUOTED.finditer(sentence):
+        elif request := _REQUEST.search(sentence):
+            yield from (match.span(1) for match in _QUOTED.finditer(self.text, start, end))
+            colon = next((at for at in range(start + request.end(), end) if self.text[at] in "：:"), -1)
+            if colon >= 0:
+                blank = self.text.find("\n\n", colon)
+                whole = not self.text[colon + 1 : end].strip()  # then what follows is what is to be written
+                yield colon + 1, (blank if blank >= 0 else len(self.text)) if whole else end
+        elif _EQUATED.search(sentence):
+            yield from (match.span(1) for match in _QUOTED.finditer(self.text, start, end))
+        elif _ABOUT.search(sentence) or any(map(sentence.__contains__, _READ)):
+            for match in _QUOTED.finditer(self.text, start, end):
                 if _SINGLE.fullmatch(match.group(1)):
-                    yield start + match.start(1), start + match.end(1)
+                    yield match.span(1)
 
     def quoted(self, first: int, last: int) -> Iterator[tuple[int, int]]:
         """A quotation that is traditional, if its sentence is not, and says something of the kind or quotes one character."""

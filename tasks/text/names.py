@@ -16,8 +16,23 @@ LANGUAGES = pairs(
     "ro 罗马尼亚语, bg 保加利亚语, my 缅甸语"
 )
 
+# those that stand before a word as its label alone, since templates with these names may be others
+LABELS = LANGUAGES | pairs(
+    "yue 粤语, wuu 吴语, nan 闽南语, hak 客家语, cmn 官话, lzh 文言文, gan 赣语, hsn 湘语, cdo 闽东语, ii 彝语, za 壮语, ami 阿美语, "
+    "gl 加利西亚语, eu 巴斯克语, oc 奥克语, an 阿拉贡语, ast 阿斯图里亚斯语, mk 马其顿语, bs 波斯尼亚语, sh 塞尔维亚-克罗地亚语, cnr 黑山语, "
+    "az 阿塞拜疆语, uz 乌兹别克语, ky 吉尔吉斯语, tg 塔吉克语, tk 土库曼语, tt 鞑靼语, ba 巴什基尔语, cv 楚瓦什语, sah 雅库特语, "
+    "ne 尼泊尔语, si 僧伽罗语, te 泰卢固语, ml 马拉雅拉姆语, kn 卡纳达语, mr 马拉地语, gu 古吉拉特语, pa 旁遮普语, or 奥里亚语, as 阿萨姆语, "
+    "ks 克什米尔语, sd 信德语, ps 普什图语, ku 库尔德语, dv 迪维希语, pi 巴利语, dz 宗喀语, sw 斯瓦希里语, am 阿姆哈拉语, so 索马里语, "
+    "ha 豪萨语, yo 约鲁巴语, ig 伊博语, zu 祖鲁语, xh 科萨语, st 塞索托语, af 南非语, mg 马达加斯加语, rw 卢旺达语, lb 卢森堡语, mt 马耳他语, "
+    "gd 苏格兰盖尔语, gv 马恩语, kw 康沃尔语, br 布列塔尼语, sco 低地苏格兰语, fy 弗里西语, nds 低地德语, nb 书面挪威语, nn 新挪威语, fo 法罗语, "
+    "se 北萨米语, kl 格陵兰语, mi 毛利语, haw 夏威夷语, sm 萨摩亚语, to 汤加语, fj 斐济语, jv 爪哇语, su 巽他语, ceb 宿务语, fil 菲律宾语, "
+    "yi 意第绪语, arc 亚拉姆语, syr 叙利亚语, cop 科普特语, akk 阿卡德语, ang 古英语, got 哥特语, non 古诺尔斯语, cu 教会斯拉夫语, qu 克丘亚语, "
+    "gn 瓜拉尼语, nah 纳瓦特尔语, ht 海地克里奥尔语, ab 阿布哈兹语, os 奥塞梯语, ce 车臣语, ota 奥斯曼土耳其语, fro 古法语, tet 德顿语, rm 罗曼什语"
+)
+
 COUNTRIES = pairs(
-    "chn 中国, prc 中国, cn 中国, roc 中华民国, twn 台湾, hkg 香港, mac 澳门, usa 美国, us 美国, gbr 英国, uk 英国, fra 法国, deu 德国, "
+    "chn 中国, prc 中国, cn 中国, roc 中华民国, roc-tw 中华民国, "
+    " twn 台湾, hkg 香港, mac 澳门, usa 美国, us 美国, gbr 英国, uk 英国, fra 法国, deu 德国, "
     "ger 德国, "
     "ita 意大利, esp 西班牙, por 葡萄牙, ned 荷兰, nld 荷兰, bel 比利时, sui 瑞士, che 瑞士, aut 奥地利, rus 俄罗斯, urs 苏联, "
     "ussr 苏联, ukr 乌克兰, "

@@ -54,7 +54,7 @@ _MARK = ",;:!?"
 _NARROW = f"{_MARK}(.．％"
 _MARKS = re.compile(f"[{_MARK}](?<=[{_LEFT}].)[{_MARK}]*+(?: ?(?=[{_RIGHT}])|$)", re.MULTILINE)
 _SPACED = re.compile(f" (?<=[{_LEFT}] )([{_MARK}]++) ?(?=[{_RIGHT}])")
-_STOP = re.compile(rf"\.$(?<=[{HAN}]\.)", re.MULTILINE)
+_STOP = re.compile(rf"\.$(?<=[{_LEFT}]\.)", re.MULTILINE)
 _CHINESE = str.maketrans(",;:!?", "，；：！？") | {ord(" "): None}
 _OPENED = re.compile(rf"\((?<=[{HAN}]\()")
 _ROUND = re.compile(r"[()]")

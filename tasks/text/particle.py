@@ -56,6 +56,8 @@ def is_particle(text: str, place: int, traditional: bool = True) -> bool:
     if not before:
         return after[:1] in tuple(_REACHED) and _likelier(before, after)
     last = before[-1]
+    if after[:1] == "了" and after[1:2] in tuple(_REACHED):
+        return True
     if (after and after[0] in _WORDS + _REACHED) or (last in _WORKS and _tag(before[-2:]).startswith(("v", "n")) and before[1:]):
         return _likelier(before, after)
     if last == "大":
@@ -69,7 +71,7 @@ def is_particle(text: str, place: int, traditional: bool = True) -> bool:
     if not traditional:
         return False
     if not after and (not following or following[0] in _MARKS):
-        return len(before) > _LONGEST
+        return len(before) > _LONGEST or _tag(last).startswith(("v", "a"))
     return following[:1] not in tuple("有于闻籍史论说之《〈") and bool(following[:1].strip())
 
 
@@ -98,8 +100,8 @@ def _likelihood(text: str) -> float:
         for start in range(max(0, end - _LONGEST), end):
             word = text[start:end]
             count = _entry(word)[0]
-            if len(word) > 1 and "著" in word and count < _SEEN:
-                count = 0
+            if len(word) > 1 and (("著" in word and count < _SEEN) or (word[0] == "着" and word[1] in _WORDS)):
+                count = 0  # a mistake of the dictionary's: 着作
             if count or len(word) == 1:
                 ways.append(best[start] + math.log(max(count, 1)) - _TOTAL)
         best.append(max(ways))
@@ -129,6 +131,11 @@ def _is_author(before: str, after: str) -> bool:
 def _ends(text: str) -> list[str]:
     """The words that a text may end in: four, three and two characters."""
     return [text[-length:] for length in range(min(_LONGEST, len(text)), 1, -1)]
+
+
+def is_word(text: str) -> bool:
+    """True for a word that the dictionary has."""
+    return _entry(text)[0] > 0
 
 
 def _tag(word: str) -> str:

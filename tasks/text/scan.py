@@ -200,6 +200,8 @@ class Scan:
             depth -= len(text)
             if depth <= 0:
                 end = mark.end() + depth
+                if text == "]]" and self.source[end : end + 1] == "]" and _OPENED.search(self.source, start, mark.start()):
+                    end += 1  # the first of three closes an address: [[File:a.png|[http://a.b 甲]]]
                 if self.source.find("-{", start, end) >= 0:
                     self.rules += variants.page_rules(self.source[start:end])
                 return end
@@ -362,6 +364,7 @@ class Scan:
 
 
 _LINKS = re.compile(r"\[\[|\]\]")
+_OPENED = re.compile(r"(?<!\[)\[(?=https?:|//)[^\[\]]*+\Z")
 
 
 @functools.lru_cache(maxsize=4096)

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING
 
 from tasks.text import mixed, t2s
 from tasks.text.ledger import NO_LEDGER, Ledger
-from tasks.text.particle import with_particles
+from tasks.text.particle import is_word, with_particles
 
 if TYPE_CHECKING:
     import numpy as np
@@ -139,10 +139,10 @@ _SLIPS = (  # in simplified text, which has no such words
     ("乾", re.compile("乾(?=[燥净杯枯涸脆旱洗粮])|乾(?<=[饼晾晒烘擦腐]乾)"), "干"),
     ("袷", re.compile(f"(?<![{HAN}])袷(?=[衣裙](?![{HAN}]))"), "夹"),
 )
-_SINK = "消轰击下低阴昏深冷静"  # 沉 after these; alone, 沈 is a name
+_SINK = "消轰击下低阴昏深冷静西"  # 沉 after these; alone, 沈 is a name
 _MARKS = re.compile("[「」『』｢｣]")
-_INCHES = {"吋": "寸", "呎": "尺"}
-_INCH = re.compile("英?[吋呎]")
+_MEASURES = {"吋": "寸", "呎": "尺", "哩": "里"}
+_MEASURE = re.compile("英?[吋呎]|(?<=[0-9一二三四五六七八九十百千万两几数半])(?: (?=哩))?哩")
 _END = re.compile(r"[。！？；\n]")
 _TRICKY = re.compile("[祇藉於沈锺徵镕甚]")
 _AFTER = tuple(
@@ -158,6 +158,8 @@ _AFTER = tuple(
         ("镕", "镕(?=[化解岩炉铸融合接点炼断渣])|镕(?<=[消销]镕)", "熔"),
     )
 )
+_YOUNGEST = re.compile("么(?:(?<![什甚怎这那多要]么)(?=[儿女妹弟叔爸孙])|(?<=老么))")
+_SUNK = re.compile("沈")
 _MOST = 20  # times as many characters that tell a text is traditional as those that it is not, from which it is
 _TRADITIONAL = 0.02  # share of its ideographs that conversion changes, from which a text counts as traditional
 
@@ -191,7 +193,7 @@ def _simplified(text: str, old: int, new: int, hinted: bool) -> str:
     if old < _MOST * new:
         return mixed.of_mixed(text, simple)
     simple = mixed.of_traditional(text, simple, hinted)
-    return _INCH.sub(_measure, simple) if "吋" in simple or "呎" in simple else simple
+    return _MEASURE.sub(_measure, simple) if any(map(simple.__contains__, _MEASURES)) else simple
 
 
 def _unquoted(before: str, after: str) -> str:
@@ -210,7 +212,20 @@ def _converted(text: str, traditional: bool) -> str:
         for character, pattern, instead in _AFTER:
             if character in simple:
                 simple = pattern.sub(instead, simple)
+    if "么" in text:
+        simple = _YOUNGEST.sub("幺", simple)
+    if traditional and "沈" in simple:
+        simple = _SUNK.sub(_sunk, simple)
     return with_particles(simple, traditional) if "著" in simple else simple
+
+
+def _sunk(match: re.Match[str]) -> str:
+    """沉 for a 沈 of traditional text that makes a word with those around it as 沉 alone, and begins none as 沈."""
+    text, place = match.string, match.start()
+    if any(is_word(text[place : place + length]) for length in (2, 3)):
+        return "沈"
+    around = [(start, start + length) for length in (2, 3, 4) for start in range(max(0, place - length + 1), place + 1)]
+    return "沉" if any(is_word(text[start:place] + "沉" + text[place + 1 : end]) for start, end in around) else "沈"
 
 
 def _places(sign: str, pattern: re.Pattern[str], text: str, traditional: bool) -> list[int]:
@@ -246,7 +261,7 @@ def _around(text: str, places: list[int]) -> str:
 
 
 def _measure(match: re.Match[str]) -> str:
-    return "英" + _INCHES[match.group()[-1]]
+    return "英" + _MEASURES[match.group()[-1]]
 
 
 def traditional_share(text: str) -> float:

@@ -42,7 +42,11 @@ _DATED = re.compile(r"[（(][^（）()]*(?:1[5-9]|20)\d\d[^（）()]*[）)]$|[�
 _SHORTEST, _LONG = 15, 100  # characters of a sentence that is worth keeping by itself, and of a paragraph, which may cite
 _CLAUSE = re.compile("[\u4e00-\u9fff][，：；、][\u4e00-\u9fff]")
 
-_APPENDIX = re.compile(rf"\n(={{2,6}})(?!=)[ \t\u3000]*+(?:{alternatives(sorted(_SOURCES | _ORDINARY))})[ \t\u3000：:]*+=")
+_ANY = alternatives(sorted(_SOURCES | _ORDINARY))
+_AND = re.compile(r"[与與及和暨、&/]|\band\b", re.IGNORECASE)
+_APPENDIX = re.compile(
+    rf"\n(={{2,6}})(?!=)[ \t\u3000]*+(?:{_ANY})[ \t\u3000]*+(?:(?:{_AND.pattern})[ \t\u3000]*+(?:{_ANY})[ \t\u3000]*+)?[ \t\u3000：:]*+="
+)
 _NEXT = tuple(
     re.compile(rf"\n={{1,{level}}}(?!=)[^\n]*=") for level in range(1, 7)
 )  # by the level of the section that ends there
@@ -55,7 +59,11 @@ _FEW = 4  # letters beside the links of a line
 @functools.lru_cache(maxsize=1024)
 def is_appendix(heading: str) -> bool:
     """True for the heading of a section that may list sources and links."""
-    return _spelled(heading) in _SOURCES or is_ordinary(heading)
+    spelled = _spelled(heading)
+    if spelled in _SOURCES or spelled in _ORDINARY:
+        return True
+    both = _AND.split(spelled)
+    return len(both) == 2 and all(part.strip() in _SOURCES or part.strip() in _ORDINARY for part in both)
 
 
 def is_ordinary(heading: str) -> bool:

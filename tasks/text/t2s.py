@@ -65,8 +65,8 @@ _ALONE, _PIVOT, _NEAR, _CHANGED, TOUCHED, HAN, TRADITIONAL, VARIANT, SIMPLIFIED,
     1 << bit for bit in range(13)
 )
 _STOPS = "\n。！？；"
-_HINTS = "繁簡简異异"  # begin the words for scripts and variants:
-HINTED = tuple("繁體 繁体 繁簡 繁简 簡體 簡化 簡繁 简体 简化 简繁 異體 异体".split())
+_HINTS = "繁簡简異异讀筆偏"  # begin the words for scripts and variants, and for how a character is read and written:
+HINTED = tuple("繁體 繁体 繁簡 繁简 簡體 簡化 簡繁 简体 简化 简繁 異體 异体 讀作 讀音 讀成 筆畫 筆劃 筆順 偏旁".split())
 _AFTER_HINTS = frozenset(ord(word[1]) for word in HINTED)
 PAIRS = dict(zip('“‘「『《（([【"`', '”’」』》）)]】"`', strict=True))
 

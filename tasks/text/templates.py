@@ -13,7 +13,7 @@ from collections.abc import Callable, Iterable
 
 from tasks.text import measures
 from tasks.text.measures import END, SUB, SUP, Arguments
-from tasks.text.names import COUNTRIES, LANGUAGES, MONEY, TEAMS
+from tasks.text.names import COUNTRIES, LABELS, LANGUAGES, MONEY, TEAMS
 
 _NAMED = re.compile(r"\s*([A-Za-z0-9_ \-\u3400-\u9fff]{1,40}?)\s*=(?!=)")
 
@@ -31,20 +31,22 @@ _FIRST = split_names(
     "underline, uline, ul, overline, strike, del, ins, code, red, green, blue, 僻字, 缺字, kai, 楷体, 楷體, 楷, "
     "quote, cquote, quotation, blockquote, bquote, bq, block quote, pull quote, pullquote, poemquote, 引用, 引言, poem, text, block, "
     "heimu, 黑幕, censored, spoiler, h0, sm, wp, vanchor, visible anchor, nts, number table sorting, ilq, inline-block, plainlist, "
-    "columns-list, colbox, multicol, flatlist, 仮リンク, link-wikidata, wikidata link, 不转换, 不轉換, font, tq, talkquote, angbr, "
+    "columns-list, no col break, colbox, multicol, flatlist, 仮リンク, link-wikidata, wikidata link, 不转换, 不轉換, font, tq, talkquote, angbr, "
     "quote box, quotebox, quotation box, "
     # doubts about a passage, which they wrap
     "citation needed, citation needed span, fact, cn, refspan, 来源请求, 來源請求, 需要引用, which, who, whom, when, where, clarify, vague, "
     "dubious, verify, 谁, 誰, 何时, 何時, 哪里, 哪裡, 可疑, 模糊, "
     # words as they stand
+    "abbrlink, abbr link, equationref, equationnote, eqnref, "
     "lj, 專名, 专名, 書名, 书名, not a typo, notatypo, as written, sc, smallcaps, small caps, vr, ピン音, 下げ核, 高線, scp"
 )
 _SECOND = split_names(
-    "lang, native name, native phrase, color, colour, fontcolor, font color, 顏色, 颜色, transl, translit, size, resize, align, rquote, "
-    "hover title, audio, sort, lnl, "
+    "lang, native name, native phrase, transl, translit, size, resize, align, rquote, "
+    "hover title, audio, sort, lnl, numblk, interlang, col-list, wikt-lang, wikt lang, "
     "fontsize, font size"
 )
-_LINKS = split_names("le, illm")
+_COLOURS = split_names("color, colour, fontcolor, font color, 顏色, 颜色, colored text, coloured text")
+_LINKS = split_names("le")
 _VIDEOS = split_names("youtube, twitter, bili, bilibili, nico, niconico, nicovideo, nm, im, url")  # addresses with words to show
 _FLAGS = split_names("flag, flagcountry, flagu, fb, fbw, fb-rt, fbu, nft, nfa, wnft, 国家, 國家, 国旗, 國旗")
 _SHIPS = split_names("uss, hms, hmas, hmcs, ss, rms, ms, sms, mv, ins, jds")
@@ -79,8 +81,18 @@ def _at(place: int) -> Callable[[Arguments], str]:
 def _display(local: int, display: int, instead: int = 0) -> Callable[[Arguments], str]:
     """Links to another wiki's article: the text to show if there is one, else the local title, else the other wiki's."""
     return lambda args: (
-        args.get(str(display)) or args.get("d") or args.get("lt") or args.get(str(local)) or args.get(str(instead), "")
+        args.get(str(display))
+        or args.get("d")
+        or args.get("lt")
+        or args.get(str(local))
+        or args.get("zh")
+        or args.get(str(instead), "")
     )
+
+
+def _helped(args: Arguments) -> str:
+    """{{ilh|en|Foo|富}}, and {{ilh|lang-code=en|富|Foo}} → 富"""
+    return _display(1, 3, 2)(args) if "lang-code" in args else _display(3, 4, 2)(args)
 
 
 def _born_died(args: Arguments) -> str:
@@ -89,10 +101,40 @@ def _born_died(args: Arguments) -> str:
     return f"{born}－{died}" if died else born
 
 
+_CHARGE = re.compile(r"(?:\(\d*[-+−]\)|\^\d*[-+−]|(?<![^\W\d])\d*[-+−]|[-+−])$")
+_COUNT = re.compile(r"(?<=[A-Za-z)\]])\d+")
+
+
 def _formula(args: Arguments) -> str:
-    """{{chem|H|2|O}} → H₂O"""
+    """{{chem|SO|4|2-}} → SO₄²⁻, {{chem2|Ca(OH)2}} → Ca(OH)₂"""
     parts = [args[str(place)] for place in range(1, 20) if str(place) in args]
-    return "".join(f"{SUB}{part}{END}" if part.isdigit() else part for part in parts)
+    return "".join(f"{SUB}{part}{END}" if part.isdigit() else chemical(part) for part in parts)
+
+
+def chemical(formula: str) -> str:
+    """A chemical formula with the numbers of its atoms lowered and its charge raised."""
+    rest = _CHARGE.sub("", formula)
+    charge = formula[len(rest) :].strip("()^")
+    lowered = _COUNT.sub(lambda match: f"{SUB}{match.group()}{END}", rest)
+    return f"{lowered}{SUP}{charge}{END}" if charge else lowered
+
+
+_MOLECULES = split_names("H2O, H2O2, CO2, O2, O3, N2, H2, CH4, NH3, SO2, NO2, N2O, H2SO4, HNO3, CaCO3, SiO2")
+_AND_AGE = tuple(f"{word}{age}" for word in "及和与與" for age in ("年龄", "年齡"))
+_READINGS = {  # of a word in several scripts, by the language that a template is named after
+    "jpn": {"j": "日语", "k": "日语", "hg": "假名", "kk": "假名", "kana": "假名", "rm": "罗马字"},
+    "kor": {"hg": "谚文", "hj": "汉字", "rr": "罗马字"},
+    "vie": {"v": "越南语", "hn": "汉喃"},
+    "cjkv": {"c": "中文", "s": "简体", "t": "繁体", "p": "拼音", "j": "日语", "k": "韩语", "v": "越南语"},
+}
+
+
+def _readings(name: str) -> Callable[[Arguments], str]:
+    """{{jpn|j=東京|hg=とうきょう}} → 日语：東京；假名：とうきょう; without a name, a country's code."""
+    labels = _READINGS[name]
+    return lambda args: (
+        "；".join(f"{label}：{args[key]}" for key, label in labels.items() if args.get(key)) or COUNTRIES.get(name, "")
+    )
 
 
 def _listed(between: str) -> Callable[[Arguments], str]:
@@ -154,8 +196,16 @@ _ABOUT_SOUND = frozenset(split_names("lang, pron, pronunciation, local, also, au
 
 def _label(args: Arguments) -> str:
     """The words that an address of a film or a message is shown by; a number is none."""
-    label = args.get("title") or args.get("name") or args.get("2", "")
-    return "" if label.isdecimal() else label
+    labels = [args.get(name, "") for name in ("title", "name", "2", "3")]
+    return next((label for label in labels if label and not label.isdecimal()), "")
+
+
+_COLOUR = re.compile(r"(?:#?[A-Za-z0-9]+)?")
+
+
+def _coloured(args: Arguments) -> str:
+    """{{color|red|字}}, and {{color|red|white|字}} or {{color|red||字}} with a colour of the ground"""
+    return args["3"] if args.get("3") and _COLOUR.fullmatch(args.get("2", "")) else args.get("2", "")
 
 
 def _country(args: Arguments) -> str:
@@ -174,12 +224,18 @@ _RENDER: dict[str, Callable[[Arguments], str]] = {
     **{code: (lambda args, country=country: country) for code, country in COUNTRIES.items()},  # type: ignore[misc]
     **{name: _at(1) for name in _FIRST},
     **{name: _at(2) for name in _SECOND},
-    **dict.fromkeys(("tsl", "translink", "ilh"), _display(3, 4, 2)),
+    **{name: _readings(name) for name in _READINGS},
+    **{name.lower(): (lambda args, name=name: chemical(name)) for name in _MOLECULES},  # type: ignore[misc]
+    **dict.fromkeys(("tsl", "translink"), _display(3, 4, 2)),
+    "ilh": _helped,
     **dict.fromkeys(_LINKS, _display(1, 3, 2)),
-    **dict.fromkeys(("ill", "interlanguage link", "interlanguage link multi"), _display(1, 4)),
+    **dict.fromkeys(("ill", "illm", "interlanguage link", "interlanguage link multi"), _display(1, 4)),
+    "langwithname": lambda args: "：".join(filter(None, (args.get("2"), args.get("3")))),
+    "nuclide": lambda args: f"{SUP}{args.get('2', '')}{END}{args.get('1', '')}",
     "ill2": lambda args: args.get("label") or args.get("1", ""),
     **dict.fromkeys(_FLAGS, _country),
     **dict.fromkeys(_VIDEOS, _label),
+    **dict.fromkeys(_COLOURS, _coloured),
     **dict.fromkeys(("読み仮名", "読み仮名 ruby不使用"), _reading),
     "linktext": _joined,
     "gaps": measures.gaps,
@@ -195,12 +251,13 @@ _RENDER: dict[str, Callable[[Arguments], str]] = {
     **dict.fromkeys(("hlist", "flat list"), _listed("、")),
     **dict.fromkeys(
         ("date", "start date", "end date", "birth date", "death date", "birth date and age", "death date and age", "start date and age",
-         "film date", "dts", "birth-date", "death-date", "日期", "年月日"), measures.date),
+         "film date", "dts", "birth-date", "death-date", "bda", "dda", "日期", "年月日",
+         *(f"{what}日期{rest}" for what in ("出生", "死亡", "逝世") for rest in ("", *_AND_AGE))), measures.date),
     **dict.fromkeys(("nihongo", "nihongo2", "日本語", "日语名"), _japanese),
     **dict.fromkeys(("zh", "lang-zh"), _chinese),
     **dict.fromkeys(("stl", "rws", "rail", "stn", "stnlnk", "站"), _station),
     **dict.fromkeys(("circa", "c.", "ca", "約", "约"), lambda args: f"约{args.get('1', '')}"),
-    **dict.fromkeys(("as of", "截至"), _as_of),
+    **dict.fromkeys(("as of", "asof", "截至"), _as_of),
     **{name: (lambda args, name=name: f"{name.upper()} {args.get('1', '')}".rstrip()) for name in _SHIPS},  # type: ignore[misc]
     **{name: (lambda args, unit=unit: f"{args.get('1', '')}{unit}") for name, unit in MONEY.items()},  # type: ignore[misc]
     **dict.fromkeys(("sqrt", "radic", "根号"), lambda args: f"√{args.get('1', '')}"),
@@ -226,7 +283,7 @@ _RENDER: dict[str, Callable[[Arguments], str]] = {
 _PREFIX = re.compile(r"^(?:template|模板|样板|樣板|t|subst|safesubst)\s*:\s*", re.IGNORECASE)
 NOTE_TA = ("noteta", "noteta-lite", "noteta/lite", "noteta/sandbox", "noteta-local")  # a page's conversion rules, at its head
 _LINK_TO = ("link-", "internal link helper")
-_BEGINNINGS = ("lang-", "langx", "ipa-", "ipac-", "ipa2", "ipaslink", *_LINK_TO)
+_BEGINNINGS = ("lang-", "langx", "ipa-", "ipac-", "ipa2", "ipaslink", "ruby", *_LINK_TO)
 _ENDINGS = ("フォント", "範囲")  # a passage in a font, a passage that is doubted
 _NOTES = re.compile(
     r"(?:sfn|harv|rp$|r$|ref|efn|note|cite|citation|dead ?link|wayback|webarchive|isbn|issn|oclc|doi$|pmid|arxiv|jstor|naid|ndl|要出典|リンク切れ"
@@ -241,8 +298,9 @@ _NO_WORDS = re.compile(  # in the name of a template that stands for no words: l
     re.IGNORECASE,
 )
 _LONGEST_WORDS = 60
-_WORDS = re.compile(  # two letters at least, and no address, colour, file or markup
-    r"(?=.*[^\W\d_].*[^\W\d_])(?![#:]|.*://|.*\.(?:jpe?g|png|gif|svg|ogg|com|org|net)\b)[^\n{}\[\]<>|=]+", re.IGNORECASE
+_WORDS = re.compile(  # two letters or an ideograph at least, and no address, colour, file or markup
+    r"(?=.*[^\W\d_].*[^\W\d_]|[\u3400-\u9fff]$)(?![#:]|.*://|.*\.(?:jpe?g|png|gif|svg|ogg|com|org|net)\b)[^\n{}\[\]<>|=]+",
+    re.IGNORECASE,
 )
 _INFOBOX = re.compile(r".*(?:infobox|taxobox|speciesbox|信息框|資訊框|资讯框|訊息框|讯息框|基礎情報)|information$", re.IGNORECASE)
 
@@ -273,14 +331,14 @@ def render_template(name: str, parts: list[str]) -> str | None:
         return _RENDER[name](args)
     if name.startswith(("lang-", "langx")):
         code, place = (args.get("1", ""), "2") if name == "langx" else (name[5:], "1")
-        words, language = args.get(place) or args.get("text", ""), LANGUAGES.get(code.removesuffix("-short").lower())
+        words, language = args.get(place) or args.get("text", ""), LABELS.get(code.removesuffix("-short").lower())
         labelled = language and words and not name.endswith("-short") and args.get("label", "") not in ("none", "no", "-")
         return f"{args.get('label') or language}：{words}" if labelled else words
     if name.startswith("ipac-"):
         return _spoken(args)
     if name.startswith("ipa-"):
         return f"[{args['1']}]" if args.get("1") else ""
-    if name in LANGUAGES or name.startswith("ipa") or name.endswith(_ENDINGS):
+    if name in LANGUAGES or name.startswith(("ipa", "ruby")) or name.endswith(_ENDINGS):
         return args.get("1", "")
     return _display(1, 3, 2)(args) if name.startswith(_LINK_TO) else None
 
@@ -289,7 +347,13 @@ def words_within(name: str, parts: list[str]) -> str:
     """The words that a template nobody listed may stand for in a sentence: its one argument without a name, if that is a short text."""
     args = template_arguments(parts)
     words = args.get("1", "")
-    if "2" in args or len(words) > _LONGEST_WORDS or not _WORDS.fullmatch(words) or _NO_WORDS.search(name):
+    if (
+        name.startswith("#")
+        or "2" in args
+        or len(words) > _LONGEST_WORDS
+        or not _WORDS.fullmatch(words)
+        or _NO_WORDS.search(name)
+    ):
         return ""
     return words
 
