@@ -113,10 +113,11 @@ def prefect_server(home: Path) -> Iterator[str]:
         yield url
 
 
-def peers() -> Path:
-    """The python of an environment with the tools that benchmarks measure against (`peers.txt`), made on first use."""
-    home, wanted = ROOT / ".venv-peers", Path(__file__).with_name("peers.txt")
-    python, made = home / "bin" / "python", home / "peers.txt"
+def peers(name: str = "peers") -> Path:
+    """The python of an environment with the tools that benchmarks measure against (`peers.txt`) or ask with (`clients.txt`), made on first
+    use."""
+    home, wanted = ROOT / f".venv-{name}", Path(__file__).with_name(f"{name}.txt")
+    python, made = home / "bin" / "python", home / wanted.name
     if not made.exists() or made.read_text("utf-8") != wanted.read_text("utf-8"):
         subprocess.run([sys.executable, "-m", "venv", "--clear", str(home)], check=True)
         subprocess.run(
