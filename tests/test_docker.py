@@ -65,7 +65,7 @@ def test_base_images_are_pinned():
     assert set(outside) == {"${PYTHON}"} and re.search(
         r"^ARG PYTHON=python:3\.11\.\d+-slim-bookworm@sha256:[0-9a-f]{64}$", text, re.M
     )
-    for service in compose(profiles="server,cpu,gpu")["services"].values():
+    for service in compose(profiles="server,cpu,gpu,serve")["services"].values():
         assert re.search(r"@sha256:[0-9a-f]{64}$", service["image"]) or service["build"]["target"] in STAGES
 
 
@@ -98,6 +98,19 @@ def test_one_machine():
 def test_services_start_commands_that_there_are(name):
     service = compose(profiles="server,cpu,gpu")["services"][name]
     assert parsed(service["command"]).command.name == ("up" if name == "server" else "worker")
+
+
+def test_a_server_of_models():
+    assert last(STAGES, "serve", "USER") == "${UID}" and words(last(STAGES, "serve", "ENTRYPOINT")) == ["hanlin"]
+    image = parsed(words(last(STAGES, "serve", "CMD")))
+    services = compose(profiles="serve", env=SECRETS | {"HANLIN_TOKEN": "long", "HANLIN_MODEL": "sft"})["services"]
+    service = parsed(services["serve"]["command"])
+    assert set(services) == {"serve"} and services["serve"]["environment"] == {"HANLIN_TOKEN": "long"}
+    assert image.command.name == service.command.name == "serve"
+    assert (image.params["models"], service.params["models"]) == (["prod"], ["sft"])
+    assert image.params["host"] == service.params["host"] == "0.0.0.0"
+    assert image.params["port"] == service.params["port"] == services["serve"]["ports"][0]["target"] == 8000
+    assert services["serve"]["ports"][0]["host_ip"] == "127.0.0.1" and services["serve"]["read_only"]
 
 
 def test_another_machine_runs_workers_alone():
