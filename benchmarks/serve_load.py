@@ -17,6 +17,7 @@ from typing import Any
 
 import httpx
 
+from benchmarks.bench import peers
 from benchmarks.serve_models import TOKEN, TOKENS, direct_answers, serving
 
 CLIENTS = (1, 8, 32)
@@ -35,12 +36,12 @@ def speed(home: Path, model: Path) -> dict[str, Any]:
     """Tokens a second by the number of clients, of ours and of transformers' server, in turns."""
     found: dict[str, Any] = {"ours": {}, "transformers": {}}
     with serving([f"model={model}"], token=TOKEN) as (ours, _), transformers_server(model) as theirs:
-        asyncio.run(one_load(ours, 8))
-        asyncio.run(one_load(theirs, 8))
+        asyncio.run(one_load(ours, "model", 8))
+        asyncio.run(one_load(theirs, str(model), 8))
         for _ in range(ROUNDS):
             for clients in CLIENTS:
-                for name, address in (("ours", ours), ("transformers", theirs)):
-                    figure = asyncio.run(one_load(address, clients))
+                for name, address, called in (("ours", ours, "model"), ("transformers", theirs, str(model))):
+                    figure = asyncio.run(one_load(address, called, clients))
                     if figure["tokens_per_second"] > found[name].get(clients, {}).get("tokens_per_second", 0):
                         found[name][clients] = figure
         first = asyncio.run(first_tokens(ours, 8))
@@ -61,15 +62,12 @@ def speed(home: Path, model: Path) -> dict[str, Any]:
 def requests(number: int) -> list[Asked]:
     """So many different requests of the same work: a text to go on with for `TOKENS` tokens."""
     texts = [place + what for place in PLACES for what in ASKED]
-    return [
-        {"model": "model", "prompt": texts[at % len(texts)], "max_tokens": TOKENS, "temperature": 0, "seed": at}
-        for at in range(number)
-    ]
+    return [{"prompt": texts[at % len(texts)], "max_tokens": TOKENS, "temperature": 0, "seed": at} for at in range(number)]
 
 
-async def one_load(address: str, clients: int) -> dict[str, float]:
+async def one_load(address: str, model: str, clients: int) -> dict[str, float]:
     """So many clients at once, each with three requests one after the other."""
-    rows = requests(3 * clients)
+    rows = [body | {"model": model} for body in requests(3 * clients)]
     async with httpx.AsyncClient(
         base_url=address, headers=HEADERS, timeout=600, limits=httpx.Limits(max_connections=None)
     ) as http:
@@ -78,7 +76,7 @@ async def one_load(address: str, clients: int) -> dict[str, float]:
             tokens = 0
             for body in rows[number::clients]:
                 said = await http.post("/v1/completions", json=body)
-                said.raise_for_status()
+                assert said.status_code == 200, said.text
                 tokens += said.json()["usage"]["completion_tokens"]
             return tokens
 
@@ -109,7 +107,11 @@ def transformers_server(model: Path) -> Iterator[str]:
     """`transformers serve --continuous-batching` with the same model, on as many threads as ours."""
     port = 18451
     env = os.environ | {"OMP_NUM_THREADS": "1", "HF_HUB_OFFLINE": "1"}
-    command = [Path(sys.executable).with_name("transformers"), "serve", str(model), "--continuous-batching", "--port", str(port)]
+    packages = next(
+        (peers("clients").parents[1] / "lib").glob("python3*/site-packages")
+    )  # it wants the package openai, even to serve
+    start = f"import sys; sys.path.append({str(packages)!r}); from transformers.cli.transformers import main; main()"
+    command = [sys.executable, "-c", start, "serve", str(model), "--continuous-batching", "--port", str(port)]
     more = [
         "--host",
         "127.0.0.1",
