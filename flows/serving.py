@@ -98,7 +98,13 @@ def serve(
             help=f"Token that clients must send. Better set in {TOKEN}: a command line is seen by other users",
         ),
     ] = "",
-    engine: Annotated[str, typer.Option(help="What runs the models: own (Hanlin's, for all architectures)")] = "own",
+    engine: Annotated[
+        str,
+        typer.Option(
+            help="What runs the models: own (Hanlin's, for all architectures), llama.cpp (xllamacpp) or vllm (in its own "
+            "environment, which HANLIN_VLLM names)"
+        ),
+    ] = "own",
     device: Annotated[str, typer.Option(help="Where the models run: auto, cpu, cuda, cuda:1, mps")] = "auto",
     slots: Annotated[int, typer.Option(help="Answers that are made at once", min=1, max=4096)] = 32,
     queue: Annotated[

@@ -9,10 +9,14 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer, GenerationConfig
 
-from models import presets, template
+from models import adapters, presets, template
 from models.chat import chat
+from models.job import LoraParams
+from models.loading import load
+from models.serve import batch, own_engine
 from models.serve.engine import ContextExceeded, QueueFull
 from models.serve.own_engine import OwnEngine
 from models.serve.settings import DecodingSettings
@@ -232,3 +236,138 @@ def test_an_answer_can_be_read_in_an_event_loop(llama):
 def test_settings_out_of_range_are_refused(llama, settings, words):
     with pytest.raises(ValueError, match=words):
         llama.submit([5], DecodingSettings(**{"max_new_tokens": 4} | settings), 0)
+
+
+@pytest.fixture(scope="module")
+def adapted(home, tmp_path_factory) -> dict[str, Path]:
+    """Two adapters with random weights beside the Llama, on other modules each."""
+    folders = {}
+    for number, (name, modules) in enumerate({"one.a": ("q_proj", "down_proj"), "two": ("v_proj", "o_proj", "lm_head")}.items()):
+        model, _ = load(home / "llama", torch.device("cpu"))
+        adapters.add(model, LoraParams(rank=4, alpha=8, dropout=0.0, modules=modules, bits=32))
+        torch.manual_seed(number)
+        with torch.no_grad():
+            for key, p in model.named_parameters():
+                if "lora_" in key:
+                    p.normal_(std=0.5)
+        folders[name] = tmp_path_factory.mktemp("adapter") / name
+        adapters.save(model, folders[name])
+    return folders
+
+
+def test_adapters_and_their_base_answer_in_one_batch(home, adapted):
+    engine = OwnEngine(home / "llama", "cpu", adapters=adapted)
+    asked = prompts(engine.tokenizer, 6)
+    names = ["", "one.a", "two", "two", "", "one.a"]
+    models = {"": load(home / "llama", torch.device("cpu"))[0]}
+    for name, folder in adapted.items():
+        models[name] = load(home / "llama", torch.device("cpu"))[0]
+        adapters.attach(models[name], folder)
+    expected = [generated(models[name], engine.tokenizer, ids) for name, ids in zip(names, asked, strict=True)]
+    under_way = [engine.submit(ids, DecodingSettings(16), 0, name) for name, ids in zip(names, asked, strict=True)]
+    assert [[token.id for token in generation] for generation in under_way] == expected
+    assert expected[2] != generated(models[""], engine.tokenizer, asked[2])
+    with pytest.raises(ValueError, match="no adapter 'three'"):
+        engine.submit([5], DecodingSettings(4), 0, "three")
+    engine.close()
+
+
+def test_an_adapter_of_another_model_is_refused(home, adapted, tmp_path):
+    with pytest.raises(ValueError, match="holds no adapter"):
+        OwnEngine(home / "llama", "cpu", adapters={"x": tmp_path})
+    with pytest.raises(ValueError, match="of another model"):
+        OwnEngine(home / "qwen2", "cpu", adapters=adapted | {"one.a": other_shape(adapted["one.a"], tmp_path / "other")})
+
+
+def other_shape(folder: Path, out: Path) -> Path:
+    shutil.copytree(folder, out)
+    weights = load_file(out / "adapter_model.safetensors")
+    save_file({key: p.repeat(2, 1) for key, p in weights.items()}, out / "adapter_model.safetensors", metadata={"format": "pt"})
+    return out
+
+
+def test_a_failure_ends_only_the_requests_concerned(home, monkeypatch):
+    engine = OwnEngine(home / "llama", "cpu", slots=3)
+    asked = prompts(engine.tokenizer, 6)
+    expected = answers(engine, asked, DecodingSettings(16))
+    plain, calls = engine._batch.step, []
+
+    def fails_once(*given):
+        calls.append(given)
+        if len(calls) == 5:
+            raise torch.OutOfMemoryError("no memory")
+        return plain(*given)
+
+    monkeypatch.setattr(engine._batch, "step", fails_once)
+    under_way = [engine.submit(ids, DecodingSettings(16), 0) for ids in asked]
+    outcomes = []
+    for generation in under_way:
+        try:
+            outcomes.append([token.id for token in generation])
+        except torch.OutOfMemoryError:
+            outcomes.append(None)
+    failed = [number for number, outcome in enumerate(outcomes) if outcome is None]
+    assert 1 <= len(failed) <= 3
+    assert [one for one in outcomes if one is not None] == [one for n, one in enumerate(expected) if n not in failed]
+    monkeypatch.setattr(engine._batch, "read", lambda reading: 1 / 0)
+    with pytest.raises(ZeroDivisionError):
+        list(engine.submit(asked[0], DecodingSettings(4), 0))
+    monkeypatch.undo()
+    assert answers(engine, asked, DecodingSettings(16)) == expected
+    engine.close()
+
+
+def test_a_closed_engine_ends_what_runs_and_takes_no_more(home):
+    engine = OwnEngine(home / "llama", "cpu", slots=1)
+    never = DecodingSettings(100, logit_bias=dict.fromkeys(template.stops(engine.tokenizer), -100.0))
+    running, waiting = (engine.submit([5, 6], never, 0) for _ in range(2))
+    next(iter(running))
+    engine.close()
+    for generation in (running, waiting):
+        with pytest.raises(RuntimeError, match="closed before"):
+            list(generation)
+    with pytest.raises(RuntimeError, match="is closed"):
+        engine.submit([5], never, 0)
+
+
+def test_log_probabilities_are_those_of_the_model(llama):
+    ids = prompts(llama.tokenizer, 1)[0]
+    tokens = list(llama.submit(ids, DecodingSettings(6, repetition_penalty=1.5, temperature=1.5, alternatives=3), 3))
+    logs = llama.model(torch.tensor([ids + [token.id for token in tokens]])).logits[0].log_softmax(1)
+    for place, token in enumerate(tokens):
+        row = logs[len(ids) - 1 + place]
+        assert token.logprob == pytest.approx(row[token.id].item(), abs=1e-4)
+        best = row.topk(3)
+        assert [number for number, _ in token.alternatives] == best.indices.tolist()
+        assert [log for _, log in token.alternatives] == pytest.approx(best.values.tolist(), abs=1e-4)
+
+
+def test_an_answer_ends_at_its_stop_text(llama):
+    ids = prompts(llama.tokenizer, 1)[0]
+    (whole,) = answers(llama, [ids], DecodingSettings(16))
+    text = llama.tokenizer.decode(whole, skip_special_tokens=True)
+    stop = next(character for character in text[2:] if character != "\ufffd")
+    generation = llama.submit(ids, DecodingSettings(16, stop=(stop,)), 0)
+    tokens = [token.id for token in generation]
+    assert generation.end == "stop" and len(tokens) < len(whole) and tokens == whole[: len(tokens)]
+
+
+def test_a_long_prompt_is_read_in_chunks_and_gets_the_same_answer(engine, monkeypatch):
+    asked = [prompts(engine.tokenizer, 1)[0] * 5, *prompts(engine.tokenizer, 3)]
+    expected = answers(engine, asked, DecodingSettings(8))
+    monkeypatch.setattr(batch, "CHUNK", 16)
+    monkeypatch.setattr(own_engine, "CHUNK", 16)
+    assert answers(engine, asked, DecodingSettings(8)) == expected
+
+
+def test_penalties_and_biases_change_what_is_chosen(llama):
+    (ids,) = prompts(llama.tokenizer, 1)
+    (plain,) = answers(llama, [ids], DecodingSettings(16))
+    (biased,) = answers(llama, [ids], DecodingSettings(16, logit_bias={plain[0]: -100.0, 77: 100.0}))
+    assert set(biased) == {77}
+    (varied,) = answers(llama, [ids], DecodingSettings(16, frequency_penalty=2.0, presence_penalty=2.0, logit_bias={77: 8.0}))
+    assert len(set(varied)) > 4
+    penalty = answers(llama, prompts(llama.tokenizer, 4), DecodingSettings(16, repetition_penalty=1.4))
+    assert penalty == [
+        generated(llama.model, llama.tokenizer, ids, repetition_penalty=1.4) for ids in prompts(llama.tokenizer, 4)
+    ]

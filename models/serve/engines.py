@@ -11,7 +11,11 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from models.serve.engine import ServingEngine
 
-ENGINES = {"own": "models.serve.own_engine:OwnEngine"}  # name → module:class, which is made as `start` does
+ENGINES = {  # name → module:class, which is made as `start` does
+    "own": "models.serve.own_engine:OwnEngine",
+    "llama.cpp": "models.serve.llama_cpp_engine:LlamaCppEngine",
+    "vllm": "models.serve.vllm_server:VLLMServerEngine",
+}
 
 
 @dataclass(frozen=True)

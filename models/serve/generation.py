@@ -5,9 +5,13 @@ from __future__ import annotations
 import asyncio
 import threading
 from collections import deque
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Collection, Iterable, Iterator
+
+from transformers import PreTrainedTokenizerBase
 
 from models.serve.engine import Token
+from models.serve.settings import DecodingSettings
+from models.serve.text_stream import TextStream
 
 CANCELLED = "cancelled"
 
@@ -83,6 +87,31 @@ class OwnGeneration:
                     raise self._error
                 assert end
                 return
+
+
+class Ending:
+    """The end of an answer: at a token of `stops`, at one of the stop texts of its settings, or after `limit` tokens."""
+
+    def __init__(self, tokenizer: PreTrainedTokenizerBase, settings: DecodingSettings, stops: Collection[int], limit: int):
+        self.stops, self.limit = stops, limit
+        self.text = TextStream(tokenizer, settings.stop) if settings.stop else None
+        self.made = 0
+
+    def upto(self, tokens: Iterable[Token]) -> tuple[list[Token], str]:
+        """Those of the next tokens that belong to the answer, and the reason of its end, if it ends with them."""
+        given: list[Token] = []
+        for token in tokens:
+            self.made += 1
+            if token.id in self.stops:
+                return given, "stop"
+            given.append(token)
+            if self.text is not None:
+                self.text.put(token.id)
+                if self.text.stopped:
+                    return given, "stop"
+            if self.made >= self.limit:
+                return given, "length"
+        return given, ""
 
 
 def _wake(loop: asyncio.AbstractEventLoop, future: asyncio.Future[None]) -> None:

@@ -20,11 +20,10 @@ from models.serve.batch import CHUNK, Batch, Reading, check_architecture
 from models.serve.checks import check
 from models.serve.drawing import Draw, choose
 from models.serve.engine import ContextExceeded, QueueFull
-from models.serve.generation import CANCELLED, OwnGeneration
+from models.serve.generation import CANCELLED, Ending, OwnGeneration
 from models.serve.row_cache import Rows
 from models.serve.searches import BeamSearch, ContrastiveSearch, Search, Turn
 from models.serve.settings import DecodingSettings
-from models.serve.text_stream import TextStream
 
 
 class Request:
@@ -35,8 +34,7 @@ class Request:
         self.generation = generation
         self.draw: Draw
         self.search: Search | None = None  # where the answer takes several rows
-        self.text: TextStream | None = None  # where it may end by a text
-        self.made = 0  # tokens
+        self.ending: Ending
         self.ended = False
         self.rows: list[int] = []
         self.next: list[int] = []  # the token that each of its rows reads next
@@ -123,8 +121,7 @@ class OwnEngine:
                 f"this way of decoding takes {request.width} rows, and the engine has {self.slots}; take fewer beams"
             )
         request.draw = Draw(settings, seed, read)
-        if settings.stop:
-            request.text = TextStream(self.tokenizer, settings.stop)
+        request.ending = Ending(self.tokenizer, settings, self._stops, request.limit)
         return request
 
     def load(self) -> tuple[int, int]:
@@ -269,19 +266,8 @@ class OwnEngine:
 
     def _turn(self, request: Request, turn: Turn) -> None:
         """Hand over the tokens of a turn, up to the one that ends the answer."""
-        given, end = [], ""
-        for token in turn.tokens:
-            request.made += 1
-            if token.id in self._stops:
-                end = "stop"
-                break
-            given.append(token)
-            if request.text is not None:
-                request.text.put(token.id)
-            if request.text is not None and request.text.stopped:
-                end = "stop"
-                break
-        if not end and (turn.end or request.made >= request.limit):
+        given, end = request.ending.upto(turn.tokens)
+        if turn.end and not end:
             end = "length"
         request.next, request.ended = turn.next, bool(end)
         if given or end:
