@@ -23,7 +23,7 @@ from benchmarks import texts
 from benchmarks.bench import close, peers, playground
 from benchmarks.watch import Watched, say, watched
 
-PLANTS = 100
+PLANTS, COLD = 100, 20  # asked for, and of these with the index out of memory
 BAR = 0.5  # seconds an answer
 AROUND = 120  # characters of the answer before and after what is planted
 ROW = (10, 330)  # clauses of a row
@@ -89,7 +89,7 @@ def ask(home: Path) -> None:
     right = 0
     seconds: dict[str, list[float]] = {"cold": [], "warm": []}
     for state, took in seconds.items():
-        for plant in plants:
+        for plant in plants[:COLD] if state == "cold" else plants:
             if state == "cold":
                 opened.clear()
                 forget(home / "index")
