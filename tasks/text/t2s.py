@@ -109,7 +109,8 @@ def found(text: str) -> tuple[int, int, int, int]:
     if len(text) < _SHORT:
         if not _any_of(TOUCHED).search(text):
             return 0, 0, 0, 0
-        return 1, *(int(_any_of(kind).search(text) is not None) for kind in kinds)
+        old, new, hints = (int(_any_of(kind).search(text) is not None) for kind in kinds)
+        return 1, old, new, hints
     units, known = _look(text)
     touched = int(np.count_nonzero(known & TOUCHED))
     if not touched:
