@@ -13,8 +13,8 @@ import httpx
 import pytest
 import torch
 
-from models import template
-from models.decoding import answer
+from models import adapters, template
+from models.decoding import answer, greedy_config
 from models.loading import load
 from models.sampling import Sampling
 from models.serve import prompts
@@ -33,6 +33,7 @@ CONTEXT = 4096
 FILES = [f"/{path.name}" for path in PAGE.iterdir() if path.name != "index.html"]
 TURNS = [{"role": "user", "content": "白鹭城的水是什么？"}]
 ENDLESS = {"logit_bias": {str(token): -100 for token in (template.END_ID, template.STOP_ID)}}
+CONTRASTIVE = {"contrastive_alpha": 0.8, "top_k": 4}
 
 
 class Running:
@@ -190,6 +191,38 @@ def test_a_seed_reproduces_and_the_choices_differ(api):
     assert one == two and len({choice["message"]["content"] for choice in one}) == 3
     assert api.chat(**drawn | {"n": 1})["choices"] == one[:1]
     assert api.chat(**drawn | {"seed": 8})["choices"] != one
+
+
+def test_beams_and_contrastive_search_are_asked_for_by_fields(api, folder):
+    model, tokenizer = load(folder, torch.device("cpu"))
+    ids = torch.tensor([template.prompt(tokenizer, TURNS)])
+    config = greedy_config(tokenizer, Sampling(12))
+    config.num_beams = 3
+    searched = model.generate(ids, attention_mask=torch.ones_like(ids), generation_config=config)[0, ids.size(1) :]
+    said = [api.chat(max_tokens=12, **fields)["choices"][0]["message"]["content"] for fields in ({"beams": 3}, CONTRASTIVE, {})]
+    assert said[0] == tokenizer.decode(searched, skip_special_tokens=True).replace("\ufffd", "")
+    assert said[1] != said[2]
+    assert content(api.events(max_tokens=12, beams=3)) == said[0]
+    assert content(api.events(max_tokens=12, **CONTRASTIVE)) == said[1]
+
+
+def test_an_adapter_is_chosen_by_name(folder, tmp_path):
+    adapter = tiny.adapter(tmp_path / "poems", folder, ("q_proj", "down_proj"))
+    small = served(folder, adapters={"poems": adapter})
+    small.adapters = ["poems"]
+    running = Running(Served([small]))
+    try:
+        base, tokenizer = load(folder, torch.device("cpu"))
+        adapted, _ = load(folder, torch.device("cpu"))
+        adapters.attach(adapted, adapter)
+        ids = template.prompt(tokenizer, TURNS)
+        expected = [answer(model, tokenizer, [ids], Sampling(24))[0].text.replace("\ufffd", "") for model in (base, adapted)]
+        said = [running.chat(model=name) for name in ("small", "poems")]
+        assert [one["choices"][0]["message"]["content"] for one in said] == expected and expected[0] != expected[1]
+        assert [one["model"] for one in said] == ["small", "poems"]
+        assert [one["id"] for one in running.get("/v1/models").json()["data"]] == ["small", "poems"]
+    finally:
+        running.stop()
 
 
 def test_a_stop_text_ends_an_answer_before_it(api):

@@ -14,7 +14,6 @@ from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokeni
 
 from models import adapters, presets, template
 from models.chat import chat
-from models.job import LoraParams
 from models.loading import load
 from models.serve import batch, own_engine
 from models.serve.engine import ContextExceeded, QueueFull
@@ -241,18 +240,9 @@ def test_settings_out_of_range_are_refused(llama, settings, words):
 @pytest.fixture(scope="module")
 def adapted(home, tmp_path_factory) -> dict[str, Path]:
     """Two adapters with random weights beside the Llama, on other modules each."""
-    folders = {}
-    for number, (name, modules) in enumerate({"one.a": ("q_proj", "down_proj"), "two": ("v_proj", "o_proj", "lm_head")}.items()):
-        model, _ = load(home / "llama", torch.device("cpu"))
-        adapters.add(model, LoraParams(rank=4, alpha=8, dropout=0.0, modules=modules, bits=32))
-        torch.manual_seed(number)
-        with torch.no_grad():
-            for key, p in model.named_parameters():
-                if "lora_" in key:
-                    p.normal_(std=0.5)
-        folders[name] = tmp_path_factory.mktemp("adapter") / name
-        adapters.save(model, folders[name])
-    return folders
+    modules = {"one.a": ("q_proj", "down_proj"), "two": ("v_proj", "o_proj", "lm_head")}
+    folder = tmp_path_factory.mktemp("adapter")
+    return {name: tiny.adapter(folder / name, home / "llama", modules[name], seed) for seed, name in enumerate(modules)}
 
 
 def test_adapters_and_their_base_answer_in_one_batch(home, adapted):

@@ -118,3 +118,22 @@ def llama(folder: Path, tokenizer_folder: Path, *, steps: int = 0, seed: int = 0
     model.save_pretrained(folder / "model")
     loaded.save_pretrained(folder / "model")
     return folder
+
+
+def adapter(folder: Path, model_folder: Path, modules: tuple[str, ...], seed: int = 0) -> Path:
+    """Low-rank adapters with random weights for these modules of a model, as peft saves them."""
+    import torch
+
+    from models import adapters
+    from models.job import LoraParams
+    from models.loading import load
+
+    model, _ = load(model_folder, torch.device("cpu"))
+    adapters.add(model, LoraParams(rank=4, alpha=8, dropout=0.0, modules=modules, bits=32))
+    torch.manual_seed(seed)
+    with torch.no_grad():
+        for name, p in model.named_parameters():
+            if "lora_" in name:
+                p.normal_(std=0.5)
+    adapters.save(model, folder)
+    return folder
