@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import difflib
 import re
-from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +16,7 @@ from flows.paths import expanded, matching_files, unset_variable
 from flows.triple_extraction import triple_extraction_problems
 from models import presets
 from models.architectures import Architecture
+from models.serve.vllm_place import vllm_command
 from tasks.data.mixture import problems as weight_problems
 from tasks.data.uses import MAKES
 from tasks.formats import registry
@@ -148,10 +148,11 @@ def _vllm_problems(data: dict[str, Any]) -> list[str]:
         names = " and ".join(other.name for other in presets.architectures() if other.vllm)
         preset = _section(data, "pretrain")["preset"]
         return [f"rejected.engine: vllm runs {names}, not {preset}; set it to transformers"]
-    missing = (
-        "rejected.engine: the package vllm is not installed here; pip install vllm (Linux with a GPU), or set it to transformers"
-    )
-    return [] if find_spec("vllm") else [missing]
+    try:
+        vllm_command()
+    except ValueError as missing:
+        return [f"rejected.engine: {missing}; or set it to transformers"]
+    return []
 
 
 def _uses(source: dict[str, Any]) -> list[str]:

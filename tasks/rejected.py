@@ -37,8 +37,8 @@ class Params(Identity):
     )
     engine: Engine = Field(
         default="transformers",
-        description="What answers: transformers, for every model; or vllm where it is installed, for Llamas and their experts, with a "
-        "batch of some thousand. Part of the result: another sampler gives other answers",
+        description="What answers: transformers, for every model; or vllm, in an environment of its own (HANLIN_VLLM), for Llamas and their experts, "
+        "with a batch of some thousand. Part of the result: another sampler gives other answers",
     )
     max_prompts: int = Field(default=0, ge=0, description="Prompts of each side to answer, the first ones; 0: all")
     near_equal: float = Field(

@@ -1,8 +1,5 @@
 """The serving engine of vLLM (https://docs.vllm.ai), as a server process of another Python environment: its packages and Hanlin's exclude
-each other.
-
-The environment variable HANLIN_VLLM names that environment: its `vllm` command, or its Python. Without it, a `vllm` on the PATH is taken.
-"""
+each other."""
 
 from __future__ import annotations
 
@@ -11,7 +8,6 @@ import contextlib
 import json
 import os
 import secrets
-import shutil
 import socket
 import subprocess
 import tempfile
@@ -24,12 +20,13 @@ import httpx
 import torch
 
 from models import presets
+from models.lifetime import end_with_parent
 from models.loading import config_of, has_bf16, home_of
 from models.serve.engine import Token
 from models.serve.http_engine import HTTPEngine
 from models.serve.settings import DecodingSettings
+from models.serve.vllm_place import vllm_command
 
-VARIABLE = "HANLIN_VLLM"
 START = 900.0  # seconds in which it must be ready: it compiles on its first start
 MODEL = "model"  # its name between the two of us
 
@@ -50,7 +47,7 @@ class VLLMServerEngine(HTTPEngine):
         config = config_of(home)
         architecture = presets.architecture_of(config.model_type)
         if not architecture.vllm if architecture else config.is_encoder_decoder:
-            raise ValueError(f"vLLM cannot run {config.model_type} ({home}); serve with the engine own")
+            raise ValueError(f"vLLM cannot run {config.model_type} ({home}); take another engine")
         if adapters:
             raise ValueError(f"vLLM serves no adapters here ({', '.join(adapters)}); merge them, or take the engine own")
         command = vllm_command()
@@ -65,6 +62,7 @@ class VLLMServerEngine(HTTPEngine):
             stdin=subprocess.DEVNULL,
             stdout=self._log,
             stderr=subprocess.STDOUT,
+            preexec_fn=end_with_parent,
         )
         atexit.register(self.close)
         try:
@@ -142,19 +140,6 @@ class VLLMServerEngine(HTTPEngine):
                 self._process.kill()
                 self._process.wait()
         self._log.close()
-
-
-def vllm_command() -> list[str]:
-    """The command that starts vLLM. `ValueError` where there is none."""
-    named = os.environ.get(VARIABLE, "")
-    found = shutil.which(named or "vllm")
-    if not found:
-        there = f"{VARIABLE} is {named}, which is no program" if named else f"no vllm is on the PATH, and {VARIABLE} is not set"
-        raise ValueError(
-            f"{there}; put vLLM into an environment of its own (python -m venv /opt/vllm; /opt/vllm/bin/pip install vllm) and set "
-            f"{VARIABLE}=/opt/vllm/bin/vllm"
-        )
-    return [found, "-m", "vllm.entrypoints.cli.main"] if Path(found).name.startswith("python") else [found]
 
 
 def _options(port: int, slots: int) -> list[str]:

@@ -9,20 +9,15 @@ are the open descriptors that `--fd` names, such as a socket to serve on.
 from __future__ import annotations
 
 import contextlib
-import ctypes
 import os
 import signal
 import subprocess
 import sys
 import threading
 
+from models.lifetime import end_with_parent
+
 GRACE = 10.0  # seconds between asking and killing
-
-
-def _end_with_parent() -> None:
-    """In the child, before it becomes the command: ask for SIGTERM when its parent dies."""
-    with contextlib.suppress(OSError, AttributeError):
-        ctypes.CDLL(None).prctl(1, signal.SIGTERM)  # PR_SET_PDEATHSIG
 
 
 def main(command: list[str]) -> int:
@@ -34,7 +29,7 @@ def main(command: list[str]) -> int:
         else:
             handed.append(int(value))
     child = subprocess.Popen(
-        command, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=_end_with_parent, pass_fds=handed
+        command, stdin=subprocess.DEVNULL, start_new_session=True, preexec_fn=end_with_parent, pass_fds=handed
     )
     for descriptor in handed:
         os.close(descriptor)  # the child's alone: what is sent to a socket whose server has ended must be refused
