@@ -161,7 +161,7 @@ def test_what_llama_cpp_would_read_otherwise_is_refused_before_any_work(
 def test_a_missing_package_an_unknown_format_and_precision_say_what_to_do(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     home = trained / "model"
     assert "take one of f32, f16" in formats.problems(home, "gguf", "q9")[0]
-    assert "take one of gguf" in formats.problems(home, "pickle", "")[0]
+    assert f"take one of {', '.join(formats.FORMATS)}" in formats.problems(home, "pickle", "")[0]
     monkeypatch.setattr(formats, "find_spec", lambda name: None)
     assert formats.problems(home, "gguf", "") == ["--to gguf needs the packages gguf and xllamacpp: pip install 'hanlin[export]'"]
 

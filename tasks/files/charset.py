@@ -120,7 +120,7 @@ def guess(start: bytes) -> Charset:
 def mostly(start: bytes) -> Charset:
     """The encoding of a JSON file by its first bytes: an older one where they are hardly UTF-8, not where a byte is damaged."""
     text = start.decode("utf-8", "replace")
-    if text.count("\ufffd") <= _TOLERATED * sum(character >= "\u0800" for character in text):
+    if start.startswith(codecs.BOM_UTF8) or text.count("\ufffd") <= _TOLERATED * sum(character >= "\u0800" for character in text):
         return Charset("utf-8")
     older = likeliest([line for line in start.splitlines() if not line.isascii()]) if "\ufffd" in text else None
     return Charset(older, mixed=True, older=older) if older else Charset("utf-8")
