@@ -265,6 +265,7 @@ def test_an_article_that_could_only_answer_its_title_and_has_none_is_dropped(tmp
 
 @given(st.text(min_size=1, max_size=12).filter(str.strip), st.integers(0, 40))
 @example("介绍一下青江", 3)
+@example("0`:", 0)  # in quotes, the mark stands between two that are no pair
 @example("李白 (唐代)", 1)
 def test_a_title_and_every_request_for_it_are_one_prompt(title: str, seed: int) -> None:
     if not fold.dedup_key(title):

@@ -50,6 +50,9 @@ _MEMBERS = {
 }
 
 
+_PAIRS = {(ord(pair[0]), ord(pair[1])) for pair in ("“”", "‘’", "「」", "『』", '""', "''", "``")}
+
+
 def dedup_key(text: str) -> str:
     """The key that texts share which say the same: see above."""
     text = folded(text)
@@ -92,24 +95,28 @@ def significant(points: Points, bounds: NDArray[np.int64]) -> tuple[Points, Mask
     candidates = np.flatnonzero(classes & (_SIGN | _MAYBE))
     digits = np.flatnonzero(classes & _DIGIT)
     if not len(candidates) and len(digits) < 2:
-        counts[_quoted(classes, counts, bounds)] = True
+        counts[_quoted(points, classes, counts, bounds)] = True
         return points, counts
     signs = candidates[_are_signs(_Places(candidates, points, classes, bounds))]
     values = points.copy()
     values[signs[(classes[signs] & _DASH) > 0]] = ord("-")
     counts[signs] = True
-    counts[_quoted(classes, counts, bounds)] = True
+    counts[_quoted(points, classes, counts, bounds)] = True
     gaps = _gaps(digits, counts, _Places(digits, points, classes, bounds), bounds)
     values[gaps], counts[gaps] = ord(" "), True
     return values, counts
 
 
-def _quoted(classes: Classes, counts: Mask, bounds: NDArray[np.int64]) -> NDArray[np.int64]:
-    """The places of marks that stand alone in quotes."""
+def _quoted(points: Points, classes: Classes, counts: Mask, bounds: NDArray[np.int64]) -> NDArray[np.int64]:
+    """The places of marks that stand alone in a pair of quotes."""
     import numpy as np
 
     quotes = np.flatnonzero(classes & _QUOTE)
     inside = quotes[:-1][np.diff(quotes) == 2] + 1
+    if not len(inside):
+        return inside
+    pairs = zip(points[inside - 1].tolist(), points[inside + 1].tolist(), strict=True)
+    inside = inside[np.array([pair in _PAIRS for pair in pairs])]
     inside = inside[((classes[inside] & (_SPACE | _LINE)) == 0) & ~counts[inside]]
     here = np.searchsorted(bounds, inside, "right")
     return inside[(bounds[here - 1] < inside) & (inside + 1 < bounds[here])]
