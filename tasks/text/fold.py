@@ -31,6 +31,7 @@ _DASHES = "‐‑‒–—~〜"  # from one number to the next
 _CURRENCIES = "€£¥₩₽₹¢"  # not $, which stands around formulas
 _PICTURES = range(0x2600, 0x27C0), range(0x1F000, 0x20000)
 _SELECTORS = range(0xFE00, 0xFE10), range(0xE0100, 0xE01F0)  # of a variant of the character before
+_SINGLE = 0x20000  # from here on, all that is no ideograph is nothing
 _REACH = 4  # characters to either side that may matter
 # classes of characters; a letter is of an alphabet, a sign is one wherever it stands, and what may be one depends on what is beside it
 _SPACE, _DIGIT, _LETTER, _COUNTS, _SIGN, _MAYBE, _OPENS, _CLOSES, _OPERATOR, _DASH, _PATTERN, _LINE, _PART, _QUOTE = (
@@ -283,14 +284,15 @@ def _classes() -> Classes:
     """Code point → its classes, of characters as `folded` leaves them. From U+40000 on there are none."""
     import numpy as np
 
-    table = np.zeros(0x40001, np.uint16)
-    for point in range(0x40000):
+    points = range(0x40000)
+    table = np.zeros(len(points) + 1, np.uint16)
+    counting = np.fromiter(map(str.isalnum, map(chr, points)), bool, len(points))
+    table[:-1][counting] = _COUNTS
+    table[[point for point in range(0x530) if chr(point).isalpha()]] |= _LETTER
+    table[[ord(digit) for digit in "0123456789"]] |= _DIGIT
+    for point in np.flatnonzero(~counting[:_SINGLE]).tolist():
         character = chr(point)
-        if character.isalnum():
-            table[point] = _COUNTS | (
-                _DIGIT if character in "0123456789" else _LETTER if point < 0x530 and character.isalpha() else 0
-            )
-        elif character.isspace() and character != PART:
+        if character.isspace() and character != PART:
             table[point] = _SPACE
         elif character not in _MEMBERS[_MAYBE]:
             category = unicodedata.category(character)
