@@ -6,6 +6,7 @@ import importlib.util
 import itertools
 import re
 import shlex
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,7 @@ import yaml
 
 from flows import recipe as recipes
 from flows.cli import app
+from models.serve import vllm_place
 from tests.test_recipe import provide
 
 ROOT = Path(__file__).parent.parent
@@ -108,8 +110,9 @@ def test_commands_named_in_a_sentence_exist(page):
 
 
 @pytest.mark.parametrize(("page", "text"), [case for case in every(blocks, "yaml") if case.values[0] not in FOLLOWED])
-def test_every_yaml_example_is_part_of_a_recipe(page, text):
-    """Put on top of the sample recipe, it is a recipe. An ellipsis stands for a checksum."""
+def test_every_yaml_example_is_part_of_a_recipe(page, text, monkeypatch):
+    """Put on top of the sample recipe, it is a recipe, where vLLM is there. An ellipsis stands for a checksum."""
+    monkeypatch.setenv(vllm_place.VARIABLE, sys.executable)
     example = yaml.safe_load(text.replace("…", "a" * 64))
     sample = recipes._read(recipes.recipe_file("sample"), "sample")
     data = recipes._over(sample, example) | {"sources": sample["sources"] | example.get("sources", {})}
