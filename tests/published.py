@@ -290,3 +290,16 @@ def evaluate(made: Published, names: tuple[str, ...]) -> None:
         lineage,
         {"scores.json": json.dumps(scores), "answers.json": json.dumps(answers, ensure_ascii=False)},
     )
+
+
+def add_base(made: Published) -> None:
+    """A base model from the hub, under Apache-2.0."""
+    made.add(
+        "base-files",
+        "download",
+        {"upstream": [["commit", "b" * 40]]},
+        {},
+        asked={"model": "Qwen/Qwen3-0.6B-Base", "revision": "main"},
+    )
+    made.add("base", "base", {"files": [["config.json", "c" * 64]]}, {"files": "base-files"}, model_files(), chat=False)
+    made.store.note_source(made.key["base"], {"licence": "Apache-2.0"})

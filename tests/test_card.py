@@ -12,7 +12,7 @@ from typer.testing import CliRunner
 
 from flows.cli import app
 from tasks.publication.card import card, header_problems
-from tests.published import COMMIT, SECRET, Published, corpus, evaluate, model_files, models
+from tests.published import COMMIT, SECRET, Published, add_base, corpus, evaluate, model_files, models
 
 
 @pytest.fixture(scope="module")
@@ -103,15 +103,7 @@ def test_a_source_without_a_licence_makes_it_other_and_says_so(tmp_path: Path) -
 
 def test_a_model_that_was_tuned_names_its_base_and_one_without_scores_says_so(tmp_path: Path) -> None:
     made = corpus(tmp_path / "store")
-    made.add(
-        "base-files",
-        "download",
-        {"upstream": [["commit", "b" * 40]]},
-        {},
-        asked={"model": "Qwen/Qwen3-0.6B-Base", "revision": "main"},
-    )
-    made.add("base", "base", {"files": [["config.json", "c" * 64]]}, {"files": "base-files"}, model_files(), chat=False)
-    made.store.note_source(made.key["base"], {"licence": "Apache-2.0"})
+    add_base(made)
     made.add(
         "sft",
         "sft",

@@ -14,7 +14,7 @@ from flows.graph import graph
 from flows.origins import source_facts
 from tasks.publication.lineage import Lineage, lineage, shown_url
 from tasks.publication.target import resolve
-from tests.published import COMMIT, Published, corpus, model_files, models
+from tests.published import COMMIT, Published, add_base, corpus, model_files, models
 
 
 @pytest.fixture
@@ -85,15 +85,7 @@ def test_a_retrained_model_leads_through_the_earlier_pretraining(made: Published
 
 
 def test_a_base_from_the_hub_an_adapter_and_an_export_are_followed(made: Published) -> None:
-    made.add(
-        "base-files",
-        "download",
-        {"upstream": [["commit", "b" * 40]]},
-        {},
-        asked={"model": "Qwen/Qwen3-0.6B-Base", "revision": "main"},
-    )
-    made.add("base", "base", {"files": [["config.json", "c" * 64]]}, {"files": "base-files"}, model_files(), chat=False)
-    made.store.note_source(made.key["base"], {"licence": "Apache-2.0"})
+    add_base(made)
     made.add(
         "sft",
         "sft",

@@ -12,6 +12,7 @@ import torch
 from safetensors.torch import load_file, save_file
 from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokenizer, GenerationConfig
 
+from benchmarks.serve_models import ARCHITECTURES, SMALL
 from models import adapters, presets, template
 from models.chat import chat
 from models.loading import load
@@ -21,16 +22,6 @@ from models.serve.own_engine import OwnEngine
 from models.serve.settings import DecodingSettings
 from models.serve.text_stream import TextStream
 from tests import tiny
-
-SMALL = {"hidden": 48, "ffn": 64, "layers": 2, "heads": 2}
-ARCHITECTURES = {
-    "llama": ("tiny", {"kv_heads": 1}),
-    "qwen2": ("tiny", {"qkv_bias": True}),
-    "qwen3": ("tiny", {"qk_norm": True}),
-    "moe": ("tiny-moe", {}),
-    "t5": ("t5-tiny", {}),
-    "retnet": ("retnet-tiny", {}),
-}
 
 
 def random_model(folder: Path, tokenizer: Path, preset: str, options: dict) -> Path:

@@ -23,6 +23,7 @@ class HTTPEngine(ABC):
     """A `ServingEngine` over a server; `slots` answers are made at once, and `queue` may wait. A thread of its own talks to the server."""
 
     name: str
+    title: str  # without its version
 
     def __init__(self, folder: Path, slots: int, queue: int):
         home = home_of(folder)
@@ -50,8 +51,8 @@ class HTTPEngine(ABC):
         self._thread.start()
 
     @abstractmethod
-    def refuse(self, settings: DecodingSettings) -> None:
-        """`ValueError` for settings that this engine has not."""
+    def lacking(self, settings: DecodingSettings) -> dict[str, bool]:
+        """Settings that this engine has not → True for those that a request uses."""
 
     @abstractmethod
     def tokens(
@@ -61,7 +62,10 @@ class HTTPEngine(ABC):
 
     def submit(self, ids: Sequence[int], settings: DecodingSettings, seed: int, adapter: str = "") -> OwnGeneration:
         check(settings, self._vocabulary)
-        self.refuse(settings)
+        if names := [name for name, used in self.lacking(settings).items() if used]:
+            raise ValueError(
+                f"the engine {self.title} has no {' and no '.join(names)}; leave it out, or serve with the engine own"
+            )
         if adapter:
             raise ValueError(f"no adapter {adapter!r} is served here: {self.name} runs the base alone")
         if not ids:

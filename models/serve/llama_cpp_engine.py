@@ -25,6 +25,8 @@ class LlamaCppEngine(HTTPEngine):
     `folder` may have a GGUF file; without one, the model is written as such into a temporary file first, in float32.
     """
 
+    title = "llama.cpp"
+
     def __init__(
         self,
         folder: Path,
@@ -50,15 +52,13 @@ class LlamaCppEngine(HTTPEngine):
             raise
         self.connect(self._server.listening_address, token)
 
-    def refuse(self, settings: DecodingSettings) -> None:
-        given = {
+    def lacking(self, settings: DecodingSettings) -> dict[str, bool]:
+        return {
             "beams": settings.beams > 1,
-            "contrastive_alpha": settings.contrastive_alpha,
-            "presence_penalty": settings.presence_penalty,  # llama.cpp's count the prompt too
-            "frequency_penalty": settings.frequency_penalty,
+            "contrastive_alpha": settings.contrastive_alpha > 0,
+            "presence_penalty": settings.presence_penalty != 0,  # llama.cpp's count the prompt too
+            "frequency_penalty": settings.frequency_penalty != 0,
         }
-        if names := [name for name, used in given.items() if used]:
-            raise ValueError(f"the engine llama.cpp has no {' and no '.join(names)}; leave it out, or serve with the engine own")
 
     async def tokens(
         self, ids: list[int], settings: DecodingSettings, seed: int, limit: int, slot: int

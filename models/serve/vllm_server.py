@@ -34,6 +34,8 @@ MODEL = "model"  # its name between the two of us
 class VLLMServerEngine(HTTPEngine):
     """A model in a vLLM server on 127.0.0.1, which ends with this process. `ValueError` where there is no vLLM, or it cannot run the model."""
 
+    title = "vllm"
+
     def __init__(
         self,
         folder: Path,
@@ -52,7 +54,7 @@ class VLLMServerEngine(HTTPEngine):
             raise ValueError(f"vLLM serves no adapters here ({', '.join(adapters)}); merge them, or take the engine own")
         command = vllm_command()
         super().__init__(home, slots, queue)
-        self.name = "vllm"
+        self.name = self.title
         token = secrets.token_urlsafe()
         self._log = tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace")  # noqa: SIM115  as long as the engine
         port = _free_port()
@@ -91,10 +93,8 @@ class VLLMServerEngine(HTTPEngine):
         self._log.seek(0)
         return " / ".join(line.strip() for line in self._log.read().strip().splitlines()[-5:]) or "(none)"
 
-    def refuse(self, settings: DecodingSettings) -> None:
-        given = {"beams": settings.beams > 1, "contrastive_alpha": settings.contrastive_alpha}
-        if names := [name for name, used in given.items() if used]:
-            raise ValueError(f"the engine vllm has no {' and no '.join(names)}; leave it out, or serve with the engine own")
+    def lacking(self, settings: DecodingSettings) -> dict[str, bool]:
+        return {"beams": settings.beams > 1, "contrastive_alpha": settings.contrastive_alpha > 0}
 
     async def tokens(
         self, ids: list[int], settings: DecodingSettings, seed: int, limit: int, slot: int
