@@ -17,8 +17,8 @@ from typing import Any
 import torch
 
 from benchmarks.bench import close
-from models.serve.own_engine import OwnEngine
-from models.serve.settings import DecodingSettings
+from models.engines.own import OwnEngine
+from models.engines.settings import DecodingSettings
 
 READ, WRITTEN, ROUNDS = 20, 48, 5
 COUNTS = (1, 8, 32)

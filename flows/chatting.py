@@ -65,7 +65,7 @@ def chat(
     if beams > 1 and contrastive:
         raise ValueError("--beams and --contrastive are two ways to find an answer; give one of them")
     from models.chat import chat as talk
-    from models.serve.settings import DecodingSettings
+    from models.engines.settings import DecodingSettings
 
     settings = DecodingSettings(
         max_tokens,

@@ -20,7 +20,7 @@ import typer
 from flows.console import store
 
 if TYPE_CHECKING:
-    from models.serve.engines import Place
+    from models.engines.registry import Place
     from models.serve.served import ServedModel
 
 NAMED = re.compile(r"([\w.@-]+)=(.+)")  # NAME=MODEL
@@ -44,7 +44,7 @@ class Options:
 
     def __post_init__(self) -> None:
         from flows.profile import is_local
-        from models.serve import engines
+        from models.engines import registry
 
         if not self.models:
             raise ValueError("no model is named; `hanlin artifacts list` shows what there is")
@@ -55,7 +55,7 @@ class Options:
                 f"--host {self.host} is reached from other machines, and there is no token, so anybody could use the models; set {TOKEN} (or "
                 "--token) to a long random text, or serve at 127.0.0.1"
             )
-        engines.check(self.engine)
+        registry.check(self.engine)
 
 
 @dataclass(frozen=True)
@@ -149,14 +149,14 @@ def run(options: Options, tell: Callable[[list[str]], None], passing_on: bool = 
 
 def loaded(options: Options, targets: Sequence[Target], adapters: dict[str, dict[str, Path]], log: logging.Logger) -> Any:
     """The models, loaded one after the other."""
-    from models.serve import engines
+    from models.engines import registry
     from models.serve.served import Served, ServedModel
 
     models: list[ServedModel] = []
     for target in targets:
         beside = adapters.get(target.name, {})
         start = functools.partial(
-            engines.start, options.engine, device=options.device, slots=options.slots, queue=options.queue, adapters=beside
+            registry.start, options.engine, device=options.device, slots=options.slots, queue=options.queue, adapters=beside
         )
         models.append(ServedModel(target.name, target.locate, start, list(beside)))
     served = Served(models)
@@ -168,7 +168,7 @@ def loaded(options: Options, targets: Sequence[Target], adapters: dict[str, dict
 
 def target_of(text: str) -> Target:
     """The model that MODEL or NAME=MODEL on the command line means. `ValueError` where there is no such model."""
-    from models.serve.engines import Place
+    from models.engines.registry import Place
 
     named = None if Path(text).is_dir() else NAMED.fullmatch(text)
     own, what = (named[1], named[2]) if named else ("", text)

@@ -16,7 +16,7 @@ from flows.paths import expanded, matching_files, unset_variable
 from flows.triple_extraction import triple_extraction_problems
 from models import presets
 from models.architectures import Architecture
-from models.serve.vllm_place import vllm_command
+from models.engines.vllm_place import vllm_command
 from tasks.data.mixture import problems as weight_problems
 from tasks.data.uses import MAKES
 from tasks.formats import registry

@@ -9,10 +9,10 @@ from pathlib import Path
 from typing import TextIO
 
 from models import template
-from models.serve.own_engine import OwnEngine
-from models.serve.searches import CANDIDATES
-from models.serve.settings import DecodingSettings
-from models.serve.text_stream import TextStream
+from models.engines.own import OwnEngine
+from models.engines.searches import CANDIDATES
+from models.engines.settings import DecodingSettings
+from models.engines.text_stream import TextStream
 
 EXIT, CLEAR = ("exit", "quit"), "clear"
 USUAL = DecodingSettings(512, temperature=0.7, top_p=0.9)

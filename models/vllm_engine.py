@@ -12,10 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from models.decoding import Answer
+from models.engines.settings import DecodingSettings
+from models.engines.vllm_server import VLLMServerEngine
 from models.events import emit
 from models.sampling import Sampling
-from models.serve.settings import DecodingSettings
-from models.serve.vllm_server import VLLMServerEngine
 
 AT_ONCE = 256  # answers that are made at once
 

@@ -9,8 +9,8 @@ import torch
 
 from models import template
 from models.chat import Conversation, chat
-from models.serve.own_engine import OwnEngine
-from models.serve.settings import DecodingSettings
+from models.engines.own import OwnEngine
+from models.engines.settings import DecodingSettings
 from tests import tiny
 
 GREEDY = DecodingSettings(30)

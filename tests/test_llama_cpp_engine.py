@@ -6,10 +6,10 @@ from pathlib import Path
 import pytest
 
 from models import template
-from models.serve.engine import ContextExceeded, QueueFull
-from models.serve.llama_cpp_engine import LlamaCppEngine
-from models.serve.own_engine import OwnEngine
-from models.serve.settings import DecodingSettings
+from models.engines.engine import ContextExceeded, QueueFull
+from models.engines.llama_cpp import LlamaCppEngine
+from models.engines.own import OwnEngine
+from models.engines.settings import DecodingSettings
 from tests import tiny
 
 pytest.importorskip("xllamacpp")

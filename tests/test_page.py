@@ -10,10 +10,11 @@ from pathlib import Path
 
 import pytest
 
-from models.serve import settings
+from models.engines import settings
+from models.serve import schemas
 from models.serve.schemas import ChatRequest
 
-PAGE = Path(settings.__file__).with_name("page")
+PAGE = Path(schemas.__file__).with_name("page")
 FILES = {path.name: path.read_text("utf-8") for path in PAGE.iterdir()}
 SCRIPTS = {name: text for name, text in FILES.items() if name.endswith(".js") and name != "words.js"}
 WORDS: dict[str, list[str]] = json.loads(FILES["words.js"].removeprefix("export default ").rstrip().rstrip(";"))

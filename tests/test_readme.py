@@ -17,7 +17,7 @@ import yaml
 
 from flows import recipe as recipes
 from flows.cli import app
-from models.serve import vllm_place
+from models.engines import vllm_place
 from tests.test_recipe import provide
 
 ROOT = Path(__file__).parent.parent

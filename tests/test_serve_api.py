@@ -15,12 +15,12 @@ import torch
 
 from models import adapters, template
 from models.decoding import answer, greedy_config
+from models.engines.registry import Place, start
 from models.loading import load
 from models.sampling import Sampling
 from models.serve import prompts
 from models.serve.access import LARGEST
 from models.serve.api import PAGE, app
-from models.serve.engines import Place, start
 from models.serve.responses import ChatCompletion, Completion, Models
 from models.serve.schemas import CompletionRequest
 from models.serve.served import Loaded, Served, ServedModel

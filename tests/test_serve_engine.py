@@ -15,12 +15,12 @@ from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokeni
 from benchmarks.serve_models import ARCHITECTURES, SMALL
 from models import adapters, presets, template
 from models.chat import chat
+from models.engines import batch, own
+from models.engines.engine import ContextExceeded, QueueFull
+from models.engines.own import OwnEngine
+from models.engines.settings import DecodingSettings
+from models.engines.text_stream import TextStream
 from models.loading import load
-from models.serve import batch, own_engine
-from models.serve.engine import ContextExceeded, QueueFull
-from models.serve.own_engine import OwnEngine
-from models.serve.settings import DecodingSettings
-from models.serve.text_stream import TextStream
 from tests import tiny
 
 
@@ -337,7 +337,7 @@ def test_a_long_prompt_is_read_in_chunks_and_gets_the_same_answer(engine, monkey
     asked = [prompts(engine.tokenizer, 1)[0] * 5, *prompts(engine.tokenizer, 3)]
     expected = answers(engine, asked, DecodingSettings(8))
     monkeypatch.setattr(batch, "CHUNK", 16)
-    monkeypatch.setattr(own_engine, "CHUNK", 16)
+    monkeypatch.setattr(own, "CHUNK", 16)
     assert answers(engine, asked, DecodingSettings(8)) == expected
 
 

@@ -10,8 +10,8 @@ from tokenizers.models import BPE
 from transformers import PreTrainedTokenizerFast
 
 from models.bpe import byte_alphabet
-from models.serve import text_stream
-from models.serve.text_stream import TextStream
+from models.engines import text_stream
+from models.engines.text_stream import TextStream
 
 TEXTS = [
     "翰林院在北京。",

@@ -15,8 +15,8 @@ from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokeni
 
 from flows.recipe import BadRecipe, load
 from models import generate, presets, vllm_engine
-from models.serve import vllm_server
-from models.serve.vllm_place import VARIABLE
+from models.engines import vllm_server
+from models.engines.vllm_place import VARIABLE
 from tasks.artifacts.digests import sources
 from tests import tiny
 from tests.test_generate import job

@@ -7,9 +7,9 @@ from pathlib import Path
 
 import pytest
 
-from models.serve.settings import DecodingSettings
-from models.serve.vllm_place import VARIABLE
-from models.serve.vllm_server import VLLMServerEngine
+from models.engines.settings import DecodingSettings
+from models.engines.vllm_place import VARIABLE
+from models.engines.vllm_server import VLLMServerEngine
 from tests import tiny
 
 # speaks vLLM's protocol: token 100 + n for each of the numbers n of the prompt, then the stop token

@@ -1,1 +1,1 @@
-"""Serving of a model: its engines, the HTTP API over them, and the page for people."""
+"""The server of models: OpenAI's HTTP API over an engine, and the page for people."""

@@ -13,15 +13,15 @@ from starlette.requests import Request
 from starlette.responses import JSONResponse, Response, StreamingResponse
 from starlette.types import Receive, Scope, Send
 
+from models.engines.engine import ContextExceeded
+from models.engines.settings import DecodingSettings
+from models.engines.text_stream import TextStream
 from models.serve import logprobs
 from models.serve.choices import Choice, Piece, merged
-from models.serve.engine import ContextExceeded
 from models.serve.errors import refusal
 from models.serve.metrics import Metrics
 from models.serve.schemas import LONGEST, ChatRequest, CompletionRequest
 from models.serve.served import Loaded
-from models.serve.settings import DecodingSettings
-from models.serve.text_stream import TextStream
 
 USUAL_LENGTH = 512  # tokens of an answer to a request that does not say
 SEEDS = 1 << 63

@@ -6,8 +6,8 @@ import asyncio
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 
-from models.serve.engine import Generation, Token
-from models.serve.text_stream import TextStream
+from models.engines.engine import Generation, Token
+from models.engines.text_stream import TextStream
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from fastapi.exceptions import RequestValidationError
 from fastapi.responses import JSONResponse
 from starlette.exceptions import HTTPException
 
-from models.serve.engine import ContextExceeded, QueueFull
+from models.engines.engine import ContextExceeded, QueueFull
 
 RETRY = "1"  # seconds after which a refused request may be sent again
 LONG = 500  # characters of a message

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any
 
-from models.serve.engine import Token
+from models.engines.engine import Token
 
 NEVER = -9999.0  # told for a probability of 0, whose logarithm JSON has no number for
 

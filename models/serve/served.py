@@ -16,9 +16,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from models.engines.engine import ServingEngine
+from models.engines.registry import Place
 from models.loading import described, home_of
-from models.serve.engine import ServingEngine
-from models.serve.engines import Place
 from models.serve.errors import ApiError
 from models.vocabulary import spellings
 

@@ -8,7 +8,7 @@ from typing import Protocol
 
 from transformers import PreTrainedTokenizerBase
 
-from models.serve.settings import DecodingSettings
+from models.engines.settings import DecodingSettings
 
 
 class QueueFull(Exception):

@@ -9,8 +9,8 @@ from collections.abc import Mapping, Sequence, Set
 import torch
 from torch import Tensor
 
-from models.serve.engine import Token
-from models.serve.settings import DecodingSettings
+from models.engines.engine import Token
+from models.engines.settings import DecodingSettings
 
 
 class Draw:

@@ -14,16 +14,16 @@ from transformers import PreTrainedTokenizerBase
 
 from models import template
 from models.decoding import SHARED
+from models.engines.adapter_rows import AdapterRows
+from models.engines.batch import CHUNK, Batch, Reading, check_architecture
+from models.engines.checks import check
+from models.engines.drawing import Draw, choose
+from models.engines.engine import ContextExceeded, QueueFull
+from models.engines.generation import CANCELLED, Ending, OwnGeneration
+from models.engines.row_cache import Rows
+from models.engines.searches import BeamSearch, ContrastiveSearch, Search, Turn
+from models.engines.settings import DecodingSettings
 from models.loading import context_of, device_of, has_bf16, load
-from models.serve.adapter_rows import AdapterRows
-from models.serve.batch import CHUNK, Batch, Reading, check_architecture
-from models.serve.checks import check
-from models.serve.drawing import Draw, choose
-from models.serve.engine import ContextExceeded, QueueFull
-from models.serve.generation import CANCELLED, Ending, OwnGeneration
-from models.serve.row_cache import Rows
-from models.serve.searches import BeamSearch, ContrastiveSearch, Search, Turn
-from models.serve.settings import DecodingSettings
 
 
 class Request:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from models.serve.settings import DecodingSettings
+from models.engines.settings import DecodingSettings
 
 
 def check(settings: DecodingSettings, vocabulary: int) -> None:

@@ -20,12 +20,12 @@ import httpx
 import torch
 
 from models import presets
+from models.engines.engine import Token
+from models.engines.http import HTTPEngine
+from models.engines.settings import DecodingSettings
+from models.engines.vllm_place import vllm_command
 from models.lifetime import end_with_parent
 from models.loading import config_of, has_bf16, home_of
-from models.serve.engine import Token
-from models.serve.http_engine import HTTPEngine
-from models.serve.settings import DecodingSettings
-from models.serve.vllm_place import vllm_command
 
 START = 900.0  # seconds in which it must be ready: it compiles on its first start
 MODEL = "model"  # its name between the two of us

@@ -10,9 +10,9 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
-from models.serve.engine import Token
-from models.serve.http_engine import HTTPEngine
-from models.serve.settings import DecodingSettings
+from models.engines.engine import Token
+from models.engines.http import HTTPEngine
+from models.engines.settings import DecodingSettings
 
 # Tokens that are asked for at once. A stream of single tokens would lose those that end inside a character: llama.cpp holds back their text,
 # and never tells their ids.

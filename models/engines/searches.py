@@ -10,9 +10,9 @@ from typing import Protocol
 import torch
 from torch import Tensor
 
-from models.serve.drawing import penalised, told
-from models.serve.engine import Token
-from models.serve.settings import DecodingSettings
+from models.engines.drawing import penalised, told
+from models.engines.engine import Token
+from models.engines.settings import DecodingSettings
 
 CANDIDATES = 4  # of contrastive search, where the settings say no top_k
 NEVER = -1e9  # transformers' score of what cannot be

@@ -12,11 +12,11 @@ from typing import Any
 import httpx
 
 from models import template, tokenizer_files
+from models.engines.checks import check
+from models.engines.engine import ContextExceeded, QueueFull, Token
+from models.engines.generation import CANCELLED, Ending, OwnGeneration
+from models.engines.settings import DecodingSettings
 from models.loading import config_of, context_of, home_of
-from models.serve.checks import check
-from models.serve.engine import ContextExceeded, QueueFull, Token
-from models.serve.generation import CANCELLED, Ending, OwnGeneration
-from models.serve.settings import DecodingSettings
 
 
 class HTTPEngine(ABC):

@@ -9,12 +9,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from models.serve.engine import ServingEngine
+    from models.engines.engine import ServingEngine
 
 ENGINES = {  # name → module:class, which is made as `start` does
-    "own": "models.serve.own_engine:OwnEngine",
-    "llama.cpp": "models.serve.llama_cpp_engine:LlamaCppEngine",
-    "vllm": "models.serve.vllm_server:VLLMServerEngine",
+    "own": "models.engines.own:OwnEngine",
+    "llama.cpp": "models.engines.llama_cpp:LlamaCppEngine",
+    "vllm": "models.engines.vllm_server:VLLMServerEngine",
 }
 
 

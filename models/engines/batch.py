@@ -11,8 +11,8 @@ from transformers import DynamicCache, EncoderDecoderCache, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
 from models.architectures.retnet.cache import RetNetCache
-from models.serve.adapter_rows import AdapterRows
-from models.serve.row_cache import Rows
+from models.engines.adapter_rows import AdapterRows
+from models.engines.row_cache import Rows
 
 CHUNK = 512  # tokens of prompts that are read at once: so long do answers under way wait at most
 

@@ -9,9 +9,9 @@ from collections.abc import AsyncIterator, Callable, Collection, Iterable, Itera
 
 from transformers import PreTrainedTokenizerBase
 
-from models.serve.engine import Token
-from models.serve.settings import DecodingSettings
-from models.serve.text_stream import TextStream
+from models.engines.engine import Token
+from models.engines.settings import DecodingSettings
+from models.engines.text_stream import TextStream
 
 CANCELLED = "cancelled"
 
