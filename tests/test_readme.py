@@ -15,6 +15,7 @@ import pytest
 import typer
 import yaml
 
+from docs import formats
 from flows import recipe as recipes
 from flows.cli import app
 from models.engines import vllm_place
@@ -146,8 +147,12 @@ def test_twins_show_the_same_commands_and_examples(page, twin):
 
 
 def test_every_claim_names_a_benchmark():
-    table = (ROOT / "README.md").read_text("utf-8").split("`python -m benchmarks.…`")[1].split("\n\n")[0]
-    named = re.findall(r"`(\w+)`", " ".join(row.rsplit("|", 2)[1] for row in table.splitlines()[2:]))
+    in_table = {}
+    for page in ("claims.md", "claims.zh.md"):
+        table = (ROOT / "docs" / page).read_text("utf-8").split("`python -m benchmarks.…`")[1].split("\n\n")[0]
+        in_table[page] = re.findall(r"`(\w+)`", " ".join(row.rsplit("|", 2)[1] for row in table.splitlines()[2:]))
+    named = in_table["claims.md"]
+    assert in_table["claims.zh.md"] == named
     missing = [name for name in named if not (ROOT / "benchmarks" / f"{name}.py").exists()]
     assert named and not missing, f"no benchmark {missing}"
     helpers = {"__init__", "bench", "inputs", "texts", "watch", "peer_dedup", "peer_trace", "lives", "real_rows"}
@@ -156,9 +161,14 @@ def test_every_claim_names_a_benchmark():
     assert there <= set(named), f"benchmarks that no claim names: {sorted(there - set(named))}"
 
 
+def test_the_pages_about_formats_are_what_the_readers_say():
+    stale = [path.name for path, text in formats.pages().items() if path.read_text("utf-8") != text]
+    assert not stale, f"{', '.join(stale)}: run `python -m docs.formats`"
+
+
 def test_the_tree_names_every_room():
     named, floor = [], ""
-    for line in (ROOT / "README.md").read_text("utf-8").partition("## The tree")[2].splitlines():
+    for line in (ROOT / "docs" / "develop.md").read_text("utf-8").partition("## The tree")[2].partition("\n## ")[0].splitlines():
         if folder := re.match(r"( *)([a-z]+)/ ", line):
             floor = floor if folder[1] else folder[2]
             named.append(f"{floor}/{folder[2]}" if folder[1] else folder[2])
