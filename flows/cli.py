@@ -263,6 +263,7 @@ def plan(
     from flows import recipe as recipes
     from flows import run_plan as plans
     from flows.graph import graph
+    from flows.switched_off import switched_off
     from flows.traversal import check_node_names
 
     parsed = recipes.load(recipe, overrides or [], flow_name(flow))
@@ -272,12 +273,13 @@ def plan(
         nodes = retraining_nodes(parsed, store(), tag, share)
     else:
         nodes = graph(parsed, flow_name(flow))
+    off = switched_off(parsed, "pipeline" if retrain else flow_name(flow))
     check_node_names(nodes, refresh or [], parsed.name)
     steps = plans.plan(nodes, store(), refresh=refresh or [], drift=drift)  # type: ignore[arg-type]
     if as_json:
-        print(json.dumps({"stages": [step.to_json() for step in steps]}, ensure_ascii=False))
+        print(json.dumps({"stages": [step.to_json() for step in steps], "switched_off": off}, ensure_ascii=False))
     else:
-        table(plans.plan_rows(steps))
+        table(plans.plan_rows(steps) + plans.off_rows(off))
         print(f"\n{plans.plan_summary(steps)}")
 
 

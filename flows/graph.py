@@ -9,6 +9,7 @@ from flows.inputs import NodeInput
 from flows.pins import Pins
 from flows.production import Production
 from flows.recipe import Flow, Recipe, Source
+from flows.switched_off import begins_outside, switched_off
 from tasks import (
     base,
     counts,
@@ -75,14 +76,13 @@ def graph(recipe: Recipe, flow: Flow | None = None, *, gated: bool = False, prod
     texts = {name: node for name, node in rows.items() if name not in exams | facts}
     questions = {name: node for name, node in exams.items() if "evaluate" in recipe.sources[name].use}
 
-    if texts or not facts:
+    if "corpus" not in builder.off:
         builder.add_corpus(texts, questions)
     if extracts := any("extract" in recipe.sources[name].use for name in facts):
         builder.add_triples(facts)
     if flow != "corpus":
-        outside = flow == "finetune" and recipe.base and not recipe.base.pretrain
-        begin = builder.add_outside_base() if outside else builder.add_pretraining()
-        if texts:
+        begin = builder.add_outside_base() if begins_outside(recipe, flow) else builder.add_pretraining()
+        if "evaluate" not in builder.off:
             builder.add_tuned_models(questions, begin)
         if extracts:
             builder.add_triple_extraction(begin)
@@ -98,6 +98,7 @@ class _Builder:
     def __init__(self, recipe: Recipe, flow: Flow, production: Production | None):
         self.recipe, self.flow, self.production = recipe, flow, production
         self.nodes: list[Node] = []
+        self.off = switched_off(recipe, flow)
         requests = {f"sources.{name}": source.download for name, source in recipe.sources.items() if source.download}
         base_request = recipe.base.hub_request() if recipe.base and flow == "finetune" else None
         self.pins = Pins(requests | ({"base": base_request} if base_request else {}))
@@ -206,15 +207,14 @@ class _Builder:
     def add_tuned_models(self, questions: dict[str, str], begin: str) -> None:
         """From the model of node `begin` to evaluated models. What no source of the recipe serves is left out."""
         recipe, rows = self.recipe, inputs.folder("split")
-        uses = {use for source in recipe.sources.values() for use in source.use}
         models = {begin: begin}
         pairs = {}
-        if "sft" in uses:
+        if "sft" not in self.off:
             goes_on = recipe.base and recipe.base.start and recipe.flow == "finetune"
             start = {"start": inputs.earlier_tuning(recipe, begin)} if goes_on else {}
             models["sft"] = self.add("sft", sft.run, recipe.sft, model=inputs.folder(begin), rows=rows, **start)
-        if "sft" in uses and uses & {"prompts", "pairs"}:
-            model = inputs.folder("sft")
+        if "dpo" not in self.off:
+            model = inputs.folder("sft" if "sft" in models else begin)
             self.add("rejected", rejected.run, recipe.rejected, model=model, rows=rows)
             pairs = {"pairs": inputs.folder("rejected")}
             if recipe.reward:
@@ -224,7 +224,9 @@ class _Builder:
         params = recipe.evaluate
         if recipe.base and begin == "base" and not recipe.base.chat:
             params = params.model_copy(update={"base": (*params.base, "base")})
-        sources = {"models": inputs.folders(models), "rows": rows, "questions": inputs.folders(questions)}
+        sources = {"models": inputs.folders(models), "questions": inputs.folders(questions)}
+        if "corpus" not in self.off:
+            sources["rows"] = rows
         self.add("evaluate", evaluate.run, params, **sources, **pairs)
 
     def add_triple_extraction(self, begin: str) -> None:
@@ -241,6 +243,7 @@ class _Builder:
     def add_gate(self, questions: dict[str, str]) -> None:
         """The run's last model against the one in production, which is scored on this run's rows."""
         against = {}
+        pairs = {} if "dpo" in self.off else {"pairs": inputs.folder("rejected")}
         if self.production:
             self.add(
                 "evaluate-prod",
@@ -248,8 +251,8 @@ class _Builder:
                 self.recipe.evaluate.model_copy(update={"base": ()}),
                 models=inputs.earlier_artifact_as("prod", self.production.model),
                 rows=inputs.folder("split"),
-                pairs=inputs.folder("rejected"),
                 questions=inputs.folders(questions),
+                **pairs,
             )
             against = {"prod": inputs.folder("evaluate-prod")}
         self.add("gate", gate.run, self.recipe.gate, candidate=inputs.folder("evaluate"), **against)
@@ -264,4 +267,5 @@ class _Builder:
             artifacts=inputs.folders({name: name for name in before}),
             statistics=inputs.statistics(before),
             contracts=inputs.contracts(self.recipe, before),
+            switched_off=inputs.note(self.off),
         )

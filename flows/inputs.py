@@ -229,6 +229,11 @@ def report_entries(records: Records, stages: Mapping[str, Stage]) -> dict[str, d
     }
 
 
+def note(facts: dict[str, Any]) -> NodeInput:
+    """Facts that are known of a run beforehand, as a file for the report; a part of its key."""
+    return NodeInput((), lambda store, records: Input(store.note(facts), text_digest(facts)))
+
+
 def contracts(recipe: Recipe, stages: Mapping[str, Stage]) -> NodeInput:
     """The data stages' differences from the last run that made something else, as a file for the report.
 

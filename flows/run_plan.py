@@ -138,6 +138,11 @@ def plan_rows(steps: list[Planned]) -> list[dict[str, str]]:
     ]
 
 
+def off_rows(off: dict[str, str]) -> list[dict[str, str]]:
+    """The stages that a recipe goes without, as rows of the same table."""
+    return [{"stage": stage, "status": "OFF", "why": why, "last": "–", "key": "–"} for stage, why in off.items()]
+
+
 def plan_summary(steps: list[Planned]) -> str:
     """The plan in one sentence, which also says what each status means."""
     counts = {status: sum(step.status == status for step in steps) for status in get_args(Status)}

@@ -117,10 +117,6 @@ def _unserved_uses(sources: dict[str, dict[str, Any]], flow: str, data: dict[str
     if flow == "pipeline" or (isinstance(base, dict) and base.get("pretrain")):
         architecture = _architecture(data)
         needs["text2text" if architecture and architecture.text2text else "pretrain"] = "pretraining reads"
-    if flow == "pipeline" or "extract" not in every_use:
-        needs["sft"] = "fine-tuning reads"
-    if flow == "pipeline":
-        needs["evaluate"] = "the evaluation asks"
     problems = [
         f"sources: none has use: [{use}], which {why}; add it to a source" for use, why in needs.items() if use not in every_use
     ]
@@ -132,10 +128,10 @@ def _unserved_uses(sources: dict[str, dict[str, Any]], flow: str, data: dict[str
         problems.append(
             "base.start: only fine-tuning on rows with use: [sft] goes on from an earlier run; give a source that use, or leave it out"
         )
-    if flow == "pipeline" and not every_use & {"prompts", "pairs"}:
-        problems.append("sources: none has use: [prompts] or use: [pairs], one of which DPO reads; add it to a source")
-    if problems:
-        problems[-1] += " (the data half alone needs none of this: --flow corpus)"
+    if not every_use:
+        problems.append("sources: none has a use, so there is nothing to train or to score a model on; add one to a source")
+    if problems and flow == "pipeline":
+        problems[-1] += " (a model that is there needs no pretraining: base.path=FOLDER; the data half alone: --flow corpus)"
     return problems
 
 

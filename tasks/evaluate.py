@@ -71,7 +71,7 @@ def run(
     params: Params,
     *,
     models: dict[str, Path],
-    rows: Path,
+    rows: Path | None = None,
     pairs: Path | None = None,
     questions: dict[str, Path] | None = None,
 ) -> Stats:
@@ -125,12 +125,14 @@ def run(
     return {what: scores[what] for what in ("models", "comparisons", "health")}
 
 
-def _scored_rows(params: Params, rows: Path, pairs: Path | None, questions: dict[str, Path]) -> dict[str, list[dict[str, Any]]]:
+def _scored_rows(
+    params: Params, rows: Path | None, pairs: Path | None, questions: dict[str, Path]
+) -> dict[str, list[dict[str, Any]]]:
     """The rows that every model is scored on."""
     from tasks.data.rows import files, read
 
-    documents = _documents(rows, params)
-    held_out = [path for use in ("prompts", "sft") if (path := rows / use / "valid.parquet").exists()]
+    documents = _documents(rows, params) if rows else []
+    held_out = [path for use in ("prompts", "sft") if rows and (path := rows / use / "valid.parquet").exists()]
     prompts: list[dict[str, Any]] = []
     for path in held_out:
         prompts = prompts or pick(read([path]), params.max_prompts, params.seed)

@@ -8,6 +8,7 @@ about the data alone.
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -26,11 +27,12 @@ from tasks.pages.render import percent, render
 COLOURS = {"base": 1, "pretrain": 1, "sft": 2, "dpo": 3, "extractor-fresh": 1, "extractor": 3}
 CUT = 160  # characters of a text shown as tokens
 NEEDED = {
-    "split": "This run split no data, so nothing is known of what was used for training.",
-    "pretrain": "There is no pretraining in this run.",
-    "sft": "There is no supervised fine-tuning in this run.",
-    "dpo": "There is no preference training (DPO) in this run.",
-    "evaluate": "There is no evaluation in this run, so nothing is known of how good its model is.",
+    "split": "This run split no data, so nothing is known of what was used for training",
+    "pretrain": "There is no pretraining in this run",
+    "sft": "There is no supervised fine-tuning in this run",
+    "dpo": "There is no preference training (DPO) in this run",
+    "questions": "No multiple-choice question was asked",
+    "evaluate": "There is no evaluation in this run, so nothing is known of how good its model is",
 }
 
 
@@ -56,15 +58,18 @@ class ModelScore:
         return COLOURS.get(self.model, 4)
 
 
-@stage("report", version=6, title="Report of a run", params=Params, group="result", tools=("jinja2", "matplotlib"))
-def run(job: Job, params: Params, *, artifacts: dict[str, Path], statistics: Path, contracts: Path) -> Stats:
+@stage("report", version=7, title="Report of a run", params=Params, group="result", tools=("jinja2", "matplotlib"))
+def run(
+    job: Job, params: Params, *, artifacts: dict[str, Path], statistics: Path, contracts: Path, switched_off: Path | None = None
+) -> Stats:
     """Write `report.html` and `figures.json`.
 
     `artifacts` are the folders of a run's artifacts by node name; `statistics` is a JSON file with what their records say: node name →
     `{stage, title, key, digest, version, stats, bytes, reproducibility, lineage, group, section, step}` in pipeline order, where `lineage`
     maps an input's role to the key of the artifact it came from, and the last three are the stage's (see `Stage`); where they are known also
     `commit`, and of what read a source `origin`, `{kind, where, state, licence, files}` (see `origins` of flows/inputs.py); `contracts` is one with
-    the verdict on each data stage's contract, as `contract.Verdict` has it. Rows that do not add up are not an error here: the page says
+    the verdict on each data stage's contract, as `contract.Verdict` has it; `switched_off` one with the stages that the recipe goes without, and
+    why. Rows that do not add up are not an error here: the page says
     so, at its top.
     """
     nodes: Nodes = json.loads(statistics.read_text("utf-8"))
@@ -73,7 +78,9 @@ def run(job: Job, params: Params, *, artifacts: dict[str, Path], statistics: Pat
     rows.problems += [problem for source in accounts for problem in source.problems]
     if rows.problems:
         job.log(f"the data does not add up: {'; '.join(rows.problems)}")
+    off = json.loads(switched_off.read_text("utf-8")) if switched_off else {}
     page = _page(params, nodes, artifacts, rows) | {
+        "missing": list(_missing(nodes, off)),
         "characters": accounts,
         "contracts": data_section.contract_changes(json.loads(contracts.read_text("utf-8"))),
     }
@@ -95,7 +102,6 @@ def _page(params: Params, nodes: Nodes, artifacts: dict[str, Path], rows: Funnel
     parents = _parents(nodes)
     data_only = all(entry["group"] == "data" for entry in nodes.values())
     filter_stats = stats_of(nodes, "filter")
-    needed = {name: text for name, text in NEEDED.items() if not (name in ("pretrain", "dpo") and "base" in nodes)}
     scores = _json(artifacts, "evaluate", "scores.json")
     results = _results(scores)
     triple_scores = _json(artifacts, "extraction", "scores.json")
@@ -106,7 +112,6 @@ def _page(params: Params, nodes: Nodes, artifacts: dict[str, Path], rows: Funnel
         "graphs": {"across": diagram.across(parents), "down": diagram.down(parents)},
         "ancestry": lineage_section.picture(nodes, parents),
         "data_only": data_only,
-        "missing": [text for name, text in needed.items() if name not in nodes and (name == "split" or not data_only)],
         "tuned": "base" in nodes,
         "funnel": rows,
         "left_out": data_section.left_out(nodes),
@@ -146,6 +151,18 @@ def _page(params: Params, nodes: Nodes, artifacts: dict[str, Path], rows: Funnel
         "extracted": triples_section.compared_answers((_json(artifacts, "extraction", "answers.json") or [])[: params.answers]),
         "who": triples_section.WHO,
     }
+
+
+def _missing(nodes: Nodes, off: dict[str, str]) -> Iterator[str]:
+    """A sentence for each part of a run that this one has not, with the reason where the recipe switched it off."""
+    reasons = off | ({"split": off["corpus"]} if "corpus" in off else {})
+    data_only = all(entry["group"] == "data" for entry in nodes.values())
+    from_outside = {"pretrain", "dpo"} if "base" in nodes else set()
+    for name, text in NEEDED.items():
+        if name in reasons:
+            yield f"{text}: {reasons[name]}."
+        elif name not in nodes and name not in from_outside | {"questions"} and (name == "split" or not data_only):
+            yield f"{text}."
 
 
 def _parents(nodes: Nodes) -> dict[str, list[str]]:
