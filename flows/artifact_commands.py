@@ -23,6 +23,7 @@ Name = Annotated[
 ]
 
 TagName = Annotated[str, typer.Argument(metavar="TAG", help="A tag, such as prod")]
+AsJson = Annotated[bool, typer.Option("--json", help="Print all that is known as JSON, for scripts")]
 Why = Annotated[str, typer.Option(help="Reason, noted in the history of the tag")]
 
 
@@ -51,9 +52,25 @@ def list_() -> None:
 
 
 @artifacts.command()
-def show(name: Name) -> None:
-    """Print an artifact's whole record as JSON: what it was made from, how, when and by which code."""
-    print(store().resolve(name).model_dump_json(indent=1))
+def show(name: Name, as_json: AsJson = False) -> None:
+    """Show an artifact's record: what it was made from, with which settings, when, by which code, its figures and files."""
+    from flows.record_facts import record_facts
+    from flows.run_plan import flatten
+
+    home = store()
+    record = home.resolve(name)
+    if as_json:
+        print(record.model_dump_json(indent=1))
+        return
+    tags = [tag for tag, moves in home.tags().items() if moves[-1]["key"] == record.key]
+    made = time.strftime("%Y-%m-%d %H:%M", time.localtime(record.made["finished"]))
+    print(f"{record.stage}: {record.title}, made {made}" + (f", tagged {', '.join(tags)}" if tags else ""))
+    print(f"{home.object(record.key)}{' (its files were removed)' if record.collected else ''}\n")
+    table(record_facts(record))
+    print()
+    table([{"setting": name, "value": value} for name, value in flatten(record.identity["params"]).items()])
+    print()
+    table([{"file": file["path"], "bytes": f"{file['size']:,}", "sha256": file["sha256"][:12]} for file in record.files])
 
 
 @artifacts.command()
@@ -120,9 +137,26 @@ def untag(tag: TagName) -> None:
 
 
 @artifacts.command()
-def tags() -> None:
-    """Print every tag and its moves as JSON."""
-    print(json.dumps(store().tags(), indent=1, ensure_ascii=False))
+def tags(as_json: AsJson = False) -> None:
+    """List the tags: the artifact that each names, since when, by whom and why; `history` has the earlier ones."""
+    home = store()
+    every = home.tags()
+    if as_json:
+        print(json.dumps(every, indent=1, ensure_ascii=False))
+        return
+    rows = [
+        {
+            "tag": tag,
+            "stage": moves[-1]["stage"],
+            "key": moves[-1]["key"][:12],
+            "since": time.strftime("%Y-%m-%d %H:%M", time.localtime(moves[-1]["at"])),
+            "by": moves[-1]["by"],
+            "moves": len(moves),
+            "why": ("rolled back: " if moves[-1].get("rolled_back") else "") + moves[-1]["why"],
+        }
+        for tag, moves in every.items()
+    ]
+    table(rows) if rows else print(f"no tags in {home.root}; `hanlin artifacts tag ARTIFACT TAG` gives one")
 
 
 @artifacts.command()

@@ -7,7 +7,7 @@ import json
 import os
 import sys
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, cast, get_args
+from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 
@@ -47,7 +47,9 @@ RecipeName = Annotated[
 ]
 Overrides = Annotated[
     list[str] | None,
-    typer.Argument(metavar="[KEY=VALUE]…", help="Fields of the recipe to change for this run, such as pretrain.tokens=100000"),
+    typer.Argument(
+        metavar="[KEY=VALUE]…", help="Fields of the recipe to change for this run, such as pretrain.tokens=100k (or 2M, 1e5)"
+    ),
 ]
 Refresh = Annotated[
     list[str] | None,
@@ -135,10 +137,13 @@ def run(
 ) -> None:
     """Run a recipe, as a Prefect flow run in this terminal. Stages whose result is in the store are not run again."""
     from flows import recipe as recipes
+    from flows.graph import graph
+    from flows.run_options import check_options
     from flows.terminal import run_in_terminal
 
     parsed = recipes.load(recipe, overrides or [], flow_name(flow))
-    options = {"refresh": refresh or [], "until": until, "drift": drift, "accept": accept or []}
+    options: dict[str, Any] = {"refresh": refresh or [], "until": until, "drift": drift, "accept": accept or []}
+    check_options(parsed, graph(parsed, flow_name(flow)), **options)
     sys.exit(run_in_terminal(parsed, flow_name(flow) or parsed.flow, options, as_json))
 
 
@@ -160,10 +165,14 @@ def retrain(
     noise.
     """
     from flows import recipe as recipes
+    from flows.graph import graph
+    from flows.run_options import check_options
     from flows.terminal import run_in_terminal
 
-    options = {"share": share, "tag": tag, "force": force, "refresh": refresh or [], "drift": drift, "accept": accept or []}
-    sys.exit(run_in_terminal(recipes.load(recipe, overrides or [], "pipeline"), "retrain", options, as_json))
+    parsed = recipes.load(recipe, overrides or [], "pipeline")
+    options: dict[str, Any] = {"refresh": refresh or [], "drift": drift, "accept": accept or []}
+    check_options(parsed, graph(parsed, "pipeline", gated=True), **options)
+    sys.exit(run_in_terminal(parsed, "retrain", options | {"share": share, "tag": tag, "force": force}, as_json))
 
 
 @app.command()
@@ -263,8 +272,8 @@ def plan(
     from flows import recipe as recipes
     from flows import run_plan as plans
     from flows.graph import graph
+    from flows.run_options import check_node_names
     from flows.switched_off import switched_off
-    from flows.traversal import check_node_names
 
     parsed = recipes.load(recipe, overrides or [], flow_name(flow))
     if retrain:
@@ -297,7 +306,7 @@ def sources(recipe: RecipeName, overrides: Overrides = None, flow: Flow = "", as
             "kind": state.kind,
             "now": state.now,
             "in the store": state.stored or "–",
-            "new": "yes" if state.new else "",
+            "new": state.change,
         }
         for state in states
     ]
@@ -336,7 +345,7 @@ def flow_name(flow: str) -> FlowName | None:
     if not flow:
         return None
     if flow not in (names := get_args(recipes.Flow)):
-        raise ValueError(f"no flow {flow!r}; flows: {', '.join(names)}")
+        raise ValueError(f"--flow {flow}: there is no such flow; flows: {', '.join(names)}")
     return cast("FlowName", flow)
 
 

@@ -22,10 +22,11 @@ from flows.graph import Node
 from flows.inputs import Records, report_entries
 from flows.origins import source_facts
 from flows.recipe import Recipe
+from flows.run_options import check_options
 from flows.run_plan import plan, plan_rows
 from flows.server import report_link
 from flows.stage_task import stage_task
-from flows.traversal import ResolvedNode, check_node_names, resolved_nodes
+from flows.traversal import ResolvedNode, resolved_nodes
 from tasks.artifacts.build import Drift, StageFailed, explain
 from tasks.artifacts.store import Store, store_folder
 from tasks.data import contract
@@ -83,14 +84,8 @@ def run_graph(
     The flow run's first artifact is the plan, its last the key figures. Data stages are held to their contract. `finishes` says whether the
     run is over with its last node, or its flow has yet to conclude something.
     """
-    for name in recipe.resources.hours:
-        if name not in (names := [node.name for node in nodes]):
-            raise ValueError(f"resources.hours.{name}: no such stage; its stages: {', '.join(names)}")
-    stages = {node.name: node.stage for node in nodes}
-    nodes = _until(nodes, until, [*refresh, *accept], recipe)
-    for name in accept:
-        if not contract.applies(stages[name]):
-            raise ValueError(f"{name} has no contract that could be accepted: it is no data stage; leave it out of `accept`")
+    check_options(recipe, nodes, refresh=refresh, until=until, accept=accept, drift=drift)
+    nodes = nodes[: [node.name for node in nodes].index(until) + 1] if until else nodes
     return GraphRun(recipe, nodes, refresh=refresh, drift=drift, accept=accept).run(finishes=finishes and not until)
 
 
@@ -229,9 +224,3 @@ def _explained(name: str, store: Store) -> Iterator[None]:
         yield
     except OSError as failure:
         raise StageFailed(explain(name, failure, store)) from failure
-
-
-def _until(nodes: list[Node], until: str, mentioned: Sequence[str], recipe: Recipe) -> list[Node]:
-    """The nodes up to the one named `until`, all where it is empty. Raises `ValueError` for a name, there or in `mentioned`, that no node has."""
-    check_node_names(nodes, [*mentioned, *([until] if until else [])], recipe.name)
-    return nodes[: [node.name for node in nodes].index(until) + 1] if until else nodes

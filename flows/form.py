@@ -10,7 +10,7 @@ import inspect
 from collections.abc import Callable, Iterable
 from typing import Annotated, Any
 
-from pydantic import GetJsonSchemaHandler
+from pydantic import Field, GetJsonSchemaHandler
 from pydantic_core import CoreSchema
 
 from flows import recipe as recipes
@@ -37,13 +37,17 @@ def _prefilled() -> dict[str, Any]:
     return {"default": values}
 
 
+Changes = tuple[Annotated[str, Field(pattern=r"^[A-Za-z_][^=\s]*=")], ...]
+StageName = Annotated[str, Field(pattern=r"^[a-z0-9-]*$")]
+StageNames = tuple[Annotated[str, Field(pattern=r"^[a-z0-9-]+$")], ...]
+RecipeFile = Annotated[str, Field(pattern=r"^$|\.ya?ml$")]
 RecipeName = Annotated[str, _SchemaExtension(lambda: {"enum": recipes.names()})]
 RecipeForm = Annotated[Recipe, _SchemaExtension(_prefilled)]
 
 PARAMETERS = {  # the description of each parameter of a flow, as the Prefect UI shows it beside the field
     "recipe_form": "The settings of every stage, and the resources to run with.",
     "recipe_name": "Name of a recipe that ships with Hanlin.",
-    "changes": "Fields of the recipe to change for this run, each as field=value, such as pretrain.tokens=2000000 or resources.device=cuda.",
+    "changes": "Fields of the recipe to change for this run, each as field=value, such as pretrain.tokens=2M or resources.device=cuda.",
     "file": "In place of a recipe that ships with Hanlin: the path of a .yaml file on the machine of the worker.",
     "refresh": "Names of stages to build again even if the store has their results, as the plan of a run shows them, such as sft or ingest-belle.",
     "until": "Name of the last stage to run, such as split; empty: all stages are run.",

@@ -23,6 +23,7 @@ class SourceState:
     kind: str  # dump, hub, urls, files, sample
     now: str
     stored: str | None
+    change: str = ""  # from stored to now, in words; empty where there is none
 
     @property
     def new(self) -> bool:
@@ -69,7 +70,9 @@ def _state(recipe: Recipe, name: str, source: Source, nodes: dict[str, Node], st
             text_digest(recipe.sample.model_dump(mode="json")),
             [text_digest(r.identity["params"]) for r in earlier[-1:]],
         )
-        return SourceState(name, source.format, "sample", now[:16], stored[0][:16] if stored else None)
+        before = stored[0] if stored else None
+        change = "" if now == before else "the sample corpus with other settings" if before else "the sample corpus"
+        return SourceState(name, source.format, "sample", now[:16], before and before[:16], change)
     node = next(nodes[f"{stage}-{name}"] for stage in ("download", "extract", "ingest") if f"{stage}-{name}" in nodes)
     if source.download:  # by the request: another source may have fetched it
         role, params = "upstream", node.params.model_dump(mode="json")
@@ -78,9 +81,40 @@ def _state(recipe: Recipe, name: str, source: Source, nodes: dict[str, Node], st
         role, earlier = "files", [r for r in records if r.stage == node.name]
     stored_digest = earlier[-1].identity["inputs"][role] if earlier else None
     now_digest = node.inputs[role].resolve(store, {}).digest
-    return SourceState(
-        name, source.format, request_kind(source.download) or "files", _short(now_digest), stored_digest and _short(stored_digest)
-    )
+    now, before = _short(now_digest), stored_digest and _short(stored_digest)
+    change = "" if now == before else _change(stored_digest, now_digest)
+    return SourceState(name, source.format, request_kind(source.download) or "files", now, before, change)
+
+
+def rows_in_words(before: Record | None, after: Record) -> str:
+    """The rows that a source has more or fewer than before; empty where they are as many, or were never counted."""
+    read = [sum(counts["in"] for counts in record.stats.get("funnel", {}).values()) for record in (before, after) if record]
+    difference = read[-1] - (read[0] if before else 0)
+    if not difference:
+        return ""
+    return f"{difference:,} rows" if difference > 0 else f"{-difference:,} rows fewer"
+
+
+def _change(before: Digest | None, after: Digest | None) -> str:
+    """Two states of a source's files in words: `1 file more: new.json`, `the dump of 20261101 (before: 20261001)`."""
+    new = dict(after) if isinstance(after, list) else {}
+    old = dict(before) if isinstance(before, list) else {}
+    if len(new) == 1 and next(iter(new)) in ("date", "commit"):
+        ((what, state),) = new.items()
+        known = f" (before: {str(old[what])[:12]})" if what in old else ""
+        return f"{'the dump of' if what == 'date' else 'commit'} {str(state)[:12]}{known}"
+    kinds = {
+        "more": [name for name in new if name not in old],
+        "changed": [name for name in new if name in old and new[name] != old[name]],
+        "gone": [name for name in old if name not in new],
+    }
+    parts = [f"{len(names)} file{'s' if len(names) > 1 else ''} {kind}: {_some(names)}" for kind, names in kinds.items() if names]
+    return "; ".join(parts) or "other files"
+
+
+def _some(names: Sequence[str]) -> str:
+    """Up to three names, and the number of the others."""
+    return ", ".join(names[:3]) + (f" and {len(names) - 3} others" if len(names) > 3 else "")
 
 
 def _short(digest: Digest | None) -> str:

@@ -13,9 +13,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import yaml
-from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator
+from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 
 from flows import validation
+from flows.amounts import with_numbers
 from flows.base_model import Base
 from flows.paths import expanded
 from flows.source import Source
@@ -156,6 +157,11 @@ class Recipe(Section):
         """The flow that runs the recipe if none is asked for: finetune where it has a base, else pipeline."""
         return "finetune" if self.base else "pipeline"
 
+    @model_validator(mode="before")
+    @classmethod
+    def _numbers(cls, data: Any) -> Any:
+        return with_numbers(data, cls)
+
     @field_validator("sources")
     @classmethod
     def _in_order(cls, sources: dict[str, Source]) -> dict[str, Source]:
@@ -251,6 +257,7 @@ def names() -> list[str]:
 
 def check(data: dict[str, Any], flow: Flow | None = None) -> list[str]:
     """All mistakes in a recipe's data, a line each, beginning with the field's full path. `flow` as for `load`."""
+    data = with_numbers(data, Recipe)
     try:
         Recipe.model_validate(data)
         problems = []
@@ -264,7 +271,7 @@ def _override(data: dict[str, Any], override: str) -> str | None:
     """Put one `key.path=value` into the data; the value is read as YAML. Returns the mistake as a line, or None."""
     path, equals, text = override.partition("=")
     if not equals or not path:
-        return f"{override!r} is not an override; write field.path=value, such as pretrain.tokens=100000"
+        return f"{override!r} is not an override; write field.path=value, such as pretrain.tokens=100k"
     try:
         value = yaml.safe_load(text) if text else ""
     except yaml.YAMLError:

@@ -8,7 +8,18 @@ from typing import Any
 from prefect import flow
 
 from flows.execution import Outcome, reports_mistakes, run_graph, run_name
-from flows.form import PREFILLED, RecipeForm, RecipeName, chosen_recipe, documented, filled_recipe
+from flows.form import (
+    PREFILLED,
+    Changes,
+    RecipeFile,
+    RecipeForm,
+    RecipeName,
+    StageName,
+    StageNames,
+    chosen_recipe,
+    documented,
+    filled_recipe,
+)
 from flows.graph import graph
 from flows.recipe import Flow, Recipe
 from tasks.artifacts.build import Drift
@@ -24,21 +35,21 @@ def recipe_flows(name: Flow, summary: str, *, default: str = PREFILLED, **descri
 
     def by_form(
         recipe: RecipeForm,
-        refresh: tuple[str, ...] = (),
-        until: str = "",
+        refresh: StageNames = (),
+        until: StageName = "",
         drift: Drift = "warn",
-        accept: tuple[str, ...] = (),
+        accept: StageNames = (),
     ) -> Outcome:
         return _run(filled_recipe(recipe, name), name, refresh, until, drift, accept)
 
     def by_name(
         recipe: RecipeName = default,
-        changes: tuple[str, ...] = (),
-        file: str = "",
-        refresh: tuple[str, ...] = (),
-        until: str = "",
+        changes: Changes = (),
+        file: RecipeFile = "",
+        refresh: StageNames = (),
+        until: StageName = "",
         drift: Drift = "warn",
-        accept: tuple[str, ...] = (),
+        accept: StageNames = (),
     ) -> Outcome:
         return _run(chosen_recipe(recipe, changes, file, name), name, refresh, until, drift, accept)
 

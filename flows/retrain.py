@@ -15,10 +15,19 @@ from prefect.artifacts import create_table_artifact
 from prefect.client.schemas.objects import State
 from pydantic import Field
 
-from flows.execution import reports_mistakes, run_graph, run_name
-from flows.form import RecipeForm, RecipeName, chosen_recipe, documented, filled_recipe
+from flows.execution import Outcome, reports_mistakes, run_graph, run_name
+from flows.form import (
+    Changes,
+    RecipeFile,
+    RecipeForm,
+    RecipeName,
+    StageNames,
+    chosen_recipe,
+    documented,
+    filled_recipe,
+)
 from flows.graph import Node, graph
-from flows.origins import source_states
+from flows.origins import rows_in_words, source_states
 from flows.production import find_production
 from flows.promote import Judged, check_approvable, conclude, final_state
 from flows.recipe import Recipe
@@ -40,9 +49,9 @@ def retrain(
     approve: bool = False,
     tag: str = "prod",
     force: bool = False,
-    refresh: tuple[str, ...] = (),
+    refresh: StageNames = (),
     drift: Drift = "warn",
-    accept: tuple[str, ...] = (),
+    accept: StageNames = (),
     wait_hours: Hours = 168.0,
 ) -> State[Any]:
     return _run(filled_recipe(recipe, "pipeline"), share, approve, tag, force, refresh, drift, accept, wait_hours)
@@ -53,15 +62,15 @@ def retrain(
 @documented(SUMMARY)
 def named(
     recipe: RecipeName = "sample",
-    changes: tuple[str, ...] = (),
-    file: str = "",
+    changes: Changes = (),
+    file: RecipeFile = "",
     share: Share = 0.25,
     approve: bool = False,
     tag: str = "prod",
     force: bool = False,
-    refresh: tuple[str, ...] = (),
+    refresh: StageNames = (),
     drift: Drift = "warn",
-    accept: tuple[str, ...] = (),
+    accept: StageNames = (),
     wait_hours: Hours = 168.0,
 ) -> State[Any]:
     return _run(chosen_recipe(recipe, changes, file, "pipeline"), share, approve, tag, force, refresh, drift, accept, wait_hours)
@@ -98,7 +107,7 @@ def _run(
         (n for n in store.runs() if n["recipe"] == recipe.name and n.get("finished") and "evaluate" in n["artifacts"]), {}
     )
     states = source_states(recipe, store, nodes=nodes, records=_records(store, last))
-    new = [f"{state.source} ({state.stored or 'nothing'} → {state.now})" for state in states if state.new]
+    new = {state.source: state.change for state in states if state.new}
     if not new and not force and (moves or "judged" in last):
         table = [{"source": s.source, "format": s.format, "kind": s.kind, "state": s.now} for s in states]
         create_table_artifact(
@@ -107,11 +116,25 @@ def _run(
         return final_state(
             "Nothing new", f"nothing new: all {len(states)} sources are as the last run read them ({_since(last)})", {}
         )
-    log.info("sources with new data: %s", ", ".join(new) or "none; training all the same")
+    log.info(
+        "sources with new data: %s",
+        "; ".join(f"{name} ({change})" for name, change in new.items()) or "none; training all the same",
+    )
     artifacts = run_graph(recipe, nodes, refresh=refresh, drift=drift, accept=accept, finishes=False)
-    judged = Judged(artifacts=artifacts, moves=moves, tag=tag, news=new)
+    judged = Judged(artifacts=artifacts, moves=moves, tag=tag, news=_news(store, new, last, artifacts))
     store.note_more(run_id, judged=vars(judged))
     return conclude(store, recipe, run_id, judged, approve, wait_hours)
+
+
+def _news(store: Store, new: dict[str, str], last: dict[str, Any], artifacts: Outcome) -> list[str]:
+    """The new data of each source in words, with its rows: `belle (1 file more: new.json, 60 rows)`."""
+    told = []
+    for source, change in new.items():
+        node = f"ingest-{source}"
+        before, after = (store.record(key) for key in (last.get("artifacts", {}).get(node, ""), artifacts[node]["key"]))
+        rows = rows_in_words(before, after) if after else ""
+        told.append(f"{source} ({change}{f', {rows}' if rows else ''})")
+    return told
 
 
 def _records(store: Store, note: dict[str, Any]) -> list[Any]:

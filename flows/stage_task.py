@@ -24,12 +24,13 @@ from prefect.task_engine import TaskRunTimeoutError
 
 from flows.cluster import cluster
 from flows.live import Reporter
+from flows.record_facts import record_facts
 from flows.run_plan import duration
 from flows.traversal import ResolvedNode
 from tasks.artifacts.build import BuildOptions, Built, Drift, StageFailed, build
 from tasks.artifacts.lease import LeaseLost
 from tasks.artifacts.stage import Resources
-from tasks.artifacts.store import Record, Store
+from tasks.artifacts.store import Store
 from tasks.processes import device
 
 RETRY_DELAYS = [10, 60, 300]  # seconds before each new try of a stage that failed for a temporary reason
@@ -134,7 +135,8 @@ def _state(built: Built) -> State[Any]:
     """The task's final state, which says whether the artifact was reused or built; its record is published as a table."""
     record = built.record
     key = f"record-{record.stage}"
-    create_table_artifact(_facts(built), key=key, description=f"# {record.title}\n`{record.key}`")
+    facts = [{"fact": "result", "value": "reused" if built.reused else "built"}, *record_facts(record)]
+    create_table_artifact(facts, key=key, description=f"# {record.title}\n`{record.key}`")
     log = logging.getLogger(f"hanlin.{record.stage}")
     seconds = duration(record.made["seconds"])
     if built.reused:
@@ -146,27 +148,3 @@ def _state(built: Built) -> State[Any]:
     message = f"built {record.key[:12]} in {seconds}, {record.bytes / 1e6:,.2f} MB{share}"
     log.info(message, extra={"done": "built"})
     return Completed(message=f"{message}; its record is the artifact {key}", data=record.ref)
-
-
-def _facts(built: Built) -> list[dict[str, str]]:
-    """The table of facts about a stage's result: rows in and out, dropped rows by reason, origin, code and size."""
-    record: Record = built.record
-    made = record.made
-    facts = [("result", "reused" if built.reused else "built"), ("took", duration(made["seconds"]))]
-    for source, counts in record.stats.get("funnel", {}).items():
-        reasons = ", ".join(f"{reason} {count:,}" for reason, count in counts["dropped"].items())
-        facts.append(
-            (f"rows of {source}", f"{counts['in']:,} in, {counts['kept']:,} kept" + (f"; dropped: {reasons}" if reasons else ""))
-        )
-    facts += [(f"left out: {each['file']}", each["why"]) for each in record.stats.get("left_out", ())]
-    facts += [(f"from {role}", key[:12]) for role, key in record.lineage.items()]
-    facts += [
-        ("stage version", str(record.identity["version"])),
-        ("code", made.get("commit", "unknown")[:12] + (" with uncommitted changes" if made.get("dirty") else "")),
-        ("made on", f"{made['host']}, {made['machine']}"),
-        ("size", f"{record.bytes / 1e6:,.2f} MB in {len(record.files)} files"),
-        ("key", record.key),
-        ("content digest", record.digest),
-    ]
-    facts += [(name, f"{value:,.6g}") for name, value in record.stats.items() if isinstance(value, int | float)]
-    return [{"fact": name, "value": value} for name, value in facts]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 
 from flows.graph import Node
@@ -48,13 +48,3 @@ def resolved_nodes(nodes: Iterable[Node], store: Store, records: Records) -> Ite
         }
         inputs = {role: source.resolve(store, records) for role, source in node.inputs.items() if role not in pending}
         yield ResolvedNode(node, BuildRequest(node.name, node.stage, node.params, inputs), pending)
-
-
-def check_node_names(nodes: Sequence[Node], mentioned: Iterable[str], recipe: str) -> None:
-    """Raise `ValueError`, with the names there are, for a name that no node of the recipe's graph has."""
-    names = [node.name for node in nodes]
-    for name in mentioned:
-        if name not in names:
-            parts = [other for other in names if other.startswith(f"{name}-")]
-            hint = f"; did you mean {' or '.join(parts)}?" if parts else f"; its stages: {', '.join(names)}"
-            raise ValueError(f"no stage {name!r} in recipe {recipe}{hint}")

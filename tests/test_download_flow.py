@@ -316,5 +316,6 @@ def test_an_operator_runs_it(server, tmp_path, prefect_api):
         "kind": "dump",
         "now": "20261101",
         "stored": "20261001",
+        "change": "the dump of 20261101 (before: 20261001)",
         "new": True,
     }

@@ -204,5 +204,7 @@ def test_a_bad_recipe_ends_with_code_2_and_no_traceback(runs):
 
 
 def test_an_unknown_stage_is_refused(runs, first):
-    said = runs.hanlin("run", "tiny", "--until", "sftt", code=1)
-    assert "no stage 'sftt'" in said and "Traceback" not in said
+    said = runs.hanlin("run", "tiny", "--until", "sftt", code=2)
+    assert (
+        said.count("no stage 'sftt'") == 1 and "did you mean sft?" in said and "Traceback" not in said and "Prefect" not in said
+    )

@@ -6,6 +6,7 @@ The models are toys: a number for how good one is, which grows with the rows tha
 from __future__ import annotations
 
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -130,7 +131,7 @@ def world(tmp_path: Path, prefect_api: str, monkeypatch: pytest.MonkeyPatch) -> 
 def test_the_first_healthy_model_takes_over_and_then_nothing_is_new(world: World) -> None:
     first = world.run()
     assert first.name == "Promoted" and first.is_completed()
-    assert "the first: healthy, and nothing to compare with; new: chat (nothing →" in first.message
+    assert "the first: healthy, and nothing to compare with; new: chat (1 file more: " in first.message
     again = world.run()
     assert again.name == "Nothing new" and "all 1 sources are as the last run read them" in again.message
     assert set(world.artifacts(again)) == {"sources"}, "no stage was looked at"
@@ -166,7 +167,8 @@ def test_a_worse_model_is_refused_and_kept_a_better_one_promoted_and_rolled_back
     assert promoted.name == "Promoted" and world.prod not in (old, kept.key)
     move = world.store.tags()["prod"][-1]
     assert move["figures"]["accuracy-exam"]["verdict"] == "better" and move["run"] == str(promoted.state_details.flow_run_id)
-    assert "better: right answers, exam" in history(world.store.tags()["prod"])[-1]["why"] and "new: chat" in move["why"]
+    assert "better: right answers, exam" in history(world.store.tags()["prod"])[-1]["why"]
+    assert re.search(r"new: chat \(1 file changed: \S+, 5 rows\)", move["why"])
     assert collect(world.store, keep_runs=0, scratch_days=14, dry_run=False)
     assert roll_back(world.store, "prod", "")[0].key == old == world.prod
     assert world.store.find(kept.key), "what was refused stays to be looked at"

@@ -1,0 +1,100 @@
+"""Checks of what a run is asked for beside its recipe, made before anything is started: names of stages, the device."""
+
+from __future__ import annotations
+
+import difflib
+import platform
+import sys
+from collections.abc import Iterable, Sequence
+from importlib.util import find_spec
+from pathlib import Path
+from typing import Literal, get_args
+
+from flows.graph import Node
+from flows.recipe import Recipe
+from tasks.artifacts.build import Drift
+from tasks.artifacts.stage import Resources
+from tasks.data import contract
+
+GPU_FILES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/kfd", "/dev/dxg", "/dev/nvmap")  # NVIDIA, AMD, Windows, Tegra
+
+
+def check_options(
+    recipe: Recipe,
+    nodes: Sequence[Node],
+    *,
+    refresh: Sequence[str] = (),
+    until: str = "",
+    accept: Sequence[str] = (),
+    drift: str = "warn",
+) -> None:
+    """Raise `ValueError` with every mistake, a line each, where an option names no stage of the run, or the machine lacks the device."""
+    stages = {node.name: node.stage for node in nodes}
+    problems = [
+        f"{option}: {problem}"
+        for option, names in {"until": [until] if until else [], "refresh": refresh, "accept": accept}.items()
+        for name in names
+        if (problem := _unknown(name, list(stages), recipe.name))
+    ]
+    problems += [
+        f"accept: {name} has no contract that could be accepted: it is no data stage; leave it out"
+        for name in accept
+        if name in stages and not contract.applies(stages[name])
+    ]
+    problems += [
+        f"resources.hours.{name}: {problem}"
+        for name in recipe.resources.hours
+        if (problem := _unknown(name, list(stages), recipe.name))
+    ]
+    if drift not in (known := get_args(Drift)):
+        problems.append(f"drift: {drift!r} is none of {', '.join(known)}{_near(drift, known)}")
+    if missing := missing_device(recipe.resources):
+        problems.append(missing)
+    if problems:
+        several = [f"{len(problems)} problems; nothing was run", *(f"  - {problem}" for problem in problems)]
+        raise ValueError("\n".join(several) if len(problems) > 1 else f"{problems[0]} (nothing was run)")
+
+
+def check_node_names(nodes: Sequence[Node], mentioned: Iterable[str], recipe: str) -> None:
+    """Raise `ValueError`, with the near name or all that there are, for a name that no node of the recipe's graph has."""
+    names = [node.name for node in nodes]
+    for name in mentioned:
+        if problem := _unknown(name, names, recipe):
+            raise ValueError(problem)
+
+
+def missing_device(resources: Resources) -> str:
+    """The reason why this machine certainly lacks the device that a recipe asks for, found without torch; empty where it may have it."""
+    device: Literal["auto", "cpu", "cuda", "mps"] = resources.device
+    if device == "cuda" and sys.platform.startswith("linux") and not any(Path(file).exists() for file in GPU_FILES):
+        return "resources.device: cuda, and this machine has no GPU; set it to auto or cpu, or run on one that has"
+    if device == "cuda" and _built_for_cpus():
+        return "resources.device: cuda, and the torch that is installed here is built for CPUs; install one for GPUs, or set it to cpu"
+    if device == "mps" and (sys.platform, platform.machine()) != ("darwin", "arm64"):
+        return "resources.device: mps, and this machine is not a Mac with an Apple GPU; set it to auto or cpu"
+    return ""
+
+
+def _built_for_cpus() -> bool:
+    """True of a torch without CUDA and without ROCm, by the version file that it is built with."""
+    place = find_spec("torch")
+    try:
+        lines = (Path(place.origin).parent / "version.py").read_text("utf-8") if place and place.origin else ""
+    except OSError:
+        return False
+    return "cuda: Optional[str] = None" in lines and "hip: Optional[str] = None" in lines
+
+
+def _unknown(name: str, names: list[str], recipe: str) -> str:
+    """The mistake in a stage's name; empty where there is none."""
+    if name in names:
+        return ""
+    parts = [other for other in names if other.startswith(f"{name}-")]
+    every = f"; its stages: {', '.join(names)}"
+    near = f"; did you mean {' or '.join(parts)}?" if parts else _near(name, names)
+    return f"no stage {name!r} in recipe {recipe}{near or every}"
+
+
+def _near(name: str, names: Sequence[str]) -> str:
+    near = difflib.get_close_matches(name, names, 1)
+    return f"; did you mean {near[0]}?" if near else ""

@@ -1,0 +1,43 @@
+"""Large whole numbers are read as people write them, in files, changes and flags."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from flows.amounts import amount
+from flows.recipe import BadRecipe, load
+
+
+@pytest.mark.parametrize(
+    ("text", "number"),
+    {
+        "1e5": 10**5,
+        "100k": 10**5,
+        "2M": 2 * 10**6,
+        "1.5B": 1_500_000_000,
+        "1_000": 1000,
+        "2.5e3": 2500,
+        " 7 ": 7,
+        "3g": 3 * 10**9,
+    }.items(),
+)
+def test_an_amount_is_a_whole_number(text: str, number: int) -> None:
+    assert amount(text) == number
+
+
+@pytest.mark.parametrize("text", ["", "k", "1.5", "2 M tokens", "-3", "1e", "0x10", "1e-3", "many"])
+def test_what_is_no_whole_number_is_refused(text: str) -> None:
+    with pytest.raises(ValueError, match="100k"):
+        amount(text)
+
+
+def test_a_recipe_takes_amounts_in_its_file_and_in_changes(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("extends: tiny\nname: mine\npretrain: {tokens: 1e5}\nresources: {checkpoint_steps: 2k}\n", "utf-8")
+    recipe = load(str(file), ["pretrain.batch_tokens=2k"])
+    assert (recipe.pretrain.tokens, recipe.resources.checkpoint_steps, recipe.pretrain.batch_tokens) == (100_000, 2000, 2000)
+    assert load("tiny", ["pretrain.tokens=2M"]) == load("tiny", ["pretrain.tokens=2000000"])
+    with pytest.raises(BadRecipe, match=r"pretrain.tokens: .*got '10x'"):
+        load(str(file), ["pretrain.tokens=10x"])
