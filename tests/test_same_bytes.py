@@ -14,23 +14,30 @@ from transformers import LlamaConfig, LlamaForCausalLM
 
 from models import adapters
 from models import job as jobs
-from tasks.processes import runner
+from tasks.processes import runner, warm
 
 
 @pytest.mark.slow
-def test_every_kind_of_training_writes_the_same_files_by_another_hash_seed_and_in_another_place(tmp_path: Path) -> None:
+def test_every_kind_of_training_writes_the_same_files_by_another_hash_seed_in_another_place_and_warm(tmp_path: Path) -> None:
     places = {"1": tmp_path / "one", "2": tmp_path / "elsewhere" / "two"}
-    started = [
-        subprocess.Popen(
-            [sys.executable, "-m", "tests.every_training", str(place)],
-            env=runner.importable(dict(os.environ)) | {"PYTHONHASHSEED": seed, "OMP_NUM_THREADS": "1"},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.STDOUT,
-        )
-        for seed, place in places.items()
-    ]
-    said = [process.communicate()[0].decode() for process in started]
-    assert [process.returncode for process in started] == [0, 0], said
+    environment = runner.importable(dict(os.environ)) | {"OMP_NUM_THREADS": "1", "HOME": str(tmp_path / "home")}
+    cold = subprocess.Popen(
+        [sys.executable, "-m", "tests.every_training", str(places["1"])],
+        env=environment | {"PYTHONHASHSEED": "1"},
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
+    )
+    seeded = environment | {"PYTHONHASHSEED": "2"}
+    (tmp_path / "job.json").write_text('{"method": "models.methods.sft"}')
+    for module, argument in (("models.train", tmp_path / "job.json"), ("tests.every_training", places["2"])):
+        child = warm.start(module, [str(argument)], env=seeded, grace=runner.GRACE, locks=[])
+        assert child is not None
+        with child:
+            said = child.stdout.read()
+    warm._servers.popitem()[1].end()
+    assert child.returncode == 0, said
+    assert cold.wait() == 0, cold.communicate()[0].decode()
+    assert not (tmp_path / "home").exists()  # nothing is cached there
     one, two = (
         {str(path.relative_to(place)): path for path in place.rglob("*") if path.is_file() and "out" in path.parts}
         for place in places.values()

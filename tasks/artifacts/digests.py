@@ -27,7 +27,9 @@ INFRASTRUCTURE = (
     "processes.runner",
     "processes.supervisor",
     "processes.device",
+    "processes.fork_server",
     "processes.launcher",
+    "processes.warm",
     "processes.workers",
 )
 _TEMPLATE = re.compile(r"[\w-]+\.html\.j2")

@@ -25,7 +25,7 @@ from typing import Any
 
 from tasks.artifacts.digests import ROOT
 from tasks.artifacts.stage import Job, Progress
-from tasks.processes import device, launcher
+from tasks.processes import device, launcher, warm
 from tasks.processes.supervisor import GRACE
 
 TAIL = 15  # lines of a failed child's output shown with its error
@@ -36,26 +36,26 @@ class ChildFailed(RuntimeError):
 
 
 def run(module: str, job_file: Path, *, job: Job, processes: int = 1, whole: str = "") -> dict[str, Any]:
-    """Run `python -m module job_file` (under `accelerate launch` for several processes) and return its result event.
+    """Run `python -m module job_file`, warm (`tasks/processes/warm.py`), or under `accelerate launch` for several processes; returns its result
+    event.
 
     `whole` is the reason why each of several processes must hold the whole model, where there is one. Raises `ChildFailed` where the child
     ends without a result. The child ends with this process, whatever ends this process, and has its device to itself
     (`tasks/processes/device.py`).
     """
     resources, started = job.resources, [module, str(job_file)]
-    command = [sys.executable, "-m", *started]
+    launch = ["-m"]
     if processes > 1:
         resources = launcher.effective(resources, whole, job.log)
-        command = [sys.executable, *launcher.launch_command(resources), *started]
+        launch = launcher.launch_command(resources)
         for machine in range(1, resources.machines):
             there = shlex.join(["python", *launcher.launch_command(resources, machine), *started])
             job.log(f"on machine {machine + 1} of {resources.machines}, start: {there}")
-    with (
-        job.slot(),
-        device.hold(resources, job.log) as devices,
-        supervised(command, env=_environment(job) | devices.env, grace=resources.stop_seconds, pass_fds=devices.locks) as process,
-    ):
-        return _listen(process, module, job)
+    with job.slot(), device.hold(resources, job.log) as devices:
+        env, grace, locks = _environment(job) | devices.env, resources.stop_seconds, devices.locks
+        child = warm.start(module, [str(job_file)], env=env, grace=grace, locks=locks) if processes == 1 else None
+        with child or supervised([sys.executable, *launch, *started], env=env, grace=grace, pass_fds=locks) as process:
+            return _listen(process, module, job)
 
 
 def supervised(
@@ -112,11 +112,16 @@ def _environment(job: Job) -> dict[str, str]:
         "RAYON_NUM_THREADS": cores,
         "TOKENIZERS_PARALLELISM": "true",
         "HF_HUB_OFFLINE": "1",
+        "HF_HUB_DISABLE_TELEMETRY": "1",
+        "TRANSFORMERS_VERBOSITY": "error",
+        "TRANSFORMERS_NO_ADVISORY_WARNINGS": "1",
+        "DATASETS_VERBOSITY": "error",
+        "TQDM_DISABLE": "1",
         "HF_DATASETS_CACHE": str(job.scratch / "datasets"),
     }
 
 
-def _listen(process: subprocess.Popen[str], module: str, job: Job) -> dict[str, Any]:
+def _listen(process: subprocess.Popen[str] | warm.Warm, module: str, job: Job) -> dict[str, Any]:
     result: dict[str, Any] | None = None
     error = ""
     tail: collections.deque[str] = collections.deque(maxlen=TAIL)

@@ -14,10 +14,20 @@ import signal
 import subprocess
 import sys
 import threading
+from typing import Protocol
 
 from models.lifetime import end_with_parent
 
 GRACE = 10.0  # seconds between asking and killing
+
+
+class Child(Protocol):
+    """A child process, however it was started."""
+
+    pid: int
+
+    def wait(self) -> int:
+        """Wait for its end; the exit code, or minus the signal that ended it."""
 
 
 def main(command: list[str]) -> int:
@@ -33,6 +43,11 @@ def main(command: list[str]) -> int:
     )
     for descriptor in handed:
         os.close(descriptor)  # the child's alone: what is sent to a socket whose server has ended must be refused
+    return supervise(child, grace)
+
+
+def supervise(child: Child, grace: float) -> int:
+    """End a child, the leader of its group, when standard input closes. Its exit code; 128 and the signal's number where one ended it."""
 
     def signal_group(number: int) -> None:
         with contextlib.suppress(ProcessLookupError):
