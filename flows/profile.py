@@ -5,6 +5,8 @@
 
 from __future__ import annotations
 
+import contextlib
+import ipaddress
 import os
 import re
 
@@ -70,5 +72,7 @@ def database_url(url: str) -> str:
 
 
 def is_local(host: str) -> bool:
-    """True for an address that is reached from this machine alone."""
-    return host in ("localhost", "::1") or host.startswith("127.")
+    """True for an address that is reached from this machine alone. A name is none but for localhost: what it means is for others to say."""
+    with contextlib.suppress(ValueError):
+        return ipaddress.ip_address(host).is_loopback
+    return host == "localhost"

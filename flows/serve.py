@@ -30,6 +30,7 @@ def serve(
     slots: Annotated[int, Field(ge=1, le=4096)] = 32,
     queue: Annotated[int, Field(ge=0, le=100_000)] = 256,
     drain: Annotated[float, Field(ge=0, le=20)] = 15.0,
+    memory: Annotated[float, Field(ge=0)] = 0.0,
 ) -> State[Any]:
     """Serves models over HTTP, as OpenAI's API has them, with a chat page, until the run is cancelled.
 
@@ -46,9 +47,10 @@ def serve(
         slots: Answers that are made at once.
         queue: Answers that may wait beside them; more are refused.
         drain: Seconds that requests get to end when the run is cancelled; a worker gives a run 25 to end.
+        memory: GB that the answers under way may take, beside the models; more wait. 0 is most of what is free once the models are loaded.
     """
     token = os.environ.get(serving.TOKEN, "")
-    options = serving.Options(models, adapters, host, port, token, engine, device, slots, queue, drain)
+    options = serving.Options(models, adapters, host, port, token, engine, device, slots, queue, drain, memory)
     log = logging.getLogger("hanlin.serve")
     serving.run(options, lambda lines: log.info("\n".join(lines)), passing_on=True)
     return Completed(message="stopped")

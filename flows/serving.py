@@ -25,6 +25,13 @@ if TYPE_CHECKING:
 
 NAMED = re.compile(r"([\w.@-]+)=(.+)")  # NAME=MODEL
 TOKEN = "HANLIN_TOKEN"
+Gigabytes = Annotated[
+    float,
+    typer.Option(
+        help="GB that the answers under way may take, beside the models; more wait. 0: most of what is free once the models are loaded",
+        min=0,
+    ),
+]
 
 
 @dataclass(frozen=True)
@@ -41,6 +48,7 @@ class Options:
     slots: int = 32
     queue: int = 256
     drain: float = 20.0  # seconds
+    memory: float = 0.0  # GB; 0: as much as is free
 
     def __post_init__(self) -> None:
         from flows.profile import is_local
@@ -111,12 +119,13 @@ def serve(
         int, typer.Option(help="Answers that may wait beside them; more are refused with 429", min=0, max=100_000)
     ] = 256,
     drain: Annotated[float, typer.Option(help="Seconds that requests get to end when the server is stopped", min=0)] = 20.0,
+    memory: Gigabytes = 0.0,
 ) -> None:
     """Serve models over HTTP, as OpenAI's API has them, with a chat page for people.
 
     Ctrl-C ends it when the requests under way have ended, and a second one at once.
     """
-    options = Options(models, adapter or (), host, port, token, engine, device, slots, queue, drain)
+    options = Options(models, adapter or (), host, port, token, engine, device, slots, queue, drain, memory)
     logging.basicConfig(format="hanlin: %(message)s", stream=sys.stderr)
     logging.getLogger("hanlin").setLevel(logging.INFO)
     run(options, lambda lines: print("\n".join(lines), flush=True))
@@ -150,13 +159,21 @@ def run(options: Options, tell: Callable[[list[str]], None], passing_on: bool = 
 def loaded(options: Options, targets: Sequence[Target], adapters: dict[str, dict[str, Path]], log: logging.Logger) -> Any:
     """The models, loaded one after the other."""
     from models.engines import registry
+    from models.engines.memory import SHARE, Memory
     from models.serve.served import Served, ServedModel
 
+    memory = Memory(int(options.memory * 1e9 / len(targets)), SHARE / len(targets))
     models: list[ServedModel] = []
     for target in targets:
         beside = adapters.get(target.name, {})
         start = functools.partial(
-            registry.start, options.engine, device=options.device, slots=options.slots, queue=options.queue, adapters=beside
+            registry.start,
+            options.engine,
+            device=options.device,
+            slots=options.slots,
+            queue=options.queue,
+            adapters=beside,
+            memory=memory,
         )
         models.append(ServedModel(target.name, target.locate, start, list(beside)))
     served = Served(models)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import socket
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,7 +19,7 @@ from models.decoding import answer, greedy_config
 from models.engines.registry import Place, start
 from models.loading import load
 from models.sampling import Sampling
-from models.serve import prompts
+from models.serve import access, prompts, server
 from models.serve.access import LARGEST
 from models.serve.api import PAGE, app
 from models.serve.responses import ChatCompletion, Completion, Models
@@ -156,6 +157,7 @@ def test_a_stream_has_openais_shape_and_the_same_text(api):
     events = api.events(stream_options={"include_usage": True}, n=2)
     *chunks, usage, done = events
     assert done == "[DONE]" and usage["choices"] == [] and usage["usage"]["completion_tokens"] > 0
+    assert all(chunk["usage"] is None for chunk in chunks)
     assert {event["id"] for event in events[:-1]} == {usage["id"]} and {chunk["object"] for chunk in chunks} == {
         "chat.completion.chunk"
     }
@@ -289,6 +291,12 @@ REFUSED = [
     ("post", CHAT, {"messages": TURNS, "stream_options": {"include_usage": True}}, 400, "invalid_value"),
     ("post", CHAT, {"messages": TURNS, "beams": 2, "temperature": 1}, 400, "invalid_value"),
     ("post", CHAT, {"messages": TURNS, "logit_bias": {"100000": 1}}, 400, "invalid_value"),
+    ("post", CHAT, {"messages": TURNS, "n": True}, 400, "invalid_value"),
+    ("post", CHAT, {"messages": TURNS, "max_tokens": "5"}, 400, "invalid_value"),
+    ("post", CHAT, {"messages": TURNS, "stream": "no"}, 400, "invalid_value"),
+    ("post", CHAT, {"messages": TURNS, "logit_bias": {" 5 ": 1}}, 400, "invalid_value"),
+    ("post", CHAT, {"messages": [{"role": "user", "content": []}]}, 400, "invalid_value"),
+    ("post", TEXT, {"prompt": [True]}, 400, "invalid_value"),
     ("post", TEXT, {"prompt": [5, 100_000]}, 400, "invalid_value"),
     ("post", TEXT, {"prompt": []}, 400, "invalid_value"),
     ("post", TEXT, {"prompt": ["x"] * 33, "n": 2}, 400, "invalid_value"),
@@ -309,6 +317,55 @@ def test_a_refusal_has_its_status_and_openais_shape(api, method, path, body, sta
     said = getattr(api, method)(path, **({} if body is None else {"json": body}))
     assert (said.status_code, said.json()["error"]["code"]) == (status, code), said.text
     assert set(said.json()["error"]) == {"message", "type", "param", "code"}
+
+
+@pytest.mark.parametrize(
+    ("fields", "param"),
+    [
+        ({"messages": [{"role": "user", "content": ["x"]}]}, "messages.0.content.0"),
+        ({"messages": [{"role": "user", "content": 5}]}, "messages.0.content"),
+        ({"stop": ["a", 5]}, "stop.1"),
+        ({"logit_bias": {"five": 1}}, "logit_bias.five"),
+        ({"logit_bias": {"100000": 1}}, "logit_bias"),
+        ({"response_format": {"type": "json_object"}}, "response_format"),
+        ({"": 1}, '""'),
+        ({"x" * 3000: 1}, f"{'x' * 500}…"),
+    ],
+    ids=lambda value: str(value)[:30],
+)
+def test_a_refusal_names_the_field(api, fields, param):
+    error = api.post(CHAT, json={"messages": TURNS} | fields).json()["error"]
+    assert error["param"] == param and param[:400] in error["message"] and len(error["message"]) <= 501
+
+
+@pytest.mark.parametrize(
+    "place", ['{"messages": [{"role": "user", "content": %s}]}', '{"prompt": %s}', '{"prompt": "x", "stop": [%s]}']
+)
+def test_half_a_surrogate_pair_is_refused(api, place):
+    said = api.post(
+        CHAT if "messages" in place else TEXT, content=place % '"\\udc00"', headers={"Content-Type": "application/json"}
+    )
+    assert said.status_code == 400 and "no character" in said.json()["error"]["message"]
+
+
+def test_a_prompt_that_is_far_too_long_is_refused_before_it_is_cut(api, monkeypatch):
+    monkeypatch.setattr(prompts.template, "prompt", lambda *given: pytest.fail("it was cut"))
+    said = api.post(CHAT, json={"messages": [{"role": "user", "content": "白" * 300_000}]})
+    assert said.status_code == 400 and said.json()["error"]["code"] == "context_length_exceeded"
+
+
+def test_a_request_that_does_not_come_whole_is_given_up(api, monkeypatch):
+    monkeypatch.setattr(access, "SLOWEST", 0.3)
+    monkeypatch.setattr(server, "SLOWEST", 0.3)
+    address = api.door.getsockname()
+    with socket.create_connection(address, PATIENCE) as head, socket.create_connection(address, PATIENCE) as body:
+        head.sendall(b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\n")
+        body.sendall(
+            b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: 9\r\n\r\n{"
+        )
+        assert head.recv(100) == b""
+        assert body.recv(100).startswith(b"HTTP/1.1 408 ")
+        assert api.get("/health").status_code == 200
 
 
 @pytest.mark.parametrize(
@@ -409,7 +466,12 @@ def idle(api: Running) -> bool:
 
 def test_a_full_queue_refuses_and_gives_every_place_back(locked):
     headers = {"Authorization": "Bearer secret"}
-    said = locked.post(CHAT, headers=headers, json={"messages": TURNS, "n": 64, "max_tokens": 2000, **ENDLESS})
+    never = locked.post(CHAT, headers=headers, json={"messages": TURNS, "n": 64})
+    assert never.status_code == 400 and "places for 9 answers" in never.json()["error"]["message"]
+    body = {"messages": TURNS, "n": 9, "max_tokens": 2000, "stream": True, **ENDLESS}
+    with locked.client.stream("POST", CHAT, headers=headers, json=body) as streamed:
+        next(streamed.iter_lines())
+        said = locked.post(CHAT, headers=headers, json={"messages": TURNS, "n": 2})
     assert said.status_code == 429 and said.headers["retry-after"] and said.json()["error"]["code"] == "queue_full"
     until(lambda: idle(locked))
     assert locked.post(CHAT, headers=headers, json={"messages": TURNS, "max_tokens": 2}).status_code == 200

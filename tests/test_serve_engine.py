@@ -17,6 +17,7 @@ from models import adapters, presets, template
 from models.chat import chat
 from models.engines import batch, own
 from models.engines.engine import ContextExceeded, QueueFull
+from models.engines.memory import Memory, row_size
 from models.engines.own import OwnEngine
 from models.engines.settings import DecodingSettings
 from models.engines.text_stream import TextStream
@@ -194,6 +195,50 @@ def test_a_full_queue_refuses_and_a_cancelled_answer_makes_room(llama):
     assert {generation.end for generation in running} <= {"cancelled", "length"}
     while llama.load() != (0, 0):
         time.sleep(0.01)
+
+
+def test_without_a_queue_as_many_are_taken_as_have_rows(home):
+    engine = OwnEngine(home / "llama", "cpu", slots=2, queue=0)
+    never = DecodingSettings(90, logit_bias=dict.fromkeys(template.stops(engine.tokenizer), -100.0))
+    running = [engine.submit([5, 6], never, 0) for _ in range(2)]
+    with pytest.raises(QueueFull):
+        engine.submit([5, 6], never, 0)
+    assert [len(list(generation)) for generation in running] == [90, 90]
+    while engine.load() != (0, 0):
+        time.sleep(0.01)
+    assert answers(engine, [[5, 6]], DecodingSettings(2))
+    engine.close()
+
+
+def test_settings_at_their_edges_are_greedy_and_spoil_no_batch(engine):
+    asked = prompts(engine.tokenizer, 4)
+    (plain,) = answers(engine, asked[:1], DecodingSettings(8))
+    beside = [engine.submit(ids, DecodingSettings(8, temperature=1.0), 1) for ids in asked]
+    for edge in ({"temperature": 1e-300}, {"temperature": 1e-40}, {"temperature": 2.0, "top_p": 1e-300}):
+        assert answers(engine, asked[:1], DecodingSettings(8, **edge)) == [plain]
+    assert all([token.id for token in generation] for generation in beside)
+
+
+def test_answers_wait_for_memory_and_one_that_never_fits_is_refused(home, engine, request):
+    name, asked = request.node.callspec.params["engine"], prompts(engine.tokenizer)
+    expected = answers(engine, asked, DecodingSettings(16, alternatives=0))
+    size = row_size(engine._batch)
+    for cache in (8 * size.of([(1, 80, 80)]), 2 * size.of([(1, 80, 80)])):
+        tight = OwnEngine(home / name, "cpu", slots=8, memory=Memory(cache))
+        held, step = [], tight._batch.step
+
+        def watched(*given, step=step, held=held, rows=tight._batch.rows):
+            made = step(*given)
+            held.append(rows.held)
+            return made
+
+        tight._batch.step = watched
+        under_way = [tight.submit(ids, DecodingSettings(16), 0) for ids in asked]
+        assert [[token.id for token in generation] for generation in under_way] == expected
+        assert 0 < max(held) <= cache
+        with pytest.raises(ValueError, match=r"may need .* of memory .* ask for fewer tokens or beams"):
+            tight.submit(asked[0], DecodingSettings(120, beams=8), 0)
+        tight.close()
 
 
 def test_an_answer_can_be_read_in_an_event_loop(llama):

@@ -82,6 +82,7 @@ def test_a_folder_has_another_key_when_its_files_are_others(made, tmp_path):
         ({"models": []}, "no model is named"),
         ({"models": ["nobody"]}, "no artifact, tag or stage is called 'nobody'"),
         ({"models": ["prod"], "host": "0.0.0.0"}, "there is no token, so anybody could use the models; set HANLIN_TOKEN"),
+        ({"models": ["prod"], "host": "127.example.com"}, "there is no token"),
         ({"models": ["prod"], "host": "no.such.host.invalid", "token": "x"}, "no address of this machine"),
         ({"models": ["prod"], "token": "sécret"}, "characters that no header can carry"),
         ({"models": ["prod"], "engine": "steam"}, "no engine 'steam'; engines: own"),

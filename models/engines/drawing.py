@@ -12,6 +12,8 @@ from torch import Tensor
 from models.engines.engine import Token
 from models.engines.settings import DecodingSettings
 
+COLDEST = 1e-4  # temperature: below it the likeliest token is drawn for certain anyway, and float32 overflows
+
 
 class Draw:
     """The choice of one answer's tokens: its settings, its random numbers, and what was written so far."""
@@ -81,7 +83,7 @@ def nucleus(scores: Tensor, draws: Sequence[Draw]) -> Tensor:
     as can be: the order of two tokens that are about equally likely does not matter.
     """
     settings = [draw.settings for draw in draws]
-    scores = scores / scores.new_tensor([[one.temperature] for one in settings])
+    scores = scores / scores.new_tensor([[max(one.temperature, COLDEST)] for one in settings])
     if any(one.top_k for one in settings):
         scores = _likeliest(scores, [one.top_k for one in settings])
     shares = scores.softmax(1)
@@ -93,7 +95,7 @@ def nucleus(scores: Tensor, draws: Sequence[Draw]) -> Tensor:
     if len(outside):
         some = shares[outside]
         ordered = some.sort(1, descending=True).values
-        kept = (ordered.cumsum(1) - ordered < limits[outside]).sum(1, keepdim=True)
+        kept = (ordered.cumsum(1) - ordered < limits[outside]).sum(1, keepdim=True).clamp(min=1)  # a top_p may be 0 in float32
         least = ordered.gather(1, kept - 1)
         chosen[outside] = _drawn(some * (some >= least), points[outside, 1:])
     return chosen[:, 0]

@@ -51,6 +51,8 @@ class ServingEngine(Protocol):
     tokenizer: PreTrainedTokenizerBase
     context: int  # tokens of a prompt and its answer together
     name: str  # of the engine, with its version
+    slots: int  # answers made at once
+    queue: int  # answers that may wait beside them
 
     def submit(self, ids: Sequence[int], settings: DecodingSettings, seed: int, adapter: str = "") -> Generation:
         """Queue a prompt (token ids). The same ids, settings and seed give the same tokens, whatever else is in the batch. `QueueFull`,

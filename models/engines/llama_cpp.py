@@ -10,13 +10,19 @@ from importlib.util import find_spec
 from pathlib import Path
 from typing import Any
 
+import torch
+
+from models.engines.drawing import COLDEST
 from models.engines.engine import Token
 from models.engines.http import HTTPEngine
+from models.engines.memory import Memory, in_words
 from models.engines.settings import DecodingSettings
+from models.loading import config_of, home_of
 
 # Tokens that are asked for at once. A stream of single tokens would lose those that end inside a character: llama.cpp holds back their text,
 # and never tells their ids.
 PIECE = 8
+RANDOM = (1 << 32) - 1  # the seed that means none
 
 
 class LlamaCppEngine(HTTPEngine):
@@ -35,6 +41,7 @@ class LlamaCppEngine(HTTPEngine):
         slots: int = 32,
         queue: int = 256,
         adapters: Mapping[str, Path] | None = None,
+        memory: Memory = Memory(),  # noqa: B008  immutable
     ):
         if find_spec("xllamacpp") is None:
             raise ValueError("the engine llama.cpp needs the package xllamacpp; install it with pip install 'hanlin[export]'")
@@ -42,14 +49,11 @@ class LlamaCppEngine(HTTPEngine):
             raise ValueError(f"llama.cpp serves no adapters here ({', '.join(adapters)}); merge them, or take the engine own")
         super().__init__(folder, slots, queue)
         self.name = f"llama.cpp (xllamacpp {version('xllamacpp')})"
-        self._temporary = tempfile.TemporaryDirectory(prefix="hanlin-gguf-")
-        try:
-            path = next(iter(sorted(folder.glob("*.gguf"))), None) or _written(folder, Path(self._temporary.name))
-            token = secrets.token_urlsafe()
+        token = secrets.token_urlsafe()
+        with tempfile.TemporaryDirectory(prefix="hanlin-gguf-") as temporary:  # a file that is loaded needs no name any more
+            path = next(iter(sorted(folder.glob("*.gguf"))), None) or _written(folder, Path(temporary))
+            _check_room(config_of(home_of(folder)), self.context, slots, memory)
             self._server = _started(path, self.context * slots, slots, token)
-        except BaseException:
-            self._temporary.cleanup()
-            raise
         self.connect(self._server.listening_address, token)
 
     def lacking(self, settings: DecodingSettings) -> dict[str, bool]:
@@ -67,7 +71,7 @@ class LlamaCppEngine(HTTPEngine):
             "id_slot": slot,
             "cache_prompt": True,
             "return_tokens": True,
-            "temperature": settings.temperature,
+            "temperature": max(settings.temperature, COLDEST) if settings.temperature else 0.0,
             "top_p": settings.top_p,
             "top_k": settings.top_k,
             "min_p": 0.0,
@@ -81,7 +85,7 @@ class LlamaCppEngine(HTTPEngine):
         size = 1  # the first token comes at once
         while True:
             asked = min(size, limit - len(written))
-            piece = body | {"prompt": ids + written, "n_predict": asked, "seed": (seed + len(written)) % (1 << 32)}
+            piece = body | {"prompt": ids + written, "n_predict": asked, "seed": (seed + len(written)) % RANDOM}
             said = await self.post("/completion", piece)
             new = said["tokens"]
             written += new
@@ -95,7 +99,6 @@ class LlamaCppEngine(HTTPEngine):
         super().close()
         if hasattr(self, "_server"):
             del self._server
-        self._temporary.cleanup()
 
 
 def _told(ids: list[int], probabilities: list[dict[str, Any]], alternatives: int | None) -> list[Token]:
@@ -121,6 +124,17 @@ def _written(folder: Path, out: Path) -> Path:
     if wrong := problems(source.home, "gguf", "f32"):
         raise ValueError("; ".join(wrong))
     return out / str(gguf.write(source, out, "f32", lambda note: None)["file"])
+
+
+def _check_room(config: Any, context: int, slots: int, memory: Memory) -> None:
+    """`ValueError` where the cache, which llama.cpp takes for all slots at once, is more than there is memory for."""
+    head = getattr(config, "head_dim", None) or config.hidden_size // config.num_attention_heads
+    column = 2 * 2 * config.num_hidden_layers * config.num_key_value_heads * head  # keys and values in float16
+    if (needed := column * context * slots) > (free := memory.on(torch.device("cpu"))):
+        raise ValueError(
+            f"llama.cpp takes {in_words(needed)} for {slots} answers of {context:,} tokens, and there are {in_words(free)}; serve with fewer "
+            "--slots, or with the engine own, which takes it as answers need it"
+        )
 
 
 def _started(path: Path, context: int, slots: int, token: str) -> Any:

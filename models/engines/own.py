@@ -20,6 +20,7 @@ from models.engines.checks import check
 from models.engines.drawing import Draw, choose
 from models.engines.engine import ContextExceeded, QueueFull
 from models.engines.generation import CANCELLED, Ending, OwnGeneration
+from models.engines.memory import Memory, in_words, row_size
 from models.engines.row_cache import Rows
 from models.engines.searches import BeamSearch, ContrastiveSearch, Search, Turn
 from models.engines.settings import DecodingSettings
@@ -38,18 +39,24 @@ class Request:
         self.ended = False
         self.rows: list[int] = []
         self.next: list[int] = []  # the token that each of its rows reads next
+        self.longest = 0  # tokens of a row at its end
 
     @property
     def width(self) -> int:
         """The rows that it takes."""
         return self.search.width if self.search else 1
 
+    @property
+    def space(self) -> tuple[int, int, int]:
+        """Its rows, the tokens of its prompt, and the most tokens of a row, as `RowSize.of` takes them."""
+        return self.width, len(self.ids), self.longest
+
 
 class OwnEngine:
     """A `ServingEngine` of a model in a folder: all architectures that Hanlin trains, and others of transformers with full attention.
 
     `slots`: rows of the running batch. `queue`: requests that may wait beside them. `adapters`: name → a folder of low-rank adapters, for
-    requests that name it. `ValueError` for a model that it cannot serve.
+    requests that name it. `memory`: what the rows may take; a request waits until there is enough. `ValueError` for a model that it cannot serve.
     """
 
     tokenizer: PreTrainedTokenizerBase
@@ -62,6 +69,7 @@ class OwnEngine:
         slots: int = 32,
         queue: int = 256,
         adapters: Mapping[str, Path] | None = None,
+        memory: Memory = Memory(),  # noqa: B008  immutable
     ):
         model, self.tokenizer = load(folder, device_of(device))
         check_architecture(model)
@@ -80,8 +88,9 @@ class OwnEngine:
         self._changed = threading.Condition()
         self._waiting: deque[Request] = deque()
         self._cancelled: set[OwnGeneration] = set()
-        self._running = 0
+        self._running, self._taken = 0, 0  # requests, and their rows
         self._closed = False
+        self._row_size, self._memory = row_size(self._batch), memory.on(self.model.device)
         self._thread = threading.Thread(target=self._work, name="hanlin-engine", daemon=True)
         self._thread.start()
 
@@ -91,11 +100,21 @@ class OwnEngine:
         with self._changed:
             if self._closed:
                 raise RuntimeError("the engine is closed")
-            if len(self._waiting) >= self.queue:
+            if self._waits(request) > self.queue:
                 raise QueueFull(f"{len(self._waiting)} requests wait already; send this one again later")
             self._waiting.append(request)
             self._changed.notify()
         return request.generation
+
+    def _waits(self, request: Request) -> int:
+        """The requests that wait once this one does, but for those that there are rows for."""
+        free, fitting = self.slots - self._taken, 0
+        for one in (*self._waiting, request):
+            free -= one.width
+            if free < 0:
+                break
+            fitting += 1
+        return len(self._waiting) + 1 - fitting
 
     def _request(self, ids: Sequence[int], settings: DecodingSettings, seed: int, adapter: str) -> Request:
         if adapter and adapter not in self._adapters:
@@ -118,7 +137,14 @@ class OwnEngine:
             request.search = ContrastiveSearch(settings, request.limit, self._stops, read)
         if request.width > self.slots:
             raise ValueError(
-                f"this way of decoding takes {request.width} rows, and the engine has {self.slots}; take fewer beams"
+                f"this way of decoding takes {request.width} rows, and the engine has {self.slots}; take "
+                + ("fewer beams" if settings.beams > 1 else "a lower top_k")
+            )
+        request.longest = request.limit + (1 if encoder else len(ids))
+        if (needed := 2 * self._row_size.of([request.space])) > self._memory:
+            raise ValueError(
+                f"this answer may need {in_words(needed)} of memory ({request.longest:,} tokens, {request.width} at once), and there are "
+                f"{in_words(self._memory)}; ask for fewer tokens or beams, or serve with more --memory"
             )
         request.draw = Draw(settings, seed, read)
         request.ending = Ending(self.tokenizer, settings, self._stops, request.limit)
@@ -162,7 +188,7 @@ class OwnEngine:
     def _wait(self) -> bool:
         """Wait for something to do; False once the engine is closed."""
         with self._changed:
-            self._running = len(self._requests())
+            self._running, self._taken = len(self._requests()), sum(request.width for request in self._requests())
             while not (self._closed or self._waiting or self._rows or self._reading or self._cancelled):
                 self._changed.wait()
             return not self._closed
@@ -212,13 +238,22 @@ class OwnEngine:
                 request = self._waiting[0]
                 free, width = free - request.width, max(width, len(request.ids))
                 alone = isinstance(request.search, ContrastiveSearch)
-                if free < 0 or (taken and (alone or width * (len(taken) + 1) > CHUNK)):
+                if free < 0 or (taken and (alone or width * (len(taken) + 1) > CHUNK)) or not self._fits([*taken, request]):
                     break
                 taken.append(self._waiting.popleft())
                 if alone:
                     break
             self._running += len(taken)
+            self._taken += sum(one.width for one in taken)
         return taken
+
+    def _fits(self, more: Sequence[Request]) -> bool:
+        """True where there is memory for more requests beside those in the batch, whose rows are there twice while they grow."""
+        running = dict.fromkeys(self._rows)
+        if not running and len(more) == 1:
+            return True  # as `_request` saw
+        size = self._row_size.of(request.space for request in [*running, *more])
+        return size + max(size, self._batch.rows.held) <= self._memory
 
     def _join(self, reading: Reading, requests: list[Request]) -> None:
         assert reading.logits is not None

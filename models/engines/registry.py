@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from models.engines.engine import ServingEngine
+    from models.engines.memory import Memory
 
 ENGINES = {  # name → module:class, which is made as `start` does
     "own": "models.engines.own:OwnEngine",
@@ -40,12 +41,14 @@ def start(
     slots: int = 32,
     queue: int = 256,
     adapters: Mapping[str, Path] | None = None,
+    memory: Memory | None = None,
 ) -> ServingEngine:
-    """An engine with the model of a folder, and adapters beside it by name. `slots` are answers at once, `queue` those that may wait.
-    `ValueError` where the engine cannot run that model."""
+    """An engine with the model of a folder, and adapters beside it by name. `slots` are answers at once, `queue` those that may wait, `memory` is
+    for the answers under way (vLLM plans its own). `ValueError` where the engine cannot run that model."""
     check(name)
     module, _, kind = ENGINES[name].partition(":")
+    more = {} if memory is None or name == "vllm" else {"memory": memory}
     engine: ServingEngine = getattr(importlib.import_module(module), kind)(
-        folder, device, slots=slots, queue=queue, adapters=dict(adapters or {})
+        folder, device, slots=slots, queue=queue, adapters=dict(adapters or {}), **more
     )
     return engine

@@ -154,7 +154,7 @@ class Rows:
         columns, stored = self.columns, cache.layers[0].stored
         room = 0 if stored is None else len(stored[0])
         if length > columns.end or rows.stop > room:
-            self._resize(cache, source, max(room, _up(rows.stop)), max(length, columns.end - columns.start))
+            self._resize(cache, source, power_of_two(rows.stop), max(length, columns.end - columns.start))
         for layer, one in zip(cache.layers, source.layers, strict=True):
             layer.put(rows, one, row, length)
         columns.starts += [columns.end - length] * (rows.stop - rows.start)
@@ -174,7 +174,7 @@ class Rows:
         room = (0, 0) if stored is None else (stored[0].shape[0], stored[0].shape[2])
         if rows.stop > room[0] or length > room[1]:
             for layer, one in zip(cache.layers, source.layers, strict=True):
-                layer.stored = layer.resized(one, max(room[0], _up(rows.stop)), max(length, room[1]), self.count)
+                layer.stored = layer.resized(one, power_of_two(rows.stop), max(length, *self.prompts, 1), self.count)
         for layer, one in zip(cache.layers, source.layers, strict=True):
             layer.put(rows, one, row, length)
         self.prompts += [length] * (rows.stop - rows.start)
@@ -225,6 +225,13 @@ class Rows:
             return [*self.cache.self_attention_cache.layers, *self.cache.cross_attention_cache.layers]
         return list(self.cache.layers)
 
+    @property
+    def held(self) -> int:
+        """Bytes that all rows hold, those without an answer among them."""
+        if self.cache is None:
+            return 0
+        return sum(one.nbytes for layer in self._layers() for one in _tensors(layer))
+
     def prepare(self) -> None:
         """Make room for a step."""
         columns = self.columns
@@ -232,7 +239,7 @@ class Rows:
         if isinstance(cache, RetNetCache):
             return
         if columns.end == columns.room:
-            self._resize(cache, None, _up(self.count), columns.end - columns.start)
+            self._resize(cache, None, power_of_two(self.count), columns.end - columns.start)
         if isinstance(self.cache, EncoderDecoderCache):
             for layer in self.cache.cross_attention_cache.layers:
                 layer.show(self.count, max(self.prompts))
@@ -250,6 +257,10 @@ def _encoder_decoder_cache(layers: int, columns: Columns) -> EncoderDecoderCache
     return cache
 
 
-def _up(count: int) -> int:
-    """The next power of two."""
+def power_of_two(count: int) -> int:
+    """The least power of two that is no less."""
     return 1 << (count - 1).bit_length()
+
+
+def _tensors(layer: Any) -> Sequence[Tensor]:
+    return [layer.state] if isinstance(layer, RetentionState) else layer.stored or ()

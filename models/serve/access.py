@@ -1,4 +1,4 @@
-"""Access to the server, decided before a request reaches any code that reads it: who may ask, from where, and how much at once.
+"""Access to the server, decided before a request reaches any code that reads it: who may ask, from where, how much at once, and how slowly.
 
 With a token, everything but the page's files and `/health` wants it. Without one the server listens on this machine alone, where the danger is
 the page of another site in the user's own browser: it may send requests here, and by a name of its own that it lets point to 127.0.0.1 (DNS
@@ -7,6 +7,7 @@ rebinding) read the answers. Such requests name that site in Host or in Origin, 
 
 from __future__ import annotations
 
+import asyncio
 import hmac
 from collections.abc import Collection
 from urllib.parse import urlsplit
@@ -19,6 +20,8 @@ from models.serve.errors import ApiError
 
 LARGEST = 1 << 20  # bytes of a request
 TOO_LARGE = f"a request has at most {LARGEST:,} bytes"
+SLOWEST = 60.0  # seconds in which a request must have come whole
+TOO_SLOW = f"the request did not come whole in {SLOWEST:.0f} s"
 LOCAL = ("localhost", "127.0.0.1", "::1")
 HEADERS = {
     "X-Content-Type-Options": "nosniff",
@@ -83,14 +86,20 @@ def _from_here(headers: Headers) -> bool:
 
 
 def _bounded(receive: Receive) -> Receive:
-    """The body of a request, refused once it is too large: one that comes in chunks does not say so before."""
-    got = 0
+    """The body of a request, refused once it is too large, since one that comes in chunks does not say so before, and where its rest does not
+    come."""
+    got, coming = 0, True
+    until = asyncio.get_running_loop().time() + SLOWEST
 
     async def receiving() -> Message:
-        nonlocal got
-        message = await receive()
+        nonlocal got, coming
+        try:
+            async with asyncio.timeout_at(until if coming else None):
+                message = await receive()
+        except TimeoutError:
+            raise HTTPException(408, TOO_SLOW, {"Connection": "close"}) from None
         if message["type"] == "http.request":
-            got += len(message.get("body", b""))
+            got, coming = got + len(message.get("body", b"")), bool(message.get("more_body"))
             if got > LARGEST:
                 raise HTTPException(413, TOO_LARGE)
         return message

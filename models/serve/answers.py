@@ -18,7 +18,7 @@ from models.engines.settings import DecodingSettings
 from models.engines.text_stream import TextStream
 from models.serve import logprobs
 from models.serve.choices import Choice, Piece, merged
-from models.serve.errors import refusal
+from models.serve.errors import ApiError, refusal
 from models.serve.metrics import Metrics
 from models.serve.schemas import LONGEST, ChatRequest, CompletionRequest
 from models.serve.served import Loaded
@@ -56,7 +56,7 @@ def settings_of(body: ChatRequest | CompletionRequest, loaded: Loaded, longest_p
         repetition_penalty=given("repetition_penalty", 1.0),
         presence_penalty=body.presence_penalty or 0.0,
         frequency_penalty=body.frequency_penalty or 0.0,
-        logit_bias=body.logit_bias or {},
+        logit_bias=body.biases,
         beams=body.beams or 1,
         length_penalty=1.0 if body.length_penalty is None else body.length_penalty,
         contrastive_alpha=body.contrastive_alpha or 0.0,
@@ -127,13 +127,17 @@ class Answers:
     def submit(self, prompts: Sequence[list[int]], echoes: Sequence[str]) -> None:
         """Queue every choice, or none. Raises what the engine does, and `ContextExceeded`."""
         settings = settings_of(self.body, self.loaded, max(map(len, prompts)))
-        number = self.body.n or 1
+        number, engine = self.body.n or 1, self.loaded.engine
+        if number * len(prompts) > (most := engine.slots + engine.queue):
+            raise ApiError(
+                400, f"n: this server has places for {most} answers, and the request asks for more", "invalid_value", "n"
+            )
         seed = secrets.randbelow(SEEDS) if self.body.seed is None else self.body.seed
         for ids in prompts:
             for _ in range(number):
                 place = (seed + len(self.choices) * STRIDE) % SEEDS
-                generation = self.loaded.engine.submit(ids, settings, place, self.adapter)
-                stream = TextStream(self.loaded.engine.tokenizer, self.body.stops)
+                generation = engine.submit(ids, settings, place, self.adapter)
+                stream = TextStream(engine.tokenizer, self.body.stops)
                 self.choices.append(Choice(generation, stream, self.loaded.spellings, self._first_token))
         self.echoes = [echo for echo in echoes for _ in range(number)]
         self.read = sum(map(len, prompts))
@@ -179,8 +183,8 @@ class Answers:
         """The answer as server-sent events; what fails on the way is one, too."""
         try:
             async for choices in self._parts():
-                yield self._event(choices)
-            if self.body.stream_options and self.body.stream_options.include_usage:
+                yield self._event(choices, **({"usage": None} if self._counts else {}))
+            if self._counts:
                 yield self._event([], usage=self.usage())
             self.done = True
             yield b"data: [DONE]\n\n"
@@ -200,6 +204,11 @@ class Answers:
                 yield [self._choice(number, self.shape.piece(piece.text), told)]
             if piece.end:
                 yield [self._choice(number, self.shape.piece(""), None, piece.end)]
+
+    @property
+    def _counts(self) -> bool:
+        """True where a stream ends with the numbers of tokens; its chunks before then say that they are still to come, as OpenAI's do."""
+        return bool(self.body.stream_options and self.body.stream_options.include_usage)
 
     def _first_token(self) -> None:
         if self.first is None:

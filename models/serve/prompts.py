@@ -11,6 +11,7 @@ from transformers import PreTrainedTokenizerBase
 
 from models import template
 from models.continuation import continuation_ids, document_start
+from models.engines.engine import ContextExceeded
 from models.serve.errors import ApiError
 from models.serve.schemas import ChatRequest, CompletionRequest
 from models.serve.served import Loaded
@@ -24,6 +25,9 @@ async def of_chat(loaded: Loaded, body: ChatRequest) -> list[list[int]]:
     """The one prompt of a conversation, up to where the assistant's answer begins, or up to what there is of one that is to be continued.
     `ApiError` where the model's template has no place for a turn, and for an answer that cannot be continued."""
     tokenizer, turns = loaded.engine.tokenizer, [message.turn() for message in body.messages]
+    _check_length(
+        loaded, [turn["content"] for turn in turns if turn["role"] != "assistant"]
+    )  # of an answer, templates may leave out thoughts
     begun = _begun(loaded, turns) if body.continue_final_message else ""
 
     def cut() -> list[list[int]]:
@@ -52,6 +56,8 @@ async def of_completion(loaded: Loaded, body: CompletionRequest) -> list[list[in
     """Each prompt's ids: a text is a document that begins, as in pretraining (a text-to-text model reads it as it is); ids are taken as they
     are. `ApiError` for an id beyond the vocabulary, and for a prompt without a token."""
     prompts, tokenizer, vocabulary = body.prompts, loaded.engine.tokenizer, len(loaded.spellings)
+    for prompt in prompts:
+        _check_length(loaded, [prompt] if isinstance(prompt, str) else [])
     if unknown := next((id for ids in prompts if not isinstance(ids, str) for id in ids if id >= vocabulary), None):
         raise ApiError(
             400, f"prompt: no token {unknown}; the model has {vocabulary:,}, numbered from 0", "invalid_value", "prompt"
@@ -65,6 +71,21 @@ async def of_completion(loaded: Loaded, body: CompletionRequest) -> list[list[in
     if not all(rows):
         raise ApiError(400, "prompt: an empty text, which this model has nothing to answer to", "invalid_value", "prompt")
     return rows
+
+
+def _check_length(loaded: Loaded, texts: Sequence[str]) -> None:
+    """`ContextExceeded` for long texts that exceed the context however they are cut: to cut a megabyte takes up to ten seconds."""
+    if (
+        sum(map(len, texts)) < LONG or loaded.engine.tokenizer.backend_tokenizer.normalizer is not None
+    ):  # one may make a text shorter
+        return
+    least = (
+        sum(len(text.strip().encode("utf-8")) for text in texts) // loaded.longest
+    )  # white space around turns is not in all templates
+    if least > loaded.engine.context:
+        raise ContextExceeded(
+            f"the prompt has more than {least:,} tokens, and the model's context {loaded.engine.context:,} for prompt and answer; shorten it"
+        )
 
 
 def _ids(tokenizer: PreTrainedTokenizerBase, text: str) -> list[int]:

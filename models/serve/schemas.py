@@ -1,4 +1,5 @@
-"""Requests of the API: OpenAI's fields, those of ours beside them, and their bounds.
+"""Requests of the API: OpenAI's fields, those of ours beside them, and their bounds. A value of another type is refused, as OpenAI does: "no" is
+no boolean, and "5" no number.
 
 Fields of OpenAI's that would change nothing here are taken and ignored. Those that ask for what there is not (tools, images, a format) are
 refused, as is a field that nobody knows: it is most likely misspelled.
@@ -8,20 +9,34 @@ from __future__ import annotations
 
 from typing import Annotated, Any, Literal
 
-from pydantic import BaseModel, ConfigDict, Field, field_validator, model_validator
+from pydantic import AfterValidator, BaseModel, ConfigDict, Field, StringConstraints, field_validator, model_validator
 
 CHOICES = 64  # most answers to one request, over all of its prompts
 LONGEST = 1 << 15  # most tokens of an answer, where the context sets no end
 FEW = 20  # most likely tokens that are told beside each token
 
+STRICT = ConfigDict(strict=True)
+
+
+def _characters(text: str) -> str:
+    """A text as it is. `ValueError` for half of a surrogate pair, which JSON can spell and which is no character."""
+    if not text.isascii() and any("\ud800" <= character <= "\udfff" for character in text):
+        raise ValueError("half of a surrogate pair (\\ud800 to \\udfff) is no character")
+    return text
+
+
+Text = Annotated[str, AfterValidator(_characters)]
 Token = Annotated[int, Field(ge=0, lt=1 << 31)]
+Biased = Annotated[
+    str, StringConstraints(pattern="^(0|[1-9][0-9]{0,9})$")
+]  # a token's id: the names of fields are strings in JSON
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 Ignored = Field(default=None, description="Taken and ignored")
 Refused = Field(default=None, description="Not offered here: refused unless empty")
 
 
 class StreamOptions(BaseModel):
-    model_config = ConfigDict(extra="ignore")
+    model_config = STRICT | {"extra": "ignore"}
 
     include_usage: bool = Field(default=False, description="A last chunk without choices, with the numbers of tokens")
 
@@ -29,7 +44,7 @@ class StreamOptions(BaseModel):
 class Decoding(BaseModel):
     """The fields that both kinds of completion have."""
 
-    model_config = ConfigDict(extra="forbid", allow_inf_nan=False)
+    model_config = STRICT | {"extra": "forbid", "allow_inf_nan": False}
 
     model: str | None = Field(
         default=None, max_length=500, description="Name of a served model; the first one where it is left out"
@@ -38,7 +53,7 @@ class Decoding(BaseModel):
         default=None, description="Most tokens of an answer, cut to what the context leaves; 512 where it is left out"
     )
     n: Annotated[int, Field(ge=1, le=CHOICES)] | None = Field(default=None, description="Answers to each prompt")
-    stop: str | Annotated[list[str], Field(max_length=16)] | None = Field(
+    stop: Text | Annotated[list[Text], Field(max_length=16)] | None = Field(
         default=None, description="Texts that end an answer, and are not part of it"
     )
     seed: Annotated[int, Field(ge=-(1 << 63), lt=1 << 63)] | None = Field(
@@ -55,7 +70,9 @@ class Decoding(BaseModel):
     )
     presence_penalty: Penalty | None = None
     frequency_penalty: Penalty | None = None
-    logit_bias: Annotated[dict[Token, Annotated[float, Field(ge=-100, le=100)]], Field(max_length=1024)] | None = None
+    logit_bias: Annotated[dict[Biased, Annotated[float, Field(ge=-100, le=100)]], Field(max_length=1024)] | None = Field(
+        default=None, description="Token id → what is added to its logit"
+    )
     top_k: Annotated[int, Field(ge=0, le=1 << 20)] | None = Field(
         default=None,
         description="Draw from this many of the likeliest tokens; 0: from all. With contrastive_alpha: tokens to weigh",
@@ -102,22 +119,28 @@ class Decoding(BaseModel):
         return self
 
     @property
+    def biases(self) -> dict[int, float]:
+        return {int(token): bias for token, bias in (self.logit_bias or {}).items()}
+
+    @property
     def stops(self) -> tuple[str, ...]:
         return tuple(self.stop or ())
 
 
 class TextPart(BaseModel):
+    model_config = STRICT
+
     type: Literal["text"]
-    text: str
+    text: Text
 
 
 class Message(BaseModel):
     """A turn of a conversation. What OpenAI's clients write beside role and content is ignored where it is empty, and refused where not."""
 
-    model_config = ConfigDict(extra="ignore")
+    model_config = STRICT | {"extra": "ignore"}
 
     role: Literal["system", "developer", "user", "assistant"]
-    content: str | Annotated[list[TextPart], Field(max_length=1000)]
+    content: Text | Annotated[list[TextPart], Field(min_length=1, max_length=1000)]
     name: Any = Ignored
     tool_calls: Any = Refused
     function_call: Any = Refused
@@ -186,8 +209,8 @@ class CompletionRequest(Decoding):
     """Texts to go on with, given as text or as token ids."""
 
     prompt: (
-        str
-        | Annotated[list[str], Field(min_length=1, max_length=CHOICES)]
+        Text
+        | Annotated[list[Text], Field(min_length=1, max_length=CHOICES)]
         | Annotated[list[Token], Field(min_length=1)]
         | Annotated[list[Annotated[list[Token], Field(min_length=1)]], Field(min_length=1, max_length=CHOICES)]
     )
@@ -195,7 +218,7 @@ class CompletionRequest(Decoding):
         default=None, description="Tell each token's log-probability, and so many of the likeliest beside it"
     )
     echo: bool | None = Field(default=None, description="Begin each answer with its prompt; without logprobs only")
-    best_of: Any = Field(default=None, description="As n, or left out")
+    best_of: Annotated[int, Field(ge=1, le=CHOICES)] | None = Field(default=None, description="As n, or left out")
     suffix: Any = Refused
 
     @model_validator(mode="after")

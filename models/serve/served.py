@@ -39,6 +39,7 @@ class Loaded:
         self.since = int(time.time())
         self.defaults = defaults(place.folder)
         self.spellings = spellings(engine.tokenizer.backend_tokenizer)
+        self.longest = max(map(len, self.spellings.values()))  # bytes of a token
         self.text2text = bool(described(home_of(place.folder)).get("is_encoder_decoder"))
         self.held = 0
         self.retired = False

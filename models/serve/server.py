@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import logging
 import os
@@ -9,8 +10,12 @@ import socket
 import time
 from types import FrameType
 
+import h11
 import uvicorn
 from fastapi import FastAPI
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+from models.serve.access import SLOWEST
 
 PAUSE = 1  # seconds that requests get to end when the time for draining is over
 
@@ -46,6 +51,34 @@ def address_of(host: str, port: int) -> str:
     return f"http://{f'[{host}]' if ':' in host else host}:{port}"
 
 
+class Connection(H11Protocol):
+    """A client's connection, closed where the head of a request does not come whole in time: each one open takes a file of this process."""
+
+    _late: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        super().connection_made(transport)
+        self._await_head()
+
+    def data_received(self, data: bytes) -> None:
+        super().data_received(data)
+        self._await_head()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        super().connection_lost(exc)
+        if self._late:
+            self._late.cancel()
+
+    def _await_head(self) -> None:
+        """Begin to wait for a head, or end it if one has come. Between two requests uvicorn has a limit of its own."""
+        if self.conn.their_state is not h11.IDLE:
+            if self._late:
+                self._late.cancel()
+            self._late = None
+        elif not self._late:
+            self._late = self.loop.call_later(SLOWEST, self.transport.close)
+
+
 class Server(uvicorn.Server):
     """The server of an application. On SIGINT or SIGTERM it answers what it has taken, for at most `patience` seconds, and refuses new
     requests with 503; a second signal ends the process. `passing_on`: the signal is given to its former handler at the end, too."""
@@ -54,6 +87,7 @@ class Server(uvicorn.Server):
         super().__init__(
             uvicorn.Config(
                 app,
+                http=Connection,
                 log_config=None,
                 access_log=False,
                 server_header=False,
