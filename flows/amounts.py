@@ -27,6 +27,19 @@ def amount(text: str) -> int:
     return value
 
 
+def tokens(text: str) -> int:
+    """A number of tokens as an option of a command: at least 1."""
+    import typer
+
+    try:
+        number = amount(str(text))
+    except ValueError as mistake:
+        raise typer.BadParameter(str(mistake)) from None
+    if number < 1:
+        raise typer.BadParameter("it is 1 token at least")
+    return number
+
+
 def with_numbers(data: Any, model: type[BaseModel]) -> Any:
     """The data of a section with every whole number that is written so (or as 1e5, which YAML reads as a text) as a number.
 

@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import io
+import sys
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
 
+from flows.amounts import tokens
 from flows.console import store
+from flows.devices import check_device
 
 Model = Annotated[
     str, typer.Argument(metavar="MODEL", help="A tag, a stage (for its newest result), the beginning of a key, or a model folder")
@@ -35,9 +39,16 @@ Contrastive = Annotated[
 RepetitionPenalty = Annotated[
     float, typer.Option(min=0.01, max=10, help="Divisor of the scores of tokens that were already there; 1: none")
 ]
-MaxTokens = Annotated[int, typer.Option(min=1, help="Longest answer, in tokens; at most half of the model's context")]
+MaxTokens = Annotated[
+    int,
+    typer.Option(
+        parser=tokens, metavar="TOKENS", help="Longest answer, in tokens (512, 1k); at most half of the model's context"
+    ),
+]
 Seed = Annotated[int | None, typer.Option(help="Seed of what is drawn; the same seed and messages give the same answers")]
 System = Annotated[str, typer.Option(help="System message that opens the conversation and is never forgotten")]
+Device = Annotated[str, typer.Option(help="Device that the model runs on: auto (a GPU where there is one), cpu, cuda or mps")]
+Verbose = Annotated[bool, typer.Option("--verbose", help="Tell after each answer how many tokens it has, and how many a second")]
 
 
 def chat(
@@ -52,28 +63,73 @@ def chat(
     max_tokens: MaxTokens = 512,
     seed: Seed = None,
     system: System = "",
+    device: Device = "auto",
+    verbose: Verbose = False,
 ) -> None:
-    """Chat with a model in this terminal."""
-    folder = Path(model)
+    """Chat with a model in this terminal, or have one question answered.
+
+    At a terminal, /help lists what can be done in the conversation. Where the input is a file or a pipe, each of its lines is a message.
+    """
+    folder, name = _found(model)
+    if beams > 1 and contrastive:
+        raise ValueError("--beams and --contrastive are two ways to find an answer; give one of them")
+    check_device(device)
+    settings = {
+        "temperature": temperature,
+        "top_p": top_p,
+        "top_k": top_k,
+        "beams": beams,
+        "contrastive_alpha": contrastive,
+        "repetition_penalty": repetition_penalty,
+    }
+    talk(
+        folder,
+        name,
+        message,
+        {"max_new_tokens": max_tokens} | settings,
+        {"system": system, "seed": seed, "device": device},
+        verbose,
+    )
+
+
+def talk(
+    folder: Path, name: str, message: str | None, settings: dict[str, Any], conversation: dict[str, Any], verbose: bool
+) -> None:
+    """One answer, or a conversation: at a terminal with its comforts, else line by line."""
+    if typed := message is None and sys.stdin.isatty() and sys.stdout.isatty():
+        print(f"loading {name} …", end="", flush=True)
+    elif message is None and isinstance(sys.stdin, io.TextIOWrapper):
+        sys.stdin.reconfigure(errors="replace")  # half a character in a file is no reason to stop
+    from models.chat import Conversation
+    from models.chat import chat as plain
+    from models.engines.settings import DecodingSettings
+
+    wanted = DecodingSettings(**settings)
+    if not typed:
+        plain(folder, message, settings=wanted, **conversation, verbose=verbose)
+        return
+    from flows.chat_session import Session
+    from models.engines.own import OwnEngine
+
+    engine = OwnEngine(folder, conversation["device"])
+    try:
+        print("\r\x1b[2K", end="")
+        Session(Conversation(engine, wanted, sys.stdout, conversation["system"], conversation["seed"]), name, verbose).run()
+    finally:
+        engine.close()
+
+
+def _found(model: str) -> tuple[Path, str]:
+    """The folder of a model, and its name for people. `ValueError` where it holds none."""
+    folder, name = Path(model), model
     if not folder.is_dir():
         home = store()
-        folder = home.object(home.resolve(model).key) / "model"
+        record = home.resolve(model)
+        folder = home.object(record.key) / "model"
+        tags = [tag for tag, moves in home.tags().items() if moves[-1]["key"] == record.key]
+        name = f"{record.stage} {record.key[:12]}" + (f" ({', '.join(tags)})" if tags else "")
     if not (folder / "config.json").exists():
         raise ValueError(
             f"{folder} holds no model; name an artifact of pretrain, sft or dpo, or a folder with config.json and model.safetensors"
         )
-    if beams > 1 and contrastive:
-        raise ValueError("--beams and --contrastive are two ways to find an answer; give one of them")
-    from models.chat import chat as talk
-    from models.engines.settings import DecodingSettings
-
-    settings = DecodingSettings(
-        max_tokens,
-        temperature=temperature,
-        top_p=top_p,
-        top_k=top_k,
-        beams=beams,
-        contrastive_alpha=contrastive,
-        repetition_penalty=repetition_penalty,
-    )
-    talk(folder, message, settings=settings, system=system, seed=seed)
+    return folder, name

@@ -3,20 +3,14 @@
 from __future__ import annotations
 
 import difflib
-import platform
-import sys
 from collections.abc import Iterable, Sequence
-from importlib.util import find_spec
-from pathlib import Path
-from typing import Literal, get_args
+from typing import get_args
 
+from flows.devices import missing_device
 from flows.graph import Node
 from flows.recipe import Recipe
 from tasks.artifacts.build import Drift
-from tasks.artifacts.stage import Resources
 from tasks.data import contract
-
-GPU_FILES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/kfd", "/dev/dxg", "/dev/nvmap")  # NVIDIA, AMD, Windows, Tegra
 
 
 def check_options(
@@ -48,8 +42,8 @@ def check_options(
     ]
     if drift not in (known := get_args(Drift)):
         problems.append(f"drift: {drift!r} is none of {', '.join(known)}{_near(drift, known)}")
-    if missing := missing_device(recipe.resources):
-        problems.append(missing)
+    if missing := missing_device(recipe.resources.device):
+        problems.append(f"resources.device: {recipe.resources.device}, and {missing}")
     if problems:
         several = [f"{len(problems)} problems; nothing was run", *(f"  - {problem}" for problem in problems)]
         raise ValueError("\n".join(several) if len(problems) > 1 else f"{problems[0]} (nothing was run)")
@@ -61,28 +55,6 @@ def check_node_names(nodes: Sequence[Node], mentioned: Iterable[str], recipe: st
     for name in mentioned:
         if problem := _unknown(name, names, recipe):
             raise ValueError(problem)
-
-
-def missing_device(resources: Resources) -> str:
-    """The reason why this machine certainly lacks the device that a recipe asks for, found without torch; empty where it may have it."""
-    device: Literal["auto", "cpu", "cuda", "mps"] = resources.device
-    if device == "cuda" and sys.platform.startswith("linux") and not any(Path(file).exists() for file in GPU_FILES):
-        return "resources.device: cuda, and this machine has no GPU; set it to auto or cpu, or run on one that has"
-    if device == "cuda" and _built_for_cpus():
-        return "resources.device: cuda, and the torch that is installed here is built for CPUs; install one for GPUs, or set it to cpu"
-    if device == "mps" and (sys.platform, platform.machine()) != ("darwin", "arm64"):
-        return "resources.device: mps, and this machine is not a Mac with an Apple GPU; set it to auto or cpu"
-    return ""
-
-
-def _built_for_cpus() -> bool:
-    """True of a torch without CUDA and without ROCm, by the version file that it is built with."""
-    place = find_spec("torch")
-    try:
-        lines = (Path(place.origin).parent / "version.py").read_text("utf-8") if place and place.origin else ""
-    except OSError:
-        return False
-    return "cuda: Optional[str] = None" in lines and "hip: Optional[str] = None" in lines
 
 
 def _unknown(name: str, names: list[str], recipe: str) -> str:

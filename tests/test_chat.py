@@ -8,7 +8,7 @@ import pytest
 import torch
 
 from models import template
-from models.chat import Conversation, chat
+from models.chat import Conversation, chat, readable
 from models.engines.own import OwnEngine
 from models.engines.settings import DecodingSettings
 from tests import tiny
@@ -98,3 +98,23 @@ def test_chat_leaves_the_threads_of_its_caller_alone(knows):
     before = torch.get_num_threads()
     chat(knows, "水", settings=GREEDY, device="cpu", out=io.StringIO())
     assert torch.get_num_threads() == before
+
+
+def test_an_answer_is_made_again_and_its_speed_and_what_was_forgotten_are_told(knows):
+    engine = OwnEngine(knows, "cpu")
+    talk = Conversation(engine, DecodingSettings(30, temperature=2.0), io.StringIO(), seed=1)
+    with pytest.raises(ValueError, match="nothing was said yet"):
+        talk.regenerate()
+    first = talk.say("水")
+    assert talk.speed.answer >= 1 and 0 < talk.speed.first <= talk.speed.last and "tokens/s" in talk.speed.told
+    assert [turn["role"] for turn in talk.turns] == ["user", "assistant"] and not talk.forgotten
+    again = {talk.regenerate() for _ in range(3)}
+    assert again != {first} and talk.turns[0]["content"] == "水" and len(talk.turns) == 2
+    talk.say(tiny.QUESTION.format("金沙市") * 6)
+    assert "2 oldest messages are forgotten" in talk.forgotten
+    engine.close()
+
+
+@pytest.mark.parametrize(("typed", "read"), {"好\udce4\udcbd水": "好水", "\ud800": "", "𠮷😀 a": "𠮷😀 a"}.items())
+def test_what_is_part_of_no_character_is_left_out(typed, read):
+    assert readable(typed) == read

@@ -6,10 +6,11 @@ import re
 
 import pytest
 
-from flows import run_options
+from flows import devices
+from flows.devices import missing_device
 from flows.graph import graph
 from flows.recipe import load
-from flows.run_options import check_options, missing_device
+from flows.run_options import check_options
 
 
 @pytest.mark.parametrize(
@@ -30,7 +31,7 @@ def test_a_typo_is_refused_with_the_near_name(options: str, said: str) -> None:
 
 
 def test_all_mistakes_are_told_together_and_right_options_pass(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(run_options, "GPU_FILES", ())
+    monkeypatch.setattr(devices, "GPU_FILES", ())
     recipe = load("tiny", ["resources.hours.pretrian=3", "resources.device=cuda"])
     with pytest.raises(ValueError, match=r"^3 problems; nothing was run") as refused:
         check_options(recipe, graph(recipe), until="sfft")
@@ -40,16 +41,16 @@ def test_all_mistakes_are_told_together_and_right_options_pass(monkeypatch: pyte
 
 
 def test_a_device_is_missing_only_where_that_is_certain(monkeypatch: pytest.MonkeyPatch) -> None:
-    cuda = load("tiny", ["resources.device=cuda"]).resources
-    monkeypatch.setattr(run_options, "GPU_FILES", ("/dev/null",))
-    monkeypatch.setattr(run_options, "_built_for_cpus", lambda: False)
+    cuda = "cuda"
+    monkeypatch.setattr(devices, "GPU_FILES", ("/dev/null",))
+    monkeypatch.setattr(devices, "_built_for_cpus", lambda: False)
     assert missing_device(cuda) == ""
-    monkeypatch.setattr(run_options, "_built_for_cpus", lambda: True)
+    monkeypatch.setattr(devices, "_built_for_cpus", lambda: True)
     assert "built for CPUs" in missing_device(cuda)
-    assert missing_device(load("tiny").resources) == ""
+    assert missing_device("auto") == ""
 
 
 def test_torch_says_itself_whether_it_is_built_for_cpus() -> None:
     import torch
 
-    assert run_options._built_for_cpus() == (torch.version.cuda is None and torch.version.hip is None)
+    assert devices._built_for_cpus() == (torch.version.cuda is None and torch.version.hip is None)
