@@ -224,10 +224,15 @@ class _Builder:
         params = recipe.evaluate
         if recipe.base and begin == "base" and not recipe.base.chat:
             params = params.model_copy(update={"base": (*params.base, "base")})
-        sources = {"models": inputs.folders(models), "questions": inputs.folders(questions)}
+        sources = {"models": inputs.folders(models), "questions": inputs.folders(questions), **self._facts()}
         if "corpus" not in self.off:
             sources["rows"] = rows
         self.add("evaluate", evaluate.run, params, **sources, **pairs)
+
+    def _facts(self) -> dict[str, NodeInput]:
+        """The facts that the sample corpus tells, where a source reads it."""
+        sampled = any(self.recipe.sampled(source) for source in self.recipe.sources.values())
+        return {"known": inputs.sample_files("facts.json")} if sampled else {}
 
     def add_triple_extraction(self, begin: str) -> None:
         """The model of node `begin`, tuned for extracting triples and scored, beside new weights of its shape where the recipe says so."""
@@ -253,6 +258,7 @@ class _Builder:
                 rows=inputs.folder("split"),
                 questions=inputs.folders(questions),
                 **pairs,
+                **self._facts(),
             )
             against = {"prod": inputs.folder("evaluate-prod")}
         self.add("gate", gate.run, self.recipe.gate, candidate=inputs.folder("evaluate"), **against)

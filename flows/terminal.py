@@ -7,6 +7,7 @@ import logging
 import os
 import sys
 import time
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
 from tasks.artifacts.stage import Progress
@@ -15,6 +16,7 @@ from tasks.artifacts.store import Store, store_folder
 if TYPE_CHECKING:
     from flows.recipe import Recipe
 
+CHAT = 4  # questions of the short chat at the end
 MARKS = {"cached": "=", "built": "+"}
 
 
@@ -146,12 +148,9 @@ def _show_result(stream: TextIO, outcome: dict[str, Any]) -> None:
         within = f"{row['low']:.3f} to {row['high']:.3f}, " if row["low"] is not None else ""
         interval = f"  ({within}n = {row['n']:,})" if row["n"] else ""
         value = f"{row['value']:,}" if isinstance(row["value"], int) else f"{row['value']:.3f}"
-        stream.write(f"  {row['figure']:<22} {row['model']:<10} {value:>8}{interval}\n")
+        stream.write(f"  {row['figure']:<32} {row['model']:<10} {value:>8}{interval}\n")
     if "evaluate" in artifacts:
-        answers = json.loads((store.object(artifacts["evaluate"]["key"]) / "answers.json").read_text("utf-8"))
-        stream.write("\nA short chat with the model:\n")
-        for answer in answers[:3]:
-            stream.write(f"  问 {answer['prompt']}\n  答 {list(answer['answers'].values())[-1]}\n")
+        stream.write(_short_chat(store.object(artifacts["evaluate"]["key"])))
     stream.write(f"\nreport   {report}\n")
     if "gate" in artifacts:
         outcome["gate"] = str(store.object(artifacts["gate"]["key"]) / "report.html")
@@ -160,3 +159,26 @@ def _show_result(stream: TextIO, outcome: dict[str, Any]) -> None:
         stream.write(f"chat     hanlin chat {artifacts[models[0]]['key'][:12]}\n")
     elif "split" in artifacts:
         stream.write(f"rows     {store.object(artifacts['split']['key'])}\n")
+
+
+def _short_chat(evaluation: Path) -> str:
+    """Some questions with the answers of a run's last model: about facts that it was trained to know where they are known, each marked."""
+    scores, answers, facts = (
+        json.loads((evaluation / f"{name}.json").read_text("utf-8")) for name in ("scores", "answers", "facts")
+    )
+    model, score = list(scores["models"].items())[-1]
+    rows = (facts or answers)[:CHAT]
+    if not rows:
+        return ""
+    heading = "A short chat with the model:"
+    if tally := score["facts"]:
+        share = tally["all"]
+        heading = (
+            f"A short chat with the model. Of {share['n']:,} facts that its texts tell, it answers {share['accuracy']:.0%} right in free words "
+            f"({share['low']:.0%} to {share['high']:.0%}):"
+        )
+    lines = ["", heading]
+    for row in rows:
+        mark = {True: "  ✓", False: f"  ✗ right: {row['reference']}", None: ""}[row["right"][model]]
+        lines += [f"  问 {row['prompt']}", f"  答 {row['answers'][model]}{mark}"]
+    return "\n".join(lines) + "\n"

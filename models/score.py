@@ -7,11 +7,11 @@ The scores, all of likelihood but the last:
   window moves on by half a context, so that every token but the first ones is read with at least half a context before it.
 - multiple choice: the choice whose text is the likeliest continuation of the question, log-probability per character.
 - preference pairs: the likelihood of the better answer beside that of the worse one, each with its end of turn.
-- answers: written greedily, for what they look like.
+- answers: written greedily, to prompts for what they look like, and to questions about facts for what they say.
 
-The job file: `models` (a list of `{name, folder, style: base | chat, home}`), `documents`, `questions`, `pairs`, `prompts` (JSON
-lines), `max_new_tokens`, `batch` (prompts), `device`. A model's `home` gets `documents.json`, `questions.json`, `pairs.json`, `answers.json`
-(a list each, in the order of the lines) and `stats.json`, last.
+The job file: `models` (a list of `{name, folder, style: base | chat, home}`), `documents`, `questions`, `pairs`, `prompts`, `facts` (JSON
+lines), `max_new_tokens`, `batch` (prompts), `device`. A model's `home` gets `documents.json`, `questions.json`, `pairs.json`, `answers.json`,
+`facts.json` (a list each, in the order of the lines) and `stats.json`, last.
 """
 
 from __future__ import annotations
@@ -309,7 +309,8 @@ def score_model(job: dict[str, Any], entry: dict[str, Any], data: dict[str, list
     scorer.restore()
     if has_bf16(device):
         model = model.to(torch.bfloat16)
-    scores["answers"] = write_answers(model, tokenizer, data["prompts"], entry["style"], job)
+    for name, asked in (("answers", "prompts"), ("facts", "facts")):
+        scores[name] = write_answers(model, tokenizer, data[asked], entry["style"], job)
     stats = {"parameters": sum(p.numel() for p in model.parameters()), "vocab_size": len(tokenizer), "context": context_of(model)}
     home = Path(entry["home"])
     draft = home.with_name(f"{home.name}.draft")
@@ -324,7 +325,7 @@ def score_model(job: dict[str, Any], entry: dict[str, Any], data: dict[str, list
 def score_models(job: dict[str, Any]) -> dict[str, Any]:
     """The child's work: the scores of each model that has none yet."""
     data: dict[str, list[dict[str, Any]]] = {}
-    for kind in ("documents", "questions", "pairs", "prompts"):
+    for kind in ("documents", "questions", "pairs", "prompts", "facts"):
         with Path(job[kind]).open(encoding="utf-8") as lines:
             data[kind] = [json.loads(line) for line in lines]
     for entry in job["models"]:

@@ -8,14 +8,16 @@
       bits_per_byte  {all: {value, bytes, tokens, documents}, sources: {source: the same}}
       questions      {all: {n, correct, accuracy, low, high, chance}, sources: {source: the same}, subjects: {source: {subject: the same}}}
       preference     {n, accuracy, margin, accuracy_per_token, margin_per_token}; null for a base model
+      facts          {all: as in questions, kinds: {kind of fact: the same}}: free answers with the right value in them, where facts are known
       generation     {n, stop_rate, empty, too_long, repetition, mean_characters, mean_tokens}
     comparisons   [{before, after, questions: {n, won, lost, p, accuracy_change}, bits_per_byte_change,
                     preference: {n, grew, margin_change, won, lost, p}}]
     health        [{before, after, n, verdict, problems, figures}] of each chat model after another one, as `tasks/metrics/health.py` says
 
 `low` and `high` bound the 95 % Wilson interval. `p` is McNemar's exact test: how likely a split of won and lost questions (or pairs) at least
-as uneven is, if neither model is better. A part without rows is null. `questions.parquet` has a row a question and model, `answers.json` a list of
-`{source, messages, prompt, reference, answers: {model: text}}`, and `cases.json` what `tasks/metrics/cases.py` says.
+as uneven is, if neither model is better. A part without rows is null. `questions.parquet` has a row a question and model, `answers.json` and
+`facts.json` are lists of `{source, messages, prompt, reference, answers: {model: text}, right: {model: true, false, or null: not known}}`;
+`cases.json` has what `tasks/metrics/cases.py` says.
 """
 
 from __future__ import annotations
@@ -31,7 +33,7 @@ from pydantic import Field
 
 from tasks.artifacts.stage import Identity, Job, Stats, stage
 from tasks.data.sampling import pick
-from tasks.metrics import cases
+from tasks.metrics import cases, facts
 from tasks.metrics.answers import repetition
 from tasks.metrics.health import Bounds, check_health
 from tasks.metrics.intervals import mcnemar, wilson
@@ -48,6 +50,9 @@ class Params(Identity):
     document_characters: int = Field(default=2000, ge=1, description="Characters read of each held-out document, from its start")
     max_pairs: int = Field(default=256, ge=0, description="Held-out preference pairs, a seeded sample; 0: all")
     max_prompts: int = Field(default=64, ge=0, description="Held-out prompts that the models answer, a seeded sample; 0: all")
+    max_facts: int = Field(
+        default=256, ge=0, description="Known facts that the models are asked for in free words, a seeded sample; 0: all"
+    )
     max_new_tokens: int = Field(default=128, ge=1, le=8192, description="Tokens after which an answer counts as not stopping")
     samples: int = Field(default=16, ge=0, description="Answers shown side by side")
     batch: int = Field(default=64, ge=1, le=4096, description="Prompts answered at a time")
@@ -59,7 +64,7 @@ class Params(Identity):
 
 @stage(
     "evaluate",
-    version=5,
+    version=6,
     title="Scores of every model",
     params=Params,
     group="result",
@@ -74,13 +79,18 @@ def run(
     rows: Path | None = None,
     pairs: Path | None = None,
     questions: dict[str, Path] | None = None,
+    known: list[Path] | None = None,
 ) -> Stats:
-    """Score the models in their order and write `scores.json`, `questions.parquet`, `answers.json`, `cases.json`. `ValueError` without a model."""
+    """Score the models in their order and write `scores.json`, `questions.parquet`, `answers.json`, `facts.json` and `cases.json`.
+
+    `known` are files of facts that the rows tell (see `tasks/metrics/facts.py`). `ValueError` without a model.
+    """
     from tasks.processes import runner
 
     if not models:
         raise ValueError("evaluate has no model to score; switch on a training stage in the recipe")
-    rows_of = _scored_rows(params, rows, pairs, questions or {})
+    world = facts.Facts(known or [])
+    rows_of = _scored_rows(params, rows, pairs, questions or {}) | {"facts": world.prompts(params.max_facts, params.seed)}
     homes = {
         name: job.shard_home(job.shard_key("score", name, params.model_dump(mode="json", exclude={"health"}))) for name in models
     }
@@ -103,12 +113,13 @@ def run(
             row["picked"] == question["answer"] for row, question in zip(result["questions"], rows_of["questions"], strict=True)
         ]
         result["style"] = styles[name]
+    asked = world.side_by_side(rows_of["facts"], {name: result["facts"] for name, result in raw.items()})
 
     names = list(models)
     scores: dict[str, Any] = {
         "protocol": _protocol(params, rows_of),
         "reference": _reference(rows_of, raw[names[0]]),
-        "models": {name: _summary(rows_of, result) for name, result in raw.items()},
+        "models": {name: _summary(rows_of, result) | {"facts": facts.tally(asked, name)} for name, result in raw.items()},
         "comparisons": [compare(before, after, raw[before], raw[after]) for before, after in pairwise(names)],
         "health": [
             {"before": before, "after": after, **health}
@@ -119,9 +130,11 @@ def run(
     for one in scores["health"]:
         job.log(f"answers of {one['after']} against {one['before']}: {'; '.join([one['verdict'], *one['problems']])}")
     _write_json(job.out / "scores.json", scores)
-    _write_json(job.out / "answers.json", _side_by_side(rows_of["prompts"][: params.samples], raw))
+    shown = rows_of["prompts"][: params.samples]
+    _write_json(job.out / "answers.json", world.side_by_side(shown, {name: result["answers"] for name, result in raw.items()}))
+    _write_json(job.out / "facts.json", asked)
     _write_questions(job.out / "questions.parquet", rows_of["questions"], raw)
-    _write_json(job.out / "cases.json", {"rows": cases.case_rows(rows_of), "models": cases.case_values(raw)})
+    _write_json(job.out / "cases.json", {"rows": cases.case_rows(rows_of), "models": cases.case_values(raw, asked)})
     return {what: scores[what] for what in ("models", "comparisons", "health")}
 
 
@@ -196,6 +209,8 @@ def _protocol(params: Params, rows_of: dict[str, list[dict[str, Any]]]) -> dict[
         "questions": "zero-shot; the choice whose text is the likeliest continuation (log-probability per character) of "
         + "; ".join(f"{style} model: {start}" for style, start in STARTS.items()),
         "preference": "log-probability of the chosen minus that of the rejected answer (nats), each with its end of turn; accuracy: share above 0",
+        "facts": f"free answers, greedy, at most {params.max_new_tokens} tokens; right: the right value stands in the answer, letter by letter, and "
+        "no other value of that kind of fact",
         "generation": f"greedy, at most {params.max_new_tokens} tokens; a base model continues the last question and a line break",
         "seed": params.seed,
         "rows": {what: len(lines) for what, lines in rows_of.items()},
@@ -355,17 +370,6 @@ def _grouped(names: Sequence[str], rows: Sequence[Any]) -> dict[str, list[Any]]:
     for name, row in zip(names, rows, strict=True):
         groups[name].append(row)
     return groups
-
-
-def _side_by_side(prompts: Sequence[dict[str, Any]], raw: dict[str, Any]) -> list[dict[str, Any]]:
-    return [
-        {
-            **prompt,
-            "prompt": prompt["messages"][-1]["content"],
-            "answers": {name: result["answers"][number]["text"] for name, result in raw.items()},
-        }
-        for number, prompt in enumerate(prompts)
-    ]
 
 
 def _write_questions(path: Path, questions: Sequence[dict[str, Any]], raw: dict[str, Any]) -> None:

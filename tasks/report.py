@@ -25,6 +25,7 @@ from tasks.pages.render import percent, render
 
 # of a model, everywhere on the page
 COLOURS = {"base": 1, "pretrain": 1, "sft": 2, "dpo": 3, "extractor-fresh": 1, "extractor": 3}
+CHOICE = "likeliest choice right"  # among the choices of a question, by likelihood; nothing is written
 CUT = 160  # characters of a text shown as tokens
 NEEDED = {
     "split": "This run split no data, so nothing is known of what was used for training",
@@ -145,6 +146,7 @@ def _page(params: Params, nodes: Nodes, artifacts: dict[str, Path], rows: Funnel
         "histograms": data_section.length_histograms(filter_stats),
         "scripts": data_section.script_histograms(filter_stats),
         "answers": answers[: params.answers],
+        "told": (_json(artifacts, "evaluate", "facts.json") or [])[: params.answers],
         "cut": _cut(artifacts, answers[0]["reference"]) if answers else [],
         "figures": _figures(results, rows) + triples_section.triple_figures(triple_scores),
         "extraction": triple_scores,
@@ -205,6 +207,8 @@ def _cut(artifacts: dict[str, Path], text: str) -> list[tuple[str, int]]:
 class Results:
     """The key figures: for each of them the models that have it, in training order."""
 
+    facts: list[ModelScore]
+    kinds: list[tuple[str, float, list[ModelScore]]]  # kind of fact, chance, scores
     accuracy: list[ModelScore]
     bits: list[tuple[str, float]]
     preference: list[ModelScore]
@@ -221,7 +225,14 @@ def _results(scores: dict[str, Any]) -> Results:
         for subject, tally in tallies.items():
             row = [_tally(name, score["subjects"][source][subject]) for name, score in answered.items()]
             subjects.append((source, subject, tally["chance"], row))
+    told = {name: score["facts"] for name, score in models.items() if score.get("facts")}
+    first: dict[str, Any] = next(iter(told.values()), {"kinds": {}})
     return Results(
+        facts=[_tally(name, score["all"]) for name, score in told.items()],
+        kinds=[
+            (kind, share["chance"], [_tally(name, score["kinds"][kind]) for name, score in told.items()])
+            for kind, share in first["kinds"].items()
+        ],
         accuracy=[_tally(name, score["all"]) for name, score in answered.items()],
         bits=[(name, score["bits_per_byte"]["all"]["value"]) for name, score in models.items() if score["bits_per_byte"]],
         preference=[_share(name, score["preference"], "accuracy") for name, score in models.items() if score["preference"]],
@@ -281,13 +292,14 @@ def _figures(results: Results, rows: Funnel) -> list[dict[str, Any]]:
 
     table = [row("rows read", rows.read), row("rows used", rows.used)] if rows.sources else []
     for name, shares in (
-        ("accuracy", results.accuracy),
+        ("right free answer", results.facts),
+        (CHOICE, results.accuracy),
         ("preference accuracy", results.preference),
         ("stop rate", results.stops),
     ):
         table += [row(name, s.value, s.model, round(s.low, 6), round(s.high, 6), s.n) for s in shares]
     if results.chance is not None:
-        table.append(row("accuracy of guessing", results.chance))
+        table.append(row(f"{CHOICE}, guessing", results.chance))
     return table + [row("bits per byte", value, model) for model, value in results.bits]
 
 

@@ -9,7 +9,7 @@ the world that the exam asks about stays the same. Rows are streamed: memory doe
 
     wiki/*.xml.bz2  belle/*.json  zhihu/*.parquet  medical/*.csv  alpaca/*.json  preference/*.json  exam/<subject>.csv  triples/*.json
     plants.json     {<source>_<what>: how many}; what each means is `tasks.world.dirt.MEANING`
-    facts.json      every fact that the exam asks about: entity, kind, attribute, value, and whether SFT teaches it
+    facts.json      every fact that the exam asks about: entity, kind, attribute, value, a question, and whether SFT teaches it
 """
 
 from __future__ import annotations
@@ -107,7 +107,14 @@ def write_corpus(
         plants |= {f"{source.name}_{what}": count for what, count in sorted(source.counts.items())}
     plants["leaked_questions"] = sum(count for name, count in plants.items() if name.endswith("_leaked_questions"))
     facts = [
-        {"entity": e.name, "kind": e.kind.noun, "attribute": a.label, "value": value, "sft": e.name in world.taught}
+        {
+            "entity": e.name,
+            "kind": e.kind.noun,
+            "attribute": a.label,
+            "value": value,
+            "ask": a.asks[0].format(n=e.name),
+            "sft": e.name in world.taught,
+        }
         for e in world.core
         for a, value in zip(e.kind.attributes, e.values, strict=True)
     ]
@@ -120,7 +127,7 @@ def _write_json(path: Path, value: Any) -> None:
     path.write_text(json.dumps(value, ensure_ascii=False, indent=1) + "\n", "utf-8")
 
 
-@stage("sample", version=1, title="Write the sample corpus", params=Params, tools=("pyarrow", "opencc"))
+@stage("sample", version=2, title="Write the sample corpus", params=Params, tools=("pyarrow", "opencc"))
 def run(job: Job, params: Params) -> Stats:
     """No inputs → the files of all sources, the exam, `facts.json` and `plants.json`."""
     plants = write_corpus(job.out, params, lambda done, total: job.progress(Progress(done, total, "byte")))

@@ -127,6 +127,7 @@ BUILDS = {
     "tasks/metrics/__init__.py": "evaluate gate rejected report",
     "tasks/metrics/answers.py": "evaluate rejected",
     "tasks/metrics/bootstrap.py": "gate",
+    "tasks/metrics/facts.py": "evaluate",
     "tasks/metrics/intervals.py": "evaluate report",
     "tasks/pack.py": "pack",
     "tasks/pack_pairs.py": "pack_pairs",

@@ -344,8 +344,8 @@ def test_figures_hold_the_scores_with_their_intervals(rendered: Rendered) -> Non
     _, _, figures = rendered
     rows = {(row["figure"], row["model"]): row for row in figures["rows"]}
     low, high = wilson(69, 120)
-    assert rows["accuracy", "dpo"] == {
-        "figure": "accuracy",
+    assert rows["likeliest choice right", "dpo"] == {
+        "figure": "likeliest choice right",
         "model": "dpo",
         "value": 69 / 120,
         "low": round(low, 6),
@@ -353,7 +353,7 @@ def test_figures_hold_the_scores_with_their_intervals(rendered: Rendered) -> Non
         "n": 120,
     }
     assert rows["bits per byte", "pretrain"]["value"] == 1.4142 and rows["preference accuracy", "sft"]["value"] == 0.58
-    assert rows["stop rate", "dpo"]["value"] == 0.9375 and rows["accuracy of guessing", ""]["value"] == 0.25
+    assert rows["stop rate", "dpo"]["value"] == 0.9375 and rows["likeliest choice right, guessing", ""]["value"] == 0.25
     assert ("preference accuracy", "pretrain") not in rows, "a base model is not asked"
     assert rows["rows used", ""]["value"] == 1072
 

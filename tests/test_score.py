@@ -154,7 +154,7 @@ def test_scores_that_are_there_are_not_made_again(home, tmp_path, capsys):
     empty, texts = tmp_path / "empty.jsonl", tmp_path / "texts.jsonl"
     empty.write_text("")
     texts.write_text(json.dumps({"text": "水"}) + "\n")
-    given = {"documents": str(texts), "questions": str(empty), "pairs": str(empty), "prompts": str(empty)}
+    given = {"documents": str(texts), "questions": str(empty), "pairs": str(empty), "prompts": str(empty), "facts": str(empty)}
     asked = [
         {"name": name, "folder": str(home / name), "style": "base", "home": str(tmp_path / name)} for name in ("knows", "random")
     ]

@@ -24,7 +24,26 @@ def shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
     ]
     files = {
         "report": {"figures.json": {"rows": rows}},
-        "evaluate": {"answers.json": [{"prompt": "你好", "answers": {"base": "不", "sft": "您好。"}}]},
+        "evaluate": {
+            "scores.json": {"models": {"base": {"facts": None}, "sft": {"facts": None}}},
+            "answers.json": [
+                {
+                    "prompt": "你好",
+                    "reference": "好",
+                    "answers": {"base": "不", "sft": "您好。"},
+                    "right": {"base": None, "sft": None},
+                }
+            ],
+            "facts.json": [],
+        },
+        "facts": {
+            "scores.json": {"models": {"sft": {"facts": {"all": {"n": 2, "accuracy": 0.5, "low": 0.09, "high": 0.91}}}}},
+            "answers.json": [],
+            "facts.json": [
+                {"prompt": "甲在哪？", "reference": "东", "answers": {"sft": "在东。"}, "right": {"sft": True}},
+                {"prompt": "乙在哪？", "reference": "西", "answers": {"sft": "在东。"}, "right": {"sft": False}},
+            ],
+        },
     }
 
     def show(*nodes: str) -> str:
@@ -44,6 +63,13 @@ def test_a_fine_tuning_without_preferences_ends_with_the_answers_of_what_was_tun
     said = shown("split", "sft", "evaluate", "report")
     assert "0.500  (0.400 to 0.600, n = 1,200)" in said and "0.250  (n = 30)" in said and "2,900,000\n" in said
     assert "问 你好\n  答 您好。" in said and "hanlin chat sft" in said and "rows  " not in said
+
+
+def test_the_chat_says_how_often_it_is_right_and_marks_what_it_shows(shown: Any, tmp_path: Path) -> None:
+    shown("facts", "report")
+    said = terminal._short_chat(tmp_path / "store" / "objects" / "facts")
+    assert "Of 2 facts that its texts tell, it answers 50% right in free words (9% to 91%)" in said
+    assert "答 在东。  ✓" in said and "答 在东。  ✗ right: 西" in said
 
 
 def test_triples_alone_end_with_their_extractor_and_a_corpus_with_its_rows(shown: Any) -> None:

@@ -1,7 +1,9 @@
 """The values of single examples by which two models are compared, row for row: `cases.json` of an evaluation.
 
-    rows    {documents: [{id, source, bytes}], questions: [{id, source}], pairs: [{id, source, origin: ready | generated}], prompts: [{id, source}]}
-    models  {name: {documents: [{bits, guess}], questions: [{correct}], pairs: [{preferred}], answers: [{stopped, empty, repetition}]}}
+    rows    {documents: [{id, source, bytes}], questions: [{id, source}], pairs: [{id, source, origin: ready | generated}], prompts: [{id, source}],
+            facts: [{id, source}]}
+    models  {name: {documents: [{bits, guess}], questions: [{correct}], pairs: [{preferred}], answers: [{stopped, empty, repetition}],
+             facts: [{right}]}}
 
 `guess` is what a document costs if all tokens are equally likely, in bits. A row's `id` is a hash of all that the models were given of it.
 """
@@ -11,7 +13,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from tasks.artifacts.stage import canonical
@@ -32,8 +34,8 @@ def case_rows(rows: dict[str, list[Row]]) -> dict[str, list[Row]]:
     }
 
 
-def case_values(raw: dict[str, Any]) -> dict[str, dict[str, list[Row]]]:
-    """Each model's value of each row, from its raw scores."""
+def case_values(raw: dict[str, Any], asked: Sequence[Row]) -> dict[str, dict[str, list[Row]]]:
+    """Each model's value of each row, from its raw scores, and its answers about the facts `asked`, each right or wrong."""
     return {
         name: {
             "documents": [
@@ -42,6 +44,7 @@ def case_values(raw: dict[str, Any]) -> dict[str, dict[str, list[Row]]]:
             ],
             "questions": [{"correct": right} for right in scores["correct"]],
             "pairs": [{"preferred": pair["chosen"]["sum"] > pair["rejected"]["sum"]} for pair in scores["pairs"]],
+            "facts": [{"right": row["right"][name]} for row in asked],
             "answers": [
                 {
                     "stopped": row["end"] == "stop",

@@ -222,6 +222,19 @@ def _figures(scores: dict[str, Any], name: str) -> list[Score]:
         return []
     model, guessing = scores["models"][name], scores.get("reference", {})
     figures = []
+    if told := model.get("facts"):
+        every = told["all"]
+        figures.append(
+            Score(
+                "right free answers",
+                "facts of the sample",
+                every["accuracy"],
+                every["n"],
+                every["low"],
+                every["high"],
+                every["chance"],
+            )
+        )
     for source, tally in (model.get("questions") or {}).get("sources", {}).items():
         figures.append(Score("accuracy", source, tally["accuracy"], tally["n"], tally["low"], tally["high"], tally["chance"]))
     if pairs := model.get("preference"):

@@ -168,6 +168,7 @@ def _rows(facts: Facts) -> list[Reason]:
 
 
 METRICS = {
+    "right free answers": "自由回答正确率",
     "accuracy": "正确率",
     "preference accuracy": "偏好正确率",
     "answers that end": "能结束的回答",
