@@ -191,6 +191,11 @@ def arrived(
         {"recipe": "sample" if file else recipe, "file": file and str(Path(file).absolute()), "source": source},
     )
     print(f"the event hanlin.data.arrived was sent for {name}; a deployment that it triggers starts within seconds")
+    if not store().tags().get("prod"):
+        print(
+            f"no model is in production in {store().root}: the run trains a first one from nothing, and it goes into production only if it reaches "
+            "the floor that the recipe states (gate.first_accuracy, gate.first_bits), or if an operator says yes"
+        )
 
 
 @app.command()

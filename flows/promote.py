@@ -43,9 +43,14 @@ class Approval(RunInput):
     note: str = Field(default="", max_length=1000, title="Reason", description="Kept in the history of the tag")
 
 
+def answerable() -> bool:
+    """True of a run of a deployment, whose question an operator can answer in the Prefect UI."""
+    return runtime.deployment.id is not None and watched()
+
+
 def check_approvable() -> None:
     """Raises `ValueError` where no operator could answer, before anything is spent."""
-    if runtime.deployment.id is None or not watched():
+    if not answerable():
         raise ValueError(
             "approve suspends the run until an operator answers in the Prefect UI, which needs a run of a deployment: start it there "
             "(`hanlin up`), or leave approve out"
@@ -65,7 +70,11 @@ def conclude(store: Store, recipe: Recipe, run_id: str, judged: Judged, approve:
     if not verdict["promote"]:
         return _aside(store, recipe, judged, candidate, "; ".join(verdict["refused"]), facts)
     why = _why(verdict, judged.news)
-    if approve:
+    doubts = "; ".join(verdict["asks"])
+    if doubts and not (approve or answerable()):
+        return _aside(store, recipe, judged, candidate, f"an operator has to decide: {doubts}", facts, name="Undecided")
+    if approve or doubts:
+        why = f"{doubts}; otherwise {why}" if doubts else why
         aside = _candidate_tag(store, candidate, f"waits for an operator: {why}", facts)
         answer: Approval = suspend_flow_run(
             wait_for_input=Approval.with_initial_data(description=_question(judged, candidate, verdict, why)),
@@ -89,20 +98,20 @@ def conclude(store: Store, recipe: Recipe, run_id: str, judged: Judged, approve:
 
 
 def final_state(name: str, message: str, artifacts: Outcome) -> State[Any]:
-    """The final state of a re-training that reached a decision: Promoted, Refused or Nothing new."""
+    """The final state of a re-training that reached a decision: Promoted, Refused, Undecided or Nothing new."""
     logging.getLogger("hanlin.retrain").info(message, extra={"done": "built" if name == "Promoted" else "cached"})
     return Completed(name=name, message=message, data={"verdict": name.lower(), "why": message, "artifacts": artifacts})
 
 
-def _aside(store: Store, recipe: Recipe, judged: Judged, candidate: Record, why: str, facts: dict[str, Any]) -> State[Any]:
-    """Keep a refused candidate under a tag of its own."""
-    tag = _candidate_tag(store, candidate, f"refused: {why}", facts)
+def _aside(
+    store: Store, recipe: Recipe, judged: Judged, candidate: Record, why: str, facts: dict[str, Any], name: str = "Refused"
+) -> State[Any]:
+    """Keep a refused or undecided candidate under a tag of its own."""
+    tag = _candidate_tag(store, candidate, f"{name.lower()}: {why}", facts)
     store.note_more(facts["run"], finished=True, refused_as=tag)
     _announce("refused", recipe, candidate, why)
     remedy = f"kept as {tag}; `hanlin artifacts tag {tag} {judged.tag}` promotes it all the same"
-    return final_state(
-        "Refused", f"{candidate.stage} {candidate.key[:12]} does not take over: {why} ({remedy})", judged.artifacts
-    )
+    return final_state(name, f"{candidate.stage} {candidate.key[:12]} does not take over: {why} ({remedy})", judged.artifacts)
 
 
 def _candidate_tag(store: Store, candidate: Record, why: str, facts: dict[str, Any]) -> str:
@@ -121,9 +130,7 @@ def _why(verdict: dict[str, Any], news: list[str]) -> str:
     """The reason of a promotion in one line: the measures that are better, and the sources with new data."""
     better = [f"{m['title']} {m['old']:.3f} → {m['new']:.3f}" for m in verdict["measures"] if m["verdict"] == "better"]
     reason = f"better: {', '.join(better)}; nothing worse beyond noise" if better else "nothing worse beyond noise"
-    return (reason if verdict["measures"] else "healthy, and nothing to compare with") + (
-        f"; new: {', '.join(news)}" if news else ""
-    )
+    return (reason if verdict["measures"] else "healthy, and the first one") + (f"; new: {', '.join(news)}" if news else "")
 
 
 def _question(judged: Judged, candidate: Record, verdict: dict[str, Any], why: str) -> str:

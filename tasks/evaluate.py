@@ -85,34 +85,12 @@ def run(
 
     `known` are files of facts that the rows tell (see `tasks/metrics/facts.py`). `ValueError` without a model.
     """
-    from tasks.processes import runner
-
     if not models:
         raise ValueError("evaluate has no model to score; switch on a training stage in the recipe")
     world = facts.Facts(known or [])
     rows_of = _scored_rows(params, rows, pairs, questions or {}) | {"facts": world.prompts(params.max_facts, params.seed)}
-    homes = {
-        name: job.shard_home(job.shard_key("score", name, params.model_dump(mode="json", exclude={"health"}))) for name in models
-    }
     styles = {name: "base" if name in params.base else "chat" for name in models}
-    model_jobs = [
-        {"name": name, "folder": str(folder), "style": styles[name], "home": str(homes[name])} for name, folder in models.items()
-    ]
-    settings = {
-        "models": model_jobs,
-        "max_new_tokens": params.max_new_tokens,
-        "batch": params.batch,
-        "device": job.resources.device,
-    }
-    job_file = job.scratch / "score.json"
-    job_file.write_text(json.dumps(settings | _job_files(job, rows_of)), "utf-8")
-    runner.run("models.score", job_file, job=job)
-    raw = {name: _read(home) for name, home in homes.items()}
-    for name, result in raw.items():
-        result["correct"] = [
-            row["picked"] == question["answer"] for row, question in zip(result["questions"], rows_of["questions"], strict=True)
-        ]
-        result["style"] = styles[name]
+    raw = _score(job, params, models, styles, rows_of)
     asked = world.side_by_side(rows_of["facts"], {name: result["facts"] for name, result in raw.items()})
 
     names = list(models)
@@ -133,9 +111,39 @@ def run(
     shown = rows_of["prompts"][: params.samples]
     _write_json(job.out / "answers.json", world.side_by_side(shown, {name: result["answers"] for name, result in raw.items()}))
     _write_json(job.out / "facts.json", asked)
-    _write_questions(job.out / "questions.parquet", rows_of["questions"], raw)
+    cases.write_questions(job.out / "questions.parquet", rows_of["questions"], raw)
     _write_json(job.out / "cases.json", {"rows": cases.case_rows(rows_of), "models": cases.case_values(raw, asked)})
     return {what: scores[what] for what in ("models", "comparisons", "health")}
+
+
+def _score(
+    job: Job, params: Params, models: dict[str, Path], styles: dict[str, str], rows_of: dict[str, list[dict[str, Any]]]
+) -> dict[str, dict[str, Any]]:
+    """The child's raw scores of every model, with whether each question was answered right."""
+    from tasks.processes import runner
+
+    homes = {
+        name: job.shard_home(job.shard_key("score", name, params.model_dump(mode="json", exclude={"health"}))) for name in models
+    }
+    model_jobs = [
+        {"name": name, "folder": str(folder), "style": styles[name], "home": str(homes[name])} for name, folder in models.items()
+    ]
+    settings = {
+        "models": model_jobs,
+        "max_new_tokens": params.max_new_tokens,
+        "batch": params.batch,
+        "device": job.resources.device,
+    }
+    job_file = job.scratch / "score.json"
+    job_file.write_text(json.dumps(settings | _job_files(job, rows_of)), "utf-8")
+    runner.run("models.score", job_file, job=job)
+    raw = {name: _read(home) for name, home in homes.items()}
+    for name, result in raw.items():
+        result["correct"] = [
+            row["picked"] == question["answer"] for row, question in zip(result["questions"], rows_of["questions"], strict=True)
+        ]
+        result["style"] = styles[name]
+    return raw
 
 
 def _scored_rows(
@@ -370,29 +378,6 @@ def _grouped(names: Sequence[str], rows: Sequence[Any]) -> dict[str, list[Any]]:
     for name, row in zip(names, rows, strict=True):
         groups[name].append(row)
     return groups
-
-
-def _write_questions(path: Path, questions: Sequence[dict[str, Any]], raw: dict[str, Any]) -> None:
-    import pyarrow as pa
-    import pyarrow.parquet as pq
-
-    text, number = pa.string(), pa.int32()
-    columns = [
-        ("id", text),
-        ("source", text),
-        ("subject", text),
-        ("model", text),
-        ("answer", number),
-        ("picked", number),
-        ("correct", pa.bool_()),
-    ]
-    schema = pa.schema([*columns, ("log_probabilities", pa.list_(pa.float64()))])
-    rows = [
-        {**{name: question[name] for name in ("id", "source", "subject", "answer")}, "model": model, "correct": right, **row}
-        for model, result in raw.items()
-        for question, row, right in zip(questions, result["questions"], result["correct"], strict=True)
-    ]
-    pq.write_table(pa.Table.from_pylist(rows, schema=schema), path, compression="zstd")
 
 
 def _write_json(path: Path, value: object) -> None:

@@ -1,18 +1,23 @@
 """The evaluation gate: a candidate against the model in production, on the same rows.
 
-It is refused only where a measure falls by more than noise, or where its own answers are unhealthy.
+It is refused only where a measure falls by more than noise, or where its own answers are unhealthy. What the rows are too few to tell is for an
+operator to decide, and so is a first model for which the recipe states no floor.
 
 `verdict.json`:
 
     promote     whether the candidate may take over
     refused     why it may not, a line each
-    measures    [{name, title, unit, n, old, new, change, low, high, p, tolerance, verdict: better | worse | same}]; `change`, `low` and
-                `high` are the candidate's gain: positive is better, whatever the measure
+    asks        what an operator has to decide, a line each
+    measures    [{name, title, unit, n, old, new, change, low, high, p, tolerance, visible, verdict: better | worse | same | unsure}];
+                `change`, `low` and `high` are the candidate's gain: positive is better, whatever the measure; `visible` is the smallest loss
+                that these rows could have shown
     health      [{name, title, value, limit, ok}] of the candidate alone
     level       of each interval
     rows        {what: how many rows both were scored on}
 
-`report.html` shows the same to people, with answers of both side by side. Without a model in production health alone decides.
+`report.html` shows the same to people, with answers of both side by side.
+
+Without a model in production the candidate's health and the recipe's floor decide.
 
 There are several measures, and each more of them is one more chance of a false alarm. So the confidence is that of the whole verdict
 (Bonferroni): with m measures each is tested at 1 - (1 - confidence) / m.
@@ -30,8 +35,10 @@ from typing import Any
 from pydantic import Field
 
 from tasks.artifacts.stage import Identity, Job, Stats, stage
-from tasks.metrics.bootstrap import formatted, gain_as_share, paired_bootstrap
+from tasks.metrics.bootstrap import PairedDifference, formatted, gain_as_share, paired_bootstrap
 from tasks.pages.render import render
+
+NO_FLOOR = "no model is in production to compare with, and the recipe states no floor for a first one (gate.first_accuracy, gate.first_bits)"
 
 
 class Params(Identity):
@@ -46,6 +53,27 @@ class Params(Identity):
         ge=0,
         le=100,
         description="Fall of a share (right answers, preferred pairs, stopped and unrepeated text) that is let pass, in percentage points",
+    )
+    ask_points: float = Field(
+        default=5.0,
+        ge=0,
+        le=100,
+        description="Fall of a share from which an operator is asked even if chance could explain it, in percentage points",
+    )
+    ask_percent: float = Field(
+        default=5.0, ge=0, le=100, description="The same for a rise of a source's bits per byte, in percent of production's"
+    )
+    first_accuracy: float | None = Field(
+        default=None,
+        ge=0,
+        le=1,
+        description="Floor of a first model, which has none to be compared with: least share of questions whose right choice is the likeliest",
+    )
+    first_bits: float | None = Field(
+        default=None,
+        gt=0,
+        le=100,
+        description="Floor of a first model: most bits per byte of held-out text. Without a floor an operator is asked",
     )
     min_stop_rate: float = Field(
         default=0.5,
@@ -75,7 +103,7 @@ class Measure:
 
 @stage(
     "gate",
-    version=1,
+    version=2,
     title="Candidate against production",
     params=Params,
     group="result",
@@ -91,14 +119,18 @@ def run(job: Job, params: Params, *, candidate: Path, prod: Path | None = None) 
         old = production["models"][list(production["models"])[-1]]
         assert production["rows"] == cases["rows"], "production is scored on the candidate's rows"
     measures = judge(params, list(_measures(cases["rows"], old, new)) if old else [])
-    health = _health(params, cases["rows"], new)
+    health = _health(params, cases["rows"], new) + ([] if old else _floor(params, cases["rows"], new))
     refused = [_lost(measure) for measure in measures if measure["verdict"] == "worse"]
     refused += [
         f"{measure['title']}: {formatted(measure['value'])}, {measure['limit']}" for measure in health if not measure["ok"]
     ]
+    asks = [_doubt(measure) for measure in measures if measure["verdict"] == "unsure"]
+    if not old and params.first_accuracy is None and params.first_bits is None:
+        asks.append(NO_FLOOR)
     verdict = {
         "promote": not refused,
         "refused": refused,
+        "asks": asks,
         "measures": measures,
         "health": health,
         "level": round(_level(params, len(measures)), 6),
@@ -121,13 +153,21 @@ def judge(params: Params, measures: Sequence[Measure]) -> list[dict[str, Any]]:
         how = {"level": level, "resamples": params.resamples, "seed": params.seed + number}
         paired = paired_bootstrap(one.old, one.new, one.weights, less_is_better=one.less_is_better, tolerance=tolerance, **how)  # type: ignore[arg-type]
         worse = paired.high < -tolerance and paired.p <= 1 - level
-        verdict = "worse" if worse else "better" if paired.low > 0 else "same"
+        ask = params.ask_percent / 100 * base if one.unit == "percent" else params.ask_points / 100
+        verdict = "worse" if worse else "better" if paired.low > 0 else "unsure" if paired.change < -ask else "same"
         judged.append(
             {"name": one.name, "title": one.title, "unit": one.unit}
             | asdict(paired)
-            | {"tolerance": round(tolerance, 6), "verdict": verdict}
+            | {"tolerance": round(tolerance, 6), "visible": round(_visible(one, paired, tolerance, level), 6), "verdict": verdict}
         )
     return judged
+
+
+def _visible(one: Measure, paired: PairedDifference, tolerance: float, level: float) -> float:
+    """About the smallest loss that would have been called worse: it takes half an interval beyond the tolerance, and of shares as many rows lost,
+    none of them won, as the sign test needs."""
+    rows = math.ceil(-math.log2(1 - level)) if one.unit == "points" else 0
+    return max(tolerance + (paired.high - paired.low) / 2, min(rows, paired.n) / paired.n)
 
 
 def _level(params: Params, measures: int) -> float:
@@ -154,15 +194,42 @@ def _measures(rows: dict[str, list[dict[str, Any]]], old: dict[str, Any], new: d
             f"bits-{source}", f"bits per byte, {source}", "percent", *of("documents", "bits", keep), weights, less_is_better=True
         )
     for source, keep in numbers("questions", "source").items():
-        yield Measure(f"accuracy-{source}", f"right answers, {source}", "points", *of("questions", "correct", keep))
+        yield Measure(f"accuracy-{source}", f"right choices, {source}", "points", *of("questions", "correct", keep))
     if old["pairs"] and new["pairs"]:
         titles = {"ready": "preferred pairs, ready-made", "generated": "preferred pairs, generated"}
         for origin, keep in numbers("pairs", "origin").items():
             yield Measure(f"preference-{origin}", titles[origin], "points", *of("pairs", "preferred", keep))
+    if told := list(range(len(rows.get("facts", ())))):
+        yield Measure("facts", "facts told right", "points", *of("facts", "right", told))
     if everything := list(range(len(rows["prompts"]))):
         yield Measure("stop", "finished answers", "points", *of("answers", "stopped", everything))
         repetitions = of("answers", "repetition", everything)
         yield Measure("repetition", "repeated 4-grams", "points", *repetitions, less_is_better=True)
+
+
+def _floor(params: Params, rows: dict[str, list[dict[str, Any]]], new: dict[str, Any]) -> list[dict[str, Any]]:
+    """The checks of a first model against the recipe's floor."""
+    checks = []
+    if (least := params.first_accuracy) is not None:
+        share = sum(float(row["correct"]) for row in new["questions"]) / max(1, len(new["questions"]))
+        checks.append(
+            _check("first_accuracy", "right choices", share, share >= least, f"at least {least:g} wanted of a first model")
+        )
+    if (most := params.first_bits) is not None:
+        size = max(1, sum(row["bytes"] for row in rows["documents"]))
+        bits = sum(row["bits"] for row in new["documents"]) / size
+        checks.append(_check("first_bits", "bits per byte", bits, bits <= most, f"at most {most:g} wanted of a first model"))
+    return checks
+
+
+def _check(name: str, title: str, value: float, ok: bool, limit: str) -> dict[str, Any]:
+    return {
+        "name": name,
+        "title": title,
+        "value": round(value, 6) if math.isfinite(value) else None,
+        "limit": limit,
+        "ok": bool(ok),
+    }
 
 
 def _health(params: Params, rows: dict[str, list[dict[str, Any]]], new: dict[str, Any]) -> list[dict[str, Any]]:
@@ -170,8 +237,7 @@ def _health(params: Params, rows: dict[str, list[dict[str, Any]]], new: dict[str
     checks = []
 
     def check(name: str, title: str, value: float, ok: bool, limit: str) -> None:
-        finite = round(value, 6) if math.isfinite(value) else None
-        checks.append({"name": name, "title": title, "value": finite, "limit": limit, "ok": bool(ok)})
+        checks.append(_check(name, title, value, ok, limit))
 
     if size := sum(row["bytes"] for row in rows["documents"]):
         bits = sum(row["bits"] for row in new["documents"]) / size
@@ -186,6 +252,16 @@ def _health(params: Params, rows: dict[str, list[dict[str, Any]]], new: dict[str
         repetition = shares["repetition"]
         check("repetition", "repeated 4-grams", repetition, repetition <= repeated, f"at most {repeated:g} wanted")
     return checks
+
+
+def _doubt(measure: dict[str, Any]) -> str:
+    """`preferred pairs, generated: 0.720 → 0.560, 16.0 points less; 25 rows show no loss below 31.2 points`"""
+    unit = "%" if measure["unit"] == "percent" else "points"
+    change, visible = (100 * gain_as_share(measure, name) for name in ("change", "visible"))
+    return (
+        f"{measure['title']}: {measure['old']:.3f} → {measure['new']:.3f}, worse by {-change:.1f} {unit}, which may be chance: {measure['n']:,} rows "
+        f"show no loss below {visible:.1f} {unit}"
+    )
 
 
 def _lost(measure: dict[str, Any]) -> str:

@@ -146,7 +146,7 @@ def _page(params: Params, nodes: Nodes, artifacts: dict[str, Path], rows: Funnel
         "histograms": data_section.length_histograms(filter_stats),
         "scripts": data_section.script_histograms(filter_stats),
         "answers": answers[: params.answers],
-        "told": (_json(artifacts, "evaluate", "facts.json") or [])[: params.answers],
+        "facts_asked": (_json(artifacts, "evaluate", "facts.json") or [])[: params.answers],
         "cut": _cut(artifacts, answers[0]["reference"]) if answers else [],
         "figures": _figures(results, rows) + triples_section.triple_figures(triple_scores),
         "extraction": triple_scores,

@@ -79,6 +79,7 @@ class World:
     """A raw folder that grows, a store, and how good the next model will be."""
 
     def __init__(self, home: Path):
+        self.floor: float | None = 0.2
         self.home, self.store, self.next = home, Store(home / "store"), ModelParams()
         (home / "raw").mkdir()
         self.grow(20)
@@ -105,7 +106,7 @@ class World:
             nodes.append(Node("evaluate-prod", score, NoParams(), {"models": prod, "rows": rows}))
             against = {"prod": inputs.folder("evaluate-prod")}
         against["candidate"] = inputs.folder("evaluate")
-        return [*nodes, Node("gate", gate.run, gate.Params(resamples=1000), against)]
+        return [*nodes, Node("gate", gate.run, gate.Params(resamples=1000, first_accuracy=self.floor), against)]
 
     def run(self, **options: Any) -> Any:
         return retrain(self.recipe(), **options, return_state=True)
@@ -131,7 +132,7 @@ def world(tmp_path: Path, prefect_api: str, monkeypatch: pytest.MonkeyPatch) -> 
 def test_the_first_healthy_model_takes_over_and_then_nothing_is_new(world: World) -> None:
     first = world.run()
     assert first.name == "Promoted" and first.is_completed()
-    assert "the first: healthy, and nothing to compare with; new: chat (1 file more: " in first.message
+    assert "the first: healthy, and the first one; new: chat (1 file more: " in first.message
     again = world.run()
     assert again.name == "Nothing new" and "all 1 sources are as the last run read them" in again.message
     assert set(world.artifacts(again)) == {"sources"}, "no stage was looked at"
@@ -146,19 +147,30 @@ def test_a_sick_first_model_does_not_take_over_and_is_not_tried_again(world: Wor
     assert "prod" not in world.store.tags() and world.run().name == "Nothing new"
 
 
+def test_a_first_model_without_a_floor_waits_for_an_operator(world: World) -> None:
+    world.floor = None
+    state = world.run()
+    assert state.name == "Undecided" and "the recipe states no floor for a first one (gate.first_accuracy" in state.message
+    assert "prod" not in world.store.tags() and "artifacts tag candidate@" in state.message
+    world.floor = 0.9
+    world.grow(25)
+    below = world.run()
+    assert below.name == "Refused" and "at least 0.9 wanted of a first model" in below.message
+
+
 def test_a_worse_model_is_refused_and_kept_a_better_one_promoted_and_rolled_back(world: World) -> None:
     world.run()
     old = world.prod
     world.grow(25)
     world.next = ModelParams(skill=0.3)
     refused = world.run()
-    assert refused.name == "Refused" and "right answers, exam: 0.5" in refused.message
+    assert refused.name == "Refused" and "right choices, exam: 0.5" in refused.message
     assert world.prod == old
     [tag] = [tag for tag in world.store.tags() if tag.startswith("candidate@")]
     kept = world.store.resolve(tag)
     assert kept.key == refused.result()["artifacts"]["dpo"]["key"] and tag in refused.message
-    assert world.store.tags()[tag][-1]["why"].startswith("refused: right answers")
-    assert "right answers, exam" in world.artifacts(refused)["gate"].data
+    assert world.store.tags()[tag][-1]["why"].startswith("refused: right choices")
+    assert "right choices, exam" in world.artifacts(refused)["gate"].data
     assert world.run().name == "Nothing new", "a refusal is an end as well"
 
     world.grow(30)
@@ -167,7 +179,7 @@ def test_a_worse_model_is_refused_and_kept_a_better_one_promoted_and_rolled_back
     assert promoted.name == "Promoted" and world.prod not in (old, kept.key)
     move = world.store.tags()["prod"][-1]
     assert move["figures"]["accuracy-exam"]["verdict"] == "better" and move["run"] == str(promoted.state_details.flow_run_id)
-    assert "better: right answers, exam" in history(world.store.tags()["prod"])[-1]["why"]
+    assert "better: right choices, exam" in history(world.store.tags()["prod"])[-1]["why"]
     assert re.search(r"new: chat \(1 file changed: \S+, 5 rows\)", move["why"])
     assert collect(world.store, keep_runs=0, scratch_days=14, dry_run=False)
     assert roll_back(world.store, "prod", "")[0].key == old == world.prod
@@ -243,7 +255,7 @@ def test_an_operator_is_asked_while_no_process_waits(world: World, approve: bool
             "/flow_runs/{id}/input/{key}",
             path_params={"id": asked.id, "key": waiting.state_details.run_input_keyset["description"]},
         ).text
-    assert "take over as prod?" in form and "right answers, exam" in form
+    assert "take over as prod?" in form and "right choices, exam" in form
     resume_flow_run(asked.id, run_input={"approve": approve, "note": "看过了"})
     world.grow(40)  # what arrives meanwhile is for the next run
     state = go()

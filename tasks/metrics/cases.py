@@ -14,6 +14,7 @@ import hashlib
 import json
 import math
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Any
 
 from tasks.artifacts.stage import canonical
@@ -56,6 +57,30 @@ def case_values(raw: dict[str, Any], asked: Sequence[Row]) -> dict[str, dict[str
         }
         for name, scores in raw.items()
     }
+
+
+def write_questions(path: Path, questions: Sequence[Row], raw: dict[str, Any]) -> None:
+    """A Parquet file with a row a question and model: what was right, what was picked, and the log-probability of each choice."""
+    import pyarrow as pa
+    import pyarrow.parquet as pq
+
+    text, number = pa.string(), pa.int32()
+    columns = [
+        ("id", text),
+        ("source", text),
+        ("subject", text),
+        ("model", text),
+        ("answer", number),
+        ("picked", number),
+        ("correct", pa.bool_()),
+    ]
+    schema = pa.schema([*columns, ("log_probabilities", pa.list_(pa.float64()))])
+    rows = [
+        {**{name: question[name] for name in ("id", "source", "subject", "answer")}, "model": model, "correct": right, **row}
+        for model, result in raw.items()
+        for question, row, right in zip(questions, result["questions"], result["correct"], strict=True)
+    ]
+    pq.write_table(pa.Table.from_pylist(rows, schema=schema), path, compression="zstd")
 
 
 def _id(row: Row) -> str:

@@ -39,7 +39,7 @@ class Facts:
         ]
 
     def is_right(self, prompt: Row, text: str) -> bool | None:
-        """Whether an answer to a prompt tells a fact that its reference tells; None where that tells none of the facts asked."""
+        """True of an answer that tells a fact that the reference of its prompt tells; None where the reference tells none of those asked."""
         asked = "\n".join(turn["content"] for turn in prompt["messages"])
         told = [fact for fact in self.facts if fact["entity"] in asked and fact["value"] in prompt["reference"]]
         right = {fact["value"] for fact in told}

@@ -218,7 +218,7 @@ def intervals(name: str, rows: Sequence[Interval]) -> str:
     """Gains with their intervals, a line each, beside a line at zero. Beyond one the scale is logarithmic, so that all fit."""
     from matplotlib.ticker import FixedLocator, FuncFormatter
 
-    colours = {"worse": _SERIES[1], "better": _SERIES[2], "same": _MUTED}
+    colours = {"worse": _SERIES[1], "better": _SERIES[2], "same": _MUTED, "unsure": _SERIES[1]}
     height = 0.78 + 0.34 * len(rows)
     with _chart(name, height, left=1.95) as (axes, result):
         for at, row in enumerate(rows):
