@@ -50,11 +50,14 @@ def sources(modules: Iterable[str], root: Path = ROOT, read: Sources | None = No
     """
     read = {} if read is None else read
     digests: dict[str, str] = {}
-    waiting = list(modules)
+    waiting, seen = list(modules), set[str]()
     roots = {*OURS, *(name.split(".")[0] for name in waiting)}
     while waiting:
         name = waiting.pop()
-        if name in digests or _infrastructure(name):
+        if name in seen:
+            continue
+        seen.add(name)
+        if _infrastructure(name):
             continue
         if name not in read:
             read[name] = _source(name, root)
@@ -88,6 +91,7 @@ def accepted() -> dict[str, dict[str, Any]]:
     return json.loads(ACCEPTED.read_text("utf-8")) if ACCEPTED.exists() else {}
 
 
+@cache
 def _infrastructure(name: str) -> bool:
     return name in OURS or any(name == f"tasks.{part}" or name.startswith(f"tasks.{part}.") for part in INFRASTRUCTURE)
 
