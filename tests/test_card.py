@@ -62,7 +62,11 @@ def test_the_weaknesses_are_told_from_figures(made: Published) -> None:
     assert "hold 40.0 % of the references' pairs of neighbouring characters (mean of 1 held-out prompts)" in said
     assert "3 phone numbers, addresses and the like were found in the rows and masked" in said
     assert "no better than guessing" not in said
-    assert "On exam its accuracy is no better than guessing can explain." in card(made.store, made.record("pretrain"))
+    poor = card(made.store, made.record("pretrain"))
+    assert "On exam its accuracy is no better than guessing can explain." in poor
+    english, chinese = poor.split("## 中文")
+    assert "(no better) |" in english and "（不比乱猜好） |" in chinese and "held-out" not in chinese
+    assert "在 exam 上，它的正确率与乱猜没有区别。" in chinese
 
 
 def test_the_card_is_in_chinese_too(made: Published) -> None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import ast
 import dataclasses
+import itertools
 import json
 import re
 from html.parser import HTMLParser
@@ -10,14 +12,19 @@ from pathlib import Path
 
 import pytest
 
+from pydantic import ValidationError
+
+from flows import tracing
+from models import engines
 from models.engines import settings
-from models.serve import schemas
+from models.serve import errors, schemas
 from models.serve.schemas import ChatRequest
 
 PAGE = Path(schemas.__file__).with_name("page")
 FILES = {path.name: path.read_text("utf-8") for path in PAGE.iterdir()}
-SCRIPTS = {name: text for name, text in FILES.items() if name.endswith(".js") and name != "words.js"}
+SCRIPTS = {name: text for name, text in FILES.items() if name.endswith(".js") and name not in ("words.js", "refusals.js")}
 WORDS: dict[str, list[str]] = json.loads(FILES["words.js"].removeprefix("export default ").rstrip().rstrip(";"))
+REFUSALS: list[list[str]] = json.loads(FILES["refusals.js"].removeprefix("export default ").rstrip().rstrip(";"))
 NAMESPACE = "http://www.w3.org/2000/svg"  # a name, which nobody asks for
 
 
@@ -111,9 +118,8 @@ def test_every_word_is_there_and_is_used(html):
 
 
 def test_every_failure_has_its_words():
-    kinds = set(re.findall(r"'(\w+)'", SCRIPTS["api.js"].split("function kind")[1].split("\n}\n")[0])) - {
-        "context_length_exceeded"
-    }
+    codes = {"context_length_exceeded", "internal_error"}
+    kinds = set(re.findall(r"'(\w+)'", SCRIPTS["api.js"].split("function kind")[1].split("\n}\n")[0])) - codes
     kinds |= set(re.findall(r"(?:new Failure\(|kind = )'(\w+)'", SCRIPTS["api.js"]))
     assert {f"error_{kind}" for kind in kinds} == {key for key in WORDS if key.startswith("error_")}
 
@@ -126,3 +132,43 @@ def test_every_setting_of_decoding_is_a_knob():
     assert {field for _, field, _ in knobs} <= set(ChatRequest.model_fields)
     for name, _, _ in knobs:
         assert WORDS[name] and WORDS[f"{name}_hint"]
+
+
+def sentences(node: ast.AST) -> list[str]:
+    """What a string of the source may say, with 7 for each value in it."""
+    match node:
+        case ast.Constant(value=str(text)):
+            return [text]
+        case ast.JoinedStr(values=parts):
+            return ["".join(part.value if isinstance(part, ast.Constant) else "7" for part in parts)]
+        case ast.IfExp(body=one, orelse=other):
+            return sentences(one) + sentences(other)
+        case ast.BinOp(left=one, right=other):
+            return ["".join(pair) for pair in itertools.product(sentences(one), sentences(other))]
+    return []
+
+
+def refused(**given: object) -> str:
+    """What the API says of a request that its schema refuses."""
+    with pytest.raises(ValidationError) as failure:
+        ChatRequest.model_validate({"messages": [{"role": "user", "content": "你好"}], **given})
+    return errors.malformed(failure.value.errors()).message
+
+
+def in_chinese(message: str) -> str:
+    """A message as the Chinese page has it."""
+    known = (re.sub(pattern, re.sub(r"\$(\d)", r"\\\1", chinese), message) for pattern, chinese in REFUSALS if re.search(pattern, message))
+    return next(known, message)
+
+
+def test_what_the_page_knows_in_chinese_is_what_the_server_says():
+    files = [path for module in (engines, errors, tracing) for path in Path(module.__file__).parent.glob("*.py")]
+    said = {text for path in files for node in ast.walk(ast.parse(path.read_text("utf-8"))) for text in sentences(node)}
+    said |= {refused(max_tokens=0), refused(top_p=2), refused(stop="长" * 600), refused(model="长" * 600)}
+    for pattern, chinese in REFUSALS:
+        assert any(re.search(pattern, text) for text in said), f"no message of the server is like {pattern}"
+        groups = re.compile(pattern).groups
+        assert set(re.findall(r"\$(\d)", chinese)) == {str(number) for number in range(1, groups + 1)}
+    assert in_chinese("top_p is 0; it must be above 0 and at most 1") == "top_p 是 0，应大于 0 且不超过 1"
+    assert in_chinese(refused(top_p=2)) == "top_p 应不大于 1"
+    assert in_chinese("a new kind of trouble") == "a new kind of trouble"

@@ -76,3 +76,19 @@ def test_markdown_of_a_model_never_becomes_html(page):
         '<tbody><tr><td class=""><code>1</code></td><td class="right">2</td></tr></tbody></table></div>'
         '<figure class="code"><pre tabindex="0"><code>&lt;script&gt;\n</code></pre></figure><p>完<em>毕</em></p>'
     )
+
+
+def test_what_the_server_refuses_is_said_in_the_language_of_the_page(page):
+    page.run("document.querySelector('#message').focus()")
+    page.type("很" * 3000)
+    page.press("Enter", 13)
+    page.wait("Boolean(document.querySelector('.failure'))")
+    assert "The server says: the prompt has" in page.run("document.querySelector('.failure').innerText")
+    page.run("""(() => {
+        const node = document.getElementById('language');
+        node.value = 'zh';
+        node.dispatchEvent(new Event('change'));
+    })()""")
+    page.wait("document.querySelector('.failure').innerText.includes('上下文')")
+    told = page.run("document.querySelector('.failure p').innerText")
+    assert re.search(r"服务器说：提示.+ 个词元，而模型的上下文连同回答只有 2,048 个", told) and "prompt" not in told

@@ -47,8 +47,8 @@ def _begun(loaded: Loaded, turns: list[dict[str, str]]) -> str:
             400, "continue_final_message: the last message is not the assistant's", "invalid_value", "continue_final_message"
         )
     if loaded.text2text:
-        said = "a text-to-text model begins every answer anew; raise max_tokens instead"
-        raise ApiError(400, f"continue_final_message: {said}", "invalid_value", "continue_final_message")
+        said = "continue_final_message: a text-to-text model begins every answer anew; raise max_tokens instead"
+        raise ApiError(400, said, "invalid_value", "continue_final_message")
     return turns.pop()["content"]
 
 

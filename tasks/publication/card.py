@@ -14,7 +14,7 @@ from tasks.publication import weaknesses
 from tasks.publication.facts import Facts, Score, Training, facts
 from tasks.publication.licences import ON_HUB, OTHER
 from tasks.publication.lineage import drop_rows
-from tasks.publication.weaknesses import METRICS, no_better_than_chance, percent, short
+from tasks.publication.weaknesses import METRICS, OBJECTS, no_better_than_chance, percent, short
 
 PAGE = "README.md"
 ROWS = (
@@ -216,6 +216,7 @@ def _rendered(template: str, found: Facts, title: str, header: str) -> str:
         versions=_versions(found),
         commits=sorted({step.commit for step in found.lineage.steps if step.commit}),
         metrics=METRICS,
+        objects=OBJECTS,
         uses=_uses(found),
         configs=list(data_files(found.record)),
         compared=_compared(found),
@@ -228,7 +229,7 @@ def _cell(text: Any) -> str:
     return " ".join(str(text).split()).replace("|", "\\|").replace("<", "&lt;")
 
 
-def _figure(score: Score) -> dict[str, str]:
+def _figure(score: Score) -> dict[str, Any]:
     def shown(value: float | None) -> str:
         if value is None:
             return "–"
@@ -241,7 +242,8 @@ def _figure(score: Score) -> dict[str, str]:
         "value": shown(score.value),
         "interval": interval,
         "n": f"{score.n:,}",
-        "chance": shown(score.chance) + (" (no better)" if no_better_than_chance(score) else ""),
+        "chance": shown(score.chance),
+        "no_better": no_better_than_chance(score),
     }
 
 

@@ -118,7 +118,7 @@ def _tests(facts: Facts) -> list[Reason]:
     return [
         Reason(
             f"On {score.of} its {score.metric} is no better than guessing can explain.",
-            f"在 {score.of} 上，它的 {METRICS[score.metric]}与乱猜没有区别。",
+            f"在{OBJECTS.get(score.of, f' {score.of} ')}上，它的{METRICS[score.metric]}与乱猜没有区别。",
         )
         for score in facts.scores
         if no_better_than_chance(score)
@@ -174,6 +174,7 @@ METRICS = {
     "answers that end": "能结束的回答",
     "bits per byte": "每字节比特数",
 }
+OBJECTS = {"held-out pairs": "留出的偏好对", "held-out prompts": "留出的问题", "held-out text": "留出的文本"}
 
 
 def percent(share: float) -> str:

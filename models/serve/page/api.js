@@ -1,6 +1,6 @@
 // The HTTP API of the server that this page came from.
 
-// A request that did not succeed. `kind` is its word in words.js: offline, token, model, context, busy, refused, draining, server, broken, trace.
+// A request that did not succeed. `kind` is its word in words.js: offline, token, model, context, busy, refused, draining, server, broken, trace, failed.
 export class Failure extends Error {
   constructor(kind, message = '', more = {}) {
     super(message);
@@ -37,6 +37,7 @@ async function refusal(response) {
 
 function kind(status, code) {
   if (code === 'context_length_exceeded') return 'context';
+  if (code === 'internal_error') return 'failed';
   if (status === 401) return 'token';
   if (status === 404) return 'model';
   if (status === 429) return 'busy';

@@ -1,7 +1,7 @@
 // The page of `hanlin serve`: conversations with its models.
 import * as api from './api.js';
 import { Conversations, save } from './conversations.js';
-import { LANGUAGES, h, say, speak, translate, withCode } from './dom.js';
+import { LANGUAGES, h, say, sayFailure, speak, translate } from './dom.js';
 import * as history from './history.js';
 import { Choice, adopt, form } from './knobs.js';
 import { Thread, sends } from './thread.js';
@@ -218,10 +218,8 @@ function picks() {
 function notices() {
   const notes = [...troubles].map((word) => h('p', {}, say(word)));
   if (unreachable) {
-    const { kind = 'server', message, status, wait } = unreachable;
-    const told = say(`error_${kind}`, { message, status, wait, model: prefs.model ?? '', where: location.host });
-    const enter = kind === 'token' && h('button.plain', { type: 'button', onclick: () => drawer('settings', true, at('token')) }, say('enter_token'));
-    notes.push(h('p', {}, h('span', {}, withCode(told)), enter || null, h('button.plain', { type: 'button', onclick: connect }, say('retry'))));
+    const enter = unreachable.kind === 'token' && h('button.plain', { type: 'button', onclick: () => drawer('settings', true, at('token')) }, say('enter_token'));
+    notes.push(h('p', {}, h('span', {}, sayFailure(unreachable, prefs.model ?? '')), enter || null, h('button.plain', { type: 'button', onclick: connect }, say('retry'))));
   }
   at('notice').replaceChildren(...notes);
 }

@@ -1,4 +1,5 @@
 // Elements and words. Whatever a model or a person wrote becomes a text node, never HTML.
+import refusals from './refusals.js';
 import words from './words.js';
 
 let column = 0;
@@ -15,6 +16,13 @@ export function say(key, values = {}) {
   const forms = words[key][column].split('|');
   const text = forms[values.n === undefined || values.n === 1 ? 0 : forms.length - 1];
   return text.replace(/\{(\w+)\}/g, (_, name) => values[name] ?? '');
+}
+
+// A failure of the server in words of the page; what the server says itself is English, of which Chinese knows the usual.
+export function sayFailure({ kind = 'server', message = '', status, wait }, model) {
+  const known = column && refusals.find(([pattern]) => new RegExp(pattern).test(message));
+  const told = known ? message.replace(new RegExp(known[0]), known[1]) : message;
+  return withCode(say(`error_${kind}`, { message: told, status, wait, model, where: location.host }));
 }
 
 export const sayAll = (key) => words[key][column].split('|');
@@ -63,7 +71,7 @@ export function action(name, text, onclick, { shown = false, ...given } = {}) {
 }
 
 // A text with `code` in it.
-export function withCode(text) {
+function withCode(text) {
   return text.split('`').map((part, at) => (at % 2 ? h('code', {}, part) : part));
 }
 

@@ -1,5 +1,5 @@
 // The turns of a conversation on the page: questions, answers, and what can be done with them.
-import { action, copy, h, icon, label, say, sayAll, withCode } from './dom.js';
+import { action, copy, h, icon, label, say, sayAll, sayFailure } from './dom.js';
 import * as history from './history.js';
 import { draw, mark, places, redraw } from './markdown.js';
 import { isRunning } from './writing.js';
@@ -28,7 +28,11 @@ export class Thread {
   // An empty conversation, with the models that will answer.
   welcome(models) {
     this.answers.clear();
-    const examples = sayAll('examples_list').map((text) => h('button.example', { type: 'button', onclick: () => this.acts.ask(text) }, h('span', {}, text), icon('go')));
+    const examples = sayAll('examples_list').map((example) => {
+      const [text, meaning] = example.split(' = ');
+      const shown = h('span', {}, h('span', { lang: 'zh-Hans' }, text), meaning && h('small', {}, meaning));
+      return h('button.example', { type: 'button', onclick: () => this.acts.ask(text) }, shown, icon('go'));
+    });
     const named = models.map(({ id, context }) => (context ? say('with_context', { model: id, n: context }) : id)).join(' · ');
     this.node.replaceChildren(h(
       'div.welcome', {}, h('img', { src: 'icon.svg', alt: '', width: 84, height: 84 }), h('h2', {}, say('welcome')),
@@ -150,15 +154,14 @@ export class Thread {
   }
 
   failure(turn, lane, answer) {
-    const { kind, message, status, wait } = answer.error;
-    const told = say(`error_${kind}`, { message, status, wait, model: answer.model, where: location.host });
+    const { kind } = answer.error;
     const buttons = [];
     if (REMEDIES[kind]) buttons.push(h('button.plain', { type: 'button', onclick: () => this.acts.remedy(kind) }, say(REMEDIES[kind])));
     buttons.push(h('button.plain', { type: 'button', onclick: () => this.acts.retry(turn, lane, answer) }, say('retry')));
     if (kind === 'broken' && answer.text) {
       buttons.push(h('button.plain', { type: 'button', onclick: () => this.acts.goOn(turn, lane, answer) }, say('continue')));
     }
-    return h('div.failure', { role: 'alert' }, h('p', {}, withCode(told)), h('div.acts', {}, buttons));
+    return h('div.failure', { role: 'alert' }, h('p', {}, sayFailure(answer.error, answer.model)), h('div.acts', {}, buttons));
   }
 
   again(turn, lane) {
@@ -212,9 +215,7 @@ export class Thread {
     try {
       spans = await this.acts.trace(parts.answer.text, parts.answer.model);
     } catch (failure) {
-      const { kind = 'server', message, status: code, wait } = failure;
-      const told = say(`error_${kind}`, { message, status: code, wait, model: parts.answer.model, where: location.host });
-      parts.extra.replaceChildren(h('p.failure', { role: 'alert' }, withCode(told)));
+      parts.extra.replaceChildren(h('p.failure', { role: 'alert' }, sayFailure(failure, parts.answer.model)));
       return;
     }
     if (!status.isConnected) return;

@@ -89,8 +89,8 @@ export default {
   "halt": ["Stop", "停止"],
   "keys": ["Enter sends · Shift+Enter begins a line · Esc stops", "Enter 发送 · Shift+Enter 换行 · Esc 停止"],
   "welcome": ["What would you like to ask?", "想问点什么？"],
-  "welcome_sub": ["{models} on this server. A small model errs often: check what it says.", "本服务器上的 {models}。小模型常会出错，请核对它的话。"],
-  "with_context": ["{model}, which reads {n} tokens", "{model}（上下文 {n} 个词元）"],
+  "welcome_sub": ["You are talking with {models}. A small model errs often: check what it says.", "正在与 {models} 对话。小模型常会出错，请核对它的话。"],
+  "with_context": ["{model} (context: {n} tokens)", "{model}（上下文 {n} 个词元）"],
   "examples": ["Examples", "示例"],
   "you": ["You", "你"],
   "edit": ["Edit", "修改"],
@@ -133,6 +133,7 @@ export default {
   "error_refused": ["The server refuses this request: {message}", "服务器拒绝了这个请求：{message}"],
   "error_draining": ["The server is shutting down and takes no new questions. Try again when it runs again.", "服务器正在关闭，不再接受新问题。请在它重新运行后重试。"],
   "error_server": ["The server failed ({status}): {message}. Its log says more.", "服务器出错（{status}）：{message}。详情见其日志。"],
+  "error_failed": ["The server failed at this request; its log says why.", "服务器处理这个请求时出错；原因见其日志。"],
   "error_broken": ["The connection broke while the answer was written. What came is kept.", "写回答时连接中断，已收到的部分保留。"],
   "error_trace": ["The server cannot say where answers of this model are from: {message}.", "服务器说不出这个模型的回答出自何处：{message}。"],
   "trace": ["Where from?", "出自何处？"],
@@ -155,5 +156,5 @@ export default {
   "part_rejected": ["worse answer", "较差的回答"],
   "storage_full": ["The browser's storage is full: what follows is lost when this page is closed. Export conversations and delete some.", "浏览器存储已满：之后的内容会在关闭页面时丢失。请导出并删除一些对话。"],
   "storage_none": ["This browser keeps nothing for the page: conversations are lost when it is closed. Export what you want to keep.", "浏览器不为本页面保存数据：关闭后对话会丢失。请导出要保留的内容。"],
-  "examples_list": ["Introduce the Yangtze River.|What is photosynthesis?|Write a short poem about autumn.", "介绍一下长江。|什么是光合作用？|写一首关于秋天的短诗。"]
+  "examples_list": ["介绍一下长江。 = Introduce the Yangtze River.|什么是光合作用？ = What is photosynthesis?|写一首关于秋天的短诗。 = Write a short poem about autumn.", "介绍一下长江。|什么是光合作用？|写一首关于秋天的短诗。"]
 };
