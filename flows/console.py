@@ -8,6 +8,16 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from tasks.artifacts.store import Store
 
+WHOLE = (
+    "stage",
+    "step",
+    "key",
+    "digest",
+    "commit",
+    "made",
+    "version",
+)  # columns that are not broken where the terminal is narrow
+
 
 def store() -> Store:
     """The store that HANLIN_STORE names, else ./store."""
@@ -24,7 +34,7 @@ def table(rows: list[dict[str, Any]]) -> None:
 
     columns = Table(box=None, header_style="bold", pad_edge=False)
     for name in rows[0] if rows else []:
-        columns.add_column(name, overflow="fold")
+        columns.add_column(name, overflow="fold", no_wrap=name in WHOLE)
     colours = {"HIT": "green", "RESUME": "yellow", "MISS": "cyan"}
     for row in rows:
         columns.add_row(*(Text(str(value), style=colours.get(str(value), "")) for value in row.values()))

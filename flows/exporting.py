@@ -142,7 +142,12 @@ def show(told: dict[str, Any]) -> None:
     figures = told["comparison"]
     print(f"as {figures['reader']} reads it, against the model:")
     table(comparison_rows(figures))
-    print(f"\nuse   cd {told['folder']} && {told['use']}")
+    print(f"\nuse   {usage(told['use'], told['folder'])}")
+
+
+def usage(use: str, folder: str) -> str:
+    """The line that uses an export, for its folder: Python names it, and commands are run in it."""
+    return use.replace("FOLDER", repr(folder)) if "FOLDER" in use else f"{use}   (in {folder})"
 
 
 def comparison_rows(figures: dict[str, Any]) -> list[dict[str, str]]:

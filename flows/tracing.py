@@ -321,7 +321,7 @@ def _show(found: Provenance, text: str, spans: Sequence[Span], least: float) -> 
                 "licence": row.licence or "–",
                 "row": row.row,
                 "part": row.part,
-                "excerpt": row.excerpt,
+                "excerpt": " ".join(row.excerpt.split()),
             }
             for span in spans
             for number, row in enumerate(span.rows)

@@ -11,7 +11,6 @@ from html.parser import HTMLParser
 from pathlib import Path
 
 import pytest
-
 from pydantic import ValidationError
 
 from flows import tracing
@@ -157,7 +156,11 @@ def refused(**given: object) -> str:
 
 def in_chinese(message: str) -> str:
     """A message as the Chinese page has it."""
-    known = (re.sub(pattern, re.sub(r"\$(\d)", r"\\\1", chinese), message) for pattern, chinese in REFUSALS if re.search(pattern, message))
+    known = (
+        re.sub(pattern, re.sub(r"\$(\d)", r"\\\1", chinese), message)
+        for pattern, chinese in REFUSALS
+        if re.search(pattern, message)
+    )
     return next(known, message)
 
 

@@ -22,8 +22,10 @@ from models.export.source import Source
 def write(source: Source, out: Path, precision: str, note: Callable[[str], None]) -> dict[str, Any]:
     """Write the folder; returns a line that uses it."""
     import ctranslate2
+    from transformers.utils.logging import disable_progress_bar
 
     logging.getLogger("transformers").setLevel(logging.ERROR)
+    disable_progress_bar()
     converter = ctranslate2.converters.TransformersConverter(str(source.home))
     converter.convert(str(out), quantization=None if precision == "float32" else precision, force=True)
     path = out / "config.json"

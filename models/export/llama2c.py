@@ -22,6 +22,7 @@ from models.export.source import Source
 
 HEADER = "<7i"
 EPSILON, BASE = 1e-5, 10_000.0  # of run.c, fixed in it
+Cache = dict[int, tuple[np.ndarray, np.ndarray]]  # layer → keys and values, (length, heads, d)
 LAYERS = (
     "input_layernorm", "self_attn.q_proj", "self_attn.k_proj", "self_attn.v_proj", "self_attn.o_proj", "post_attention_layernorm",
     "mlp.gate_proj", "mlp.down_proj", "mlp.up_proj",
@@ -135,26 +136,32 @@ class Run(Reader):
     def greedy(self, prompts: Sequence[Sequence[int]], tokens: int) -> list[list[int]]:
         answers = []
         for prompt in prompts:
-            ids = list(prompt)
-            while len(ids) < len(prompt) + tokens and (len(ids) == len(prompt) or ids[-1] not in self.stops):
-                ids.append(int(self.run(ids)[-1].argmax()))
-            answers.append(ids[len(prompt) :])
+            cache: Cache = {}
+            answer: list[int] = []
+            while len(answer) < tokens and not (answer and answer[-1] in self.stops):
+                answer.append(int(self.run(answer[-1:] or prompt, cache)[-1].argmax()))
+            answers.append(answer)
         return answers
 
     def log_probabilities(self, prompt: Sequence[int], answer: Sequence[int]) -> np.ndarray:
         logits = self.run([*prompt, *answer[:-1]])[len(prompt) - 1 :].astype(np.float64)
         return logits - np.logaddexp.reduce(logits, -1, keepdims=True)
 
-    def run(self, ids: Sequence[int]) -> np.ndarray:
-        """Logits (length, vocabulary) of token ids. A head's numbers are turned in pairs of neighbours."""
+    def run(self, ids: Sequence[int], cache: Cache | None = None) -> np.ndarray:
+        """Logits (length, vocabulary) of token ids, which follow those that the cache has and are put into it. A head's numbers are turned in
+        pairs of neighbours."""
+        cache = {} if cache is None else cache
         x = self.embedding[list(ids)]
-        length = len(ids)
-        later = np.triu(np.full((length, length), -np.inf, dtype=np.float32), 1)
+        length, before = len(ids), len(cache[0][0]) if cache else 0
+        later = np.triu(np.full((length, before + length), -np.inf, dtype=np.float32), before + 1)
         attention, q, k, v, o, feed, gate, down, up = self.weights
         for layer in range(self.layers):
             y = self._normed(x, attention[layer])
-            queries, keys = (_turned((y @ w[layer].T).reshape(length, -1, self.head)) for w in (q, k))
+            queries, keys = (_turned((y @ w[layer].T).reshape(length, -1, self.head), before) for w in (q, k))
             values = (y @ v[layer].T).reshape(length, -1, self.head)
+            if layer in cache:
+                keys, values = (np.concatenate(parts) for parts in zip(cache[layer], (keys, values), strict=True))
+            cache[layer] = keys, values
             keys, values = (np.repeat(one, self.heads // self.shared, 1) for one in (keys, values))
             scores = np.einsum("ihd,jhd->hij", queries, keys) / np.sqrt(self.head).astype(np.float32) + later
             scores = np.exp(scores - scores.max(-1, keepdims=True))
@@ -169,10 +176,10 @@ class Run(Reader):
         return x / np.sqrt((x * x).mean(-1, keepdims=True) + np.float32(self.epsilon)) * weight
 
 
-def _turned(x: np.ndarray) -> np.ndarray:
-    """Rotary positions on (length, heads, d)."""
+def _turned(x: np.ndarray, before: int) -> np.ndarray:
+    """Rotary positions on (length, heads, d), after so many tokens."""
     length, _, size = x.shape
-    angle = np.arange(length)[:, None] * BASE ** (-np.arange(0, size, 2) / size)
+    angle = np.arange(before, before + length)[:, None] * BASE ** (-np.arange(0, size, 2) / size)
     cos, sin = (part.astype(np.float32)[:, None] for part in (np.cos(angle), np.sin(angle)))
     first, second = x[..., ::2], x[..., 1::2]
     return np.stack([first * cos - second * sin, first * sin + second * cos], -1).reshape(x.shape)

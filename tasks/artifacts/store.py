@@ -292,7 +292,10 @@ class Store:
         if stages and not matches:
             return stages[-1]
         what = f"{len(matches)} artifacts begin with {name!r}" if matches else f"no artifact, tag or stage is called {name!r}"
-        raise ValueError(f"{what} in {self.root}; `hanlin artifacts list` shows what there is")
+        way = "`hanlin artifacts list` shows what there is"
+        if name == "prod":
+            way = "`hanlin retrain` puts a model into production, and `hanlin artifacts tag dpo prod` one that is there"
+        raise ValueError(f"{what} in {self.root}; {way}")
 
     def find_shard(self, identity: dict[str, Any]) -> Callable[[str], Callable[[Path], None] | None]:
         """A function from a shard's key to one that copies that shard into a folder, from any artifact of the same stage, version

@@ -349,8 +349,7 @@ def step_rows(found: Lineage) -> Iterator[dict[str, str]]:
             "stage": step.name,
             "version": str(step.record.identity.get("version", "")),
             "key": step.record.key[:12],
-            "digest": step.record.digest[:12],
             "made": step.day + (" (collected)" if step.record.collected else ""),
-            "commit": step.commit or "unknown",
+            "commit": step.commit[:8] or "unknown",
             "reads": ", ".join(reads) or "–",
         }
