@@ -21,10 +21,9 @@ const commands = {
     await page.getByRole('combobox', { name: label }).or(page.getByRole('button', { name: label })).first().click();
     await page.getByRole('option', { name: value, exact: true }).click();
   },
-  // one more item of the first list
-  async add({ value }) {
-    await page.getByRole('button', { name: 'Add item' }).first().click();
-    await page.locator('textarea').filter({ visible: true }).first().fill(value);
+  // what is typed into a field of text
+  async fill({ label, value }) {
+    await page.getByLabel(label).first().fill(value);
   },
   async click({ button, name }) {
     await page.getByRole('button', { name: button }).first().click();

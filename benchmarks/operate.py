@@ -327,7 +327,7 @@ def mistakes(operator: Operator) -> dict[str, Any]:
     """A bad parameter, a missing path, a full disk: refused with the field's name, or the reason in the first line of the run's state."""
     form = operator.deployment("pipeline-form")
     recipe = operator.call(f"deployments/{form}")["parameter_openapi_schema"]["properties"]["recipe"]["default"]
-    recipe["dedup"]["threshold"] = 7
+    recipe["dedup"] = {"threshold": 7}
     body = {"parameters": {"recipe": recipe}, "state": {"type": "SCHEDULED"}}
     refused = operator.call(f"deployments/{form}/create_flow_run", body).get("detail", "")
     cases: dict[str, tuple[dict[str, Any], str]] = {
@@ -392,15 +392,15 @@ def page(operator: Operator) -> dict[str, Any]:
     with browser(operator.address, operator.shots) as tell:
         named, form = operator.deployment("pipeline"), operator.deployment("pipeline-form")
         tell("open", path=f"/v2/deployments/deployment/{form}/run", text="Deduplication", name="1-full-form")
-        tell("open", path=f"/v2/deployments/deployment/{named}/run", text="A recipe that ships", name="2-short-form")
+        tell("open", path=f"/v2/deployments/deployment/{named}/run", text="Length of pretraining", name="2-short-form")
         tell("choose", label="recipe", value="tiny")
-        tell("add", value="sft.epochs=1")
+        tell("fill", label="tokens", value="20k")
         tell("click", button="Submit", name="3-started")
         wanted = {"deployments": {"id": {"any_": [named]}}, "sort": "EXPECTED_START_TIME_DESC", "limit": 1}
         wait_for(lambda: operator.call("flow_runs/filter", wanted), 60)
         found = operator.call("flow_runs/filter", wanted)[0]
         run = found["id"]
-        assert found["parameters"]["changes"] == ["sft.epochs=1"], found["parameters"]
+        assert found["parameters"]["tokens"] == "20k", found["parameters"]
         operator.in_training(run)
         tell("open", path=f"/v2/runs/flow-run/{run}", text="Artifacts", name="4-run-while-it-trains")
         tell("leave")

@@ -1,4 +1,4 @@
-"""The forms with which an operator starts a run: a recipe by its name with a few changes, or every field of it.
+"""The forms with which an operator starts a run: a recipe by its name with the few settings that most runs differ by, or every field of it.
 
 The types here only say how the Prefect UI renders a parameter; a form returns plain JSON, which `chosen_recipe` and `filled_recipe` turn into
 a recipe. They check it themselves, so that the run's state names the mistake in the recipe's own words.
@@ -10,45 +10,38 @@ import inspect
 from collections.abc import Callable, Iterable
 from typing import Annotated, Any
 
-from pydantic import Field, GetJsonSchemaHandler
-from pydantic_core import CoreSchema
+from pydantic import BaseModel, Field
 
+from flows import long_form
 from flows import recipe as recipes
 from flows.recipe import BadRecipe, Flow, Recipe
-
-PREFILLED = "sample"  # the recipe that a form starts from
-
-
-class _SchemaExtension:
-    """An annotation that extends a parameter's JSON schema with values computed when the schema is generated."""
-
-    def __init__(self, more: Callable[[], dict[str, Any]]):
-        self.more = more
-
-    def __get_pydantic_json_schema__(self, core: CoreSchema, handler: GetJsonSchemaHandler) -> dict[str, Any]:
-        return {**handler(core), **self.more()}
-
-
-def _prefilled() -> dict[str, Any]:
-    """The first values of the form with every field. Sources have ranks, since neither JSON schemas nor Postgres keep the order of names."""
-    values = Recipe.model_validate(recipes.fields(PREFILLED)).model_dump(mode="json")
-    for rank, source in enumerate(values["sources"].values(), 1):
-        source["rank"] = rank
-    return {"default": values}
-
+from flows.schema import SchemaExtension
+from flows.short_form import changes_of
 
 Changes = tuple[Annotated[str, Field(pattern=r"^[A-Za-z_][^=\s]*=")], ...]
 StageName = Annotated[str, Field(pattern=r"^[a-z0-9-]*$")]
 StageNames = tuple[Annotated[str, Field(pattern=r"^[a-z0-9-]+$")], ...]
 RecipeFile = Annotated[str, Field(pattern=r"^$|\.ya?ml$")]
-RecipeName = Annotated[str, _SchemaExtension(lambda: {"enum": recipes.names()})]
-RecipeForm = Annotated[Recipe, _SchemaExtension(_prefilled)]
+RecipeName = Annotated[str, SchemaExtension(lambda: {"enum": recipes.names()})]
+
+
+def recipe_form(flow: Flow) -> Any:
+    """The type of the parameter `recipe` of a flow's long form."""
+    return Annotated[long_form.model(flow), SchemaExtension(lambda: {"default": long_form.start(flow)})]
+
 
 PARAMETERS = {  # the description of each parameter of a flow, as the Prefect UI shows it beside the field
-    "recipe_form": "The settings of every stage, and the resources to run with.",
+    "recipe_form": "The recipe, stage by stage. It begins with the values of the recipe `sample`; a section that stays closed keeps them.",
     "recipe_name": "Name of a recipe that ships with Hanlin.",
     "changes": "Fields of the recipe to change for this run, each as field=value, such as pretrain.tokens=2M or resources.device=cuda.",
     "file": "In place of a recipe that ships with Hanlin: the path of a .yaml file on the machine of the worker.",
+    "name": "Name of the recipe, under which its runs are found and compared; empty: as in the recipe.",
+    "raw": "Folder of your raw files on the machine of the worker; empty: as in the recipe.",
+    "sources": "Your sources, in place of the recipe's: files below the folder, how they are read, and what their rows are used for. None: as in the "
+    "recipe.",
+    "size": "Size of a new model, as a preset's name.",
+    "tokens": "Length of pretraining in tokens, such as 400k or 2M; empty: as in the recipe.",
+    "device": "Device to train on; auto takes a GPU where there is one.",
     "refresh": "Names of stages to build again even if the store has their results, as the plan of a run shows them, such as sft or ingest-belle.",
     "until": "Name of the last stage to run, such as split; empty: all stages are run.",
     "drift": "What to do with a stored result if the code of its stage has changed since, but not its version number. warn: reuse it and say so; "
@@ -82,17 +75,21 @@ def documented(summary: str, **described: str) -> Callable[[Callable[..., Any]],
     return write
 
 
-def chosen_recipe(recipe: str, changes: Iterable[str] = (), file: str = "", flow: Flow = "pipeline") -> Recipe:
-    """A recipe by the name of one that ships, or by the path of a file, with `field.path=value` changes. Raises `BadRecipe`."""
+def chosen_recipe(recipe: str, changes: Iterable[str] = (), file: str = "", flow: Flow = "pipeline", **short: Any) -> Recipe:
+    """A recipe by the name of one that ships, or by the path of a file, with the fields of a short form and `field.path=value` changes on top.
+
+    Raises `BadRecipe`.
+    """
     if file and not file.endswith((".yaml", ".yml")):
         raise BadRecipe(file, ["file: a recipe is a .yaml file; leave it empty for one that ships"])
-    return recipes.load(file or recipe, changes, flow)
+    return recipes.load(file or recipe, [*changes_of(short), *changes], flow)
 
 
-def filled_recipe(recipe: Recipe | dict[str, Any], flow: Flow = "pipeline") -> Recipe:
+def filled_recipe(recipe: BaseModel | dict[str, Any], flow: Flow = "pipeline") -> Recipe:
     """A recipe from the JSON of the form with every field. Raises `BadRecipe` with all mistakes in it."""
     if isinstance(recipe, Recipe):
         return recipe
-    if problems := recipes.check(recipe, flow):
-        raise BadRecipe(str(recipe.get("name", "of the form")), problems)
-    return Recipe.model_validate(recipe)
+    data = long_form.opened(recipe if isinstance(recipe, dict) else recipe.model_dump(mode="json"))
+    if problems := recipes.check(data, flow):
+        raise BadRecipe(str(data["name"]), problems)
+    return Recipe.model_validate(data)

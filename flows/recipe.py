@@ -311,15 +311,15 @@ def _fields_at(location: list[str]) -> list[str]:
         if location[2:3] == ["download"] and place == 3:
             model = REQUESTS.get(part, model)
         elif isinstance(model, type) and issubclass(model, BaseModel) and part in model.model_fields:
-            model = _section(model.model_fields[part].annotation)
+            model = section_of(model.model_fields[part].annotation)
     return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
 
 
-def _section(annotation: Any) -> Any:
+def section_of(annotation: Any) -> Any:
     """The model inside `Model`, `Model | None`, `dict[str, Model]` or `list[Model]`."""
     if isinstance(annotation, type) and not typing.get_args(annotation):
         return annotation
     if typing.get_origin(annotation) in (dict, list, typing.Union, types.UnionType):
-        models = [_section(argument) for argument in typing.get_args(annotation)]
+        models = [section_of(argument) for argument in typing.get_args(annotation)]
         return next((m for m in models if isinstance(m, type) and issubclass(m, BaseModel)), None)
     return None

@@ -2,26 +2,27 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from prefect import flow
 
 from flows.execution import Outcome, reports_mistakes, run_graph, run_name
 from flows.form import (
-    PREFILLED,
     Changes,
     RecipeFile,
-    RecipeForm,
     RecipeName,
     StageName,
     StageNames,
     chosen_recipe,
     documented,
     filled_recipe,
+    recipe_form,
 )
 from flows.graph import graph
+from flows.long_form import PREFILLED
 from flows.recipe import Flow, Recipe
+from flows.short_form import AS_RECIPE, Device, RunRecipeName, Size, Sources, Tokens
 from tasks.artifacts.build import Drift
 
 
@@ -34,7 +35,7 @@ def recipe_flows(name: Flow, summary: str, *, default: str = PREFILLED, **descri
     """
 
     def by_form(
-        recipe: RecipeForm,
+        recipe: Any,
         refresh: StageNames = (),
         until: StageName = "",
         drift: Drift = "warn",
@@ -42,23 +43,59 @@ def recipe_flows(name: Flow, summary: str, *, default: str = PREFILLED, **descri
     ) -> Outcome:
         return _run(filled_recipe(recipe, name), name, refresh, until, drift, accept)
 
-    def by_name(
-        recipe: RecipeName = default,
-        changes: Changes = (),
-        file: RecipeFile = "",
-        refresh: StageNames = (),
-        until: StageName = "",
-        drift: Drift = "warn",
-        accept: StageNames = (),
-    ) -> Outcome:
-        return _run(chosen_recipe(recipe, changes, file, name), name, refresh, until, drift, accept)
-
+    by_form.__annotations__["recipe"] = recipe_form(name)
+    by_name = _training_by_name(name, default) if name == "pipeline" else _rows_by_name(name, default)
     flows = []
     for attribute, function in ((name, by_form), ("named", by_name)):
         function.__module__, function.__name__, function.__qualname__ = f"flows.{name}", attribute, attribute
         described_function = reports_mistakes(documented(summary, **described)(function))
         flows.append(flow(name=name, flow_run_name=run_name, persist_result=False, validate_parameters=False)(described_function))
     return flows[0], flows[1]
+
+
+def _training_by_name(flow_name: Flow, default: str) -> Callable[..., Outcome]:
+    """The short form of a flow that trains a new model."""
+
+    def by_name(
+        recipe: RecipeName = default,
+        file: RecipeFile = "",
+        name: RunRecipeName = "",
+        raw: str = "",
+        sources: Sources = (),
+        size: Size = AS_RECIPE,
+        tokens: Tokens = "",
+        device: Device = "as in the recipe",
+        changes: Changes = (),
+        until: StageName = "",
+        refresh: StageNames = (),
+        drift: Drift = "warn",
+        accept: StageNames = (),
+    ) -> Outcome:
+        short = {"name": name, "raw": raw, "sources": sources, "size": size, "tokens": tokens, "device": device}
+        return _run(chosen_recipe(recipe, changes, file, flow_name, **short), flow_name, refresh, until, drift, accept)
+
+    return by_name
+
+
+def _rows_by_name(flow_name: Flow, default: str) -> Callable[..., Outcome]:
+    """The short form of a flow that pretrains nothing."""
+
+    def by_name(
+        recipe: RecipeName = default,
+        file: RecipeFile = "",
+        name: RunRecipeName = "",
+        raw: str = "",
+        sources: Sources = (),
+        changes: Changes = (),
+        until: StageName = "",
+        refresh: StageNames = (),
+        drift: Drift = "warn",
+        accept: StageNames = (),
+    ) -> Outcome:
+        short = {"name": name, "raw": raw, "sources": sources}
+        return _run(chosen_recipe(recipe, changes, file, flow_name, **short), flow_name, refresh, until, drift, accept)
+
+    return by_name
 
 
 def _run(recipe: Recipe, name: Flow, refresh: Sequence[str], until: str, drift: Drift, accept: Sequence[str]) -> Outcome:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import logging
 from collections.abc import Sequence
-from typing import Annotated, Any
+from typing import Annotated, Any, TypeAlias
 
 from prefect import flow, runtime
 from prefect.artifacts import create_table_artifact
@@ -19,12 +19,12 @@ from flows.execution import Outcome, reports_mistakes, run_graph, run_name
 from flows.form import (
     Changes,
     RecipeFile,
-    RecipeForm,
     RecipeName,
     StageNames,
     chosen_recipe,
     documented,
     filled_recipe,
+    recipe_form,
 )
 from flows.graph import Node, graph
 from flows.origins import rows_in_words, source_states
@@ -38,6 +38,9 @@ Share = Annotated[float, Field(ge=0, le=1)]
 Hours = Annotated[float, Field(gt=0, le=8760)]
 
 SUMMARY = "Re-trains the model in production on new data, and promotes the new model if it is not worse. Without new data the run ends at once."
+
+
+RecipeForm: TypeAlias = recipe_form("pipeline")  # type: ignore[valid-type]
 
 
 @flow(name="retrain", flow_run_name=run_name, persist_result=False, validate_parameters=False)

@@ -14,6 +14,7 @@ import sys
 import time
 import urllib.error
 import urllib.request
+from collections import Counter
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -23,10 +24,11 @@ import pytest
 from fastapi import FastAPI
 from fastapi.testclient import TestClient
 
-from flows import corpus, deployments, form, pipeline, profile, up, web
+from flows import corpus, deployments, form, long_form, pipeline, profile, up, web
 from flows import recipe as recipes
 from flows.execution import failure_message
 from flows.graph import graph
+from flows.short_form import AS_RECIPE
 from flows.stage_task import temporary
 from tasks.artifacts.build import StageFailed
 from tasks.artifacts.lease import LeaseLost
@@ -138,9 +140,10 @@ def schema(flow: Any) -> dict[str, Any]:
 
 
 @pytest.mark.parametrize("flow", [pipeline.named, corpus.named])
-def test_the_short_form_is_a_choice_and_changes(flow):
+def test_the_short_form_is_a_choice_and_few_fields(flow):
     fields = schema(flow)["properties"]
-    assert fields["recipe"]["enum"] == recipes.names() and fields["recipe"]["default"] == form.PREFILLED
+    assert list(fields)[:5] == ["recipe", "file", "name", "raw", "sources"] and len(fields) <= 13
+    assert fields["recipe"]["enum"] == recipes.names() and fields["recipe"]["default"] == long_form.PREFILLED
     assert fields["changes"]["type"] == "array" and fields["drift"]["enum"] == ["warn", "rebuild", "fail"]
     assert all(field["description"] and "anyOf" not in field for field in fields.values())
 
@@ -150,11 +153,10 @@ def test_the_long_form_has_titles_descriptions_and_starts_from_a_recipe_that_run
     prefilled = whole["properties"]["recipe"]["default"]
     # the same work as by name, sources in the same order, whatever order their names come back in
     shuffled = prefilled | {"sources": dict(sorted(prefilled["sources"].items()))}
-    by_form, by_name = graph(form.filled_recipe(shuffled)), graph(recipes.load(form.PREFILLED))
+    by_form, by_name = graph(form.filled_recipe(shuffled)), graph(recipes.load(long_form.PREFILLED))
     assert [(node.name, node.params) for node in by_form] == [(node.name, node.params) for node in by_name]
     for name, section in whole["definitions"]["Recipe"]["properties"].items():
-        of_class = section.get("$ref", "").split("/")[-1]  # shown where a section has no title: never as `Params`
-        assert section.get("title") or of_class.lower() == name
+        assert section["title"] and (name in {"name", "raw", "sources"} or prefilled[name] is None), f"{name} is not closed"
     undescribed = [
         f"{name}.{field}"
         for name, definition in whole["definitions"].items()
@@ -162,6 +164,38 @@ def test_the_long_form_has_titles_descriptions_and_starts_from_a_recipe_that_run
         if not what.get("description")
     ]
     assert not undescribed
+
+
+@pytest.mark.parametrize("flow", ["pipeline", "corpus", "finetune"])
+def test_no_group_of_the_long_form_has_two_fields_of_one_label_or_a_field_that_must_stay_empty(flow):
+    whole = long_form.model(flow).model_json_schema()
+    for name, group in {"the form": whole, **whole["$defs"]}.items():
+        labels = Counter(field.get("title", label).casefold() for label, field in group.get("properties", {}).items())
+        assert max(labels.values(), default=1) == 1, f"{name}: {labels.most_common(2)}"
+    assert "use" not in whole["$defs"]["Split"]["properties"]
+    assert ("base" in whole["properties"]) == (flow == "finetune")
+
+
+def test_a_section_that_is_opened_keeps_what_was_not_filled_in():
+    closed, opened = (form.filled_recipe(long_form.start("pipeline") | more) for more in ({}, {"sft": {"epochs": 7}}))
+    assert opened.sft == closed.sft.model_copy(update={"epochs": 7}) and opened.pretrain == closed.pretrain
+
+
+def test_the_short_form_stands_for_changes_of_the_recipe(tmp_path):
+    for name in ("poems.txt", "poems.json", "问答.json"):
+        (tmp_path / name).write_text("春眠不觉晓。\n\n处处闻啼鸟。", "utf-8")
+    mine = [
+        {"format": "text", "path": "poems.txt", "use": ["pretrain"]},
+        {"format": "alpaca", "path": "poems.json", "use": ["sft"]},
+        {"format": "alpaca", "path": "问答.json", "use": ["sft"]},
+    ]
+    short = {"name": "mine", "raw": str(tmp_path), "sources": mine, "size": "16m", "tokens": "200k", "device": "cpu"}
+    recipe = form.chosen_recipe("tiny", ["pretrain.batch_tokens=4096"], **short)
+    assert list(recipe.sources) == ["poems", "poems-2", "alpaca"] and recipe.sources["alpaca"].path == "问答.json"
+    assert (recipe.name, recipe.raw, recipe.pretrain.preset, recipe.pretrain.tokens) == ("mine", str(tmp_path), "16m", 200_000)
+    assert recipe.pretrain.batch_tokens == 4096 and recipe.resources.device == "cpu"
+    untouched = {"name": "", "raw": "", "sources": [], "size": AS_RECIPE, "tokens": "", "device": AS_RECIPE}
+    assert form.chosen_recipe("tiny", **untouched) == recipes.load("tiny")
 
 
 def test_both_forms_make_the_same_recipe():
@@ -215,20 +249,21 @@ def test_all_that_is_declared_is_there(server):
         ("pipeline", {"recipe": "tinny"}, "recipe"),
         ("pipeline", {"drift": "maybe"}, "drift"),
         ("pipeline-form", {"recipe": {"dedup": {"threshold": 7}}}, "recipe.dedup.threshold"),
-        ("corpus-form", {"recipe": {"tokenizer": {"vocab_size": "many"}}}, "recipe.tokenizer.vocab_size"),
+        ("corpus-form", {"recipe": {"filter": {"max_kana": "many"}}}, "recipe.filter.max_kana"),
+        ("pipeline", {"tokens": "many"}, "tokens"),
+        ("pipeline", {"sources": [{"format": "txt", "path": "a", "use": ["sft"]}]}, "sources[0].format"),
     ],
 )
 def test_a_wrong_value_is_refused_with_its_field(server, deployment, parameters, field):
     if deployment.endswith("-form"):
-        prefilled = server.deployment(deployment)["parameter_openapi_schema"]["properties"]["recipe"]["default"]
-        [(section, values)] = parameters["recipe"].items()
-        parameters = {"recipe": prefilled | {section: prefilled[section] | values}}
+        closed = server.deployment(deployment)["parameter_openapi_schema"]["properties"]["recipe"]["default"]
+        parameters = {"recipe": closed | parameters["recipe"]}
     assert f"field '{field}'" in server.start(deployment, **parameters)["detail"]
 
 
 def test_a_right_form_starts_a_run_with_the_tag_that_is_watched(server):
     form_ = server.deployment("pipeline-form")["parameter_openapi_schema"]["properties"]["recipe"]["default"]
-    assert server.start("pipeline-form", recipe=form_)["tags"] == [profile.TAG]
+    assert profile.TAG in server.start("pipeline-form", recipe=form_)["tags"]
 
 
 def test_schedules_become_runs(server):
