@@ -63,7 +63,7 @@ def fields(model: type[BaseModel], path: str = "") -> list[tuple[str, FieldInfo]
     found = []
     for name, field in model.model_fields.items():
         found.append((f"{path}{name}", field))
-        inner = recipes._section(field.annotation)
+        inner = recipes.section_of(field.annotation)
         if isinstance(inner, type) and issubclass(inner, BaseModel):
             found += fields(inner, f"{path}{name}.")
     return found
