@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 import shutil
 import sys
+import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -54,7 +56,7 @@ def export(
     """
     from flows.terminal import Terminal
 
-    _check_folder(out)
+    check_folder(out)
     home, source = store(), model
     found = resolved(home, model)
     terminal = Terminal(sys.stderr)
@@ -83,9 +85,17 @@ def resolved(home: Store, model: str) -> Input:
     folder = Path(model).absolute()
     digest = home.digests(Path("/"), f"outside-{text_digest(str(folder))[:16]}")
     if folder.is_file():
+        if not _of_torch(folder):
+            raise ValueError(
+                f"{folder} is no file of torch.save; name a .pth or .pt file, a folder with config.json and model.safetensors, or an artifact"
+            )
         beside = [folder, *(path for name in BESIDE if (path := folder.with_name(name)).is_file())]
         return Input(folder, [[path.name, digest(path)] for path in beside])
     if not folder.is_dir():
+        if len(Path(model).parts) > 1 or model.endswith((".pth", ".pt")):
+            raise ValueError(
+                f"there is no folder or file {folder}; correct the path, or name an artifact (`hanlin artifacts list`)"
+            )
         record = home.resolve(model)
         if not (home.object(record.key) / "model" / "config.json").exists():
             raise ValueError(
@@ -95,6 +105,11 @@ def resolved(home: Store, model: str) -> Input:
         return Input(home.object(record.key), record.digest, (record.key,))
     if (folder / "model" / "config.json").exists():
         folder /= "model"
+    if (folder / "adapter_config.json").exists() and not (folder / "config.json").exists():
+        raise ValueError(
+            f"{folder} holds an adapter, and an export is of a whole model; name the artifact of its training, whose model has the adapter in "
+            "it, or merge the two with peft (merge_and_unload) and save_pretrained"
+        )
     if wrong := base.problems(folder):
         raise ValueError("; ".join(wrong))
     return Input(folder, [[path.name, digest(path)] for path in base.chosen(folder)])
@@ -116,9 +131,26 @@ def exported(home: Store, model: Input, to: str, precision: str = "", *, refresh
         raise ValueError(str(failure)) from failure
 
 
-def _check_folder(out: Path | None) -> None:
-    if out and out.exists() and not out.is_dir():
-        raise ValueError(f"--out {out} is a file; name a folder")
+def _of_torch(path: Path) -> bool:
+    """True where a file begins as torch.save begins one: a zip, or a pickle of an older torch."""
+    with path.open("rb") as file:
+        return file.read(4)[:2] in (b"PK", b"\x80\x02")
+
+
+def check_folder(out: Path | None) -> None:
+    """Raise `ValueError`, before any work, where no files could be written to a folder."""
+    if not out:
+        return
+    there = next(folder for folder in (out.absolute(), *out.absolute().parents) if folder.exists())
+    if not there.is_dir():
+        raise ValueError(f"--out {out}: {there} is a file; name a folder")
+    try:
+        tempfile.TemporaryFile(dir=there).close()
+    except OSError as failure:
+        raise ValueError(
+            f"--out {out}: {there} cannot be written to ({failure.strerror or failure}); name another folder, or leave --out "
+            "out: the files are in the store then"
+        ) from failure
 
 
 def copy(folder: Path, out: Path) -> None:
@@ -126,13 +158,23 @@ def copy(folder: Path, out: Path) -> None:
     names = {str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()}
     others = sorted(str(path.relative_to(out)) for path in out.rglob("*") if path.is_file()) if out.exists() else []
     if strangers := [name for name in others if name not in names]:
-        raise ValueError(f"--out {out} holds other files ({', '.join(strangers[:3])}); name a new folder")
-    for name in sorted(names):
-        target = out / name
-        target.parent.mkdir(parents=True, exist_ok=True)
-        target.unlink(missing_ok=True)
-        shutil.copyfile(folder / name, target)
-        target.chmod(0o644)
+        raise ValueError(
+            f"--out {out} holds other files ({', '.join(strangers[:3])}); name a new folder (the export is in {folder})"
+        )
+    try:
+        for name in sorted(names):
+            target = out / name
+            draft = target.with_name(f".{target.name}.part")
+            target.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                shutil.copyfile(folder / name, draft)
+                os.replace(draft, target)
+            finally:
+                draft.unlink(missing_ok=True)
+    except OSError as failure:
+        raise ValueError(
+            f"--out {out}: {failure.strerror or failure}; the files are in {folder}, from which they can be copied"
+        ) from failure
 
 
 def show(told: dict[str, Any]) -> None:

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from transformers import AutoModelForCausalLM, AutoTokenizer, PreTrainedConfig
+from transformers import AutoModelForCausalLM, AutoTokenizer, LlamaConfig, PreTrainedConfig, Qwen2MoeConfig
 
 from flows import exporting
 from models import presets, template
@@ -139,6 +139,8 @@ def test_without_the_librarys_function_k_quants_are_refused(monkeypatch: pytest.
         ({"model_type": "retnet"}, {}, "export it --to hf"),
         ({"rope_parameters": {"rope_type": "yarn", "factor": 4.0}}, {}, "rope_scaling"),
         ({"attention_bias": True}, {}, "biases"),
+        ({"hidden_act": "gelu"}, {}, "silu for granted"),
+        ({"model_type": "mistral"}, {}, "convert_hf_to_gguf.py"),
         ({}, {"pre_tokenizer": {"type": "ByteLevel", "use_regex": True, "add_prefix_space": False}}, "another pattern"),
         ({}, {"normalizer": {"type": "NFC"}}, "normalises texts"),
         ({}, {"model": {"type": "Unigram"}}, "no byte-pair encoding"),
@@ -156,6 +158,46 @@ def test_what_llama_cpp_would_read_otherwise_is_refused_before_any_work(
     assert said in problem and "export it" in problem
     with pytest.raises(ValueError, match=said):
         export.run(Job(tmp_path / "out", tmp_path / "s", tiny.ONE), export.Params(to="gguf"), model=home)
+
+
+def test_a_model_that_writes_nothing_and_files_that_do_not_belong_together_are_refused(trained: Path, tmp_path: Path) -> None:
+    home = tmp_path / "model"
+    shutil.copytree(trained / "model", home)
+    config = json.loads((home / "config.json").read_text("utf-8"))
+
+    def described(**changes: Any) -> None:
+        (home / "config.json").write_text(json.dumps(config | changes), "utf-8")
+
+    described(architectures=["LlamaForSequenceClassification"])
+    for to in formats.FORMATS:
+        assert "judges texts and writes none" in formats.problems(home, to, "")[0]
+    described(vocab_size=100)
+    assert "the model has embeddings of 100 tokens" in formats.problems(home, "hf", "")[0]
+    described(num_hidden_layers=3)
+    with pytest.raises(ValueError, match=r"9 of the weights that config.json describes are not in the files"):
+        exported(home, tmp_path / "out", "same", "hf")
+    assert not (tmp_path / "out").exists(), "nothing is written"
+    described()
+    (home / "model.safetensors").write_bytes(b"x" * 1000)
+    with pytest.raises(ValueError, match=r"model.safetensors is damaged .* copy or fetch it again"):
+        exported(home, tmp_path / "out")
+
+
+def test_a_shared_head_is_written_where_llama_cpp_wants_one(tokenizer: Path, tmp_path: Path) -> None:
+    loaded = AutoTokenizer.from_pretrained(tokenizer)
+    shape = dict(vocab_size=len(loaded), hidden_size=64, intermediate_size=96, num_hidden_layers=1, num_attention_heads=4)
+    more = dict(
+        num_experts=4, num_experts_per_tok=2, moe_intermediate_size=32, shared_expert_intermediate_size=64, num_key_value_heads=2
+    )
+    for config in (
+        LlamaConfig(**shape, tie_word_embeddings=True, max_position_embeddings=16),
+        Qwen2MoeConfig(**shape, **more, tie_word_embeddings=True, max_position_embeddings=128, norm_topk_prob=False),
+    ):
+        figures = exported(of_config(tmp_path / config.model_type, loaded, config), tmp_path / f"{config.model_type}-out")[
+            "comparison"
+        ]
+        assert figures["log_probabilities"]["largest_difference"] < 1e-4
+        assert equal(figures, "greedy"), "no whole question fits into 16 tokens"
 
 
 def test_a_missing_package_an_unknown_format_and_precision_say_what_to_do(trained: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -203,3 +245,27 @@ def test_an_export_is_an_artifact_and_is_reused(trained: Path, tmp_path: Path) -
     (out / "notes.txt").write_text("mine")
     with pytest.raises(ValueError, match=r"other files \(notes.txt\)"):
         exporting.copy(folder, out)
+    full = tmp_path / "file"
+    full.write_text("no folder")
+    with pytest.raises(ValueError, match=r"the files are in .*, from which they can be copied"):
+        exporting.copy(folder, full / "below")
+
+
+def test_what_is_no_model_and_where_nothing_can_be_written_is_told_before_any_work(tmp_path: Path) -> None:
+    home = Store(tmp_path / "store")
+    (tmp_path / "text.pth").write_text("no file of torch")
+    (tmp_path / "adapter").mkdir()
+    (tmp_path / "adapter" / "adapter_config.json").write_text("{}")
+    for name, said in (
+        ("text.pth", "is no file of torch.save"),
+        ("none.pth", "there is no folder or file"),
+        ("adapter", "an export is of a whole model"),
+    ):
+        with pytest.raises(ValueError, match=said):
+            exporting.resolved(home, str(tmp_path / name))
+    exporting.check_folder(tmp_path / "new" / "folder")
+    assert not (tmp_path / "new").exists()
+    with pytest.raises(ValueError, match=r"text.pth is a file; name a folder"):
+        exporting.check_folder(tmp_path / "text.pth" / "below")
+    with pytest.raises(ValueError, match=r"/proc cannot be written to"):
+        exporting.check_folder(Path("/proc/hanlin"))

@@ -102,3 +102,12 @@ def test_a_clash_or_an_unknown_licence_is_other_with_the_reason(sources: dict[st
     assert verdict.licence == verdict.hub == "other" and verdict.link == ""
     assert any(said in reason.en for reason in verdict.reasons), verdict.reasons
     assert all(re.search("[\u4e00-\u9fff]", reason.zh) for reason in verdict.reasons)
+
+
+def test_many_choices_are_judged_without_trying_every_combination() -> None:
+    sources = {f"s{number}": f"MIT OR Apache-2.0 OR CC-BY-NC-{number}.0" for number in (2, 3, 4)}
+    more = {
+        name: f"MIT OR Apache-2.0 OR {name}"
+        for name in "ISC Zlib WTFPL MPL-2.0 GPL-3.0-only AGPL-3.0-only EUPL-1.2 OSL-3.0 MulanPSL-2.0".split()
+    }
+    assert combined(sources | more).licence == "MIT"

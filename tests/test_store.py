@@ -340,9 +340,14 @@ def test_collection_keeps_tags_runs_leases_and_fresh_scratch(store):
     assert not make_count(store, upto=3).reused
 
 
-def test_a_full_disk_is_said_so(store):
+@pytest.mark.parametrize(
+    "failure",
+    [OSError(28, os.strerror(28), "somewhere"), OSError("98304 requested and 21008 written"), RuntimeError("… File too large")],
+    ids=["python", "numpy", "child"],
+)
+def test_a_full_disk_is_said_so(store, failure):
     def full(job, params):
-        raise OSError(28, os.strerror(28), "somewhere")
+        raise failure
 
     with pytest.raises(StageFailed, match=r"the disk is full.*finished shards and checkpoints are kept"):
         make_count(store, stage=dataclasses.replace(count, run=full))

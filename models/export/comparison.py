@@ -118,14 +118,18 @@ def compare(source: Source, reader: Reader, progress: Callable[[str], None]) -> 
 
 
 def _prompts(source: Source) -> list[tuple[list[int], int]]:
-    """The questions as prompts, each with the tokens that its answer may have. `ValueError` where none leaves room for one."""
+    """The questions as prompts, each with the tokens that its answer may have. Where the context is too short for all of them, each has its
+    last tokens alone: any will do for a comparison. `ValueError` for a context that holds next to nothing."""
     asked = [[{"role": "user", "content": question}] for question in awkward.QUESTIONS]
     prompts = [ids for ids, _ in template.encode(source.tokenizer, asked, reply=True)]
     rooms = [(ids, min(ANSWER, source.context - len(ids))) for ids in prompts]
     fitting = [(ids, room) for ids, room in rooms if room >= PLACES]
-    if not fitting:
-        raise ValueError(f"the model's context of {source.context} tokens has no room for a question and an answer")
-    return fitting
+    if not fitting and source.context <= PLACES:
+        raise ValueError(
+            f"the model's context of {source.context} tokens has no room for a question and an answer, so an export could not be compared with "
+            "it; correct max_position_embeddings in its config.json, if that is wrong"
+        )
+    return fitting or [(ids[-(source.context - PLACES) :], PLACES) for ids in prompts]
 
 
 def _ended(ids: Sequence[int], stops: Sequence[int]) -> list[int]:

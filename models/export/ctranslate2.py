@@ -13,7 +13,7 @@ from typing import Any
 
 import numpy as np
 
-from models import template
+from models import heads, template
 from models.export import hf
 from models.export.comparison import Message, Reader
 from models.export.source import Source
@@ -26,7 +26,16 @@ def write(source: Source, out: Path, precision: str, note: Callable[[str], None]
 
     logging.getLogger("transformers").setLevel(logging.ERROR)
     disable_progress_bar()
-    converter = ctranslate2.converters.TransformersConverter(str(source.home))
+
+    class Converter(ctranslate2.converters.TransformersConverter):
+        """The package's converter, of a model whose head divides as we read it: transformers 5 calls every head of a T5 shared."""
+
+        def load_model(self, *arguments: Any, **options: Any) -> Any:
+            model = super().load_model(*arguments, **options)
+            heads.settle(model, source.described)
+            return model
+
+    converter = Converter(str(source.home))
     converter.convert(str(out), quantization=None if precision == "float32" else precision, force=True)
     path = out / "config.json"
     config = json.loads(path.read_text("utf-8"))

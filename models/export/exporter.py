@@ -32,6 +32,7 @@ def export(job: dict[str, Any]) -> dict[str, Any]:
     if wrong := problems(model, job["to"], job["precision"]):
         raise ValueError("; ".join(wrong))
     source = Source(model)
+    source.model  # noqa: B018  refused before anything is written, where it is not whole
     out.mkdir(parents=True, exist_ok=True)
     format = importlib.import_module(f"models.export.{job['to']}")
     done = 0

@@ -40,6 +40,8 @@ def _plain_rope(config: Facts) -> bool:
 def _llama_shape(config: Facts, program: str) -> list[str]:
     """Objections to options of transformers' Llamas that a program does not have."""
     lines = []
+    if (activation := config.get("hidden_act", "silu")) not in ("silu", "swish"):
+        lines.append(f"its layers use {activation} (hidden_act), and {program} takes silu for granted; export it --to hf")
     if not _plain_rope(config):
         lines.append(
             f"its rotary positions are scaled (rope_scaling), which Hanlin does not write for {program}; export it --to hf"
@@ -65,8 +67,13 @@ def _gguf(config: Facts, tokenizer: Facts) -> list[str]:
         return lines
     if kind == "t5":
         return ["llama.cpp's server does not run a T5; export it --to ctranslate2, which does, in int8 too"]
+    if kind == "retnet":
+        return ["llama.cpp has no RetNet; export it --to hf, with its code"]
     if kind not in LLAMAS:
-        return [f"llama.cpp has no {kind or 'such'} model; export it --to hf (with its code where transformers has none)"]
+        return [
+            f"Hanlin writes Llama, Qwen2, Qwen3 and Qwen2-MoE to GGUF, and this is a {kind or 'model of no type'}; export it --to hf, from which "
+            "llama.cpp's convert_hf_to_gguf.py converts many others"
+        ]
     return _llama_shape(config, "llama.cpp") + _byte_level(tokenizer)
 
 
@@ -94,7 +101,9 @@ def _ctranslate2(config: Facts, tokenizer: Facts) -> list[str]:
     if kind == "t5":
         return []
     if kind not in LLAMAS:
-        return [f"CTranslate2 has no {kind or 'such'} model; export it --to hf"]
+        return [
+            f"Hanlin writes T5, Llama, Qwen2 and Qwen3 for CTranslate2, and this is a {kind or 'model of no type'}; export it --to hf"
+        ]
     return _llama_shape(config, "CTranslate2")
 
 
@@ -119,6 +128,20 @@ def _hf_rounded(config: Facts, tokenizer: Facts) -> list[str]:
         return []
     return [
         "in 8 and 4 bits Hanlin writes Llama, Qwen2 and Qwen3 alone; export it --to hf --dtype bfloat16, or a T5 --to ctranslate2 in int8"
+    ]
+
+
+def _beyond(config: Facts, tokenizer: Facts) -> list[str]:
+    """The objection to a tokenizer that has tokens of which the model has no embeddings."""
+    vocabulary = tokenizer.get("model", {}).get("vocab", {})
+    ids = [len(vocabulary) - 1, *(vocabulary.values() if isinstance(vocabulary, dict) else ())]
+    last = max([*ids, *(token["id"] for token in tokenizer.get("added_tokens", ()))])
+    rows = config.get("vocab_size")
+    if not isinstance(rows, int) or last < rows:
+        return []
+    return [
+        f"its tokenizer has ids up to {last:,}, and the model has embeddings of {rows:,} tokens (vocab_size); the files do not belong together: "
+        "copy or fetch the tokenizer.json that came with these weights"
     ]
 
 
@@ -166,8 +189,20 @@ def problems(home: Path, to: str, precision: str) -> list[str]:
     home = home / "model" if (home / "model" / "config.json").exists() else home
     if lines := unwritable(to, precision):
         return lines
+    config, tokenizer = _json(home / "config.json"), _json(home / "tokenizer.json")
     objections = FORMATS[to].objections_of.get(precision, FORMATS[to].objections)
-    return objections(_json(home / "config.json"), _json(home / "tokenizer.json"))
+    return _writes_nothing(config) or _beyond(config, tokenizer) or objections(config, tokenizer)
+
+
+def _writes_nothing(config: Facts) -> list[str]:
+    """The objection to a model that gives texts a number, as a reward model does, and writes none."""
+    name = (config.get("architectures") or [""])[0]
+    if not name.endswith(("ForSequenceClassification", "ForTokenClassification", "ForQuestionAnswering")):
+        return []
+    return [
+        f"it is a {name}, which judges texts and writes none (a reward model is one), and exports are of models that write; export the model "
+        "that it was trained from, or load its own folder with transformers, as it is"
+    ]
 
 
 def unwritable(to: str, precision: str) -> list[str]:

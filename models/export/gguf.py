@@ -27,6 +27,8 @@ if TYPE_CHECKING:
 
 PRECISIONS = ("f32", "f16", "bf16", "q8_0", "q5_0", "q4_0", "q6_k", "q4_k_m")
 ARCHITECTURES = {"qwen2_moe": "qwen2moe"}  # model_type → llama.cpp's name of it, where that is another
+EMBEDDINGS = "token_embd.weight"
+UNTIED = ("qwen2_moe",)  # which llama.cpp loads with a head of its own alone
 ROUTER = "ffn_gate_inp.weight"
 EXPERT, FIRST_EXPERT = re.compile(r"\.experts\.\d+\."), re.compile(r"\.experts\.0\.")
 NARROW = {
@@ -108,6 +110,8 @@ def _tensors(source: Source) -> Iterator[tuple[str, tuple[int, ...], Callable[[]
                 f"the tensor {name} has no name in GGUF, so this is no {source.config['model_type']} as its config.json says; export it --to hf"
             )
         yield target, shape, read
+        if target == EMBEDDINGS and source.tied and source.config["model_type"] in UNTIED:
+            yield "output.weight", shape, read
 
 
 def _stacked(source: Source, first: str, count: int) -> Callable[[], np.ndarray]:

@@ -5,6 +5,7 @@ The arithmetic is the exact one (no flash attention, a cache in float32), so tha
 
 from __future__ import annotations
 
+import os
 import secrets
 from collections.abc import Sequence
 from pathlib import Path
@@ -24,6 +25,7 @@ class LlamaCpp(Reader):
     def __init__(self, path: Path, context: int):
         import xllamacpp
 
+        os.environ.setdefault("GGML_NO_BACKTRACE", "1")  # else a failed assertion in it starts a debugger, and that waits
         params = xllamacpp.CommonParams()
         params.model.path = str(path)
         params.n_ctx = context

@@ -10,7 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import torch
-from safetensors import safe_open
+from safetensors import SafetensorError, safe_open
+from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM
 
 from models import template, tokenizer_files
 from models.loading import config_of, context_of, described, home_of, load
@@ -22,6 +23,30 @@ if TYPE_CHECKING:
 
 WIDTHS = {"F64": 8, "F32": 4, "BF16": 2, "F16": 2}  # bytes of a number, by safetensors' name of its type
 LONGEST = 4096  # tokens of context that a reader is given at most, for the comparison
+
+
+class Whole:
+    """A reader of models, in front of one of transformers' own, that refuses one with weights missing: transformers fills these with random
+    numbers."""
+
+    @classmethod
+    def from_pretrained(cls, home: Path, **options: Any) -> PreTrainedModel:
+        reader: Any = super()
+        model, report = reader.from_pretrained(home, output_loading_info=True, ignore_mismatched_sizes=True, **options)
+        if missing := sorted({*report["missing_keys"], *(name for name, *_ in report["mismatched_keys"])}):
+            raise ValueError(
+                f"{home}: {len(missing)} of the weights that config.json describes are not in the files, or of another shape "
+                f"({', '.join(missing[:3])}{' …' * (len(missing) > 3)}), so these do not belong together; copy or fetch the folder again"
+            )
+        return model
+
+
+class WholeCausalLM(Whole, AutoModelForCausalLM):
+    """A reader of whole decoders."""
+
+
+class WholeSeq2SeqLM(Whole, AutoModelForSeq2SeqLM):
+    """A reader of whole encoder-decoders."""
 
 
 class Source:
@@ -48,8 +73,9 @@ class Source:
 
     @cached_property
     def model(self) -> PreTrainedModel:
-        """The model in float32 on the CPU."""
-        model, _ = load(self.home, torch.device("cpu"))
+        """The model in float32 on the CPU. `ValueError` where a weight that its configuration describes is not there."""
+        _ = self._files  # which are looked at first
+        model, _ = load(self.home, torch.device("cpu"), WholeSeq2SeqLM if self.text2text else WholeCausalLM)
         return model
 
     @property
@@ -77,8 +103,11 @@ class Source:
         """Tensor → the file that holds it."""
         files: dict[str, Path] = {}
         for path in sorted(self.home.glob("*.safetensors")):
-            with safe_open(path, "pt") as tensors:
-                files |= dict.fromkeys(tensors.keys(), path)
+            try:
+                with safe_open(path, "pt") as tensors:
+                    files |= dict.fromkeys(tensors.keys(), path)
+            except SafetensorError as failure:
+                raise ValueError(f"{path} is damaged ({failure}); copy or fetch it again") from failure
         return files
 
     @cached_property

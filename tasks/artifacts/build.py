@@ -11,6 +11,7 @@ import importlib.metadata
 import logging
 import os
 import platform
+import re
 import resource
 import shutil
 import socket
@@ -91,6 +92,12 @@ class Built:
 
     record: Record
     reused: bool
+
+
+FULL = (errno.ENOSPC, errno.EDQUOT, errno.EFBIG)
+SAID_FULL = re.compile(
+    r"No space left on device|File too large|\d+ requested and \d+ written"
+)  # the last one by numpy, without a number
 
 
 class StageFailed(RuntimeError):
@@ -213,10 +220,10 @@ def _checked(progress: Callable[[Progress], None], check: Callable[[], None]) ->
 def explain(name: str, failure: Exception, store: Store) -> str:
     """One sentence or two for a person: what happened, what is kept, what to do. DuckDB and child processes say `No space left` in words."""
     number = failure.errno if isinstance(failure, OSError) else None
-    if number in (errno.ENOSPC, errno.EDQUOT) or "No space left on device" in str(failure):
+    if number in FULL or SAID_FULL.search(str(failure)):
         free = shutil.disk_usage(store.root).free if store.root.exists() else 0
         return (
-            f"{name}: the disk is full ({free / 1e6:,.0f} MB left at {store.root}); nothing unfinished was published, and finished shards and "
+            f"{name}: the disk is full, or its quota used up ({free / 1e6:,.0f} MB left at {store.root}); nothing unfinished was published, and finished shards and "
             "checkpoints are kept. Free space (`hanlin artifacts gc --dry-run` shows what can go) or point HANLIN_STORE elsewhere, and run again"
         )
     if number in (errno.EROFS, errno.EACCES, errno.EPERM):

@@ -193,11 +193,21 @@ def combined(sources: Mapping[str, str]) -> Verdict:
         return Verdict(OTHER, (Reason("Nothing is known of what it was made from.", "不知道它由什么制成。"),))
     texts = list(dict.fromkeys(sources.values()))
     outcomes = []
-    for chosen in product(*(choices(text) for text in texts)):
-        bound = dict(zip(texts, chosen, strict=True))
+    for bound in _chosen(texts):
         of = {name: sorted(bound[text]) for name, text in sources.items()}
         outcomes.append(_judged(of))
     return min(outcomes, key=lambda verdict: (verdict.licence == OTHER, _rank(verdict.licence)))
+
+
+def _chosen(texts: Iterable[str]) -> list[dict[str, frozenset[str]]]:
+    """The ways to choose among the licences of each text, without those that bind by more than another: more conditions never clash less."""
+    found: list[dict[str, frozenset[str]]] = [{}]
+    for text in texts:
+        wider = {
+            frozenset[str]().union(part, *chosen.values()): {**chosen, text: part} for chosen in found for part in choices(text)
+        }
+        found = [chosen for bound, chosen in wider.items() if not any(other < bound for other in wider)]
+    return found
 
 
 def _judged(of: Mapping[str, list[str]]) -> Verdict:
