@@ -185,10 +185,20 @@ def test_a_model_that_writes_nothing_and_files_that_do_not_belong_together_are_r
 
 def test_a_shared_head_is_written_where_llama_cpp_wants_one(tokenizer: Path, tmp_path: Path) -> None:
     loaded = AutoTokenizer.from_pretrained(tokenizer)
-    shape = dict(vocab_size=len(loaded), hidden_size=64, intermediate_size=96, num_hidden_layers=1, num_attention_heads=4)
-    more = dict(
-        num_experts=4, num_experts_per_tok=2, moe_intermediate_size=32, shared_expert_intermediate_size=64, num_key_value_heads=2
-    )
+    shape = {
+        "vocab_size": len(loaded),
+        "hidden_size": 64,
+        "intermediate_size": 96,
+        "num_hidden_layers": 1,
+        "num_attention_heads": 4,
+    }
+    more = {
+        "num_experts": 4,
+        "num_experts_per_tok": 2,
+        "moe_intermediate_size": 32,
+        "shared_expert_intermediate_size": 64,
+        "num_key_value_heads": 2,
+    }
     for config in (
         LlamaConfig(**shape, tie_word_embeddings=True, max_position_embeddings=16),
         Qwen2MoeConfig(**shape, **more, tie_word_embeddings=True, max_position_embeddings=128, norm_topk_prob=False),

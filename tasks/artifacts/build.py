@@ -223,8 +223,9 @@ def explain(name: str, failure: Exception, store: Store) -> str:
     if number in FULL or SAID_FULL.search(str(failure)):
         free = shutil.disk_usage(store.root).free if store.root.exists() else 0
         return (
-            f"{name}: the disk is full, or its quota used up ({free / 1e6:,.0f} MB left at {store.root}); nothing unfinished was published, and finished shards and "
-            "checkpoints are kept. Free space (`hanlin artifacts gc --dry-run` shows what can go) or point HANLIN_STORE elsewhere, and run again"
+            f"{name}: the disk is full, or its quota used up ({free / 1e6:,.0f} MB left at {store.root}); nothing unfinished was published, and "
+            "finished shards and checkpoints are kept. Free space (`hanlin artifacts gc --dry-run` shows what can go) or point HANLIN_STORE "
+            "elsewhere, and run again"
         )
     if number in (errno.EROFS, errno.EACCES, errno.EPERM):
         where = getattr(failure, "filename", None) or store.root
