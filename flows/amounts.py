@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import types
 import typing
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-from pydantic import BaseModel
+if TYPE_CHECKING:
+    from pydantic import BaseModel
 
 WRITTEN = re.compile(r"(\d[\d_]*(?:\.\d+)?)(?:[eE]\+?(\d{1,2}))?([kKmMgGbB]?)")
 THOUSANDS = {"": 1, "k": 10**3, "m": 10**6, "g": 10**9, "b": 10**9}
@@ -52,6 +53,8 @@ def with_numbers(data: Any, model: type[BaseModel]) -> Any:
 
 
 def _value(value: Any, kind: Any) -> Any:
+    from pydantic import BaseModel  # which the command line does without
+
     kinds = typing.get_args(kind) if typing.get_origin(kind) in (typing.Union, types.UnionType) else (kind,)
     for one in kinds:
         if isinstance(one, type) and issubclass(one, BaseModel):

@@ -9,6 +9,7 @@ from typing import Annotated
 
 import typer
 
+from flows.command_groups import artifact_names
 from flows.console import store, table
 from flows.publication_commands import lineage
 
@@ -19,7 +20,11 @@ artifacts.command()(lineage)
 
 Name = Annotated[
     str,
-    typer.Argument(metavar="ARTIFACT", help="An artifact: a tag, a stage (for its newest), or the beginning of a key or digest"),
+    typer.Argument(
+        metavar="ARTIFACT",
+        help="An artifact: a tag, a stage (for its newest), or the beginning of a key or digest",
+        autocompletion=artifact_names,
+    ),
 ]
 
 TagName = Annotated[str, typer.Argument(metavar="TAG", help="A tag, such as prod")]

@@ -10,11 +10,17 @@ from typing import Annotated, Any
 import typer
 
 from flows.amounts import tokens
+from flows.command_groups import model_names
 from flows.console import store
 from flows.devices import check_device
 
 Model = Annotated[
-    str, typer.Argument(metavar="MODEL", help="A tag, a stage (for its newest result), the beginning of a key, or a model folder")
+    str,
+    typer.Argument(
+        metavar="MODEL",
+        help="A tag, a stage (for its newest result), the beginning of a key, or a model folder",
+        autocompletion=model_names,
+    ),
 ]
 Message = Annotated[str | None, typer.Argument(help="One question to ask; without it, a conversation begins")]
 Temperature = Annotated[

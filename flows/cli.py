@@ -13,11 +13,13 @@ import typer
 
 from flows.artifact_commands import artifacts, rollback
 from flows.chatting import chat
+from flows.command_groups import InOrder, grouped, recipe_names, stage_names
 from flows.console import store, table
 from flows.exporting import export
 from flows.publication_commands import card, publish
+from flows.run_commands import cancel, logs, runs, status
 from flows.serving import serve
-from flows.sniffing import sniff
+from flows.sniffing import init, sniff
 from flows.tracing import trace
 
 if TYPE_CHECKING:
@@ -25,24 +27,20 @@ if TYPE_CHECKING:
 
 app = typer.Typer(
     no_args_is_help=True,
-    add_completion=False,
+    cls=InOrder,
     pretty_exceptions_enable=False,
     help="Hanlin makes small Chinese chat models: it cleans raw text, trains a model on it, aligns it and evaluates it, as one Prefect pipeline.",
 )
 app.add_typer(artifacts, name="artifacts")
-app.command()(chat)
-app.command()(rollback)
-app.command()(sniff)
-app.command()(card)
-app.command()(export)
-app.command()(publish)
-app.command()(serve)
-app.command()(trace)
+for command in (chat, rollback, init, sniff, status, runs, logs, cancel, card, export, publish, serve, trace):
+    app.command()(command)
 
 RecipeName = Annotated[
     str,
     typer.Argument(
-        metavar="RECIPE", help="Name of a recipe that ships with Hanlin (`hanlin recipes` lists them), or path of a .yaml file"
+        metavar="RECIPE",
+        help="Name of a recipe that ships with Hanlin (`hanlin recipes` lists them), or path of a .yaml file",
+        autocompletion=recipe_names,
     ),
 ]
 Overrides = Annotated[
@@ -55,11 +53,16 @@ Refresh = Annotated[
     list[str] | None,
     typer.Option(
         help="Build this stage again even if the store has its result. Its name is that in `hanlin plan`, such as sft or ingest-belle; give the "
-        "option once for each stage"
+        "option once for each stage",
+        autocompletion=stage_names,
     ),
 ]
 Until = Annotated[
-    str, typer.Option(help="Stop after this stage, named as in `hanlin plan`, such as split; without it, all stages are run")
+    str,
+    typer.Option(
+        help="Stop after this stage, named as in `hanlin plan`, such as split; without it, all stages are run",
+        autocompletion=stage_names,
+    ),
 ]
 Drift = Annotated[
     str,
@@ -79,7 +82,8 @@ Accept = Annotated[
     list[str] | None,
     typer.Option(
         help="Use the result of this data stage even if it breaks the recipe's contract, because it differs too much from the last run's. Holds "
-        "for this run only; give the option once for each stage"
+        "for this run only; give the option once for each stage",
+        autocompletion=stage_names,
     ),
 ]
 Share = Annotated[
@@ -341,6 +345,9 @@ def recipes(
             for name in names()
         ]
     )
+
+
+grouped(app)
 
 
 def flow_name(flow: str) -> FlowName | None:

@@ -51,6 +51,32 @@ def sniff(files: Files = None, as_recipe: WritesRecipe = False) -> None:
     table([{"file": str(path.relative_to(root)) if root else path.name, **_described(one)} for path, one in tried.items()])
 
 
+def init(
+    folder: Annotated[
+        Path, typer.Argument(metavar="FOLDER", help="Folder of raw files, of any formats that `hanlin sniff` knows")
+    ],
+    to: Annotated[
+        Path | None,
+        typer.Option("--to", metavar="FILE", help="The recipe to write; without it, a .yaml file here, named as the folder"),
+    ] = None,
+) -> None:
+    """Write a recipe for a folder of raw files, with a source for each kind of file, to be run or changed by hand."""
+    if not folder.is_dir():
+        raise ValueError(f"{folder} is no folder; `hanlin init FOLDER` takes the one that holds the raw files")
+    file = to or Path(f"{_slug(folder.absolute().name, 'mine')}.yaml")
+    if file.suffix not in (".yaml", ".yml"):
+        raise ValueError(f"--to {file}: a recipe is a .yaml file; call it {file}.yaml")
+    if file.exists():
+        raise ValueError(f"{file} is there already; give another name by --to, or remove it first")
+    tried = {path: _tried(path) for path in _below(folder)}
+    if not tried:
+        raise ValueError(f"no file in {folder}")
+    text = recipe_text(folder, tried, str(file))
+    file.write_text(text, "utf-8")
+    print("".join(line + "\n" for line in text.splitlines() if line.startswith("#")), end="")
+    print(f"\nwritten: {file}\nnext:    hanlin plan {file}    what a run would do\n         hanlin run {file}")
+
+
 def _below(path: Path) -> list[Path]:
     """A file, or the files of a folder and of those in it, without hidden ones."""
     if not path.is_dir():
@@ -107,7 +133,7 @@ def _reads(format: str) -> dict[str, str]:
 # -- the first recipe ---------------------------------------------------------------------------------------------------
 
 
-def recipe_text(folder: Path, tried: dict[Path, Trial]) -> str:
+def recipe_text(folder: Path, tried: dict[Path, Trial], file: str = "THIS.yaml") -> str:
     """A recipe for a folder as YAML: a source for the files of each format in each folder, used for what its rows can be used for."""
     import yaml
 
@@ -124,9 +150,9 @@ def recipe_text(folder: Path, tried: dict[Path, Trial]) -> str:
     problems = {flow: recipes.check(data, flow) for flow in flows}
     lines = [f"# sources of {folder}, as `hanlin sniff` found them; give each the uses that you want"]
     if not problems["pipeline"]:
-        lines.append("# hanlin run THIS.yaml")
+        lines.append(f"# hanlin run {file}")
     elif not problems["corpus"]:
-        lines += ["# hanlin run THIS.yaml --flow corpus", "# the whole pipeline needs more:"]
+        lines += [f"# hanlin run {file} --flow corpus", "# the whole pipeline needs more:"]
         lines += [f"#   {problem}" for problem in problems["pipeline"]]
     else:
         lines += ["# not yet a recipe that runs:", *(f"#   {problem}" for problem in problems["corpus"])]

@@ -161,6 +161,21 @@ def test_a_first_recipe_names_the_files_and_validates(tmp_path: Path) -> None:
     assert {node.name for node in graph(loaded)} >= {"ingest-sft", "ingest-pairs", "split", "sft", "report"}
 
 
+def test_init_writes_a_recipe_that_runs_and_overwrites_none(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    raw = corpus(tmp_path / "My Corpus")
+    monkeypatch.chdir(tmp_path)
+    outcome = CliRunner().invoke(app, ["init", str(raw)])
+    assert outcome.exit_code == 0 and "hanlin run my-corpus.yaml" in outcome.stdout, outcome.output
+    assert {node.name for node in graph(recipes.load("my-corpus.yaml"))} >= {"ingest-sft", "split", "sft", "report"}
+    for arguments, told in (
+        ([str(raw)], "is there already"),
+        ([str(raw), "--to", "mine"], "call it mine.yaml"),
+        (["nowhere"], "is no folder"),
+    ):
+        refused = CliRunner().invoke(app, ["init", *arguments])
+        assert isinstance(refused.exception, ValueError) and told in str(refused.exception)
+
+
 def test_a_first_recipe_reads_what_there_is_of_a_cut_file(tmp_path: Path) -> None:
     rows = json.dumps([{"instruction": f"第{number}问", "output": "答"} for number in range(9)], ensure_ascii=False)
     (tmp_path / "a.json").write_text(rows[:-20], "utf-8")
@@ -171,15 +186,15 @@ def test_a_first_recipe_reads_what_there_is_of_a_cut_file(tmp_path: Path) -> Non
     assert "#   a.json: its JSON array is cut" in text
 
 
-def test_a_recipe_for_dialogues_alone_is_for_the_data_half(tmp_path: Path) -> None:
+def test_a_recipe_for_dialogues_alone_is_for_the_whole_pipeline(tmp_path: Path) -> None:
     lines(tmp_path / "raw" / "对话.jsonl", *[GOOD] * 30)
     text = CliRunner().invoke(app, ["sniff", str(tmp_path / "raw"), "--recipe"]).stdout
     (tmp_path / "mine.yaml").write_text(text, "utf-8")
-    assert text.splitlines()[1] == "# hanlin run THIS.yaml --flow corpus"
+    assert text.splitlines()[1] == "# hanlin run THIS.yaml"
     assert yaml.safe_load(text)["sources"] == {
         "belle": {"format": "belle", "path": "对话.jsonl", "use": ["pretrain", "sft", "prompts"]}
     }
-    assert recipes.load(str(tmp_path / "mine.yaml"), flow="corpus").name == "raw"
+    assert recipes.load(str(tmp_path / "mine.yaml")).name == "raw"
 
 
 def test_a_recipe_needs_one_folder_with_rows(tmp_path: Path) -> None:
