@@ -129,6 +129,7 @@ def test_child_grandchild_and_server_end_with_the_flow(played, job, tmp_path, nu
     assert flow.stdout is not None
     there = [process(int(pid)) for pid in flow.stdout.readline().split()]
     assert len(there) == 3 and all(there)
+    assert there[0] and Path(f"/proc/{there[0].pid}/comm").read_text() == "played\n"
     flow.send_signal(number)
     flow.wait()
     until(lambda: not any(alive(one) for one in there if one))

@@ -143,6 +143,10 @@ def become(request: Request) -> NoReturn:
     os.environ.clear()
     os.environ.update(request.env)
     os.chdir(request.folder)
+    with contextlib.suppress(OSError):
+        Path("/proc/self/comm").write_text(
+            request.module[:15], "utf-8"
+        )  # its name in top and ps; the command line stays the server's
     if _unfit():
         os.execv(sys.executable, [sys.executable, "-m", request.module, *request.arguments])
     if numpy := sys.modules.get("numpy"):
