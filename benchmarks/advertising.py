@@ -17,7 +17,7 @@ from pathlib import Path
 
 from benchmarks.bench import close
 from benchmarks.real_rows import real_rows
-from tasks.filters.checks import cut_boilerplate, mask_personal_data
+from tasks.filters.checks import cut_boilerplate, mask_personal_data, view_of
 from tasks.filters.thresholds import FilterRules
 from tasks.text.ledger import Excerpt, Ledger
 
@@ -39,7 +39,8 @@ def cuts(folder: Path) -> Iterator[Excerpt]:
     for _, kind, row in real_rows(folder):
         if kind in ("documents", "conversations", "preferences"):
             ledger = _Every()
-            cut_boilerplate(kind, mask_personal_data(kind, row, rules)[0], rules, ledger)
+            masked, _, _ = mask_personal_data(view_of(kind, row), rules)
+            cut_boilerplate(view_of(kind, masked), rules, ledger)
             yield from (each for each in ledger.excerpts if each.rule == "advertising")
 
 

@@ -26,9 +26,9 @@ from tasks.filters.checks import (
     View,
     cut_boilerplate,
     mask_personal_data,
-    row_characters,
     shorten,
     view_of,
+    views_of,
 )
 from tasks.filters.decontamination import QuestionIndex
 from tasks.filters.thresholds import FilterRules
@@ -195,16 +195,11 @@ def filtered_rows(
 ) -> Iterator[FilteredRow]:
     """Judge rows, in order. Only what passed all checks is searched for questions, all of it together. `accounts` are those of their sources."""
     filtered = [
-        judge_row(
-            kind,
-            row,
-            params.sources.get(row["source"], params),
-            accounts.setdefault(row["source"], Account()).ledger(),
-        )
-        for row in rows
+        judge(view, params.sources.get(source := view.row["source"], params), accounts.setdefault(source, Account()).ledger())
+        for view in views_of(kind, rows)
     ]
     passed = [result for result in filtered if result.drop is None]
-    searched = [texts(kind, result.row) for result in passed]
+    searched = [result.after.texts for result in passed]
     for result, parts, match in zip(passed, searched, index.find(searched), strict=True):
         rules = params.sources.get(result.row["source"], params)
         if match is None or match.share < rules.decontaminate_share:
@@ -223,13 +218,18 @@ def filtered_rows(
 
 def judge_row(kind: str, row: dict[str, Any], rules: FilterRules, ledger: Ledger = NO_LEDGER) -> FilteredRow:
     """One row by its source's rules, evaluation questions left aside."""
-    before = view_of(kind, row)
-    clean, personal, drop = mask_personal_data(kind, row, rules, ledger)
+    return judge(view_of(kind, row), rules, ledger)
+
+
+def judge(before: View, rules: FilterRules, ledger: Ledger) -> FilteredRow:
+    """A row that is looked at by its source's rules."""
+    clean, personal, drop = mask_personal_data(before, rules, ledger)
     if drop:
-        return FilteredRow(row, drop, before, before, personal, ledger)
-    clean, drop = cut_boilerplate(kind, clean, rules, ledger)
-    clean = shorten(kind, clean, rules, ledger)
-    after = before if clean is row else view_of(kind, clean)
+        return FilteredRow(before.row, drop, before, before, personal, ledger)
+    masked = before if clean is before.row else view_of(before.kind, clean)
+    clean, drop = cut_boilerplate(masked, rules, ledger)
+    clean = shorten(before.kind, clean, rules, ledger)
+    after = masked if clean is masked.row else view_of(before.kind, clean)
     drop = drop or next((objection for check in CHECKS if (objection := check(after, rules))), None)
     return FilteredRow(clean, drop, before, after, personal, ledger)
 
@@ -252,22 +252,26 @@ class FilterCounts:
 
     def settle(self, filtered: FilteredRow) -> list[Excerpt]:
         """Take the ledger of a kept row into its source's account; returns its cuts that are to be shown."""
-        read, kept = (sum(map(len, texts(view.kind, view.row))) for view in (filtered.before, filtered.after))
-        return self.accounts[filtered.row["source"]].settle(filtered.ledger, read, kept)
+        return self.accounts[filtered.row["source"]].settle(filtered.ledger, filtered.before.size, filtered.after.size)
 
     def count(self, filtered: FilteredRow) -> None:
         """Count a row, kept or dropped."""
-        source, kind = filtered.row["source"], filtered.before.kind
-        counts = self.funnel.setdefault(source, {"in": 0, "kept": 0, "dropped": Counter()})
+        source = filtered.row["source"]
+        if source not in self.funnel:
+            self.funnel[source] = {"in": 0, "kept": 0, "dropped": Counter()}
+            self.lengths[source] = {"before": [], "after": []}
+            self.scripts[source] = {"before": [0] * TENTHS, "after": [0] * TENTHS}
+            self.personal[source] = Counter()
+        counts = self.funnel[source]
         counts["in"] += 1
         counts["kept"] += filtered.drop is None
+        lengths, scripts = self.lengths[source], self.scripts[source]
         for when, view in (("before", filtered.before), ("after", filtered.after)):
-            lengths = self.lengths.setdefault(source, {"before": [], "after": []})
-            scripts = self.scripts.setdefault(source, {"before": [0] * TENTHS, "after": [0] * TENTHS})
             if when == "before" or filtered.drop is None:
-                _count(lengths[when], row_characters(kind, view.row).bit_length())
+                _count(lengths[when], view.characters.bit_length())
                 scripts[when][min(TENTHS - 1, int(TENTHS * view.shares["han"]))] += 1
-        self.personal.setdefault(source, Counter()).update(filtered.personal)
+        if filtered.personal:
+            self.personal[source].update(filtered.personal)
         for name, part in filtered.contamination.items():
             self.contamination.setdefault(name, Contamination()).add(part)
 

@@ -168,6 +168,7 @@ BUILDS = {
     "tasks/split.py": "split",
     "tasks/text": "extract",
     "tasks/text/__init__.py": "dedup evaluate extract extraction filter ingest rejected report split triples",
+    "tasks/text/batch.py": "dedup extract filter ingest rejected report split triples",
     "tasks/text/boilerplate.py": "filter",
     "tasks/text/escapes.py": "ingest",
     "tasks/text/ledger.py": "dedup extract filter ingest rejected report split triples",

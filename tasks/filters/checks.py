@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -35,8 +35,30 @@ class View:
         return self.prompts[0] if self.prompts else ""
 
     @cached_property
+    def texts(self) -> list[str]:
+        return texts(self.kind, self.row)
+
+    @cached_property
+    def size(self) -> int:
+        """The length of all texts, as the ledger counts."""
+        return sum(map(len, self.texts))
+
+    @cached_property
+    def characters(self) -> int:
+        """The length of the row: its characters without white space, and without a document's title."""
+        return sum(map(quality.character_count, [self.text] if self.kind == "documents" else self.texts))
+
+    @cached_property
     def shares(self) -> dict[str, float]:
         return script.script_shares(self.text)
+
+    @cached_property
+    def may_hold_personal_data(self) -> bool:
+        return any(privacy.may_hold_any(self.texts))
+
+    @cached_property
+    def may_advertise(self) -> bool:
+        return any(boilerplate.may_have_any(self.answers))
 
 
 def view_of(kind: str, row: dict[str, Any]) -> View:
@@ -50,10 +72,19 @@ def view_of(kind: str, row: dict[str, Any]) -> View:
     return View(kind, row, questions, answers, text)
 
 
-def row_characters(kind: str, row: dict[str, Any]) -> int:
-    """The length of a row: its characters without white space, and without a document's title."""
-    counted = [row["text"]] if kind == "documents" else texts(kind, row)
-    return sum(map(quality.character_count, counted))
+def views_of(kind: str, rows: Sequence[dict[str, Any]]) -> list[View]:
+    """The views of rows, which are looked at together for what most of them have nothing of."""
+    views = [view_of(kind, row) for row in rows]
+    joined = ["\n".join(view.texts) for view in views]
+    found = zip(
+        script.shares_of_all([view.text for view in views]),
+        privacy.may_hold_any(joined),
+        boilerplate.may_have_any(joined),
+        strict=True,
+    )
+    for view, (shares, personal, advertises) in zip(views, found, strict=True):
+        vars(view).update(shares=shares, may_hold_personal_data=personal, may_advertise=advertises)
+    return views
 
 
 def change_texts(kind: str, row: dict[str, Any], change: Callable[[str, str], str]) -> dict[str, Any]:
@@ -68,10 +99,13 @@ def change_texts(kind: str, row: dict[str, Any], change: Callable[[str, str], st
 
 
 def mask_personal_data(
-    kind: str, row: dict[str, Any], rules: FilterRules, ledger: Ledger = NO_LEDGER
+    view: View, rules: FilterRules, ledger: Ledger = NO_LEDGER
 ) -> tuple[dict[str, Any], Counter[str], Drop | None]:
     """The row without the personal data that the rules mask, the number of pieces of each kind that it had, and a drop where they want none."""
-    counts = Counter(one.kind for text in texts(kind, row) for one in privacy.find_personal_data(text))
+    kind, row = view.kind, view.row
+    if not view.may_hold_personal_data:
+        return row, Counter(), None
+    counts = Counter(one.kind for text in view.texts for one in privacy.find_personal_data(text))
     if not counts:
         return row, counts, None
     modes = dict.fromkeys(privacy.KINDS, rules.privacy) | {str(name): mode for name, mode in rules.privacy_kinds.items()}
@@ -87,15 +121,13 @@ _ABOUT = re.compile(
 )
 
 
-def cut_boilerplate(
-    kind: str, row: dict[str, Any], rules: FilterRules, ledger: Ledger = NO_LEDGER
-) -> tuple[dict[str, Any], Drop | None]:
+def cut_boilerplate(view: View, rules: FilterRules, ledger: Ledger = NO_LEDGER) -> tuple[dict[str, Any], Drop | None]:
     """The row without the sentences of its answers that advertise, and a drop where these were too much of it.
 
     Where the questions are about such sentences (帮我写一段公众号的介绍), the answers are what was asked for.
     """
-    view = view_of(kind, row)
-    if rules.boilerplate == "keep" or not any(map(boilerplate.has_boilerplate, view.answers)):
+    kind, row = view.kind, view.row
+    if rules.boilerplate == "keep" or not (view.may_advertise and any(map(boilerplate.has_boilerplate, view.answers))):
         return row, None
     if any(map(_ABOUT.search, view.prompts)):
         return row, None
@@ -156,7 +188,7 @@ def broken_dialogue(view: View, rules: FilterRules) -> Drop | None:
 
 def wrong_length(view: View, rules: FilterRules) -> Drop | None:
     """Texts, dialogues and numbers of exchanges outside their limits."""
-    total = quality.character_count(view.text)
+    total = quality.character_count(view.text) if view.kind == "preferences" else view.characters
     if view.kind == "documents":
         if total < rules.min_document:
             return Drop("document too short", f"{total} characters")

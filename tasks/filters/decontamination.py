@@ -78,6 +78,8 @@ class QuestionIndex:
         forms: list[Array] = []  # three of each question: the stem, the stem with lettered choices, the stem with choices
         variants: dict[bytes, set[frozenset[bytes]]] = defaultdict(set)  # stem → the choices that it comes with
         rows = list(questions)
+        if not rows:
+            return
         parts = iter(folds([text for row in rows for text in (row["question"], *(row.get("choices") or []))]))
         letters = folds(LETTERS)
         for row in rows:
@@ -86,8 +88,6 @@ class QuestionIndex:
             lettered = [part for pair in zip(letters, choices, strict=False) for part in pair]
             forms += [stem, np.concatenate([stem, *lettered]), np.concatenate([stem, *choices])]
             variants[stem.tobytes()].add(frozenset(choice.tobytes() for choice in choices))
-        if not forms:
-            return
         self._length = np.array([len(form) for form in forms])
         self._start = np.cumsum(self._length + 1) - self._length - 1
         self._form_at = np.repeat(np.arange(len(forms), dtype=np.uint32), self._length + 1)  # of each place

@@ -11,9 +11,10 @@ from __future__ import annotations
 import re
 from bisect import bisect_left
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from itertools import pairwise
 
+from tasks.text import batch
 from tasks.text.ledger import NO_LEDGER, Ledger
 
 # one of these is in all that is found
@@ -360,6 +361,11 @@ def _remarks(line: str, pairs: dict[int, int], openings: list[int]) -> Iterator[
             bracket = line[first] in "（(" and not _CODE.search(line[max(0, first - 1) : first])
             if bracket and (kind := kind_of(line[first + 1 : position - 1])):
                 yield first, position, kind
+
+
+def may_have_any(texts: Sequence[str]) -> list[bool]:
+    """For each text, False where a quick look tells that there is no call or notice in it."""
+    return batch.with_match(_HINT, texts)
 
 
 def has_boilerplate(text: str) -> bool:

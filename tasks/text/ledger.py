@@ -176,31 +176,44 @@ class Account:
         self.read += read
         self.kept += kept
         self._rows += 1
+        rules, last, row = self.rules, self._last, self._rows
         for rule, detail, cut, added, changed in ledger.entries:
-            totals = self.rules.get(rule)
+            totals = rules.get(rule)
             if totals is None:
-                totals = self.rules[rule] = [0, 0, 0, 0, 0]
-            if self._last.get(rule) != self._rows:
-                self._last[rule] = self._rows
-                totals[0] += 1
-                if totals[0] >= _FIRST:  # from here on, ever more seldom
-                    self._wanted(rule, totals[0] + 1)
+                totals = rules[rule] = [0, 0, 0, 0, 0]
+            if last.get(rule) != row:
+                last[rule] = row
+                totals[0] = hit = totals[0] + 1
+                if hit >= _FIRST and not (hit & (hit - 1) and hit & (hit + 1)):  # beside a power of two
+                    self._wanted(rule, hit + 1)
             totals[1] += 1
-            totals[2] += cut
-            totals[3] += added
-            totals[4] += changed
+            if cut:
+                totals[2] += cut
+            if added:
+                totals[3] += added
+            if changed:
+                totals[4] += changed
             if detail:
-                entry = self.details.setdefault(rule, {}).setdefault(detail, [0, 0])
-                entry[0] += 1
-                entry[1] += cut
+                self._detailed(rule, detail, cut)
         if not ledger.excerpts:
             return []
         fresh = [excerpt for excerpt in ledger.excerpts if self._excerpts[excerpt.rule] < EXCERPTS]
         self._excerpts.update(excerpt.rule for excerpt in fresh)
         return fresh
 
+    def _detailed(self, rule: str, detail: str, cut: int) -> None:
+        """Count a hit of a rule by its name."""
+        entries = self.details.get(rule)
+        if entries is None:
+            entries = self.details[rule] = {}
+        entry = entries.get(detail)
+        if entry is None:
+            entry = entries[detail] = [0, 0]
+        entry[0] += 1
+        entry[1] += cut
+
     def _wanted(self, rule: str, coming: int) -> None:
-        """Note if an excerpt is wanted of the next row that a rule hits."""
+        """Note if an excerpt is wanted of the next row that a rule hits: from here on, ever more seldom."""
         if coming & (coming - 1) == 0 and self._excerpts[rule] < EXCERPTS:
             self.shown.discard(rule)
         else:

@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Iterable
-from functools import cache
+from functools import cache, lru_cache
 from itertools import product
 
 from tasks.text.script import han_share as han_share
@@ -46,6 +46,13 @@ def repeated_lines(text: str, between: str = "\n") -> float:
 _LONG = 300  # characters from which a quick look pays
 
 
+@lru_cache(maxsize=1)
+def _bare(text: str) -> tuple[str, int]:
+    """The text without white space, and how many different characters it has."""
+    bare = "".join(text.split())
+    return bare, len(set(bare))
+
+
 def repeated_ngrams(text: str, n: int = 10, least: float = 0.0) -> float:
     """Share of the characters that stand in an n-gram of characters seen before in the text, 0 to 1; white space left out.
 
@@ -53,12 +60,14 @@ def repeated_ngrams(text: str, n: int = 10, least: float = 0.0) -> float:
     n-gram rules of Gopher (Rae et al. 2021, table A1): Chinese has no spaces to count words by, and ten characters are about six words.
     A share below `least` may be given as 0.
     """
-    text = "".join(text.split())
-    if len(text) < n:
+    text, distinct = _bare(text)
+    if len(text) < n or len(text) - distinct < least * len(text):  # a character's first place is in no n-gram seen before
         return 0.0
     if len(text) >= _LONG:
         return _repeated_in_long(text, n, least)
     grams = [text[start : start + n] for start in range(len(text) - n + 1)]
+    if len(set(grams)) == len(grams):
+        return 0.0
     seen: set[str] = set()
     covered = end = 0  # `end`: the characters up to here are counted
     for start, gram in enumerate(grams):
@@ -99,9 +108,14 @@ def commonest_ngram(text: str, n: int = 4, least: float = 0.0) -> tuple[float, s
     The character form of the top n-gram rule of Gopher. A share below `least` may be given as 0: where the characters that are common enough
     do not make up that share, no n-gram of them does, and nothing more is counted.
     """
-    counts = Counter(text := "".join(text.split()))
+    text, distinct = _bare(text)
+    if len(text) < n or len(text) - distinct + n < least * len(text):  # an n-gram's characters stand for the first time but once
+        return 0.0, ""
+    counts = Counter(text)
+    if n * max(counts.values()) < least * len(text):
+        return 0.0, ""
     common = {character for character, count in counts.items() if n * count >= least * len(text)}
-    if len(text) < n or sum(counts[character] for character in common) < least * len(text):
+    if sum(counts[character] for character in common) < least * len(text):
         return 0.0, ""
     places = range(len(text) - n + 1)
     grams = Counter(gram for at in places if common.issuperset(gram := text[at : at + n]) and _WORDS.search(gram))
@@ -116,8 +130,10 @@ def commonest_ngram(text: str, n: int = 4, least: float = 0.0) -> tuple[float, s
 def bigram_similarity(one: str, other: str, least: float = 0.0) -> float:
     """Dice's coefficient of the pairs of neighbouring characters, 0 to 1; letters, digits and ideographs only.
 
-    Where the lengths alone keep it below `least`, it may be given as 0.
+    Where the lengths or the characters alone keep it below `least`, it may be given as 0.
     """
+    if sum(map(str.isalnum, set(one) ^ set(other))) > 2 * (1 - least) * (len(one) + len(other)):
+        return 0.0  # two of such characters make one pair at least that the other text lacks
     one, other = ("".join(_WORDS.findall(text)) for text in (one, other))
     shorter, longer = sorted((len(one) - 1, len(other) - 1))
     if shorter < 1:

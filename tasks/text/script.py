@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import functools
 import re
+from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 from tasks.text import mixed, t2s
@@ -41,6 +42,7 @@ _RANGES = {  # within the basic plane, as (first, last)
     "digit": ((0x30, 0x39), (0xFF10, 0xFF19)),
 }
 _SKIPPED = len(_SCRIPTS)  # the second half of a character outside the basic plane
+_KINDS = _SKIPPED + 1  # of UTF-16 code units
 _ANY_HAN = re.compile(f"[{HAN}]")
 
 
@@ -49,7 +51,7 @@ def _table() -> np.ndarray:
     """UTF-16 code unit → place of its script in `_SCRIPTS`."""
     import numpy as np
 
-    table = np.full(0x10000, _SCRIPTS.index("other"), np.uint8)
+    table = np.full(0x10000, _SCRIPTS.index("other"), np.intp)
     for name, ranges in _RANGES.items():
         for first, last in ranges:
             table[first : last + 1] = _SCRIPTS.index(name)
@@ -63,7 +65,7 @@ def script_counts(text: str) -> dict[str, int]:
     import numpy as np
 
     units = np.frombuffer(text.encode("utf-16-le", "surrogatepass"), np.uint16)
-    counts = np.bincount(_table()[units], minlength=_SKIPPED + 1)
+    counts = np.bincount(_table().take(units), minlength=_SKIPPED + 1)
     return dict(zip(_SCRIPTS, counts.tolist(), strict=False))
 
 
@@ -72,6 +74,21 @@ def script_shares(text: str) -> dict[str, float]:
     counts = script_counts(text)
     total = sum(counts.values()) - counts.pop("space")
     return {name: count / total if total else 0.0 for name, count in counts.items()}
+
+
+def shares_of_all(texts: Sequence[str]) -> list[dict[str, float]]:
+    """`script_shares` of each of many texts."""
+    import numpy as np
+
+    joined = "".join(texts)
+    units = np.frombuffer(joined.encode("utf-16-le", "surrogatepass"), np.uint16)
+    scripts = _table().take(units)
+    sizes = [len(text) if len(units) == len(joined) else len(text.encode("utf-16-le", "surrogatepass")) // 2 for text in texts]
+    if len(texts) > 1:
+        scripts = scripts + np.repeat(np.arange(0, _KINDS * len(texts), _KINDS), sizes)
+    counts = np.bincount(scripts, minlength=_KINDS * len(texts)).reshape(-1, _KINDS)[:, 1:_SKIPPED]
+    totals = np.maximum(1, counts.sum(axis=1, keepdims=True))
+    return [dict(zip(_SCRIPTS[1:], shares, strict=True)) for shares in (counts / totals).tolist()]
 
 
 def han_share(text: str) -> float:

@@ -91,9 +91,11 @@ def mark_links(source: str) -> str:
 
 def _marked(line: str) -> str:
     text = line.lstrip("*#:; \t")
+    address = "//" in text and _ADDRESS.search(text)
+    if not address and not text.startswith(("[[", "{{")):
+        return line
     beside = _LINKS.sub("", text)
-    few = text.startswith(("[[", "{{")) and len(_LETTER.findall(beside)) <= _FEW
-    alone = not beside.rstrip().endswith(_ENDS) if _ADDRESS.search(text) else few
+    alone = not beside.rstrip().endswith(_ENDS) if address else len(_LETTER.findall(beside)) <= _FEW
     return line[: len(line) - len(text)] + LINKED + text if alone else line
 
 
