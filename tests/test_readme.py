@@ -156,7 +156,7 @@ def test_every_claim_names_a_benchmark():
     missing = [name for name in named if not (ROOT / "benchmarks" / f"{name}.py").exists()]
     assert named and not missing, f"no benchmark {missing}"
     helpers = {"__init__", "bench", "inputs", "texts", "watch", "peer_dedup", "peer_trace", "lives", "real_rows"}
-    helpers |= {"serve_calls", "serve_load", "serve_models"}
+    helpers |= {"serve_calls", "serve_fuzz", "serve_load", "serve_models", "serve_mutations"}
     there = {path.stem for path in (ROOT / "benchmarks").glob("*.py")} - helpers
     assert there <= set(named), f"benchmarks that no claim names: {sorted(there - set(named))}"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import json
 import socket
 import threading
@@ -539,6 +540,28 @@ def test_a_server_that_drains_ends_what_it_has_and_takes_no_more(folder):
         assert list(lines)[-1] == "data: [DONE]"
     running.thread.join(PATIENCE)
     assert not running.thread.is_alive()
+    running.served.close()
+
+
+def test_draining_ends_in_time_whoever_is_slow(folder, caplog):
+    running = Running(Served([served(folder)]))
+    body = json.dumps({"messages": TURNS, "stream": True, "max_tokens": CONTEXT - 100, **ENDLESS}).encode()
+    head = (
+        b"POST /v1/chat/completions HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\nContent-Length: %d\r\n\r\n"
+    )
+    address = running.door.getsockname()
+    with socket.create_connection(address, PATIENCE) as half, socket.create_connection(address, PATIENCE) as slow:
+        half.sendall(head % 99 + b"{")
+        slow.sendall(head % len(body) + body)
+        assert slow.recv(100).startswith(b"HTTP/1.1 200 ")
+        running.server.patience = 3.0
+        running.server.drain()
+        with contextlib.suppress(ConnectionResetError):
+            assert half.recv(100) == b""
+        assert running.thread.is_alive()
+        running.thread.join(PATIENCE)
+        assert not running.thread.is_alive()
+    assert "1 requests did not end in time" in caplog.text and "Traceback" not in caplog.text
     running.served.close()
 
 

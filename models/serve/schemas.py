@@ -32,7 +32,8 @@ Biased = Annotated[
 ]  # a token's id: the names of fields are strings in JSON
 Penalty = Annotated[float, Field(ge=-2, le=2)]
 Ignored = Field(default=None, description="Taken and ignored")
-Refused = Field(default=None, description="Not offered here: refused unless empty")
+EMPTY: dict[str, Any] = {"enum": [None, [], {}, "", False, 0]}
+Refused = Field(default=None, description="Not offered here: refused unless empty", json_schema_extra=EMPTY)
 
 
 class StreamOptions(BaseModel):
@@ -179,8 +180,8 @@ class ChatRequest(Decoding):
     functions: Any = Refused
     tool_choice: Any = Ignored
     parallel_tool_calls: Any = Ignored
-    response_format: Any = Field(default=None, description="Of type text only")
-    modalities: Any = Field(default=None, description="Of text only")
+    response_format: Any = Field(default=None, json_schema_extra={"enum": [None, {"type": "text"}]})
+    modalities: Any = Field(default=None, json_schema_extra={"enum": [None, ["text"]]})
     audio: Any = Refused
     web_search_options: Any = Refused
 

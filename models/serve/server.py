@@ -120,6 +120,15 @@ class Server(uvicorn.Server):
 
     async def on_tick(self, counter: int) -> bool:
         """True where the server has to end; asked ten times a second."""
-        if self.serving.draining and (not self.server_state.tasks or time.monotonic() > self.until):
-            self.should_exit = True
+        if self.serving.draining and not self.should_exit:
+            late = time.monotonic() - self.until
+            connections = [one for one in self.server_state.connections if isinstance(one, Connection)]
+            if late > 0:
+                log.warning("%d requests did not end in time, and were cut off", len(self.server_state.tasks))
+            for connection in connections:
+                if late > 0 or (
+                    late > PAUSE - self.patience and connection.conn.their_state is h11.SEND_BODY
+                ):  # half of one is no request
+                    connection.transport.abort()
+            self.should_exit = late > 0 or not self.server_state.tasks
         return await super().on_tick(counter)
