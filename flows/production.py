@@ -13,7 +13,7 @@ from tasks.pretrain import run as pretraining
 @dataclass(frozen=True)
 class Production:
     """The artifacts behind a tag: the model, its pretraining and its tokenizer. `tokens` is the horizon of the pretraining that began
-    from nothing. `share` of it is trained again from the stable phase; with share 0 nothing of the weights is used."""
+    from random weights. Re-training goes on for `share` of them, from the checkpoint before the learning rate fell; with 0 it begins anew."""
 
     model: Record
     pretrain: Record

@@ -39,7 +39,7 @@ class Params(Identity):
     )
     use: dict[str, list[Use]] = Field(
         default_factory=dict,
-        description="Source name → what its rows are for; `extract` and `evaluate` are not this stage's business",
+        description="Source name → what its rows are for; the uses `extract` and `evaluate` need no split, and are not named here",
     )
     valid_share: float = Field(0.02, gt=0, le=0.5, description="Share of prompts held out for validation")
     valid_max: int = Field(

@@ -147,14 +147,14 @@ def run_of(
     )
 
 
-def peak_rate(params: TrainingParams, start: training_state.SavedState | None, derived: float, formula: str) -> tuple[float, str]:
+def peak_rate(params: TrainingParams, start: training_state.SavedState | None, derived: float, origin: str) -> tuple[float, str]:
     """The peak learning rate, and where it comes from where nobody asked for it: an optimizer state goes on at the rate that it was gathered
     at."""
     if params.learning_rate:
         return params.learning_rate, ""
     if start and start.moments:
         return start.facts["learning_rate"], " (as before)"
-    return derived, f" ({formula})"
+    return derived, f" ({origin})"
 
 
 def check_rows(rows: int, batch: int, description: str, settings: str) -> None:
@@ -203,7 +203,9 @@ def tuning_run(
     in_tables = sum(p.numel() for p in model.parameters() if id(p) in table_ids)
     body = model.num_parameters() - in_tables  # which knows that a number in 4 bits is one number
     derived = float(f"{scaling.learning_rate(scaling.compute(body, 20 * body)) / divisor:.1e}")
-    rate, whence = peak_rate(params, tuned.start, derived, f"0.3118·C^-0.125 / {divisor}, C = 120·N², N = {body:,}")
+    rate, whence = peak_rate(
+        params, tuned.start, derived, f"1/{divisor} of what suits the pretraining of a model of {body:,} parameters"
+    )
     emit("log", text=f"batch {batch}, {steps} steps; learning rate {rate:g}{whence}")
     lengths, valid_lengths = _lengths(splits.train), _lengths(splits.valid)
     by_length = None if isinstance(splits.train, dataset.PackedDataset) else lengths  # packed rows are all of one length

@@ -23,11 +23,11 @@ class PreferenceParams(TuningParams):
     label_smoothing: float
 
 
-def prepare(job: TrainingJob[PreferenceParams], emit: Emit) -> tuple[Any, Stats]:
+def prepare(job: TrainingJob[PreferenceParams], emit: Emit, *, trains: bool = True) -> tuple[Any, Stats]:
     """The trainer of a job's pairs, whose rows still lack the reference's figures, and what is known beforehand."""
     tuned = initialisation.prepare_model(job, emit, dropout=False)
     splits, counts = common.preference_splits(job, tuned, emit)
-    run, settings = common.tuning_run(job, tuned, splits, 40, emit)
+    run, settings = common.tuning_run(job, tuned, splits, 40, emit if trains else _unheard)
     shared: dict[str, Any] = {
         "model": tuned.model,
         "train_dataset": splits.train,
@@ -38,6 +38,10 @@ def prepare(job: TrainingJob[PreferenceParams], emit: Emit) -> tuple[Any, Stats]
     trainer = build(job.params, settings, shared)
     trainer.run = run
     return trainer, {"rows": vars(counts)}
+
+
+def _unheard(kind: str, **facts: Any) -> None:
+    """Rates and steps, of which a job that trains nothing has none to tell."""
 
 
 def _text2text_trainer(params: PreferenceParams, settings: dict[str, Any], shared: dict[str, Any]) -> Any:

@@ -174,18 +174,22 @@ def reusable(store: Store, request: BuildRequest, drift: Drift, log: logging.Log
     record = store.find(request.key, damaged=lambda what: log.warning("%s; it will be built again", what))
     if record is None:
         return None
-    what = f"{record.stage} {request.key[:12]} was made by other code of the same stage version {stage.version}"
+    what = f"{record.stage} {request.key[:12]}: the code of this stage has changed since it was made, but not its version number ({stage.version})"
     if same := drifted(stage, request.params, record):
         if same.why and store.first(f"{stage.name}-{same.digest[:12]}"):
-            log.warning("%s was made by earlier code that means the same: %s. Reused; not said again", request.key[:12], same.why)
+            log.warning(
+                "%s: the code of this stage has changed since it was made, but makes the same: %s. It is reused, and this is not said again",
+                request.key[:12],
+                same.why,
+            )
         if same.why:
             return record
         if drift == "fail":
-            raise StageFailed(f"{what}; bump the stage's version if its meaning changed, or run with drift=warn to reuse it")
+            raise StageFailed(f"{what}; raise the version if the stage makes other results now, or reuse it with drift=warn")
         if drift == "rebuild":
             log.warning("%s; it will be built again (drift=rebuild)", what)
             return None
-        log.warning("%s; reused (drift=warn)", what)
+        log.warning("%s; it is reused (drift=rebuild makes it again)", what)
     return record
 
 
