@@ -350,6 +350,6 @@ def step_rows(found: Lineage) -> Iterator[dict[str, str]]:
             "version": str(step.record.identity.get("version", "")),
             "key": step.record.key[:12],
             "made": step.day + (" (collected)" if step.record.collected else ""),
-            "commit": step.commit[:8] or "unknown",
+            "commit": step.commit or "unknown",
             "reads": ", ".join(reads) or "–",
         }
