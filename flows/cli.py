@@ -28,6 +28,7 @@ if TYPE_CHECKING:
 app = typer.Typer(
     no_args_is_help=True,
     cls=InOrder,
+    rich_markup_mode="markdown",  # lines of a paragraph are one
     pretty_exceptions_enable=False,
     help="Hanlin makes small Chinese chat models: it cleans raw text, trains a model on it, aligns it and evaluates it, as one Prefect pipeline.",
 )
