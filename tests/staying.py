@@ -1,4 +1,4 @@
-"""The training engine as a program that stays at a step: `STAY_AT=3 python -m tests.staying job.json`.
+"""The training engine as a program that stays at a step: `HANLIN_STAY_AT=3 python -m tests.staying job.json`.
 
 After so many steps of its own it reports them and goes no further until a signal says that it should stop. So a test that kills or stops it
 there need not be quick: the engine has not come to its end meanwhile, however fast it is and whatever else the machine does.
@@ -20,7 +20,8 @@ true_run = train.run
 
 def run(job: Any, emit: Callable[..., None], stopping: Callable[[], bool]) -> Any:
     """As the engine's, which asks `stopping` once after each step."""
-    steps, at = itertools.count(1), int(os.environ["STAY_AT"])
+    emit("log", text="stays", pid=os.getpid())
+    steps, at = itertools.count(1), int(os.environ["HANLIN_STAY_AT"])
 
     def stay() -> bool:
         if next(steps) == at:

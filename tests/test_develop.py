@@ -133,7 +133,7 @@ class Tree:
 
     def shell(self, line: str) -> str:
         """Run a command of the page in the copy."""
-        machine = " --json" if line.startswith("hanlin run") else ""
+        machine = " resources.threads=1 --json" if line.startswith("hanlin run") else ""
         done = subprocess.run(
             ["bash", "-c", line + machine], cwd=self.root, env=self.env, capture_output=True, text=True, timeout=6 * PATIENCE
         )

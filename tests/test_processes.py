@@ -40,7 +40,7 @@ def spawn(home: Path, resources: Resources, stay: int = 0) -> subprocess.Popen[s
     module = "tests.staying" if stay else "models.train"
     command = [sys.executable, *launcher.launch_command(resources), module, str(home / "job.json")]
     quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
-    return subprocess.Popen(command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1", "STAY_AT": str(stay)}, **quiet)
+    return subprocess.Popen(command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1", "HANLIN_STAY_AT": str(stay)}, **quiet)
 
 
 SETTINGS: dict[str, Any] = {"steps": 12, "eval_steps": 6, "log_steps": 1, "learning_rate": 2e-3}
@@ -71,11 +71,12 @@ def test_two_processes_learn_what_one_does_and_stop_after_the_same_step(
 ) -> None:
     two = {"processes": 2, "checkpoint_steps": 1000, "device": "cpu"}
     job(folders, tmp_path, **SETTINGS, resources=two)
-    stopped = kill_after(spawn(tmp_path, Resources(**two), 3), 3, signal.SIGTERM)
+    launched = spawn(tmp_path, Resources(**two), 3)
+    stopped = kill_after(launched, 3, lambda events: launched.send_signal(signal.SIGTERM))
     assert [event["event"] for event in stopped if event["event"] in ("result", "error")] == ["error"]
     newest = checkpoint.newest(tmp_path / "scratch" / "checkpoints")
     assert newest is not None and checkpoint.step_of(newest) == 3
-    events = kill_after(spawn(tmp_path, Resources(**two)), 1 << 30, signal.SIGTERM)
+    events = kill_after(spawn(tmp_path, Resources(**two)), 1 << 30, lambda events: None)
     assert [event["event"] for event in events].count("result") == 1, "one of them speaks"
     assert (events[-1]["processes"], events[-1]["resumed_from"]) == (2, checkpoint.step_of(newest))
     same(one, tmp_path)
@@ -90,7 +91,7 @@ def test_two_processes_share_a_model_in_shards_that_one_began_and_ends(
     assert run(job(folders, tmp_path, **SETTINGS), lambda: next(asked) == 3)[0] is None
     two = {"processes": 2, "parallel": "fsdp", "device": "cpu"}
     job(folders, tmp_path, **SETTINGS, resources=two)
-    result = kill_after(spawn(tmp_path, Resources(**two)), 1 << 30, signal.SIGTERM)[-1]
+    result = kill_after(spawn(tmp_path, Resources(**two)), 1 << 30, lambda events: None)[-1]
     assert (result["processes"], result["shards"], result["resumed_from"]) == (2, True, 3)
     same(one, tmp_path)
     shutil.rmtree(tmp_path / "out")

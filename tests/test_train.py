@@ -24,7 +24,7 @@ from models.job import TrainingJob, method_of, read, typed
 from models.methods import pretrain
 from tasks.artifacts.stage import Job, Resources
 from tasks.pretrain import METHOD, Params
-from tasks.processes import training
+from tasks.processes import runner, training, warm
 from tests import corpus
 
 pytestmark = pytest.mark.slow
@@ -101,32 +101,35 @@ def whole(
     return home, result, events
 
 
-def spawn(home: Path, env: dict[str, str], stay: int = 0, stderr: int | None = None) -> subprocess.Popen[str]:
-    """The training process, which stays at its step number `stay` (0: at none) until it is signalled."""
+def spawn(home: Path, env: dict[str, str], stay: int = 0) -> warm.Warm | subprocess.Popen[str]:
+    """The training process, warm where it can be, which stays at its step number `stay` (0: at none) until it is signalled."""
     (home / "out").mkdir(exist_ok=True)
-    module = "tests.staying" if stay else "models.train"
-    return subprocess.Popen(
-        [sys.executable, "-m", module, str(home / "job.json")],
-        cwd=ROOT,
-        env=env | {"STAY_AT": str(stay)},
-        stdout=subprocess.PIPE,
-        stderr=stderr,
-        text=True,
-    )
+    started = ["tests.staying" if stay else "models.train", str(home / "job.json")]
+    env = runner.importable(env) | {"PYTHONUNBUFFERED": "1", "HANLIN_STAY_AT": str(stay)}
+    child = warm.start(started[0], started[1:], env=env, grace=runner.GRACE, locks=[])
+    return child or runner.supervised([sys.executable, "-m", *started], env=env)
 
 
-def kill_after(process: subprocess.Popen[str], step: int, number: signal.Signals) -> list[dict[str, Any]]:
-    """Signal the training process once it reports a step, at which it stays; the events until its end."""
+def kill_after(
+    process: warm.Warm | subprocess.Popen[str], step: int, signalled: Callable[[list[dict[str, Any]]], None]
+) -> list[dict[str, Any]]:
+    """Have the training process signalled, by its events, once it reports a step, at which it stays; the events until its end."""
     assert process.stdout is not None
     events = []
-    for line in process.stdout:
-        events.append(json.loads(line))
-        if events[-1].get("done", 0) >= step:
-            process.send_signal(number)
-            step = 1 << 30
-    process.wait()
-    process.stdout.close()
+    with process:
+        for line in process.stdout:
+            if line.startswith("{"):
+                events.append(json.loads(line))
+                if events[-1].get("done", 0) >= step:
+                    signalled(events)
+                    step = 1 << 30
+        process.wait()
     return events
+
+
+def killing(number: signal.Signals) -> Callable[[list[dict[str, Any]]], None]:
+    """A signal to the training process itself, not to its supervisor."""
+    return lambda events: os.kill(events[0]["pid"], number)
 
 
 # what a run gives
@@ -258,16 +261,16 @@ def test_a_killed_run_goes_on_to_the_last_digit(folders: dict[str, Path], tmp_pa
     environment = os.environ | {"HOME": str(house), "OMP_NUM_THREADS": "1"}
     environment.pop("HF_HOME", None)
     job(folders, tmp_path / "straight", **settings)
-    assert kill_after(spawn(tmp_path / "straight", environment), 1 << 30, signal.SIGKILL)[-1]["event"] == "result"
+    assert kill_after(spawn(tmp_path / "straight", environment), 1 << 30, killing(signal.SIGKILL))[-1]["event"] == "result"
 
     job(folders, tmp_path / "killed", **settings)
     starts = []
     for step in (5, 32):  # of each life; the second goes on from step 3
-        events = kill_after(spawn(tmp_path / "killed", environment, step), step, signal.SIGKILL)
+        events = kill_after(spawn(tmp_path / "killed", environment, step), step, killing(signal.SIGKILL))
         assert events[-1]["event"] != "result"
         newest = checkpoint.newest(tmp_path / "killed" / "scratch" / "checkpoints")
         starts.append(checkpoint.step_of(newest) if newest else 0)
-    events = kill_after(spawn(tmp_path / "killed", environment), 1 << 30, signal.SIGKILL)
+    events = kill_after(spawn(tmp_path / "killed", environment), 1 << 30, killing(signal.SIGKILL))
     assert events[-1]["event"] == "result" and events[-1]["resumed_from"] == starts[-1] > starts[0] > 0
     assert (tmp_path / "killed" / "out" / "log.jsonl").read_bytes() == (tmp_path / "straight" / "out" / "log.jsonl").read_bytes()
     for name in ("model.safetensors", "config.json", "generation_config.json"):
@@ -286,7 +289,7 @@ def test_a_terminated_run_saves_after_its_step_and_says_so(folders: dict[str, Pa
     settings: dict[str, Any] = {"steps": 400, "resources": {"checkpoint_steps": 1000}}
     job(folders, tmp_path, **settings)
     process = spawn(tmp_path, os.environ | {"OMP_NUM_THREADS": "1"}, 2)
-    events = kill_after(process, 2, signal.SIGTERM)
+    events = kill_after(process, 2, killing(signal.SIGTERM))
     assert process.returncode == 75
     assert events[-1]["event"] == "error" and events[-1]["message"].startswith("stopped by a signal, with a checkpoint saved")
     newest = checkpoint.newest(tmp_path / "scratch" / "checkpoints")
@@ -395,6 +398,19 @@ def test_a_lack_of_memory_is_told_from_other_failures(failure: Exception, lackin
     assert isinstance(failure, RuntimeError | MemoryError) and train.is_out_of_memory(failure) is lacking
 
 
+@pytest.fixture(scope="module")
+def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder with a training method of another package, which does what the environment says."""
+    home = tmp_path_factory.mktemp("wide")
+    (home / "wide").mkdir()
+    (home / "wide" / "__init__.py").touch()
+    (home / "wide" / "method.py").write_text(
+        "import os, torch\nfrom models.job import PretrainingParams as Params\n"
+        "def method(job, emit, stopping):\n    exec(os.environ['HANLIN_STATEMENT'])\n"
+    )
+    return home
+
+
 @pytest.mark.parametrize(
     ("statement", "message"),
     [
@@ -403,20 +419,16 @@ def test_a_lack_of_memory_is_told_from_other_failures(failure: Exception, lackin
         ("raise RuntimeError('shared memory')", ""),
     ],
 )
-def test_a_run_without_memory_says_what_to_lower(folders: dict[str, Path], tmp_path: Path, statement: str, message: str) -> None:
-    (tmp_path / "wide").mkdir()
-    (tmp_path / "wide" / "__init__.py").touch()
-    (tmp_path / "wide" / "method.py").write_text(
-        f"import torch\nfrom models.job import PretrainingParams as Params\ndef method(job, emit, stopping):\n    {statement}\n"
-    )
+def test_a_run_without_memory_says_what_to_lower(
+    folders: dict[str, Path], wide: Path, tmp_path: Path, statement: str, message: str
+) -> None:
     job(folders, tmp_path)
     described = json.loads((tmp_path / "job.json").read_text())
     (tmp_path / "job.json").write_text(json.dumps(described | {"method": "wide.method"}))
-    path = os.pathsep.join([str(tmp_path), str(Path(train.__file__).parents[1])])
-    process = spawn(tmp_path, env=os.environ | {"PYTHONPATH": path}, stderr=subprocess.DEVNULL)
-    said, _ = process.communicate()
+    process = spawn(tmp_path, os.environ | {"PYTHONPATH": str(wide), "HANLIN_STATEMENT": statement})
+    events = kill_after(process, 1 << 30, killing(signal.SIGKILL))
     assert process.returncode == 1
-    assert json.loads(said)["message"].startswith(message) if message else said == ""
+    assert events[0]["message"].startswith(message) if message else events == []
 
 
 def test_parameters_that_contradict_each_other_are_refused() -> None:
