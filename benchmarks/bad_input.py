@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import resource
 import shutil
 import subprocess
 import sys
@@ -24,6 +25,20 @@ FIVE = [
     "sft.epochs=many",
     "resources.device=abacus",
 ]
+
+TYPOS = {  # what is typed → what is said, before any server starts
+    "a typo in --until": (["--until", "spilt"], "no stage 'spilt' in recipe bad-input; did you mean split?"),
+    "a typo in --refresh": (["--refresh", "dedpu"], "no stage 'dedpu' in recipe bad-input; did you mean dedup?"),
+    "a typo in --accept": (["--accept", "fliter"], "no stage 'fliter' in recipe bad-input; did you mean filter?"),
+    "a typo in --drift": (["--drift", "rebiuld"], "did you mean rebuild?"),
+    "a typo in --flow": (["--flow", "corpsu"], "flows: pipeline, corpus, finetune"),
+    "a typo in an override": (["pretrain.tokns=2M"], "did you mean 'tokens'?"),
+    "an override that is no number": (["pretrain.tokens=2X"], "pretrain.tokens"),
+    "a device that is not there": (
+        ["resources.device=mps" if sys.platform == "linux" else "resources.device=cuda"],
+        "resources.device",
+    ),
+}
 
 
 class Scene:
@@ -51,6 +66,13 @@ class Scene:
         hanlin = Hanlin(store, PREFECT_HOME=str(self.folder / "prefect")) if store else self.hanlin
         done = hanlin("run", str(self.recipe), "--until", until, *arguments, code=None)
         return done.returncode, done.stdout + done.stderr
+
+    def refusal(self, *arguments: str) -> tuple[int, str, float]:
+        """Exit code, what was said, and the processor's seconds of a run that ends before it begins."""
+        before = resource.getrusage(resource.RUSAGE_CHILDREN)
+        done = self.hanlin("run", str(self.recipe), *arguments, code=None)
+        after = resource.getrusage(resource.RUSAGE_CHILDREN)
+        return done.returncode, done.stdout + done.stderr, after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
 
     def unpublished(self, store: Path) -> bool:
         """Every object has a record, and every record its whole object."""
@@ -106,6 +128,12 @@ def main() -> None:
             said,
             ["5 problems", *(mistake.split("=")[0] for mistake in FIVE), "did you mean 'learning_rate'"],
         )
+        seconds = {}
+        for what, (arguments, wanted) in TYPOS.items():
+            code, said, seconds[what] = scene.refusal(*arguments)
+            note(what, code, said, [wanted], codes=(2,))
+            results[what] = results[what] and said.count(wanted) == 1 and "Prefect at" not in said
+        print(f"refusals took {max(seconds.values()):.1f} s of a processor at most")
         wiki, zhihu, belle = scene.file("wiki/*.bz2"), scene.file("zhihu/*.parquet"), scene.file("belle/*.json")
         with harmed(zhihu, None):
             note("a missing file", *scene.run(), ["zhihu", "no file"])
@@ -144,6 +172,7 @@ def main() -> None:
         not failed,
         failed=failed,
         untried=untried,
+        refusal_seconds=round(max(seconds.values()), 1),
     )
 
 
