@@ -16,10 +16,9 @@ from flows.console import store, table
 if TYPE_CHECKING:
     from flows.runs_api import Run, Runs
 
-RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run: its name, the beginning of its id, or `last`")]
+RunName = Annotated[str, typer.Argument(metavar="RUN", help="A run: its name, the beginning or end of its id, or `last`")]
 AsJson = Annotated[bool, typer.Option("--json", help="Print the result as one line of JSON, for scripts")]
 
-ACTIVE = ("RUNNING", "PENDING", "PAUSED", "CANCELLING")
 LOOK = 2.0  # seconds between two looks at a run that goes on
 END = 60.0  # seconds that a cancelled run is waited for
 LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
@@ -27,7 +26,7 @@ LEVELS = {"debug": 10, "info": 20, "warning": 30, "error": 40}
 
 def status(as_json: AsJson = False) -> None:
     """Show what is going on: server and worker, the store, the runs under way with their stage and progress, and what ended last."""
-    from flows.runs_api import noted_runs, server
+    from flows.runs_api import ACTIVE, ENDED, noted_runs, server
 
     runs, home = server(), store()
     if runs is None:
@@ -39,7 +38,7 @@ def status(as_json: AsJson = False) -> None:
         print(f"store    {_stored()}\n")
         table(noted[:5]) if noted else print("no runs yet; `hanlin run sample` starts the first")
         return
-    active, latest = runs.latest(50, ACTIVE), [run for run in runs.latest(20) if run.ended][:3]
+    active, latest = runs.latest(50, ACTIVE), runs.latest(3, ENDED)
     workers = _workers(runs)
     if as_json:
         told = [asdict(run) | dict(zip(("stage", "progress"), runs.stage(run), strict=True)) for run in active]
@@ -64,8 +63,8 @@ def status(as_json: AsJson = False) -> None:
 def runs(
     limit: Annotated[int, typer.Option(min=1, max=200, help="Number of latest runs to list")] = 20, as_json: AsJson = False
 ) -> None:
-    """List the latest runs, newest first: name, state, start, duration, and why those that failed did."""
-    from flows.runs_api import noted_runs, server
+    """List the latest runs that have begun, newest first: name, state, start, duration, and why those that failed did."""
+    from flows.runs_api import ACTIVE, ENDED, noted_runs, server
 
     if (there := server()) is None:
         noted = noted_runs(store())[:limit]
@@ -75,7 +74,7 @@ def runs(
         table(noted) if noted else print(f"no runs in {store().root}")
         print("\nFrom the store, since no Prefect server answers; `hanlin up` starts one, which has their logs and reasons.")
         return
-    found = there.latest(limit)
+    found = there.latest(limit, ACTIVE + ENDED)
     if as_json:
         print(json.dumps({"server": there.url, "runs": [asdict(run) for run in found]}, ensure_ascii=False))
     else:
@@ -109,7 +108,7 @@ def logs(
     except KeyboardInterrupt:
         return
     if not shown:
-        print(f"{found.name} ({found.id[:8]}) has no lines in its log")
+        print(f"{found.name} ({found.short}) has no lines in its log")
 
 
 def cancel(run: RunName) -> None:
@@ -119,26 +118,24 @@ def cancel(run: RunName) -> None:
     there = required_server()
     found = there.find(run)
     if found.ended:
-        raise ValueError(f"{found.name} ({found.id[:8]}) has ended already: {found.state}")
+        raise ValueError(f"{found.name} ({found.short}) has ended already: {found.state}")
     if found.deployment is None and found.kind != "SCHEDULED":
-        raise ValueError(f"{found.name} ({found.id[:8]}) runs in a terminal; press Ctrl-C there, which keeps what is finished")
+        raise ValueError(f"{found.name} ({found.short}) runs in a terminal; press Ctrl-C there, which keeps what is finished")
     there.cancel(found)
     until = time.monotonic() + END
     while not (now := there.find(found.id)).ended and time.monotonic() < until:
         time.sleep(0.5)
     if now.ended:
-        print(f"{found.name} ({found.id[:8]}): {now.state}")
+        print(f"{found.name} ({found.short}): {now.state}")
     else:
-        print(
-            f"{found.name} ({found.id[:8]}) is asked to end, and its worker has not said yet that it did; `hanlin status` tells"
-        )
+        print(f"{found.name} ({found.short}) is asked to end, and its worker has not said yet that it did; `hanlin status` tells")
 
 
 def _active(runs: Runs, run: Run) -> dict[str, str]:
     stage, progress = runs.stage(run)
     about = progress or run.why
     return {
-        "run": run.id[:8],
+        "run": run.short,
         "name": run.name,
         "flow": run.flow,
         "state": run.state,
@@ -154,7 +151,7 @@ def _list(runs: list[Run]) -> None:
     table(
         [
             {
-                "run": run.id[:8],
+                "run": run.short,
                 "name": run.name,
                 "flow": run.flow,
                 "state": run.state,

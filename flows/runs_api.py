@@ -18,6 +18,7 @@ from tasks.artifacts.lease import is_held
 from tasks.artifacts.store import Store
 
 ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+ACTIVE = ("RUNNING", "PENDING", "PAUSED", "CANCELLING")
 PAGE = 200  # the most rows that Prefect's API gives at once
 NO_SERVER = "no Prefect server answers{at}; `hanlin up` starts one, or set PREFECT_API_URL to one that runs"
 
@@ -35,6 +36,11 @@ class Run:
     took: float
     why: str  # the first line of what its state says
     deployment: str | None = None
+
+    @property
+    def short(self) -> str:
+        """The end of its id, which tells runs apart: ids of runs that are planned together begin alike."""
+        return self.id[-8:]
 
     @property
     def ended(self) -> bool:
@@ -75,19 +81,23 @@ class Runs:
         return answer.json()
 
     def latest(self, limit: int = 20, kinds: tuple[str, ...] = ()) -> list[Run]:
-        """The latest runs, those not yet started last, of some types of state where `kinds` are given."""
+        """The latest runs, of some types of state where `kinds` are given."""
         wanted = {"state": {"type": {"any_": list(kinds)}}} if kinds else {}
         rows = self.ask("/flow_runs/filter", sort="START_TIME_DESC", limit=min(limit, PAGE), flow_runs=wanted)
         return [self._run(row) for row in rows]
 
     def find(self, name: str) -> Run:
-        """A run by its name (the latest of several), the beginning of its id, or `last`. `ValueError` names what there is."""
+        """A run by its name (the latest of several), the beginning or end of its id, or `last`. `ValueError` names what there is."""
         if name == "last":
-            runs = [run for run in self.latest(20) if run.kind not in ("SCHEDULED", "PENDING")]
+            runs = self.latest(1, ACTIVE + ENDED)
         else:
             wanted = {"name": {"any_": [name]}}
             rows = self.ask("/flow_runs/filter", sort="START_TIME_DESC", limit=1, flow_runs=wanted)
-            runs = [self._run(rows[0])] if rows else [run for run in self.latest(PAGE) if run.id.startswith(name.lower())]
+            runs = (
+                [self._run(rows[0])]
+                if rows
+                else [run for run in self.latest(PAGE) if run.id.startswith(name.lower()) or run.id.endswith(name.lower())]
+            )
         if len(runs) > 1 and name != "last":
             raise ValueError(
                 f"{len(runs)} runs begin with {name}: {', '.join(run.id[:12] for run in runs[:5])}; give more of the id"
@@ -169,7 +179,7 @@ def noted_runs(store: Store) -> list[dict[str, Any]]:
         alive = is_held(store.root / "leases" / f"run-{note['run']}")
         rows.append(
             {
-                "run": note["run"][:8],
+                "run": note["run"][-8:],
                 "recipe": note["recipe"],
                 "state": "Running" if alive else "Finished" if note.get("finished") else "Stopped",
                 "last stage": next(reversed(note["artifacts"]), "–"),

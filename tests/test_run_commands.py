@@ -62,8 +62,8 @@ def test_a_run_is_seen_while_it_goes_on_and_when_it_failed(
     assert "going on from" not in says(run_commands.logs, "last", level="error")
     found = json.loads(says(run_commands.runs, as_json=True))["runs"][0]
     assert (found["name"], found["kind"]) == ("watched-77", "FAILED")
-    assert found["id"][:8] in says(run_commands.runs, limit=1)
-    assert runs_api.Runs(prefect_api).find(found["id"][:8]).name == "watched-77"
+    assert found["id"][-8:] in says(run_commands.runs, limit=1)
+    assert runs_api.Runs(prefect_api).find(found["id"][-8:]).name == "watched-77"
     for wrong, told in {"watched-78": "hanlin runs", "watched-77": "has ended already: Failed"}.items():
         with pytest.raises(ValueError, match=told):
             run_commands.cancel(wrong)
@@ -87,7 +87,7 @@ def test_a_run_that_waits_is_cancelled(prefect_api: str, home: Store, capsys: py
     run_commands.status()
     assert "wait for their time" in capsys.readouterr().out
     run_commands.cancel("waits-5")
-    assert f"waits-5 ({str(run.id)[:8]}): Cancelled" in capsys.readouterr().out
+    assert f"waits-5 ({str(run.id)[-8:]}): Cancelled" in capsys.readouterr().out
 
 
 def test_without_a_server_the_store_tells_what_it_knows(
