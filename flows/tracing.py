@@ -81,9 +81,11 @@ def trace(
     answer = sys.stdin.read() if text == "-" else text
     if not answer.strip():
         raise ValueError("there is no text to trace; give the answer as an argument, or - and the text on standard input")
-    build_missing(home, found, lambda line: print(f"hanlin: {line}", file=sys.stderr))
-    from tasks.trace.spans import merged
+    from tasks.trace.spans import check, merged
     from tasks.trace.spans import trace as spans_of
+
+    check(answer)  # before rows are indexed, which takes long
+    build_missing(home, found, lambda line: print(f"hanlin: {line}", file=sys.stderr))
 
     spans = spans_of(indexes(home, found), answer, least, rows)
     if as_json:

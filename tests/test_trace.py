@@ -342,6 +342,11 @@ def test_mistakes_are_told_in_a_sentence(store, dpo):
     assert "split" in str(hanlin(READ, "--model", "split").exception) and "no rows" in str(
         hanlin(READ, "--model", "split").exception
     )
+    indexes = len([record for record in store.records() if record.identity["stage"] == "trace_index"])
+    assert "at most 20,000 are traced" in str(hanlin("长" * (LONGEST + 1)).exception)
+    assert len([record for record in store.records() if record.identity["stage"] == "trace_index"]) == indexes, (
+        "before any is built"
+    )
     rows = store.object(store.resolve("split").key) / "sft" / "train.parquet"
     rows.unlink()
     message = str(hanlin(READ).exception)

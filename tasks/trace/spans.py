@@ -54,8 +54,7 @@ class Span:
 
 def trace(indexes: Sequence[Index], text: str, least: float = LEAST, rows: int = ROWS) -> list[Span]:
     """The maximal spans of `text` with at least so many letters, the longest first. Raises `ValueError` for a text beyond `LONGEST`."""
-    if len(text) > LONGEST:
-        raise ValueError(f"the text has {len(text):,} characters; at most {LONGEST:,} are traced, so give a part of it")
+    check(text)
     shards = [(index, shard) for index in indexes for shard in index.shards]
     spans = [span for span in maximal([shard for _, shard in shards], text) if letters(text[slice(*span)]) >= least]
     encoded = {span: text[slice(*span)].encode("utf-8", "surrogatepass") for span in spans}
@@ -68,6 +67,12 @@ def trace(indexes: Sequence[Index], text: str, least: float = LEAST, rows: int =
         Span(*span, text[slice(*span)], count, _rows(shards, candidates, covered, len(encoded[span]), rows))
         for span, (count, candidates) in sorted(found.items(), key=lambda each: (each[0][0] - each[0][1], each[0]))
     ]
+
+
+def check(text: str) -> None:
+    """Raise `ValueError` for a text beyond `LONGEST`."""
+    if len(text) > LONGEST:
+        raise ValueError(f"the text has {len(text):,} characters; at most {LONGEST:,} are traced, so give a part of it")
 
 
 def merged(spans: Sequence[Span]) -> list[tuple[int, int]]:
