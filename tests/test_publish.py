@@ -79,6 +79,18 @@ def test_a_model_is_uploaded_with_its_card_and_everything_that_it_needs(made: Pu
     assert server.commits == [{"summary": f"Hanlin dpo {made.key['dpo'][:12]}", "description": ""}]
 
 
+def test_a_server_without_xet_gets_large_files_the_older_way(
+    made: Published, server: Hub, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from huggingface_hub import constants
+
+    monkeypatch.setattr(constants, "HF_HUB_DISABLE_XET", False)
+    assert "published to" in publish("dpo", "--to", "hub:somebody/without-xet")
+    asked = [request for request in server.requests if "xet-write-token" in request]
+    assert asked and server.repos["model", "somebody/without-xet"]["model.safetensors"] in server.large.values()
+    assert constants.HF_HUB_DISABLE_XET is False
+
+
 def test_a_corpus_is_uploaded_without_what_was_dropped(server: Hub) -> None:
     publish("split", "--to", "hub:rows")
     files = server.repos["dataset", "somebody/rows"]

@@ -39,7 +39,7 @@ def upload(made: Bundle, name: str, *, private: bool, message: str) -> str:
 
     Raises `ValueError` in words where the hub refuses, cannot be reached, or has something else under this name.
     """
-    from huggingface_hub import CommitOperationAdd, CommitOperationDelete, HfApi
+    from huggingface_hub import HfApi
 
     check(made, name)
     api = HfApi(endpoint=os.environ.get("HF_ENDPOINT") or None, library_name="hanlin")
@@ -48,13 +48,37 @@ def upload(made: Bundle, name: str, *, private: bool, message: str) -> str:
         there = api.list_repo_files(place.repo_id, repo_type=made.kind)
     before = _ours(api, place.repo_id, there, made.kind)
     stale = sorted(set(before) & set(there) - set(made.files))
+    with _in_words(name, api.endpoint):
+        try:
+            _commit(api, place.repo_id, made, stale, message)
+        except Exception as failure:
+            if not ("xet-write-token" in str(failure) and "404" in str(failure)):
+                raise
+            with _without_xet():
+                _commit(api, place.repo_id, made, stale, message)
+    return str(place)
+
+
+def _commit(api: Any, name: str, made: Bundle, stale: list[str], message: str) -> None:
+    from huggingface_hub import CommitOperationAdd, CommitOperationDelete
+
     operations: list[Any] = [
         CommitOperationAdd(path, what if isinstance(what, bytes) else str(what)) for path, what in sorted(made.files.items())
     ]
     operations += [CommitOperationDelete(path) for path in stale]
-    with _in_words(name, api.endpoint):
-        api.create_commit(place.repo_id, operations, commit_message=message, repo_type=made.kind)
-    return str(place)
+    api.create_commit(name, operations, commit_message=message, repo_type=made.kind)
+
+
+@contextlib.contextmanager
+def _without_xet() -> Iterator[None]:
+    """Upload by LFS: where hf_xet is installed, the hub's client takes Xet without asking whether the server has it."""
+    from huggingface_hub import constants
+
+    before, constants.HF_HUB_DISABLE_XET = constants.HF_HUB_DISABLE_XET, True
+    try:
+        yield
+    finally:
+        constants.HF_HUB_DISABLE_XET = before
 
 
 def _ours(api: Any, name: str, there: list[str], kind: str) -> list[str]:
