@@ -276,8 +276,8 @@ def plan(
 ) -> None:
     """Show what a run would do, without running it, and why.
 
-    For each stage: HIT (its result is in the store and is reused), RESUME (it was begun and goes on) or MISS (it is built), and the field that
-    changed since the nearest earlier result.
+    For each stage: HIT (its result is in the store and is reused), RESUME (it was begun and goes on), MISS (it is built) or OFF (no source has a use
+    for it); what changed since the nearest earlier result; how long it took when it was last built, and how long it is expected to take now.
     """
     from flows import recipe as recipes
     from flows import run_plan as plans
@@ -294,7 +294,7 @@ def plan(
         nodes = graph(parsed, flow_name(flow))
     off = switched_off(parsed, "pipeline" if retrain else flow_name(flow))
     check_node_names(nodes, refresh or [], parsed.name)
-    steps = plans.plan(nodes, store(), refresh=refresh or [], drift=drift)  # type: ignore[arg-type]
+    steps = plans.plan(nodes, store(), recipe=parsed, refresh=refresh or [], drift=drift)  # type: ignore[arg-type]
     if as_json:
         print(json.dumps({"stages": [step.to_json() for step in steps], "switched_off": off}, ensure_ascii=False))
     else:

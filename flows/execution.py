@@ -21,11 +21,12 @@ from flows.breaches import ContractBroken, ContractEnforcement
 from flows.graph import Node
 from flows.inputs import Records, report_entries
 from flows.origins import source_facts
-from flows.recipe import Recipe
+from flows.recipe import Flow, Recipe
 from flows.run_options import check_options
-from flows.run_plan import plan, plan_rows
+from flows.run_plan import off_rows, plan, plan_rows
 from flows.server import report_link
 from flows.stage_task import stage_task
+from flows.switched_off import switched_off
 from flows.traversal import ResolvedNode, resolved_nodes
 from tasks.artifacts.build import Drift, StageFailed, explain
 from tasks.artifacts.store import Store, store_folder
@@ -103,10 +104,12 @@ class GraphRun:
 
     def run(self, finishes: bool) -> Outcome:
         """From the plan to the key figures. Raises what a stage raised, and `StageFailed` where the store cannot be written."""
-        steps = plan(self.nodes, self.store, refresh=self.refresh, drift=self.drift)
+        steps = plan(self.nodes, self.store, recipe=self.recipe, refresh=self.refresh, drift=self.drift)
         self.held_keys = [step.key for step in steps if step.key]
         create_table_artifact(
-            plan_rows(steps), key="plan", description=f"# Plan of {self.recipe.name}\nStore: `{self.store.root}`"
+            plan_rows(steps) + off_rows(switched_off(self.recipe, _recipe_flow())),
+            key="plan",
+            description=f"# Plan of {self.recipe.name}\nStore: `{self.store.root}`",
         )
         with contextlib.ExitStack() as stack:
             with _explained(self.nodes[0].name, self.store):
@@ -190,6 +193,12 @@ class GraphRun:
         key = self.records[node].key
         page = self.store.object(key) / "report.html"
         return page, report_link(key, page)
+
+
+def _recipe_flow() -> Flow:
+    """The flow whose graph the current flow run goes through: a re-training's is the pipeline."""
+    name = str(runtime.flow_run.flow_name)
+    return "corpus" if name == "corpus" else "finetune" if name == "finetune" else "pipeline"
 
 
 def _is_of_the_store(failure: StageFailed) -> bool:

@@ -1,4 +1,4 @@
-"""The plan of a run, before anything is spent: HIT, MISS or RESUME for each stage, the field that changed, the time it took last.
+"""The plan of a run, before anything is spent: HIT, MISS or RESUME for each stage, the field that changed, and the time it is expected to take.
 
 - HIT: the artifact is there and whole.
 - RESUME: it is not, but finished shards or checkpoints of it are.
@@ -9,25 +9,32 @@
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass, field
+from dataclasses import asdict, dataclass, field, replace
 from typing import Any, Literal, get_args
 
+from flows.estimates import Estimate, estimate
 from flows.graph import Node
 from flows.inputs import Records
+from flows.recipe import Recipe
 from flows.traversal import ResolvedNode, resolved_nodes
 from tasks.artifacts.build import Drift, drifted
+from tasks.artifacts.stage import Resources
 from tasks.artifacts.store import Record, Store
+from tasks.pretrain import run as pretraining
 
+ABSENT = "not there"
 Status = Literal["HIT", "MISS", "RESUME"]
 
 
 @dataclass(frozen=True)
 class FieldChange:
-    """A field that differs from the nearest earlier artifact of the stage. `new` is None where it is not known yet."""
+    """A field that differs from the nearest earlier artifact of the stage. `new` is None where it is `pending`: not known yet. A side that has no
+    such field is ABSENT."""
 
     field: str
     old: Any
     new: Any
+    pending: bool = False
 
 
 @dataclass(frozen=True)
@@ -40,21 +47,34 @@ class Planned:
     changed: list[FieldChange] = field(default_factory=list)
     last_seconds: float | None = None
     note: str = ""
+    expected: Estimate | None = None  # of what is built; None where nothing is known of it
 
     def to_json(self) -> dict[str, Any]:
         return {key: value for key, value in asdict(self).items() if key != "note" or value}
 
 
-def plan(nodes: Iterable[Node], store: Store, *, refresh: Iterable[str] = (), drift: Drift = "warn") -> list[Planned]:
-    """The plan of a run, in order. Writes nothing but notes of what it hashed, and those only if it can."""
+def plan(
+    nodes: Iterable[Node], store: Store, *, recipe: Recipe | None = None, refresh: Iterable[str] = (), drift: Drift = "warn"
+) -> list[Planned]:
+    """The plan of a run, in order. Writes nothing but notes of what it hashed, and those only if it can.
+
+    Artifacts that runs of the `recipe` used are compared with before those of others.
+    """
     earlier, forced = store.records(), set(refresh)
+    own = {key for note in store.runs() if recipe and note["recipe"] == recipe.name for key in note["artifacts"].values()}
+    trainings = [record for record in earlier if record.identity["stage"] == pretraining.name]
+    resources = recipe.resources if recipe else Resources()
     records: Records = {}
     steps = []
     for resolved in resolved_nodes(nodes, store, records):
         name = resolved.node.name
-        step, record = _planned(resolved, store, [record for record in earlier if record.stage == name], name in forced, drift)
+        alike = [record for record in earlier if record.stage == name]
+        alike = [record for record in alike if record.key in own] or alike
+        step, record = _planned(resolved, store, alike, name in forced, drift)
         if record is not None:
             records[name] = record
+        else:
+            step = replace(step, expected=estimate(resolved.node, alike, trainings, resources))
         steps.append(step)
     return steps
 
@@ -101,10 +121,12 @@ def _changes(identity: dict[str, Any], earlier: list[Record], pending: dict[str,
     def differing(record: Record) -> list[FieldChange]:
         old = flatten(record.identity)
         compared = [f for f in {**old, **new} if not any(f == w or f.startswith(f"{w}.") for w in waiting)]
-        return [FieldChange(f, old.get(f), new.get(f)) for f in compared if old.get(f) != new.get(f)]
+        return [
+            FieldChange(f, old.get(f, ABSENT), new.get(f, ABSENT)) for f in compared if old.get(f, ABSENT) != new.get(f, ABSENT)
+        ]
 
     nearest = min(reversed(earlier), key=lambda record: len(differing(record)))
-    later = [FieldChange(f"inputs.{role}", _short(nearest.identity["inputs"].get(role)), None) for role in pending]
+    later = [FieldChange(f"inputs.{role}", _short(nearest.identity["inputs"].get(role, ABSENT)), None, True) for role in pending]
     return differing(nearest) + later
 
 
@@ -128,10 +150,9 @@ def plan_rows(steps: list[Planned]) -> list[dict[str, str]]:
         {
             "stage": step.name,
             "status": step.status,
-            "why": "; ".join(
-                [*(f"{c.field}: {_show(c.old)} → {_show(c.new)}" for c in step.changed), *([step.note] if step.note else [])]
-            ),
-            "last": duration(step.last_seconds),
+            "why": "; ".join([*_reasons(step.changed), *([step.note] if step.note else [])]),
+            "took last time": duration(step.last_seconds),
+            "expected": "reused" if step.status == "HIT" else duration(step.expected.seconds) if step.expected else "not known",
             "key": step.key[:12] if step.key else "–",
         }
         for step in steps
@@ -140,7 +161,10 @@ def plan_rows(steps: list[Planned]) -> list[dict[str, str]]:
 
 def off_rows(off: dict[str, str]) -> list[dict[str, str]]:
     """The stages that a recipe goes without, as rows of the same table."""
-    return [{"stage": stage, "status": "OFF", "why": why, "last": "–", "key": "–"} for stage, why in off.items()]
+    return [
+        {"stage": stage, "status": "OFF", "why": why, "took last time": "–", "expected": "–", "key": "–"}
+        for stage, why in off.items()
+    ]
 
 
 def plan_summary(steps: list[Planned]) -> str:
@@ -148,12 +172,48 @@ def plan_summary(steps: list[Planned]) -> str:
     counts = {status: sum(step.status == status for step in steps) for status in get_args(Status)}
     meanings = {"HIT": "reused from the store", "RESUME": "begun earlier and continued", "MISS": "built"}
     parts = [f"{counts[status]} {status} ({meaning})" for status, meaning in meanings.items()]
-    return f"{len(steps)} stages: {', '.join(parts)}. This is a plan; nothing was run."
+    return f"{len(steps)} stages: {', '.join(parts)}. {_cost(steps)}This is a plan; nothing was run."
+
+
+def _cost(steps: list[Planned]) -> str:
+    """`Expected: about 4:10 min and 0.07 GPU-hours (12 stages as earlier ones took, 1 by its FLOPs; 2 not counted: sft, dpo). `"""
+    known = [step.expected for step in steps if step.expected]
+    unknown = [step.name for step in steps if step.status != "HIT" and not step.expected]
+    if not known:
+        return "How long that takes is not known: no such stage was built in this store. " if unknown else ""
+    hours = sum(each.accelerator_seconds for each in known) / 3600
+    origins = {
+        "record": "as earlier ones took",
+        "FLOPs": "by the operations of its training, at most",
+    }
+    counts = {name: sum(each.origin == name for each in known) for name in origins}
+    parts = [f"{count} {'stage' if count == 1 else 'stages'} {origins[name]}" for name, count in counts.items() if count]
+    rest = f"; not counted, since never built here: {', '.join(unknown)}" if unknown else ""
+    gpu = f" and {hours:.2g} GPU-hours" if hours else ", no GPU"
+    return f"Expected: about {duration(sum(each.seconds for each in known))}{gpu} ({', '.join(parts)}{rest}). "
+
+
+def _reasons(changes: list[FieldChange]) -> list[str]:
+    """Each change in words: `new file medical.csv`, `rows changed`, `tokenizer: not known yet`, `params.tokens: 400000 → 100000`."""
+    return [_reason(change) for change in changes]
+
+
+def _reason(change: FieldChange) -> str:
+    section, _, rest = change.field.partition(".")
+    if section != "inputs":
+        return f"{change.field}: {_show(change.old)} → {_show(change.new)}"
+    if change.pending:
+        return f"{rest}: not known yet"
+    role, _, name = rest.partition(".")
+    what = f"file {name}" if name and role == "files" else f"{role} {name}" if name else role
+    if change.old == ABSENT:
+        return f"new {what}"
+    return f"{what} is gone" if change.new == ABSENT else f"{what} changed"
 
 
 def _show(value: Any) -> str:
     if value is None:
-        return "?"
+        return "none"
     text = str(value)
     return text[:12] if len(text) == 64 and not text.strip("0123456789abcdef") else text if len(text) <= 40 else f"{text[:37]}…"
 

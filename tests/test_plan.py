@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
+from flows.estimates import CORE, estimate
 from flows.graph import Node, graph
 from flows.inputs import Records, folder
 from flows.recipe import load
-from flows.run_plan import duration, flatten, plan, plan_summary
+from flows.run_plan import ABSENT, FieldChange, _reasons, duration, flatten, plan, plan_summary
 from flows.traversal import resolved_nodes
+from models import presets
 from tasks.artifacts.build import BuildOptions, build
-from tasks.artifacts.store import Store
+from tasks.artifacts.store import Record, Store
 from tests.toys import CountParams, DoubleParams, count, double, make_count, make_double
 
 
@@ -52,6 +55,50 @@ def test_a_changed_field_is_named_with_old_and_new(store):
     assert [(c.field, c.old, c.new) for c in steps[0].changed] == [("params.upto", 3, 9)]
     assert [(c.field, c.new) for c in steps[1].changed] == [("inputs.numbers", None)]
     assert statuses(plan(nodes(times=5), store)) == ["HIT", "MISS"]
+
+
+def test_a_recipes_own_artifacts_are_compared_with_first(store):
+    own = make_count(store, upto=3).record
+    make_count(store, upto=8)
+    store.note_run("r", "tiny", {"count": own.key})
+    [change] = plan(nodes(upto=9)[:1], store, recipe=load("tiny"))[0].changed
+    assert (change.old, change.new) == (3, 9)
+    [change] = plan(nodes(upto=9)[:1], store, recipe=load("sample"))[0].changed
+    assert (change.old, change.new) == (8, 9), "another recipe has none of its own, and takes the nearest"
+
+
+@pytest.mark.parametrize(
+    ("change", "said"),
+    [
+        (FieldChange("inputs.files.medical.csv", ABSENT, "a" * 64), "new file medical.csv"),
+        (FieldChange("inputs.files.medical.csv", "a" * 64, ABSENT), "file medical.csv is gone"),
+        (FieldChange("inputs.files.medical.csv", "a" * 64, "b" * 64), "file medical.csv changed"),
+        (FieldChange("inputs.sources.belle", ABSENT, "b" * 64), "new sources belle"),
+        (FieldChange("inputs.rows", "a" * 64, "b" * 64), "rows changed"),
+        (FieldChange("inputs.rows", "a" * 12, None, True), "rows: not known yet"),
+        (FieldChange("params.max_facts", ABSENT, 24), "params.max_facts: not there → 24"),
+        (FieldChange("params.warmup", None, 0.1), "params.warmup: none → 0.1"),
+    ],
+)
+def test_a_change_is_told_in_words(change, said):
+    assert _reasons([change]) == [said]
+
+
+def test_a_pretraining_is_estimated_by_an_earlier_one_or_by_its_operations(store):
+    recipe = load("tiny", ["resources.device=cpu", "resources.threads=2"])
+    node = next(node for node in graph(recipe) if node.name == "pretrain")
+    first = estimate(node, [], [], recipe.resources)
+    body = presets.find("tiny").body()
+    assert first.origin == "FLOPs" and first.accelerator_seconds == 0
+    assert first.seconds == pytest.approx(6 * body * 40960 / (2 * CORE))
+    params = node.params.model_dump(mode="json")
+    facts = {"stage": "pretrain", "title": "", "lineage": {}, "files": [], "reproducibility": "seeded", "key": "k", "digest": "d"}
+    record = Record(
+        identity={"params": params}, stats={"tokens": 40960, "device": "cuda", "processes": 2}, made={"seconds": 30.0}, **facts
+    )
+    longer = replace(node, params=node.params.model_copy(update={"tokens": 4 * 40960}))
+    found = estimate(longer, [record], [record], recipe.resources)
+    assert (found.origin, found.seconds, found.accelerator_seconds) == ("record", 120.0, 240.0)
 
 
 def test_the_plan_in_one_sentence_says_what_each_status_means(store):

@@ -1,0 +1,97 @@
+"""The expected duration of stages, before anything is spent: from the store's records, else from the operations that a training takes."""
+
+from __future__ import annotations
+
+import functools
+import os
+import shutil
+import subprocess
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from flows.graph import Node
+from models import presets
+from models.architectures import ArchitectureOptions
+from models.scaling import compute
+from tasks.artifacts.stage import Resources
+from tasks.artifacts.store import Record
+from tasks.pretrain import Params as PretrainParams
+
+CORE = 1.2e10  # floating-point operations a second that training gets of a CPU's core: measured, 2 cores, 2 M parameters
+USED = 0.35  # share of an accelerator's peak that training of small models gets
+PEAKS = {
+    "H200": 9.9e14,
+    "H100": 9.9e14,
+    "A100": 3.1e14,
+    "L40": 1.8e14,
+    "4090": 1.65e14,
+    "3090": 7.1e13,
+    "V100": 1.25e14,
+    "T4": 6.5e13,
+}
+OTHER = 5e13  # of an accelerator that is not named above
+
+
+@dataclass(frozen=True)
+class Estimate:
+    """Seconds that a stage is expected to take, those of accelerators (all together), and what the figure comes from."""
+
+    seconds: float
+    accelerator_seconds: float
+    origin: str  # record, FLOPs
+
+
+def estimate(node: Node, earlier: Sequence[Record], trainings: Sequence[Record], resources: Resources) -> Estimate | None:
+    """The estimate for a node; None where nothing is known of it. `earlier` are its records, the most fitting last; `trainings` are the
+    store's pretrainings, whose speed on this machine is known, oldest first."""
+    if earlier:
+        record = earlier[-1]
+        seconds = float(record.made.get("seconds") or 0.0)
+        if isinstance(node.params, PretrainParams) and (before := operations(_params(record))):
+            scale = operations(node.params, int(record.stats.get("tokens", 0))) / before
+            seconds *= scale if scale > 0 else 1.0
+        share = 0 if record.stats.get("device", "cpu") == "cpu" else int(record.stats.get("processes", 1))
+        return Estimate(seconds, seconds * share, "record")
+    if not isinstance(node.params, PretrainParams):
+        return None
+    speed, accelerators = _speed(trainings, resources)
+    seconds = operations(node.params) / speed
+    return Estimate(seconds, seconds * accelerators, "FLOPs")
+
+
+def operations(params: PretrainParams, tokens: int = 0) -> float:
+    """Floating-point operations of a pretraining. `tokens` are those that it takes where it does not say; without, 20 a parameter."""
+    options = ArchitectureOptions(params.kv_heads, params.qk_norm, params.qkv_bias)
+    body = presets.find(params.preset).body(options)
+    return compute(body, params.tokens or tokens or 20 * body)
+
+
+def _params(record: Record) -> PretrainParams:
+    """A pretraining's parameters, with the tokens that it took."""
+    fields = {name: value for name, value in record.identity["params"].items() if name in PretrainParams.model_fields}
+    return PretrainParams.model_validate(fields | {"tokens": int(record.stats.get("tokens", 0)) or None, "epochs": None})
+
+
+def _speed(trainings: Sequence[Record], resources: Resources) -> tuple[float, int]:
+    """Operations a second, and the number of accelerators: of the last pretraining on such a device, else by the device's name."""
+    names = () if resources.device == "cpu" else accelerators()
+    for record in reversed(trainings):
+        seconds = float(record.stats.get("seconds") or record.made.get("seconds") or 0)
+        if (record.stats.get("device", "cpu") == "cpu") == (not names) and seconds:
+            return operations(_params(record)) / seconds, resources.processes if names else 0
+    if not names:
+        return CORE * (resources.threads or os.cpu_count() or 1), 0
+    peak = next((peak for name, peak in PEAKS.items() if name in names[0]), OTHER)
+    return USED * peak * resources.processes, resources.processes
+
+
+@functools.cache
+def accelerators() -> tuple[str, ...]:
+    """The names of this machine's GPUs, by its driver's own program, which answers long before torch is imported."""
+    if not shutil.which("nvidia-smi"):
+        return ()
+    command = ["nvidia-smi", "--query-gpu=name", "--format=csv,noheader"]
+    try:
+        return tuple(subprocess.run(command, capture_output=True, text=True, timeout=2, check=True).stdout.split("\n")[:-1])
+    except (OSError, subprocess.SubprocessError):
+        return ()
