@@ -342,6 +342,94 @@ def mistakes(operator: Operator) -> dict[str, Any]:
     return {"ok": "recipe.dedup.threshold" in refused and not missing, "form": refused, "first_lines": first}
 
 
+def own(operator: Operator) -> dict[str, Any]:
+    """A stranger's folder of a text, instructions and a table, with neither exam nor preferences: it runs to a model that chats, and the plan and
+    the report say what is switched off."""
+    world, raw, recipe = (operator.folder / name for name in ("own-world", "own", "own.yaml"))
+    sample.write_corpus(world, sample.Params(size="300KB", seed=5))
+    raw.mkdir()
+    for pattern in ("alpaca/*.json", "medical/*.csv"):
+        for path in world.glob(pattern):
+            path.rename(raw / path.name)
+    talk = json.loads((raw / "alpaca_gpt4_data_zh.json").read_text("utf-8"))
+    (raw / "novel.txt").write_text("\n".join(row["output"] for row in talk if row.get("output")) * 4, "utf-8")
+    recipe.write_text(hanlin(operator, "sniff", str(raw), "--recipe"), "utf-8")
+    run = operator.start(
+        "pipeline",
+        recipe="tiny",
+        file=str(recipe),
+        changes=["pretrain.tokens=8192", "pretrain.context=64", "rejected.max_new_tokens=12"],
+    )
+    ended = operator.finish(run)["state"]
+    off = json.loads(hanlin(operator, "plan", str(recipe), "--json"))["switched_off"]
+    report = (operator.store.object(operator.made(run)["report"]) / "report.html").read_text("utf-8")
+    return {
+        "ok": ended["type"] == "COMPLETED" and list(off) == ["questions"] and "No multiple-choice question was asked" in report,
+        "state": ended["message"],
+        "switched_off": off,
+        "stages": list(operator.made(run)),
+    }
+
+
+def headline(operator: Operator) -> dict[str, Any]:
+    """The report of a run says how often free answers about known facts are right, and marks each shown one."""
+    run = operator.start("pipeline", recipe="tiny")
+    ended = operator.finish(run)["state"]["type"]
+    made = {name: operator.store.object(operator.made(run)[name]) for name in ("report", "evaluate")}
+    rows = json.loads((made["report"] / "figures.json").read_text("utf-8"))["rows"]
+    free = [row for row in rows if row["figure"] == "right free answer"]
+    asked = json.loads((made["evaluate"] / "facts.json").read_text("utf-8"))
+    report = (made["report"] / "report.html").read_text("utf-8")
+    marks = report.count("✓ right") + report.count("✗ wrong")
+    return {
+        "ok": ended == "COMPLETED"
+        and len(free) == 3
+        and all(row["low"] < row["high"] for row in free)
+        and marks >= 3 * min(8, len(asked)),
+        "free": free,
+        "marks": marks,
+    }
+
+
+def first(operator: Operator) -> dict[str, Any]:
+    """A first model without a floor in its recipe waits for an operator, and goes into production with a yes alone."""
+    changes = ["name=first", "gate.first_accuracy=null", "sample.seed=41"]
+    run = operator.start("retrain", recipe="tiny", changes=changes, tag="first")
+    wait_for(lambda: operator.run(run)["state"]["name"] in ("Suspended", "Failed", "Undecided", "Promoted", "Refused"), 1500)
+    state = operator.run(run)["state"]
+    before = list(operator.store.tags())
+    line = first_line(operator.run(run))
+    operator.call(f"flow_runs/{run}/set_state", {"state": {"type": "CANCELLING"}})
+    return {"ok": state["name"] in ("Suspended", "Refused") and "first" not in before, "state": state["name"], "first_line": line}
+
+
+def new_file(operator: Operator) -> dict[str, Any]:
+    """The plan names a new file, tells what is not known yet, and what the run is expected to take, in 3 s of processor time."""
+    raw, recipe = operator.folder / "grows", operator.folder / "grows.yaml"
+    raw.mkdir()
+    (raw / "one.txt").write_text("第一座山在北边，山下有河。\n" * 40, "utf-8")
+    recipe.write_text(
+        f"name: grows\nraw: {raw}\nsources: {{texts: {{format: text, path: '*.txt', use: [pretrain], cut: line}}}}\n", "utf-8"
+    )
+    operator.finish(operator.start("corpus", recipe="tiny", file=str(recipe)))
+    (raw / "two.txt").write_text("第二座山在南边，山下有湖。\n" * 40, "utf-8")
+    began = os.times()
+    told = hanlin(operator, "plan", str(recipe))
+    ended = os.times()
+    seconds = (ended.children_user + ended.children_system) - (began.children_user + began.children_system)
+    return {
+        "ok": "new file two.txt" in told and "not known yet" in told and "Expected: about" in told and seconds <= 3,
+        "processor_seconds": round(seconds, 2),
+        "plan": told,
+    }
+
+
+def hanlin(operator: Operator, *arguments: str) -> str:
+    """The output of a command in the operator's terminal."""
+    command = [sys.executable, "-m", "flows.cli", *arguments]
+    return subprocess.run(command, env=operator.env, cwd=operator.folder, capture_output=True, text=True, check=True).stdout
+
+
 def disk(operator: Operator) -> dict[str, Any]:
     """A full disk is the first line, too. The store is a small file system in memory, which takes root to mount."""
     full = operator.folder / "full"
@@ -428,6 +516,10 @@ SCENARIOS: dict[str, Callable[[Operator], dict[str, Any]]] = {
     "two": two,
     "eight": eight,
     "mistakes": mistakes,
+    "own": own,
+    "headline": headline,
+    "first": first,
+    "new_file": new_file,
     "disk": disk,
     "page": page,
 }

@@ -50,7 +50,8 @@ def test_the_page_opens_with_a_verdict_in_words(rendered: Rendered) -> None:
     [verdict] = html.fromstring(page).find_class("verdict")
     said = " ".join(verdict.text_content().replace("\u00a0", " ").split())
     assert said.startswith(
-        "After DPO, the model answers 57.5 % of 120 questions right. Guessing gives 25.0 % and the 95 % interval is 48.6 % to 66.0 %"
+        "After DPO, the right one of a question's choices is the likeliest to the model in 57.5 % of 120 questions, which it need not write. "
+        "Guessing gives 25.0 % and the 95 % interval is 48.6 % to 66.0 %"
     )
     assert "so this is better than guessing; after pretraining it was 32.5 % and after fine-tuning it was 55.8 %." in said
     assert "1.52 bits a byte (1.41 after pretraining)" in said
@@ -65,6 +66,29 @@ def test_the_verdict_does_not_flatter(made: Run, tmp_path: Path, right: tuple[in
     found["models"]["dpo"]["questions"]["all"] |= {"accuracy": sum(right) / 120, "low": low, "high": high}
     made.write("evaluate", "scores.json", found)
     assert f"so this is {words}" in text_of(made.render(tmp_path / "out")[0])
+
+
+def test_free_answers_about_facts_lead_and_every_shown_one_is_marked(made: Run, tmp_path: Path) -> None:
+    found = scores()
+    share = {"n": 40, "correct": 18, "accuracy": 0.45, "low": 0.307, "high": 0.602, "chance": 0.125}
+    for model in found["models"].values():
+        model["facts"] = {"all": share, "kinds": {"小镇 · 特产": share}}
+    row = {
+        "source": "facts",
+        "messages": [{"role": "user", "content": "甲镇的特产是什么？"}],
+        "prompt": "甲镇的特产是什么？",
+        "reference": "竹编",
+    }
+    said = {"answers": {"sft": "青瓷。", "dpo": "竹编。"}, "right": {"sft": False, "dpo": True}}
+    made.write("evaluate", "scores.json", found)
+    made.write("evaluate", "facts.json", [row | said])
+    page, figures = made.render(tmp_path / "out")
+    [verdict] = html.fromstring(page).find_class("verdict")
+    assert " ".join(verdict.text_content().replace("\u00a0", " ").split()).startswith(
+        "Asked in free words for 40 facts that its texts tell, the model answers 45.0 % right (95 % interval 30.7 % to 60.2 %)."
+    )
+    assert page.count("✓ right") == page.count("✗ wrong") == 1 and "小镇 · 特产" in page
+    assert {row["model"] for row in figures["rows"] if row["figure"] == "right free answer"} == set(found["models"])
 
 
 def test_the_page_shows_every_artifact_with_its_version_and_digest(rendered: Rendered) -> None:

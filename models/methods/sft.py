@@ -35,6 +35,11 @@ def prepare(job: TrainingJob[SFTParams], emit: Emit) -> tuple[Any, Stats]:
     tuned = initialisation.prepare_model(job, emit)
     splits, counts = _splits(job, tuned, emit)
     run, settings = common.tuning_run(job, tuned, splits, 5, emit)
+    if not job.params.packing:
+        emit(
+            "log",
+            text="a batch holds rows of like length: the loss of single steps follows what is in them, and the validation loss tells",
+        )
     trainer = _trainer(tuned, splits, settings)
     trainer.run = run
     trainer.rebuild = lambda: initialisation.prepare_model(job, lambda *_, **__: None).model
