@@ -71,7 +71,7 @@ def show(name: Name, as_json: AsJson = False) -> None:
     made = time.strftime("%Y-%m-%d %H:%M", time.localtime(record.made["finished"]))
     print(f"{record.stage}: {record.title}, made {made}" + (f", tagged {', '.join(tags)}" if tags else ""))
     print(f"{home.object(record.key)}{' (its files were removed)' if record.collected else ''}\n")
-    table(record_facts(record))
+    table(record_facts(record, home))
     print()
     table([{"setting": name, "value": value} for name, value in flatten(record.identity["params"]).items()])
     print()

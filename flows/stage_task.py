@@ -74,7 +74,7 @@ def stage_task(
                 built = build(store, resolved.request, options)
         except StageFailed as failure:
             return Failed(message=str(failure), data=failure)
-        return _state(built)
+        return _state(built, store)
 
     hours = resources.hours.get(name)
     return task(
@@ -131,11 +131,11 @@ def _limited(limit: str) -> bool:
     return True
 
 
-def _state(built: Built) -> State[Any]:
+def _state(built: Built, store: Store) -> State[Any]:
     """The task's final state, which says whether the artifact was reused or built; its record is published as a table."""
     record = built.record
     key = f"record-{record.stage}"
-    facts = [{"fact": "result", "value": "reused" if built.reused else "built"}, *record_facts(record)]
+    facts = [{"fact": "result", "value": "reused" if built.reused else "built"}, *record_facts(record, store)]
     create_table_artifact(facts, key=key, description=f"# {record.title}\n`{record.key}`")
     log = logging.getLogger(f"hanlin.{record.stage}")
     seconds = duration(record.made["seconds"])

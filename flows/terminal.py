@@ -16,6 +16,10 @@ from tasks.artifacts.store import Store, store_folder
 if TYPE_CHECKING:
     from flows.recipe import Recipe
 
+ARROWS = {"bits per byte": " ↓"} | dict.fromkeys(
+    ("right free answer", "likeliest choice right", "preference accuracy", "stop rate", "triple F1"), " ↑"
+)  # which way is better
+SHARES = ("right free answer", "likeliest choice right", "preference accuracy", "stop rate")
 CHAT = 4  # questions of the short chat at the end
 MARKS = {"cached": "=", "built": "+"}
 
@@ -145,10 +149,11 @@ def _show_result(stream: TextIO, outcome: dict[str, Any]) -> None:
     figures = json.loads((report.parent / "figures.json").read_text("utf-8"))
     stream.write("\n")
     for row in figures["rows"]:
-        within = f"{row['low']:.3f} to {row['high']:.3f}, " if row["low"] is not None else ""
+        shown = _percent if row["figure"].startswith(SHARES) else "{:.3f}".format
+        within = f"{shown(row['low'])} to {shown(row['high'])}, " if row["low"] is not None else ""
         interval = f"  ({within}n = {row['n']:,})" if row["n"] else ""
-        value = f"{row['value']:,}" if isinstance(row["value"], int) else f"{row['value']:.3f}"
-        stream.write(f"  {row['figure']:<32} {row['model']:<10} {value:>8}{interval}\n")
+        value = f"{row['value']:,}" if isinstance(row["value"], int) else shown(row["value"])
+        stream.write(f"  {row['figure'] + ARROWS.get(row['figure'], ''):<34} {row['model']:<10} {value:>8}{interval}\n")
     if "evaluate" in artifacts:
         stream.write(_short_chat(store.object(artifacts["evaluate"]["key"])))
     stream.write(f"\nreport   {report}\n")
@@ -159,6 +164,10 @@ def _show_result(stream: TextIO, outcome: dict[str, Any]) -> None:
         stream.write(f"chat     hanlin chat {artifacts[models[0]]['key'][:12]}\n")
     elif "split" in artifacts:
         stream.write(f"rows     {store.object(artifacts['split']['key'])}\n")
+
+
+def _percent(share: float) -> str:
+    return f"{100 * share:.1f} %"
 
 
 def _short_chat(evaluation: Path) -> str:
