@@ -15,6 +15,8 @@ from flows.console import table
 if TYPE_CHECKING:
     from tasks.formats.trial import Trial
 
+ASKED_AGAIN = 300  # dialogues from which their prompts are answered by the model itself, for DPO
+
 Files = Annotated[
     list[Path] | None,
     typer.Argument(
@@ -180,6 +182,8 @@ def _sources(folder: Path, tried: dict[Path, Trial]) -> dict[str, Any]:
         format = one.format if _is_data(path) and (one.kept or one.format == "cmedqa") else ""
         groups[path.parent, _ending(path), format].append(path)
     kinds = {name: registry.reader(name).kind for _, _, name in groups if name}
+    dialogues = [one for one in tried.values() if one.format and kinds.get(one.format) == "conversations"]
+    enough = sum(one.kept for one in dialogues) >= ASKED_AGAIN or not all(one.whole for one in dialogues)
     sources: dict[str, Any] = {}
     for (parent, suffix, format), paths in groups.items():
         if not format:
@@ -194,7 +198,7 @@ def _sources(folder: Path, tried: dict[Path, Trial]) -> dict[str, Any]:
         for pattern, path in zip(patterns, paths, strict=False):
             wanted = path.name.split(".")[0] if len(patterns) == len(paths) else parent.name
             name = _free(_slug(wanted, format), sources)
-            sources[name] = {"format": format, "path": pattern, "use": _uses(kinds[format], set(kinds.values()))}
+            sources[name] = {"format": format, "path": pattern, "use": _uses(kinds[format], set(kinds.values()), enough)}
             if any(tried[one].fault for one in (paths if len(patterns) < len(paths) else [path])):
                 sources[name]["tolerate_truncation"] = True
     return sources
@@ -211,10 +215,12 @@ def _ending(path: Path) -> str:
     return "".join(path.suffixes[-2:]) if packed else path.suffix
 
 
-def _uses(kind: str, kinds: set[str]) -> list[str]:
-    """The uses of rows of a kind. Dialogues are pretrained on where there are no documents, and asked again where there are no pairs."""
+def _uses(kind: str, kinds: set[str], enough: bool) -> list[str]:
+    """The uses of rows of a kind. Dialogues are pretrained on where there are no documents, and asked again where there are no pairs and
+    `enough` of them: of few, hardly a pair is left for DPO."""
     if kind == "conversations":
-        return [*(["pretrain"] if "documents" not in kinds else []), "sft", *(["prompts"] if "preferences" not in kinds else [])]
+        again = enough and "preferences" not in kinds
+        return [*(["pretrain"] if "documents" not in kinds else []), "sft", *(["prompts"] if again else [])]
     return {"documents": ["pretrain"], "preferences": ["pairs"], "questions": ["evaluate"], "triples": ["extract"]}[kind]
 
 

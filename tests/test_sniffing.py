@@ -191,9 +191,10 @@ def test_a_recipe_for_dialogues_alone_is_for_the_whole_pipeline(tmp_path: Path) 
     text = CliRunner().invoke(app, ["sniff", str(tmp_path / "raw"), "--recipe"]).stdout
     (tmp_path / "mine.yaml").write_text(text, "utf-8")
     assert text.splitlines()[1] == "# hanlin run THIS.yaml"
-    assert yaml.safe_load(text)["sources"] == {
-        "belle": {"format": "belle", "path": "对话.jsonl", "use": ["pretrain", "sft", "prompts"]}
-    }
+    assert yaml.safe_load(text)["sources"] == {"belle": {"format": "belle", "path": "对话.jsonl", "use": ["pretrain", "sft"]}}
+    lines(tmp_path / "raw" / "对话.jsonl", *[GOOD] * 300)
+    text = CliRunner().invoke(app, ["sniff", str(tmp_path / "raw"), "--recipe"]).stdout
+    assert yaml.safe_load(text)["sources"]["belle"]["use"] == ["pretrain", "sft", "prompts"], "enough to be asked again"
     assert recipes.load(str(tmp_path / "mine.yaml")).name == "raw"
 
 
