@@ -63,7 +63,8 @@ def main() -> None:
                 left_out.append(f"{name} {to} {precision}")
                 return
             if name not in folders:
-                folders[name] = made_model(home / name, tokenizer, name)
+                folders[name] = made_model(home / name, tokenizer, name, until)
+                return export(name, to, precision)
             rows.append(exported(name, folders[name], to, precision, home / "out"))
             print(line(rows[-1]), flush=True)
 
@@ -98,8 +99,8 @@ def main() -> None:
     )
 
 
-def made_model(folder: Path, tokenizer: Any, name: str) -> Path:
-    return trained_t5(folder, tokenizer) if name == "t5-tiny" else random_model(folder, tokenizer, *MODELS[name])
+def made_model(folder: Path, tokenizer: Any, name: str, until: float) -> Path:
+    return trained_t5(folder, tokenizer, until) if name == "t5-tiny" else random_model(folder, tokenizer, *MODELS[name])
 
 
 def random_model(folder: Path, tokenizer: Any, preset: str, options: dict[str, Any]) -> Path:
@@ -118,7 +119,7 @@ def saved(model: Any, folder: Path, tokenizer: Any) -> Path:
     return folder
 
 
-def trained_t5(folder: Path, tokenizer: Any, steps: int = 200) -> Path:
+def trained_t5(folder: Path, tokenizer: Any, until: float, steps: int = 200) -> Path:
     """A T5 that has learned an answer of its own to each of the 20 questions: the one written backwards."""
     torch.manual_seed(0)
     model = AutoModelForSeq2SeqLM.from_config(presets.build("t5-tiny", len(tokenizer)))
@@ -129,6 +130,8 @@ def trained_t5(folder: Path, tokenizer: Any, steps: int = 200) -> Path:
     labels[labels == tokenizer.pad_token_id] = -100
     optimiser = torch.optim.AdamW(model.parameters(), lr=2e-3)
     for step in range(steps):
+        if time.monotonic() > until:
+            break
         loss = model(**prompts, labels=labels).loss
         loss.backward()
         optimiser.step()
