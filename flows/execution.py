@@ -7,6 +7,7 @@ import errno
 import functools
 import json
 import logging
+import signal
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from typing import Any
 from prefect import runtime
 from prefect.artifacts import create_link_artifact, create_table_artifact
 from prefect.client.schemas.objects import State
+from prefect.exceptions import TerminationSignal
 from prefect.states import Failed
 from prefect.task_engine import TaskRunTimeoutError
 
@@ -37,22 +39,14 @@ from tasks.processes.reading import BrokenFiles
 Outcome = dict[str, dict[str, Any]]  # node → {key, digest, reused}
 
 
-def run_name() -> str:
-    """The name of the current flow run: that of its recipe, which came as a form, by name or as a file."""
-    parameters = runtime.flow_run.parameters
-    recipe = parameters.get("recipe")
-    if isinstance(recipe, Recipe):
-        return recipe.name
-    if isinstance(recipe, dict):
-        return str(recipe.get("name", "unnamed"))
-    return Path(parameters["file"]).stem if parameters.get("file") else str(recipe)
-
-
 def reports_mistakes(run: Callable[..., Any]) -> Callable[..., Any]:
-    """A decorator for flows: a mistake that a person can correct ends the run in a failed state whose first line is the whole mistake."""
+    """A decorator for flows: our log is the run's, and a mistake that a person can correct ends the run in a failed state whose first line is the
+    whole mistake."""
 
     @functools.wraps(run)
     def inner(*arguments: Any, **parameters: Any) -> Any:
+        log = logging.getLogger("hanlin")
+        log.setLevel(log.level or logging.INFO)  # PREFECT_LOGGING_EXTRA_LOGGERS sets no level, and the usual one is WARNING
         try:
             return run(*arguments, **parameters)
         except (ValueError, OSError, StageFailed) as failure:
@@ -145,6 +139,8 @@ class GraphRun:
         task = stage_task(resolved, self.store, resources, refresh=refresh, drift=self.drift, by=self.flow_run)
         state = task(return_state=True, wait_for=[self.states[name] for name in node.needs])  # the UI draws these as arrows
         self.states[node.name] = state
+        if state.is_cancelled():
+            raise TerminationSignal(signal=signal.SIGTERM)  # as the engine of the flow expects it
         try:
             ref = state.result()  # raises what the stage raised
         except TaskRunTimeoutError as timeout:

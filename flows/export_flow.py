@@ -12,10 +12,15 @@ from prefect.states import Completed
 from flows.execution import reports_mistakes
 from flows.exporting import comparison_rows, exported, resolved
 from flows.live import Reporter
+from flows.run_names import keeps_typed_name
 from tasks.artifacts.store import Store, store_folder
 
 
-@flow(name="export", flow_run_name="export {model} to {to}", persist_result=False, validate_parameters=False)
+def _title(parameters: dict[str, Any]) -> str:
+    return f"export {parameters['model']} to {parameters['to']}"
+
+
+@flow(name="export", flow_run_name=keeps_typed_name(_title), persist_result=False, validate_parameters=False)
 @reports_mistakes
 def export(model: str = "prod", to: str = "gguf", precision: str = "") -> State[Any]:
     """Writes a model in another program's format, has that program read it, and compares the two. The files are in the store.

@@ -20,7 +20,7 @@ from prefect.client.schemas.actions import ArtifactUpdate
 from tasks.artifacts.stage import Progress
 from tasks.pages import plots
 
-LOG_EVERY = 10.0  # seconds between progress lines in the run's log
+LOG_EVERY = 10.0  # seconds between progress lines in the run's log; the first comes as soon as there is something to show, and the last at the end
 SHOW_EVERY = 2.0  # seconds between updates of the progress artifact (each costs client and server about 50 ms of a core)
 PLOT_EVERY = 10.0  # seconds between drawings of the losses, and a hundred times what one took, whichever is more
 CURVES = {"loss": "training", "eval_loss": "validation"}  # figures that are drawn, and what they are called
@@ -34,8 +34,10 @@ class Reporter:
     def __init__(self, name: str):
         self.name = name
         self._log = logging.getLogger(f"hanlin.{name}")
-        self._logged = self._began = time.monotonic()
+        self._began = time.monotonic()
+        self._logged = self._began + SHOW_EVERY - LOG_EVERY
         self._latest: Progress | None = None
+        self._told: Progress | None = None
         self._lasts = False  # long enough to be shown, even if it ends before the next look
         self._points: dict[str, list[tuple[float, float]]] = {figure: [] for figure in CURVES}
         self._progress: Any = None
@@ -50,6 +52,8 @@ class Reporter:
         return self
 
     def __exit__(self, *exc: object) -> None:
+        if self._latest is not None and self._latest is not self._told and self._lasts:
+            self._tell(self._latest)
         self._done.set()
         self._thread.join(timeout=30)
 
@@ -57,13 +61,18 @@ class Reporter:
         for watcher in watchers:
             watcher(self.name, now)
         for figure, points in self._points.items():
+            points += now.past.get(figure, ())
             if figure in now.figures:
                 points.append((now.done, now.figures[figure]))
         clock, self._latest = time.monotonic(), now
         self._lasts = clock - self._began >= SHOW_EVERY
         if clock - self._logged >= LOG_EVERY:
             self._logged = clock
-            self._log.info(progress_line(now), extra={"live": True})
+            self._tell(now)
+
+    def _tell(self, now: Progress) -> None:
+        self._told = now
+        self._log.info(progress_line(now), extra={"live": True})
 
     def _keep_showing(self) -> None:
         previous: Progress | None = None
@@ -81,7 +90,7 @@ class Reporter:
                 return
 
     def _show(self, now: Progress) -> None:
-        percent = 100 * now.done / now.total if now.total else 0.0
+        percent = 100 * now.share
         if self._progress is None:
             self._progress = create_progress_artifact(percent, key=f"progress-{self.name}", description=progress_line(now))
         else:
@@ -122,9 +131,7 @@ def loss_picture(name: str, points: dict[str, list[tuple[float, float]]]) -> str
 def progress_line(now: Progress) -> str:
     """`step 120/400 30%  loss 3.214  lr 1.0e-02  8.1k tok/s  ETA 0:41`"""
     parts = [
-        f"{now.unit} {now.done:,.0f}/{now.total:,.0f} {100 * now.done / now.total:.0f}%"
-        if now.total
-        else f"{now.unit} {now.done:,.0f}"
+        f"{now.unit} {now.done:,.0f}/{now.total:,.0f} {100 * now.share:.0f}%" if now.total else f"{now.unit} {now.done:,.0f}"
     ]
     for name, value in now.figures.items():
         if name == "eta":

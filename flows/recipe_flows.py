@@ -7,7 +7,7 @@ from typing import Any
 
 from prefect import flow
 
-from flows.execution import Outcome, reports_mistakes, run_graph, run_name
+from flows.execution import Outcome, reports_mistakes, run_graph
 from flows.form import (
     Changes,
     RecipeFile,
@@ -22,6 +22,7 @@ from flows.form import (
 from flows.graph import graph
 from flows.long_form import PREFILLED
 from flows.recipe import Flow, Recipe
+from flows.run_names import keeps_typed_name, recipe_and_differences
 from flows.short_form import AS_RECIPE, Device, RunRecipeName, Size, Sources, Tokens
 from tasks.artifacts.build import Drift
 
@@ -49,6 +50,7 @@ def recipe_flows(name: Flow, summary: str, *, default: str = PREFILLED, **descri
     for attribute, function in ((name, by_form), ("named", by_name)):
         function.__module__, function.__name__, function.__qualname__ = f"flows.{name}", attribute, attribute
         described_function = reports_mistakes(documented(summary, **described)(function))
+        run_name = keeps_typed_name(recipe_and_differences)
         flows.append(flow(name=name, flow_run_name=run_name, persist_result=False, validate_parameters=False)(described_function))
     return flows[0], flows[1]
 

@@ -15,7 +15,7 @@ from prefect.artifacts import create_table_artifact
 from prefect.client.schemas.objects import State
 from pydantic import Field
 
-from flows.execution import Outcome, reports_mistakes, run_graph, run_name
+from flows.execution import Outcome, reports_mistakes, run_graph
 from flows.form import (
     Changes,
     RecipeFile,
@@ -31,6 +31,7 @@ from flows.origins import rows_in_words, source_states
 from flows.production import find_production
 from flows.promote import Judged, check_approvable, conclude, final_state
 from flows.recipe import Recipe
+from flows.run_names import keeps_typed_name, recipe_and_differences
 from tasks.artifacts.build import Drift
 from tasks.artifacts.store import Store, store_folder
 
@@ -43,7 +44,7 @@ SUMMARY = "Re-trains the model in production on new data, and promotes the new m
 RecipeForm: TypeAlias = recipe_form("pipeline")  # type: ignore[valid-type]
 
 
-@flow(name="retrain", flow_run_name=run_name, persist_result=False, validate_parameters=False)
+@flow(name="retrain", flow_run_name=keeps_typed_name(recipe_and_differences), persist_result=False, validate_parameters=False)
 @reports_mistakes
 @documented(SUMMARY)
 def retrain(
@@ -60,7 +61,7 @@ def retrain(
     return _run(filled_recipe(recipe, "pipeline"), share, approve, tag, force, refresh, drift, accept, wait_hours)
 
 
-@flow(name="retrain", flow_run_name=run_name, persist_result=False, validate_parameters=False)
+@flow(name="retrain", flow_run_name=keeps_typed_name(recipe_and_differences), persist_result=False, validate_parameters=False)
 @reports_mistakes
 @documented(SUMMARY)
 def named(

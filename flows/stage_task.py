@@ -10,6 +10,7 @@ import errno
 import logging
 from collections.abc import Iterator
 from typing import Any
+from uuid import UUID
 
 import httpx
 from prefect import Task, task
@@ -18,8 +19,8 @@ from prefect.cache_policies import NO_CACHE
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.objects import State
 from prefect.concurrency.sync import concurrency
-from prefect.exceptions import ObjectNotFound
-from prefect.states import Completed, Failed
+from prefect.exceptions import ObjectNotFound, TerminationSignal
+from prefect.states import Cancelled, Completed, Failed
 from prefect.task_engine import TaskRunTimeoutError
 
 from flows.cluster import cluster
@@ -74,6 +75,13 @@ def stage_task(
                 built = build(store, resolved.request, options)
         except StageFailed as failure:
             return Failed(message=str(failure), data=failure)
+        except TerminationSignal:
+            if not _cancelling(by["flow_run"]):
+                raise  # its worker was stopped, say; the run goes on when there is one again
+            message = "the run was cancelled; what is finished of this stage is kept"
+            logging.getLogger(f"hanlin.{name}").info(message)
+            logging.getLogger("prefect.task_runs").addFilter(_no_error)
+            return Cancelled(message=message)
         return _state(built, store)
 
     hours = resources.hours.get(name)
@@ -107,6 +115,23 @@ def temporary(failure: BaseException | None) -> bool:
             return True
         failure = failure.__cause__
     return False
+
+
+def _no_error(record: logging.LogRecord) -> bool:
+    """A filter of Prefect's log, which calls every end but a completed one an error."""
+    if record.getMessage().startswith("Finished in state Cancelled"):
+        record.levelno, record.levelname = logging.INFO, "INFO"
+    return True
+
+
+def _cancelling(flow_run: str) -> bool:
+    """True of a run that somebody has cancelled; False, too, where the server cannot be asked."""
+    try:
+        with get_client(sync_client=True) as client:
+            state = client.read_flow_run(UUID(flow_run)).state
+    except (httpx.HTTPError, ObjectNotFound):
+        return False
+    return state is not None and (state.is_cancelling() or state.is_cancelled())
 
 
 @contextlib.contextmanager

@@ -26,6 +26,7 @@ from uuid import UUID
 
 import anyio
 import httpx
+from prefect import Flow, flow
 from prefect.client.orchestration import PrefectClient, get_client
 from prefect.client.schemas.filters import (
     FlowRunFilter,
@@ -38,6 +39,7 @@ from prefect.client.schemas.filters import (
 from prefect.client.schemas.objects import FlowRun, StateType, WorkerStatus
 from prefect.states import AwaitingRetry, Cancelled, Crashed, Running
 from prefect.types._datetime import now
+from prefect.workers import process as process_worker
 from prefect.workers.process import ProcessJobConfiguration, ProcessWorker, ProcessWorkerResult
 
 from flows.profile import POOL
@@ -136,10 +138,20 @@ class Worker(ProcessWorker):
 Worker.type = ProcessWorker.type  # what the pool's is
 
 
+async def _hookless(flow_run: FlowRun, **_: Any) -> Flow[Any, Any]:
+    """A flow without hooks for cancelled and crashed runs, as all of ours are: to look for them, Prefect imports the flow in the worker, and a
+    cancelled run waits for it."""
+    return flow(name=flow_run.name, validate_parameters=False)(_nothing)
+
+
+def _nothing() -> None: ...
+
+
 def main(told_by_stdin: bool) -> None:
     """Work until told to stop. `told_by_stdin`: the parent process writes `drain` or `stop` there, and its end is our end too."""
     if not device.devices():
         os.environ.setdefault("HANLIN_DEVICES", "cpu")  # without a GPU, one run at a time trains on the processors
+    process_worker.load_flow_from_flow_run = _hookless
     worker = Worker(name=socket.gethostname(), work_pool_name=POOL)
     if told_by_stdin:
         threading.Thread(target=_listen, args=(worker,), daemon=True).start()

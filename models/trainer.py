@@ -308,11 +308,17 @@ class _StepCallback(TrainerCallback):
         self.trainer, self.run, self.stopping = trainer, trainer.run, stopping
         self.reported = self.reported_step = 0.0  # time and step of the last report
         self.pace = 0.0  # seconds a step, smoothed
+        self.figures: dict[str, float] = {}  # that were reported last
 
     def on_train_begin(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Restore what a checkpoint or an earlier run left."""
+        """Restore what a checkpoint or an earlier run left, and tell of the losses up to there."""
         self.trainer.restore()
         self.reported, self.reported_step = time.monotonic(), state.global_step
+        if self.trainer.resumed and state.is_world_process_zero:
+            past = {
+                name: [(row["step"], row[name]) for row in state.log_history if name in row] for name in ("loss", "eval_loss")
+            }
+            self._emit(state, {}, past=past)
 
     def on_step_end(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
         """Decide what is due after a step, and report."""
@@ -335,9 +341,11 @@ class _StepCallback(TrainerCallback):
             stop = bool(accelerator.reduce(torch.tensor(float(stop), device=accelerator.device)))
         return stop
 
-    def on_evaluate(self, args: Any, state: Any, control: Any, **kwargs: Any) -> None:
-        """Save a checkpoint of the best step so far."""
+    def on_evaluate(self, args: Any, state: Any, control: Any, metrics: Any = None, **kwargs: Any) -> None:
+        """Save a checkpoint of the best step so far, and tell of the validation."""
         control.should_save = control.should_save or self.trainer.best_step() == state.global_step
+        if state.is_world_process_zero:
+            self._emit(state, {**self.figures, "eval_loss": metrics["eval_loss"]})
 
     def on_log(self, args: Any, state: Any, control: Any, logs: Any = None, **kwargs: Any) -> None:
         """End a run whose logged loss is no number."""
@@ -351,10 +359,13 @@ class _StepCallback(TrainerCallback):
             return
         self.reported, self.reported_step = time.monotonic(), step
         self.pace = 0.5 * (self.pace or passed / steps) + 0.5 * passed / steps
-        figures = {
+        self.figures = {
             "loss": self.trainer._tr_loss.item() / (step - self.trainer._globalstep_last_logged),
             "lr": self.trainer._get_learning_rate(),
             "tokens_per_second": run.tokens / run.steps / self.pace,
             "eta": (run.steps - step) * self.pace,
         }
-        run.emit("progress", done=step, total=run.steps, unit="step", figures=figures)
+        self._emit(state, self.figures)
+
+    def _emit(self, state: Any, figures: dict[str, float], **more: Any) -> None:
+        self.run.emit("progress", done=state.global_step, total=self.run.steps, unit="step", figures=figures, **more)

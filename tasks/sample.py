@@ -102,7 +102,11 @@ def write_corpus(
         budget = max(0, int((size - before) * kind.share / shares))
         shares -= kind.share
         core = min(CORE_SHARE, CORE_BYTES / size)
-        size_so_far += source.fill(budget, int(budget * core), lambda written, before=before: report(before + written, size))  # type: ignore[misc]
+        size_so_far += source.fill(
+            budget,
+            int(budget * core),
+            lambda written, before=before: report(min(before + written, size), size),  # type: ignore[misc]
+        )
         assert source.counts.keys() <= dirt.MEANING.keys(), source.counts.keys() - dirt.MEANING.keys()
         plants |= {f"{source.name}_{what}": count for what, count in sorted(source.counts.items())}
     plants["leaked_questions"] = sum(count for name, count in plants.items() if name.endswith("_leaked_questions"))

@@ -26,3 +26,24 @@ def test_a_stage_that_lasts_is_shown_even_if_it_ends_before_the_next_look(prefec
     of_the_run = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[state.state_details.flow_run_id]))
     with get_client(sync_client=True) as client:
         assert [artifact.key for artifact in client.read_artifacts(artifact_filter=of_the_run)] == artifacts
+
+
+def test_the_losses_of_earlier_attempts_are_drawn_too_and_no_progress_passes_the_whole(prefect_api, monkeypatch):
+    """As after a resume: the first report has a past. And an estimate of the whole may have been too small."""
+    monkeypatch.setattr(live, "SHOW_EVERY", 3600.0)
+
+    @flow(name="resumed")
+    def run() -> None:
+        with live.Reporter("toy") as report:
+            report._began -= 3600
+            past = {"loss": [(10, 3.0), (20, 2.0)], "eval_loss": [(20, 2.5)]}
+            report(Progress(20, 30, "step", past=past))
+            report(Progress(33, 30, "step", {"loss": 1.0}))
+
+    state = run(return_state=True)
+    of_the_run = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[state.state_details.flow_run_id]))
+    with get_client(sync_client=True) as client:
+        made = {artifact.key: artifact for artifact in client.read_artifacts(artifact_filter=of_the_run)}
+    assert made["progress-toy"].data == 100 and "33/30 100%" in made["progress-toy"].description
+    expected = live.loss_picture("toy", {"loss": [(10, 3.0), (20, 2.0), (33, 1.0)], "eval_loss": [(20, 2.5)]})
+    assert made["loss-toy"].data == expected

@@ -81,9 +81,9 @@ class Connection(H11Protocol):
 
 class Server(uvicorn.Server):
     """The server of an application. On SIGINT or SIGTERM it answers what it has taken, for at most `patience` seconds, and refuses new
-    requests with 503; a second signal ends the process. `passing_on`: the signal is given to its former handler at the end, too."""
+    requests with 503; a second signal ends the process. In a thread that is not the main one it hears no signals, and `drain` is called."""
 
-    def __init__(self, app: FastAPI, patience: float, passing_on: bool = False):
+    def __init__(self, app: FastAPI, patience: float):
         super().__init__(
             uvicorn.Config(
                 app,
@@ -96,7 +96,7 @@ class Server(uvicorn.Server):
                 timeout_graceful_shutdown=PAUSE,
             )
         )
-        self.serving, self.patience, self.passing_on = app.state.serving, patience, passing_on
+        self.serving, self.patience = app.state.serving, patience
         self.until = 0.0
 
     def handle_exit(self, sig: int, frame: FrameType | None) -> None:
@@ -105,8 +105,6 @@ class Server(uvicorn.Server):
             log.warning("ended at once; requests were cut off")
             os._exit(130)
         self.drain()
-        if self.passing_on:
-            self._captured_signals.append(sig)
 
     def drain(self) -> None:
         """Take no new requests, and end when those under way have."""

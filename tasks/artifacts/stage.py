@@ -126,12 +126,19 @@ class Resources(BaseModel):
 
 @dataclass
 class Progress:
-    """The progress of a stage: `done` of `total` (0: unknown) `unit`s, and figures worth a look (loss, tokens/s, ETA in seconds …)."""
+    """The progress of a stage: `done` of `total` (0: unknown) `unit`s, and figures worth a look (loss, tokens/s, ETA in seconds …). After a
+    resume, the first one also brings the `past`: figure → (done, its value) of earlier attempts."""
 
     done: float
     total: float
     unit: str
     figures: dict[str, float] = field(default_factory=dict)
+    past: dict[str, list[tuple[float, float]]] = field(default_factory=dict)
+
+    @property
+    def share(self) -> float:
+        """The part that is done, at most 1: what was estimated may turn out to be more. 0 where nobody knows."""
+        return min(1.0, self.done / self.total) if self.total else 0.0
 
 
 @dataclass

@@ -3,7 +3,7 @@
 The flow process stays small (no torch in it), a crash in a native library takes only the child, and the memory and the device are
 free when the child ends. What the child prints, one JSON object a line:
 
-    {"event": "progress", "done": 3, "total": 10, "unit": "step", "figures": {"loss": 2.1}}
+    {"event": "progress", "done": 3, "total": 10, "unit": "step", "figures": {"loss": 2.1}}    the fields of `Progress`
     {"event": "log", "text": "…"}
     {"event": "error", "message": "what a person should read"}
     {"event": "result", …}                                         last; returned by `run`
@@ -130,7 +130,7 @@ def _listen(process: subprocess.Popen[str] | warm.Warm, module: str, job: Job) -
         event = _event(line)
         kind = event.pop("event", None)
         if kind == "progress":
-            job.progress(Progress(event["done"], event["total"], event["unit"], event.get("figures", {})))
+            job.progress(Progress(**event))
         elif kind == "log":
             job.log(event["text"])
         elif kind == "error":
