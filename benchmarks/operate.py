@@ -6,11 +6,15 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import http.server
 import json
+import logging
 import os
+import re
 import signal
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -69,9 +73,9 @@ class Operator:
     def deployment(self, name: str) -> str:
         return next(d["id"] for d in self.call("deployments/filter", {}) if d["name"] == name)
 
-    def start(self, name: str, **parameters: Any) -> str:
+    def start(self, name: str, title: str | None = None, **parameters: Any) -> str:
         """A run of a deployment, as the form's button starts it. Its id."""
-        body = {"parameters": parameters, "state": {"type": "SCHEDULED"}}
+        body = {"parameters": parameters, "state": {"type": "SCHEDULED"}} | ({"name": title} if title else {})
         answer = self.call(f"deployments/{self.deployment(name)}/create_flow_run", body)
         assert "id" in answer, answer
         return answer["id"]
@@ -87,6 +91,21 @@ class Operator:
         """(stage, how it ended) of every task run of a run, in order of their start, those of earlier attempts included."""
         wanted = {"flow_runs": {"id": {"any_": [run]}}, "sort": "EXPECTED_START_TIME_ASC"}
         return [(task["name"].split(" · ")[0], task["state_name"]) for task in self.call("task_runs/filter", wanted)]
+
+    def _log(self, run: str) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = []
+        wanted = {"logs": {"flow_run_id": {"any_": [run]}}, "sort": "TIMESTAMP_ASC"}
+        while page := self.call("logs/filter", wanted | {"limit": 200, "offset": len(found)}):
+            found += page
+        return found
+
+    def lines(self, run: str) -> list[str]:
+        """The lines of a run's log that are ours, as the server has them."""
+        return [line["message"] for line in self._log(run) if line["name"].startswith("hanlin.")]
+
+    def errors(self, run: str) -> list[str]:
+        """The lines of a run's log that are errors, or speak of a crash."""
+        return [line["message"] for line in self._log(run) if line["level"] >= logging.ERROR or "rash" in line["message"]]
 
     def made(self, run: str) -> dict[str, str]:
         """Stage → key of what a finished run used."""
@@ -198,23 +217,106 @@ def kill(operator: Operator) -> dict[str, Any]:
 
 
 def cancel(operator: Operator) -> dict[str, Any]:
-    """A run is cancelled during pretraining: the child is gone within 10 s, and the next run goes on from its checkpoint."""
-    changes = [*OFTEN, "pretrain.seed=2"]
+    """A run is cancelled during pretraining: the child is gone within 10 s, the run is Cancelled within 15 s and looks like it, and the next run
+    goes on from its checkpoint: its log says so, with loss, speed and time left, and its plot of losses has a past."""
+    changes = [*OFTEN, "pretrain.seed=2", "pretrain.tokens=400000"]
     run = operator.start("pipeline", recipe="tiny", changes=changes, until="pretrain")
     operator.in_training(run)
+    wait_for(lambda: len([line for line in operator.lines(run) if " loss " in line]) > 1, 300)
     began = time.monotonic()
     operator.call(f"flow_runs/{run}/set_state", {"state": {"type": "CANCELLING"}})
     wait_for(lambda: not operator.trainers(), 120, every=0.05)
     gone = time.monotonic() - began
     cancelled = operator.finish(run, 120)["state"]
+    took = time.monotonic() - began
+    calm = not operator.errors(run) and {state for _, state in operator.tasks(run)} <= {"Completed", "Cached", "Cancelled"}
     again = operator.start("pipeline", recipe="tiny", changes=changes, until="pretrain")
     ended = operator.finish(again)
     resumed = operator.record(again, "pretrain")["stats"]["resumed_from"]
+    said = "\n".join(operator.lines(again))
+    words = [word for word in (f"going on from step {resumed} of", " loss ", " tok/s", " ETA ", "100%") if word not in said]
+    over = [share for share in map(int, re.findall(r" (\d+)%", said)) if share > 100]
     return {
-        "ok": gone <= 10 and cancelled["type"] == "CANCELLED" and ended["state"]["type"] == "COMPLETED" and resumed > 0,
+        "ok": gone <= 10
+        and took <= 15
+        and calm
+        and cancelled["type"] == "CANCELLED"
+        and ended["state"]["type"] == "COMPLETED"
+        and resumed > 0
+        and not words
+        and not over,
         "seconds": round(gone, 1),
+        "seconds_until_cancelled": round(took, 1),
+        "looks_like_a_cancel": calm,
         "resumed_from_step": resumed,
+        "missing_in_the_log": words,
     }
+
+
+def served(operator: Operator) -> dict[str, Any]:
+    """The deployment `serve` is cancelled: it drains, and its run is Cancelled without an error."""
+    made = operator.start("pipeline", recipe="tiny", until="sft")
+    operator.finish(made)
+    run = operator.start("serve", models=["sft"], port=0, device="cpu")
+    wait_for(lambda: any("/v1/chat/completions" in line for line in operator.lines(run)), 300)
+    began = time.monotonic()
+    operator.call(f"flow_runs/{run}/set_state", {"state": {"type": "CANCELLING"}})
+    ended, took = operator.finish(run, 120)["state"], time.monotonic() - began
+    drained = any("no new requests are taken" in line for line in operator.lines(run))
+    return {
+        "ok": ended["type"] == "CANCELLED" and drained and not operator.errors(run) and took <= 15,
+        "state": ended["name"],
+        "drained": drained,
+        "errors": operator.errors(run),
+        "seconds": round(took, 1),
+    }
+
+
+def names(operator: Operator) -> dict[str, Any]:
+    """A name that was typed is kept; others say what differs from the recipe, also where the long form was filled in."""
+    form = operator.call(f"deployments/{operator.deployment('corpus-form')}")["parameter_openapi_schema"]["properties"]["recipe"][
+        "default"
+    ]
+    form["sample"]["size"] = "300KB"
+    runs = {
+        "typed": operator.start("corpus", title="first try", recipe="tiny"),
+        "changed": operator.start("corpus", recipe="tiny", changes=["sample.seed=31"]),
+        "form": operator.start("corpus-form", recipe=form),
+        "same": operator.start("corpus", recipe="tiny"),
+    }
+    found = {key: operator.finish(run)["name"] for key, run in runs.items()}
+    expected = {"typed": "first try", "changed": "tiny · sample.seed=31", "form": f"{form['name']} · sample.size=300KB"}
+    return {"ok": found == expected | {"same": found["same"]} and found["same"].startswith("tiny · 20"), "names": found}
+
+
+def told(operator: Operator) -> dict[str, Any]:
+    """A webhook is told of a failed run, once its address is in the block and the automation is on; before, nobody is told anything."""
+    heard: list[str] = []
+
+    class Noting(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            heard.append(self.rfile.read(int(self.headers["Content-Length"])).decode())
+            self.send_response(204)
+            self.end_headers()
+
+        def log_message(self, *_: Any) -> None: ...
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Noting) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        [block] = [b for b in operator.call("block_documents/filter", {}) if b["name"] == "hanlin-webhook"]
+        address = f"http://127.0.0.1:{server.server_port}/"
+        operator.call(f"block_documents/{block['id']}", {"data": {"url": address}, "merge_existing_data": True}, "PATCH")
+        wrong = ["sft.epochs=-1"]
+        operator.finish(operator.start("pipeline", recipe="tiny", changes=wrong))
+        time.sleep(10)
+        before = len(heard)
+        [rule] = [a for a in operator.call("automations/filter", {}) if a["name"] == "hanlin-failed-run-webhook"]
+        operator.call(f"automations/{rule['id']}", {"enabled": True}, "PATCH")
+        operator.finish(operator.start("pipeline", recipe="tiny", changes=wrong))
+        wait_for(lambda: heard, 60)
+        operator.call(f"automations/{rule['id']}", {"enabled": False}, "PATCH")
+        server.shutdown()
+    return {"ok": before == 0 and "sft.epochs" in heard[0] and operator.address in heard[0], "said": heard[0]}
 
 
 def lost(operator: Operator) -> dict[str, Any]:
@@ -509,6 +611,9 @@ def page(operator: Operator) -> dict[str, Any]:
 SCENARIOS: dict[str, Callable[[Operator], dict[str, Any]]] = {
     "kill": kill,
     "cancel": cancel,
+    "served": served,
+    "names": names,
+    "told": told,
     "lost": lost,
     "retry": retry,
     "arrived": arrived,

@@ -233,6 +233,12 @@ def up(
     show_logs: Annotated[
         bool, typer.Option(help="Show the logs of server and worker in this terminal, instead of writing them to files")
     ] = False,
+    timezone: Annotated[
+        str,
+        typer.Option(
+            help="Time zone of the schedules, such as Asia/Shanghai; without it this machine's, and for new schedules only"
+        ),
+    ] = "",
 ) -> None:
     """Start the Prefect server with its UI, the deployments and a worker, and keep them running until Ctrl-C.
 
@@ -240,7 +246,7 @@ def up(
     """
     from flows import up as everything
 
-    options = everything.Options(host, port, database, worker, show_logs)
+    options = everything.Options(host, port, database, worker, show_logs, timezone)
     sys.exit(everything.up(options))
 
 

@@ -31,6 +31,7 @@ def server(host: str, port: int, database: str) -> dict[str, str]:
         **QUIET,
         "PREFECT_SERVER_CONCURRENCY_LEASE_STORAGE": "prefect.server.concurrency.lease_storage.filesystem",  # outlives a restart
         "PREFECT_SERVER_LOGGING_LEVEL": "WARNING",
+        "PREFECT_UI_URL": f"http://{host}:{port}",  # of links in notifications
     } | os.environ
     settings |= {
         "PREFECT_SERVER_API_HOST": host,

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 import logging
 import os
-from typing import Annotated, Any
+import threading
+from socket import socket
+from typing import TYPE_CHECKING, Annotated, Any
 
 from prefect import flow
 from prefect.client.schemas.objects import State
@@ -16,9 +18,13 @@ from pydantic import Field
 
 from flows import serving
 from flows.execution import reports_mistakes
+from flows.run_names import flow_and_differences, keeps_typed_name
+
+if TYPE_CHECKING:
+    from models.serve.server import Server
 
 
-@flow(name="serve", flow_run_name="serve", persist_result=False, validate_parameters=False)
+@flow(name="serve", flow_run_name=keeps_typed_name(flow_and_differences), persist_result=False, validate_parameters=False)
 @reports_mistakes
 def serve(
     models: tuple[str, ...] = ("prod",),
@@ -52,5 +58,17 @@ def serve(
     token = os.environ.get(serving.TOKEN, "")
     options = serving.Options(models, adapters, host, port, token, engine, device, slots, queue, drain, memory)
     log = logging.getLogger("hanlin.serve")
-    serving.run(options, lambda lines: log.info("\n".join(lines)), passing_on=True)
+    serving.run(options, lambda lines: log.info("\n".join(lines)), _until_cancelled)
     return Completed(message="stopped")
+
+
+def _until_cancelled(server: Server, door: socket) -> None:
+    """Answer from a thread, since Prefect takes a signal for a cancel only where its own handler is there to receive it."""
+    thread = threading.Thread(target=server.run, args=([door],), daemon=True)
+    thread.start()
+    try:
+        thread.join()
+    except BaseException:  # what Prefect's handler raises here
+        server.drain()
+        thread.join()
+        raise

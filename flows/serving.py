@@ -13,6 +13,7 @@ import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from socket import socket
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -22,6 +23,7 @@ from flows.console import store
 if TYPE_CHECKING:
     from models.engines.registry import Place
     from models.serve.served import ServedModel
+    from models.serve.server import Server
 
 NAMED = re.compile(r"([\w.@-]+)=(.+)")  # NAME=MODEL
 TOKEN = "HANLIN_TOKEN"
@@ -131,8 +133,13 @@ def serve(
     run(options, lambda lines: print("\n".join(lines), flush=True))
 
 
-def run(options: Options, tell: Callable[[list[str]], None], passing_on: bool = False) -> None:
-    """Serve until a signal. `tell` gets the lines to print once it runs. `ValueError` for what cannot be served, before anything is loaded."""
+def run(
+    options: Options,
+    tell: Callable[[list[str]], None],
+    answer: Callable[[Server, socket], None] = lambda server, door: server.run([door]),
+) -> None:
+    """Serve until a signal, or as long as `answer` does. `tell` gets the lines to print once it runs. `ValueError` for what cannot be served,
+    before anything is loaded."""
     targets = [target_of(name) for name in options.models]
     adapters = adapters_of(options.adapters, [target.name for target in targets])
     for target in targets:
@@ -150,7 +157,7 @@ def run(options: Options, tell: Callable[[list[str]], None], passing_on: bool = 
         address = address_of(options.host, door.getsockname()[1])
         try:
             tell(start_block(served, address, bool(options.token)))
-            Server(app(served, options.token, Tracer(store())), options.drain, passing_on).run([door])
+            answer(Server(app(served, options.token, Tracer(store())), options.drain), door)
         finally:
             served.close()
     log.info("stopped")

@@ -22,7 +22,7 @@ from types import FrameType
 from typing import IO
 
 from flows import profile
-from flows.deployments import apply
+from flows.deployments import apply, zone
 from flows.server import GLANCE, healthy, running, starting
 from tasks.artifacts.store import store_folder
 from tasks.processes.runner import importable, supervised
@@ -42,6 +42,7 @@ class Options:
     database: str = ""  # empty: Prefect's own setting, else SQLite below PREFECT_HOME
     worker: bool = True
     show_logs: bool = False  # in the terminal, instead of files
+    timezone: str = ""  # of the schedules; empty: this machine's for new ones
 
     @property
     def address(self) -> str:
@@ -106,6 +107,7 @@ def up(options: Options) -> int:
     from prefect.settings import PREFECT_HOME
 
     home = PREFECT_HOME.value() / "hanlin"
+    zone(options.timezone)  # a wrong one is refused before anything starts
     with contextlib.ExitStack() as stack:
         notes = stack.enter_context(only_one(home))
         if notes is None:
@@ -138,7 +140,7 @@ class Up:
                 if not self._wait_for_server():
                     return 0 if self.stops else 1
             try:
-                deployments = apply(self.env)
+                deployments = apply(self.env, self.options.timezone)
             except RuntimeError as failure:
                 print(f"hanlin: {failure}", file=sys.stderr)
                 return 1
@@ -224,6 +226,7 @@ class Up:
             ("Prefect UI", self.options.address),
             ("password", "set" if profile.auth() else "none"),
             ("deployments", ", ".join(deployments)),
+            ("schedules", f"new ones in the time zone {zone(self.options.timezone)}; the UI shows and changes them"),
             ("worker", f"{socket.gethostname()}, work pool {profile.POOL}" if self.options.worker else "none here"),
             ("store", str(store_folder())),
             ("logs", str(self.home) if not self.options.show_logs else "here"),

@@ -21,6 +21,8 @@ from prefect.client.schemas.sorting import FlowRunSort
 from prefect.states import Completed, Failed
 from pydantic import Field
 
+from flows.execution import reports_mistakes
+from flows.run_names import flow_and_differences, keeps_typed_name
 from tasks.artifacts.forecast import Forecast, forecast
 from tasks.artifacts.garbage import Garbage, collect
 from tasks.artifacts.store import Store, store_folder
@@ -32,7 +34,8 @@ Days = Annotated[float, Field(ge=0)]
 Runs = Annotated[int, Field(ge=0)]
 
 
-@flow(name="upkeep", flow_run_name="upkeep", persist_result=False, validate_parameters=False)
+@flow(name="upkeep", flow_run_name=keeps_typed_name(flow_and_differences), persist_result=False, validate_parameters=False)
+@reports_mistakes
 def upkeep(
     dry_run: bool = False,
     verify: bool = True,
@@ -47,8 +50,8 @@ def upkeep(
 
     Args:
         dry_run: List what would be removed, and remove nothing.
-        verify: Read every file again and compare its hash with the recorded one. A damaged artifact fails this run; the next run that needs it
-            builds it again.
+        verify: Read every file again and compare its hash with the recorded one; without it, only files that were changed since are read. A damaged
+            artifact fails this run; the next run that needs it builds it again.
         keep_runs: Number of latest runs whose artifacts are kept.
         keep_earlier: Number of earlier artifacts of each tag that are kept, for a rollback.
         scratch_days: Days for which unfinished shards and checkpoints are kept after their last change.
@@ -57,7 +60,7 @@ def upkeep(
         warn_days: Fail this run, so that notifications on failed runs are sent, if the disk will be full within this number of days.
     """
     store, log = Store(store_folder()), logging.getLogger("hanlin.upkeep")
-    damaged = _damaged(store) if verify else []
+    damaged = _damaged(store, deep=verify)
     if not dry_run:
         _forget_candidates(store, candidate_days)
     rules = {"keep_runs": keep_runs, "keep_earlier": keep_earlier, "scratch_days": scratch_days}
@@ -67,7 +70,11 @@ def upkeep(
     space = _forecast(store)
     freed = sum(piece.bytes for piece in planned if dry_run) or sum(piece.bytes for piece in removed)
     sentences = [
-        f"{len(damaged)} artifacts are damaged" if damaged else "every artifact is whole" if verify else "nothing was verified",
+        f"{len(damaged)} artifacts are damaged"
+        if damaged
+        else "every artifact is whole"
+        if verify
+        else "no file is missing or was changed",
         f"{freed / 1e6:,.1f} MB {'would be' if dry_run else 'were'} freed",
         space.line,
         *([f"{pruned} flow runs were removed from Prefect"] if pruned else []),
@@ -86,26 +93,28 @@ def _task(name: str, work: Any) -> Any:
     return task(name=name, task_run_name=name, cache_policy=NO_CACHE, persist_result=False)(work)()
 
 
-def _damaged(store: Store) -> list[str]:
-    """The damage of every artifact, a line each, as a step of the run."""
+def _damaged(store: Store, *, deep: bool) -> list[str]:
+    """The damage of every artifact, a line each, as a step of the run. `deep` reads every byte; else only files that were changed
+    since they were last read."""
 
     def work() -> list[str]:
         records = [record for record in store.records() if not record.collected]
         rows, every_problem = [], []
         for record in records:
-            problems = list(store.problems(record, deep=True))
+            problems = list(store.problems(record, deep=deep))
             every_problem += problems
             if problems:
                 rows.append({"artifact": f"{record.stage} {record.key[:12]}", "what is wrong": "; ".join(problems)})
         total = sum(record.bytes for record in records)
-        about = f"# Verified\n{len(records)} artifacts, {total / 1e6:,.1f} MB read: {len(rows) or 'none'} damaged"
+        how = "read" if deep else "looked at, and read where a file was changed"
+        about = f"# Verified\n{len(records)} artifacts, {total / 1e6:,.1f} MB {how}: {len(rows) or 'none'} damaged"
         if rows:
             create_table_artifact(rows[:TABLE_ROWS], key="upkeep-damaged", description=about)
         else:
             create_markdown_artifact(about, key="upkeep-damaged")
         return every_problem
 
-    return _task("verify", work)
+    return _task("verify" if deep else "look", work)
 
 
 def _collected(store: Store, *, dry_run: bool, **rules: Any) -> list[Garbage]:

@@ -27,6 +27,8 @@ def app() -> FastAPI:
     """The server as an application, for `uvicorn --factory flows.web:app`."""
     from prefect.server.api.server import create_app
 
+    import flows.notifications  # noqa: F401  # the server sends mail by a block of ours
+
     wait_for_locks()
     server = create_app(final=True)
     add_reports(server)

@@ -4,13 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
+import email.policy
 import errno
+import http.server
 import json
 import os
+import re
 import signal
 import socket
+import socketserver
 import subprocess
 import sys
+import threading
 import time
 import urllib.error
 import urllib.request
@@ -33,6 +39,7 @@ from flows.stage_task import temporary
 from tasks.artifacts.build import StageFailed
 from tasks.artifacts.lease import LeaseLost
 from tasks.artifacts.store import Store
+from tests import tiny
 from tests.waiting import PATIENCE, port, until
 
 ROOT = Path(__file__).parent.parent
@@ -274,6 +281,23 @@ def test_schedules_become_runs(server):
     assert any(run["auto_scheduled"] for run in server.call("flow_runs/filter", wanted))
 
 
+def test_notifications_ship_switched_off(server):
+    """An automation for each notification and block, and a block of each kind to write an address into."""
+    there = {a["name"]: a for a in server.call("automations/filter", {}) if a["name"] != "hanlin-lost-runs"}
+    kinds, told = ("webhook", "slack", "mail"), ("hanlin-failed-run", "hanlin-waiting-run")
+    assert set(there) >= {f"{one}-{kind}" for one in told for kind in kinds}
+    blocks = {block["id"]: block["name"] for block in server.call("block_documents/filter", {})}
+    for name, automation in there.items():
+        if name.startswith(told):
+            [action] = automation["actions"]
+            assert blocks[action["block_document_id"]] == f"hanlin-{name.rpartition('-')[2]}" and not automation["enabled"]
+
+
+def test_a_time_zone_that_is_none_is_refused_before_anything_starts():
+    with pytest.raises(ValueError, match="--timezone Mars/Olympus: no such time zone"):
+        up.up(up.Options(timezone="Mars/Olympus"))
+
+
 def test_a_second_start_leaves_what_the_operator_switched(server):
     def schedules() -> dict[str, bool]:
         return {one["slug"]: one["active"] for name in ("retrain", "upkeep") for one in server.deployment(name)["schedules"]}
@@ -284,8 +308,20 @@ def test_a_second_start_leaves_what_the_operator_switched(server):
     server.call(f"deployments/{retrain['id']}/schedules/{weekly['id']}", {"active": not weekly["active"]}, "PATCH")
     [rule] = [a for a in server.call("automations/filter", {}) if a["name"] == "hanlin-lost-runs"]
     server.call(f"automations/{rule['id']}", {"enabled": False}, "PATCH")
+    mine = {"schedule": {"cron": "1 2 * * 3", "timezone": "Europe/Berlin"}}
+    [look] = [one for one in server.deployment("upkeep")["schedules"] if one["slug"] == "weekly-look"]
+    assert look["schedule"]["timezone"] == deployments.zone("") and look["parameters"] == {"dry_run": True, "verify": False}
+    server.call(f"deployments/{server.deployment('upkeep')['id']}/schedules/{look['id']}", mine, "PATCH")
+    slack = next(b for b in server.call("block_documents/filter", {}) if b["name"] == "hanlin-slack")
+    address = {"data": {"url": "https://hooks.slack.com/services/A/B/C"}}
+    server.call(f"block_documents/{slack['id']}", address, "PATCH")
+
     assert deployments.apply(server.env) == server.names
     assert schedules() == before | {"weekly": not weekly["active"]}
+    [look] = [one for one in server.deployment("upkeep")["schedules"] if one["slug"] == "weekly-look"]
+    assert {key: look["schedule"][key] for key in ("cron", "timezone")} == mine["schedule"]
+    kept = server.call("block_documents/filter", {"include_secrets": True})
+    assert next(b for b in kept if b["id"] == slack["id"])["data"]["url"] == address["data"]["url"]
     [again] = [a for a in server.call("automations/filter", {}) if a["name"] == "hanlin-lost-runs"]
     assert again["id"] == rule["id"] and again["enabled"] is False
 
@@ -381,22 +417,41 @@ class Up:
             command = [sys.executable, "-m", "flows.cli", "up", "--port", str(port)]
             self.process = subprocess.Popen(command, cwd=folder, env=self.env, stdout=said, stderr=subprocess.STDOUT)
 
-    def call(self, path: str, body: Any = None) -> Any:
+    def call(self, path: str, body: Any = None, method: str | None = None) -> Any:
         data = None if body is None else json.dumps(body).encode()
-        request = urllib.request.Request(f"http://127.0.0.1:{self.port}/{path}", data, {"Content-Type": "application/json"})
+        request = urllib.request.Request(
+            f"http://127.0.0.1:{self.port}/{path}", data, {"Content-Type": "application/json"}, method=method
+        )
         request.add_header("Authorization", f"Basic {base64.b64encode(b'hanlin:secret').decode()}")
         try:
             with urllib.request.urlopen(request, timeout=PATIENCE) as answer:
                 text = answer.read()
-                return json.loads(text) if text[:1] in b"[{" else text
+                return json.loads(text) if text[:1] in (b"[", b"{") else text
         except urllib.error.HTTPError as refused:
             return {"code": refused.code, "detail": refused.read().decode()}
 
-    def start(self, name: str, **parameters: Any) -> Any:
+    def start(self, name: str, title: str | None = None, **parameters: Any) -> Any:
         deployment = next(d for d in self.call("api/deployments/filter", {}) if d["name"] == name)
-        return self.call(
-            f"api/deployments/{deployment['id']}/create_flow_run", {"parameters": parameters, "state": {"type": "SCHEDULED"}}
-        )
+        body = {"parameters": parameters, "state": {"type": "SCHEDULED"}} | ({"name": title} if title else {})
+        return self.call(f"api/deployments/{deployment['id']}/create_flow_run", body)
+
+    def lines(self, run: dict[str, Any]) -> list[dict[str, Any]]:
+        """The log of a run."""
+        wanted = {"logs": {"flow_run_id": {"any_": [run["id"]]}}, "sort": "TIMESTAMP_ASC"}
+        return self.call("api/logs/filter", wanted)
+
+    def says(self, run: dict[str, Any], logger: str, *words: str) -> bool:
+        """True once a line of the run's log has all of these words."""
+        return any(line["name"] == logger and all(word in line["message"] for word in words) for line in self.lines(run))
+
+    def cancel(self, run: dict[str, Any]) -> None:
+        """Cancel a run, which ends as that, with no stage and no line that speaks of a crash."""
+        self.call(f"api/flow_runs/{run['id']}/set_state", {"state": {"type": "CANCELLING"}})
+        assert self.finish(run)["type"] == "CANCELLED"
+        self.until(lambda: self.says(run, "prefect.flow_runs", "Finished in state"))
+        assert not [line["message"] for line in self.lines(run) if "rash" in line["message"] or line["level"] >= 40]
+        tasks = self.call("api/task_runs/filter", {"flow_runs": {"id": {"any_": [run["id"]]}}})
+        assert {task["state_type"] for task in tasks} <= {"COMPLETED", "CANCELLED"}
 
     def finish(self, run: dict[str, Any]) -> dict[str, Any]:
         """The state that a run ends in."""
@@ -441,12 +496,89 @@ def test_transactions_on_sqlite_wait_for_each_other(tmp_path: Path, monkeypatch:
     assert asyncio.run(counted()) == 3
 
 
+@contextlib.contextmanager
+def a_webhook(told: list[str]) -> Iterator[str]:
+    """The address of a server that notes what is posted to it."""
+
+    class Noting(http.server.BaseHTTPRequestHandler):
+        def do_POST(self) -> None:
+            told.append(self.rfile.read(int(self.headers["Content-Length"])).decode())
+            self.send_response(204)
+            self.end_headers()
+
+    with http.server.ThreadingHTTPServer(("127.0.0.1", 0), Noting) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"http://127.0.0.1:{server.server_port}/hook"
+        server.shutdown()
+
+
+@contextlib.contextmanager
+def a_mail_server(told: list[str]) -> Iterator[str]:
+    """The address of a mail server (RFC 5321, as little as a client needs) that notes what is sent to it."""
+
+    class Noting(socketserver.StreamRequestHandler):
+        def handle(self) -> None:
+            self.wfile.write(b"220 here\r\n")
+            for line in self.rfile:
+                self.wfile.write(b"354 go on\r\n" if line.upper().startswith(b"DATA") else b"250 well\r\n")
+                if line.upper().startswith(b"DATA"):
+                    parsed = email.message_from_bytes(b"".join(iter(self.rfile.readline, b".\r\n")), policy=email.policy.default)
+                    body = parsed.get_body(("plain", "html"))
+                    told.append(f"Subject: {parsed['Subject']}\n{body.get_content() if body else ''}")
+                    self.wfile.write(b"250 well\r\n")
+
+    with socketserver.ThreadingTCPServer(("127.0.0.1", 0), Noting) as server:
+        threading.Thread(target=server.serve_forever, daemon=True).start()
+        yield f"mailto://127.0.0.1:{server.server_address[1]}"
+        server.shutdown()
+
+
+def tell(here: Up, channel: str, values: dict[str, Any]) -> None:
+    """Write an address into a block and switch its automation on, as an operator does in the UI."""
+    [block] = [b for b in here.call("api/block_documents/filter", {}) if b["name"] == f"hanlin-{channel}"]
+    here.call(f"api/block_documents/{block['id']}", {"data": values}, "PATCH")
+    [rule] = [a for a in here.call("api/automations/filter", {}) if a["name"] == f"hanlin-failed-run-{channel}"]
+    here.call(f"api/automations/{rule['id']}", {"enabled": True}, "PATCH")
+
+
+def a_cancelled_training_goes_on_where_it_was(here: Up) -> None:
+    """And its log says how it goes: stage, loss, speed, time left, the step from which it goes on. A name that was given is kept."""
+    changes = ["sample.seed=4", "pretrain.tokens=4000000", "resources.checkpoint_steps=5"]
+    first = here.start("pipeline", "first try", recipe="tiny", changes=changes, until="pretrain")
+    here.until(lambda: here.says(first, "hanlin.pretrain", "step ", " loss ", " tok/s", " ETA "), first)
+    checkpoints = here.folder / "store" / "work"
+    here.until(lambda: any(checkpoints.glob("*/scratch/checkpoints/step-*")), first)
+    here.cancel(first)
+    assert here.call(f"api/flow_runs/{first['id']}")["name"] == "first try"
+    again = here.start("pipeline", recipe="tiny", changes=changes, until="pretrain")
+    here.until(lambda: here.says(again, "hanlin.pretrain", "going on from step "), again)
+    here.until(lambda: here.says(again, "hanlin.pretrain", "step ", " loss "), again)
+    assert here.call(f"api/flow_runs/{again['id']}")["name"] == f"tiny · {', '.join(changes)}, until=pretrain"
+    here.cancel(again)
+
+
+def a_cancelled_server_of_models_drains(here: Up) -> None:
+    """It takes no new requests, and its run is no crash."""
+    model = tiny.llama(here.folder / "served", tiny.make_tokenizer(here.folder / "tokenizer", tiny.split(here.folder / "world")))
+    run = here.start("serve", models=[f"toy={model}"], port=0, device="cpu")
+    here.until(lambda: here.says(run, "hanlin.serve", "/v1/chat/completions"), run)
+    block = next(line["message"] for line in here.lines(run) if "/v1/chat/completions" in line["message"])
+    address = re.search(r"http://[^/ ]+", block)
+    assert address is not None
+    assert httpx.post(f"{address[0]}/v1/completions", json={"model": "toy", "prompt": "问"}, timeout=PATIENCE).status_code == 200
+    here.cancel(run)
+    assert here.says(run, "hanlin.serve", "no new requests are taken") and here.says(run, "hanlin.serve", "stopped")
+
+
 @pytest.mark.slow
 def test_up_runs_refuses_serves_and_drains(tmp_path, free):
     """A run by name with changes, wrong forms, the report behind the password, a second call, and a stop that waits for the run."""
-    here = Up(tmp_path, free)
+    here, told, stack = Up(tmp_path, free), [], contextlib.ExitStack()
     try:
         here.until(lambda: "Ctrl-C stops" in here.said.read_text())
+        webhook, mail = stack.enter_context(a_webhook(told)), stack.enter_context(a_mail_server(told))
+        tell(here, "webhook", {"name": "Hanlin", "url": webhook, "json_data": {"text": "{{subject}} {{body}}"}})
+        tell(here, "mail", {"url": f"{mail}?from=hanlin@example.org&to=me@example.org&mode=insecure"})
         with pytest.raises(urllib.error.HTTPError, match="401"):
             urllib.request.urlopen(f"http://127.0.0.1:{free}/api/flows/count")
         refused = here.start("corpus", recipe="tinny")
@@ -457,9 +589,12 @@ def test_up_runs_refuses_serves_and_drains(tmp_path, free):
         assert state["type"] == "COMPLETED", state
         bad = here.finish(wrong)
         assert bad["type"] == "FAILED" and "dedup.threshold" in bad["message"].splitlines()[0]
+        here.until(lambda: all(any(kind in text and "dedup.threshold" in text for text in told) for kind in ("text", "Subject")))
         artifacts = here.call(
             "api/artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run["id"]]}, "key": {"any_": ["report"]}}}
         )
+        assert here.call(f"api/flow_runs/{run['id']}")["name"] == "tiny · sample.seed=4"
+        assert here.says(run, "hanlin.split", "built") and here.says(run, "hanlin.corpus", "stages reused")
         link = artifacts[0]["data"].split("](")[1].rstrip(")")
         assert link.startswith("/hanlin/reports/") and b"<svg" in here.call(link[1:])
 
@@ -468,6 +603,9 @@ def test_up_runs_refuses_serves_and_drains(tmp_path, free):
         )
         assert again.returncode == 0 and "up already, since" in again.stdout and str(here.process.pid) in again.stdout
 
+        a_cancelled_training_goes_on_where_it_was(here)
+        a_cancelled_server_of_models_drains(here)
+
         last = here.start("corpus", recipe="tiny", changes=["sample.seed=5"])
         here.until(lambda: here.state(last)["type"] not in ("SCHEDULED", "PENDING"), last)
         here.process.send_signal(signal.SIGTERM)
@@ -475,6 +613,7 @@ def test_up_runs_refuses_serves_and_drains(tmp_path, free):
         assert here.process.returncode == 0
         assert any(note["run"] == last["id"] and "report" in note["artifacts"] for note in Store(tmp_path / "store").runs())
     finally:
+        stack.close()
         while here.process.poll() is None:  # the second one stops at once; of two that follow each other too closely, one is lost
             here.process.send_signal(signal.SIGTERM)
             time.sleep(1)

@@ -58,7 +58,16 @@ def test_damage_fails_the_run_and_is_named(store: Store) -> None:
     state = upkeep(dry_run=True, return_state=True)
     assert state.is_failed() and "1 artifacts are damaged" in state.message
     assert "all.txt has other content" in shown(state)["upkeep-damaged"]
+
+
+def test_a_look_reads_only_what_was_changed(store: Store) -> None:
+    """And so costs next to nothing where all is as it was."""
+    path = store.object(make_count(store).record.key) / "all.txt"
+    was = path.stat()
+    path.chmod(0o644)
     assert upkeep(dry_run=True, verify=False, return_state=True).is_completed()
+    path.write_text("0\n1\n9"[: was.st_size])
+    assert upkeep(dry_run=True, verify=False, return_state=True).is_failed()
 
 
 def test_a_disk_that_is_nearly_full_fails_the_run(store: Store) -> None:
