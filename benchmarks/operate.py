@@ -277,7 +277,7 @@ def names(operator: Operator) -> dict[str, Any]:
     form = operator.call(f"deployments/{operator.deployment('corpus-form')}")["parameter_openapi_schema"]["properties"]["recipe"][
         "default"
     ]
-    form["sample"]["size"] = "300KB"
+    form["sample"] = {"size": "300KB"}
     runs = {
         "typed": operator.start("corpus", title="first try", recipe="tiny"),
         "changed": operator.start("corpus", recipe="tiny", changes=["sample.seed=31"]),

@@ -12,13 +12,15 @@ from typing import Any
 
 from prefect import runtime
 from prefect.context import FlowRunContext
+from pydantic import BaseModel
 
+from flows import long_form
 from flows import recipe as recipes
 from flows.recipe import Recipe
 from flows.run_plan import flatten
 
 LONGEST = 120  # characters of a name
-OF_THE_RECIPE = ("recipe", "file", "changes")  # parameters that say what is run; others say how
+OF_THE_RECIPE = ("recipe", "file", "changes", "name")  # parameters that say what is run; others say how
 FORM = re.compile(  # names with which the form of Prefect's UI begins
     "(Awesome|Rustic|Small|Gorgeous|Fantastic|Sleek|Intelligent|Unbranded|Refined|Licensed|Generic|Practical|Ergonomic|Handcrafted|Tasty|Handmade|"
     "Incredible)-.{1,6}"
@@ -38,12 +40,13 @@ def keeps_typed_name(other: Callable[[dict[str, Any]], str]) -> Callable[[], str
 def recipe_and_differences(parameters: dict[str, Any]) -> str:
     """A recipe's name, and what this run changes in it and in the flow's parameters; the time where nothing is changed."""
     recipe = parameters.get("recipe")
-    if isinstance(recipe, Recipe):
+    if isinstance(recipe, BaseModel):
         recipe = recipe.model_dump(mode="json")
     if isinstance(recipe, dict):
-        title, changes = str(recipe.get("name", "unnamed")), _differences(recipe)
+        recipe = long_form.opened(recipe)
+        title, changes = str(recipe["name"]), _differences(recipe)
     else:
-        title = Path(parameters["file"]).stem if parameters.get("file") else str(recipe)
+        title = str(parameters.get("name") or (Path(parameters["file"]).stem if parameters.get("file") else recipe))
         changes = [str(change) for change in parameters.get("changes") or ()]
     return _joined(title, [*changes, *_options(parameters)])
 

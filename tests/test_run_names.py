@@ -13,7 +13,7 @@ from prefect.client.orchestration import get_client
 from prefect.flow_engine import run_flow
 from prefect.utilities.names import generate_slug
 
-from flows import run_names
+from flows import long_form, run_names
 from flows.recipe import Recipe, fields
 from flows.run_names import flow_and_differences, is_generated, keeps_typed_name, recipe_and_differences
 
@@ -21,7 +21,9 @@ MOMENT = r"\d{4}-\d\d-\d\d \d\d:\d\d:\d\d"
 
 
 @flow(name="toy", flow_run_name=keeps_typed_name(recipe_and_differences), validate_parameters=False)
-def toy(recipe: Any = "sample", changes: tuple[str, ...] = (), file: str = "", until: str = "", share: float = 0.25) -> None: ...
+def toy(
+    recipe: Any = "sample", changes: tuple[str, ...] = (), file: str = "", name: str = "", until: str = "", share: float = 0.25
+) -> None: ...
 
 
 @flow(name="look", flow_run_name=keeps_typed_name(flow_and_differences), validate_parameters=False)
@@ -53,6 +55,9 @@ def form(name: str, **changed: Any) -> dict[str, Any]:
         (None, {"changes": [], "until": ""}, f"sample · {MOMENT}"),
         (None, {"recipe": form("tiny", tokens=9, log_steps=5.0)}, r"tiny · pretrain\.tokens=9"),
         (None, {"recipe": form("tiny") | {"name": "clinic"}}, f"clinic · {MOMENT}"),
+        (None, {"recipe": long_form.start("pipeline")}, f"sample · {MOMENT}"),
+        (None, {"recipe": long_form.start("pipeline") | {"pretrain": {"tokens": 7}}}, r"sample · pretrain\.tokens=7"),
+        (None, {"name": "clinic", "until": "sft"}, "clinic · until=sft"),
     ],
 )
 def test_a_typed_name_is_kept_and_others_say_what_differs(prefect_api, typed, given, becomes):
