@@ -112,6 +112,13 @@ async def _restore_schedules(before: dict[tuple[str, str], DeploymentSchedule], 
                 if timezone or was is schedule:
                     when = when.model_copy(update={"timezone": zone(timezone)})
                 if (was.active, when) != (schedule.active, schedule.schedule):
-                    await client.update_deployment_schedule(deployment.id, schedule.id, active=was.active, schedule=when)
+                    await client.update_deployment_schedule(
+                        deployment.id,
+                        schedule.id,
+                        active=was.active,
+                        schedule=when,
+                        parameters=schedule.parameters,
+                        slug=schedule.slug,
+                    )
         flows = {d.flow_id: (await client.read_flow(d.flow_id)).name for d in deployments}
         return sorted((f"{flows[d.flow_id]}/{d.name}" for d in deployments), key=lambda name: names.index(name.split("/")[1]))
