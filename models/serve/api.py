@@ -166,6 +166,10 @@ def _describe(api: FastAPI, token: str, open_paths: set[str]) -> None:
                     method["responses"].pop("422", None)  # FastAPI's own, which nobody gets
                     if token and path not in open_paths:
                         method["security"] = [{"token": []}]
+                        refused = {"schema": {"$ref": "#/components/schemas/ApiErrorBody"}}
+                        method["responses"].setdefault(
+                            "401", {"description": STATUSES[401], "content": {"application/json": refused}}
+                        )
             for name in ("HTTPValidationError", "ValidationError"):
                 schema["components"]["schemas"].pop(name, None)
             if token:
