@@ -184,7 +184,7 @@ def _cost(steps: list[Planned]) -> str:
     hours = sum(each.accelerator_seconds for each in known) / 3600
     origins = {
         "record": "as earlier ones took",
-        "FLOPs": "by the operations of its training, at most",
+        "FLOPs": "from the FLOPs of its training, at most",
     }
     counts = {name: sum(each.origin == name for each in known) for name in origins}
     parts = [f"{count} {'stage' if count == 1 else 'stages'} {origins[name]}" for name, count in counts.items() if count]
