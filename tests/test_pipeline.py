@@ -29,6 +29,11 @@ AFTER_SFT = ["sft", "rejected", "reference", "dpo", "evaluate", "report"]
 pytestmark = pytest.mark.slow
 
 
+PLACES = [
+    (f"{a}{b}镇", thing)
+    for a, thing in zip("青白红黄", ("茶叶", "石桥", "古塔", "梅花"), strict=True)
+    for b in "山水云林沙石泉湖溪谷"
+]
 ONE_THREAD = "resources.threads=1"  # beside the suite's other process, threads that wait for a core wait long
 
 
@@ -194,7 +199,7 @@ def readme_commands() -> list[str]:
     blocks = re.findall(r"```bash\n(.*?)```", (ROOT / "README.md").read_text("utf-8"), re.S)
     lines = [line.split("  #")[0].strip() for block in blocks for line in block.splitlines()]
     shown = [line for line in lines if re.match(r"hanlin (recipes|plan|run|sources|artifacts|chat) ?", line)]
-    return [line for line in shown if "-tiny" not in line]  # those recipes run by night
+    return [line for line in shown if "-tiny" not in line and "my.yaml" not in line]  # those recipes run by night; the next test
 
 
 @pytest.mark.parametrize("command", readme_commands())
@@ -202,6 +207,28 @@ def test_the_commands_of_the_readme_work(runs, first, command):
     """On the recipe `tiny`, whose run is there; a conversation is left at once."""
     arguments = command.replace("sample", "tiny").split()[1:] + (["你好"] if command.startswith("hanlin chat") else [])
     assert runs.hanlin(*arguments).strip()
+
+
+def test_the_readmes_way_with_files_of_ones_own_works_as_typed(runs, tmp_path):
+    """Up to the rows; `tests/test_switched_off.py` trains on such a folder."""
+    folder, recipe = tmp_path / "corpus", tmp_path / "my.yaml"
+    folder.mkdir()
+    rows = [{"instruction": f"{place}有什么？", "input": "", "output": f"{place}有{thing}。"} for place, thing in PLACES]
+    (folder / "chat.json").write_text(json.dumps(rows, ensure_ascii=False), "utf-8")
+    (folder / "guide.txt").write_text((ROOT / "docs" / "operate.zh.md").read_text("utf-8"), "utf-8")
+    table = "".join(f"内科,{place}的医院,{place}的医院在哪里？,{place}的医院在{thing}旁边。\n" for place, thing in PLACES)
+    (folder / "doctor.csv").write_text(f"department,title,ask,answer\n{table}", "gb18030")
+    block = section(ROOT / "README.md", "Your own data")
+    typed = [line.split("  #")[0].split() for line in block.splitlines() if line.startswith("hanlin ")]
+    assert [line[1] for line in typed] == ["sniff", "init", "plan", "run", "run"] and typed[3][3:] == ["--flow", "corpus"]
+    for line in typed[:4]:
+        named = {"/data/corpus": str(folder), "my.yaml": str(recipe)}
+        assert runs.hanlin(*(named.get(word, word) for word in line[1:])).strip()
+
+
+def section(page: Path, heading: str) -> str:
+    """The examples to type below a heading."""
+    return page.read_text("utf-8").split(f"## {heading}")[1].split("```bash\n")[1].split("```")[0]
 
 
 def test_a_bad_recipe_ends_with_code_2_and_no_traceback(runs):
