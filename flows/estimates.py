@@ -9,6 +9,8 @@ import subprocess
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from pydantic import ValidationError
+
 from flows.graph import Node
 from models import presets
 from models.architectures import ArchitectureOptions
@@ -47,8 +49,8 @@ def estimate(node: Node, earlier: Sequence[Record], trainings: Sequence[Record],
     if earlier:
         record = earlier[-1]
         seconds = float(record.made.get("seconds") or 0.0)
-        if isinstance(node.params, PretrainParams) and (before := operations(_params(record))):
-            scale = operations(node.params, int(record.stats.get("tokens", 0))) / before
+        if isinstance(node.params, PretrainParams) and (before := _params(record)):
+            scale = operations(node.params, int(record.stats.get("tokens", 0))) / operations(before)
             seconds *= scale if scale > 0 else 1.0
         share = 0 if record.stats.get("device", "cpu") == "cpu" else int(record.stats.get("processes", 1))
         return Estimate(seconds, seconds * share, "record")
@@ -66,10 +68,13 @@ def operations(params: PretrainParams, tokens: int = 0) -> float:
     return compute(body, params.tokens or tokens or 20 * body)
 
 
-def _params(record: Record) -> PretrainParams:
-    """A pretraining's parameters, with the tokens that it took."""
+def _params(record: Record) -> PretrainParams | None:
+    """A pretraining's parameters, with the tokens that it took; None where they mean nothing here, as a preset of a package that is gone."""
     fields = {name: value for name, value in record.identity["params"].items() if name in PretrainParams.model_fields}
-    return PretrainParams.model_validate(fields | {"tokens": int(record.stats.get("tokens", 0)) or None, "epochs": None})
+    try:
+        return PretrainParams.model_validate(fields | {"tokens": int(record.stats.get("tokens", 0)) or None, "epochs": None})
+    except ValidationError:
+        return None
 
 
 def _speed(trainings: Sequence[Record], resources: Resources) -> tuple[float, int]:
@@ -77,8 +82,8 @@ def _speed(trainings: Sequence[Record], resources: Resources) -> tuple[float, in
     names = () if resources.device == "cpu" else accelerators()
     for record in reversed(trainings):
         seconds = float(record.stats.get("seconds") or record.made.get("seconds") or 0)
-        if (record.stats.get("device", "cpu") == "cpu") == (not names) and seconds:
-            return operations(_params(record)) / seconds, resources.processes if names else 0
+        if (record.stats.get("device", "cpu") == "cpu") == (not names) and seconds and (params := _params(record)):
+            return operations(params) / seconds, resources.processes if names else 0
     if not names:
         return CORE * (resources.threads or os.cpu_count() or 1), 0
     peak = next((peak for name, peak in PEAKS.items() if name in names[0]), OTHER)

@@ -123,9 +123,9 @@ def test_a_recipe_for_it_needs_no_model_and_one_for_the_pipeline_does(tmp_path: 
     path = tmp_path / "mine.yaml"
     path.write_text("name: mine\nsources:\n  wiki: {format: wiki, path: wiki/*.bz2, use: [text2text]}\n")
     assert recipes.load(str(path), flow="corpus").sources["wiki"].use == ["text2text"]
-    with pytest.raises(BadRecipe, match="4 problems") as told:
+    with pytest.raises(BadRecipe, match=r"none has use: \[pretrain\]") as told:
         recipes.load(str(path))
-    assert "the data half alone needs none of this: --flow corpus" in str(told.value)
+    assert "the data half alone: --flow corpus" in str(told.value)
     with pytest.raises(BadRecipe, match="none has a use for training"):
         recipes.load(str(path), ["sources.wiki.use=[evaluate]"], "corpus")
 

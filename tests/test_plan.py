@@ -99,6 +99,9 @@ def test_a_pretraining_is_estimated_by_an_earlier_one_or_by_its_operations(store
     longer = replace(node, params=node.params.model_copy(update={"tokens": 4 * 40960}))
     found = estimate(longer, [record], [record], recipe.resources)
     assert (found.origin, found.seconds, found.accelerator_seconds) == ("record", 120.0, 240.0)
+    gone = record.model_copy(update={"identity": {"params": params | {"preset": "of-a-package-that-is-gone"}}})
+    assert estimate(longer, [gone], [gone], recipe.resources).seconds == 30.0
+    assert estimate(longer, [], [gone], recipe.resources).origin == "FLOPs"
 
 
 def test_the_plan_in_one_sentence_says_what_each_status_means(store):

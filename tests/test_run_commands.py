@@ -46,7 +46,7 @@ def test_a_run_is_seen_while_it_goes_on_and_when_it_failed(
     def pretrain() -> None:
         create_progress_artifact(30.0, key="progress-pretrain", description="step 3/10 30%  loss 3.21  ETA 0:41")
         shown = until(lambda: says(run_commands.status), "pretrain (0 done)", "loss 3.21", "ETA 0:41")
-        assert "watched-77" in shown and "Running" in shown and "hanlin worker" in shown and str(home.root) in shown
+        assert "watched-77" in shown and "Running" in shown and "\nworker " in shown and str(home.root) in shown
         with pytest.raises(ValueError, match="runs in a terminal; press Ctrl-C there"):
             run_commands.cancel("watched-77")
 

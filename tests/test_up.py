@@ -567,7 +567,7 @@ def a_cancelled_server_of_models_drains(here: Up) -> None:
     assert address is not None
     assert httpx.post(f"{address[0]}/v1/completions", json={"model": "toy", "prompt": "问"}, timeout=PATIENCE).status_code == 200
     here.cancel(run)
-    assert here.says(run, "hanlin.serve", "no new requests are taken") and here.says(run, "hanlin.serve", "stopped")
+    here.until(lambda: all(here.says(run, "hanlin.serve", words) for words in ("no new requests are taken", "stopped")))
 
 
 @pytest.mark.slow
@@ -594,7 +594,7 @@ def test_up_runs_refuses_serves_and_drains(tmp_path, free):
             "api/artifacts/filter", {"artifacts": {"flow_run_id": {"any_": [run["id"]]}, "key": {"any_": ["report"]}}}
         )
         assert here.call(f"api/flow_runs/{run['id']}")["name"] == "tiny · sample.seed=4"
-        assert here.says(run, "hanlin.split", "built") and here.says(run, "hanlin.corpus", "stages reused")
+        here.until(lambda: here.says(run, "hanlin.split", "built") and here.says(run, "hanlin.corpus", "stages reused"))
         link = artifacts[0]["data"].split("](")[1].rstrip(")")
         assert link.startswith("/hanlin/reports/") and b"<svg" in here.call(link[1:])
 
