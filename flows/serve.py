@@ -64,11 +64,18 @@ def serve(
 
 def _until_cancelled(server: Server, door: socket) -> None:
     """Answer from a thread, since Prefect takes a signal for a cancel only where its own handler is there to receive it."""
-    thread = threading.Thread(target=server.run, args=([door],), daemon=True)
-    thread.start()
+    ended = threading.Event()  # a thread's `join` that an exception interrupts takes the thread for ended, on Python 3.11
+
+    def answer() -> None:
+        try:
+            server.run([door])
+        finally:
+            ended.set()
+
+    threading.Thread(target=answer, daemon=True).start()
     try:
-        thread.join()
+        ended.wait()
     except BaseException:  # what Prefect's handler raises here
         server.drain()
-        thread.join()
+        ended.wait()
         raise

@@ -160,7 +160,7 @@ def run(
             answer(Server(app(served, options.token, Tracer(store())), options.drain), door)
         finally:
             served.close()
-    log.info("stopped")
+            log.info("stopped")
 
 
 def loaded(options: Options, targets: Sequence[Target], adapters: dict[str, dict[str, Path]], log: logging.Logger) -> Any:

@@ -141,7 +141,7 @@ Worker.type = ProcessWorker.type  # what the pool's is
 async def _hookless(flow_run: FlowRun, **_: Any) -> Flow[Any, Any]:
     """A flow without hooks for cancelled and crashed runs, as all of ours are: to look for them, Prefect imports the flow in the worker, and a
     cancelled run waits for it."""
-    return flow(name=flow_run.name, validate_parameters=False)(_nothing)
+    return flow(name="without-hooks", validate_parameters=False)(_nothing)  # a run may be called what no flow may
 
 
 def _nothing() -> None: ...
