@@ -1,4 +1,4 @@
-"""What a run is asked for beside its recipe is checked before anything starts, with the near name."""
+"""Checks of what a run is asked for beside its recipe: made before anything starts, and told with the near name."""
 
 from __future__ import annotations
 
