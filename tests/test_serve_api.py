@@ -471,7 +471,8 @@ def test_a_full_queue_refuses_and_gives_every_place_back(locked):
     assert never.status_code == 400 and "places for 9 answers" in never.json()["error"]["message"]
     body = {"messages": TURNS, "n": 9, "max_tokens": 2000, "stream": True, **ENDLESS}
     with locked.client.stream("POST", CHAT, headers=headers, json=body) as streamed:
-        next(streamed.iter_lines())
+        lines = streamed.iter_lines()  # dropped, it would close the connection
+        next(lines)
         said = locked.post(CHAT, headers=headers, json={"messages": TURNS, "n": 2})
     assert said.status_code == 429 and said.headers["retry-after"] and said.json()["error"]["code"] == "queue_full"
     until(lambda: idle(locked))
@@ -496,7 +497,7 @@ def test_a_client_that_leaves_frees_its_place(api, stream):
 def test_a_failure_in_the_middle_of_a_stream_is_an_event(folder, monkeypatch):
     model = served(folder)
     running = Running(Served([model]))
-    monkeypatch.setattr(model.now.engine._batch, "step", lambda tokens: 1 / 0)
+    monkeypatch.setattr(model.now.engine._batch, "step", lambda *rows: 1 / 0)
     *_, last = running.events()
     assert last["error"]["type"] == "server_error" and "division" not in last["error"]["message"]
     said = running.post(CHAT, json={"messages": TURNS, "temperature": 0})
@@ -527,8 +528,12 @@ def test_a_name_that_moves_takes_no_request_with_it(folder, tmp_path):
     running.stop()
 
 
-def test_a_server_that_drains_ends_what_it_has_and_takes_no_more(folder):
-    running = Running(Served([served(folder)]))
+def test_a_server_that_drains_ends_what_it_has_and_takes_no_more(folder, monkeypatch):
+    model = served(folder)
+    running = Running(Served([model]))
+    batch, go = model.now.engine._batch, threading.Event()
+    step = batch.step
+    monkeypatch.setattr(batch, "step", lambda *rows: go.wait(PATIENCE) and step(*rows))
     body = {"messages": TURNS, "stream": True, "max_tokens": 250, **ENDLESS}
     with running.client.stream("POST", CHAT, json=body) as said:
         lines = (line for line in said.iter_lines() if line)
@@ -537,6 +542,7 @@ def test_a_server_that_drains_ends_what_it_has_and_takes_no_more(folder):
         refused = running.post(CHAT, json={"messages": TURNS})
         assert refused.status_code == 503 and refused.json()["error"]["code"] == "draining" and refused.headers["retry-after"]
         assert running.get("/health").status_code == 503
+        go.set()
         assert list(lines)[-1] == "data: [DONE]"
     running.thread.join(PATIENCE)
     assert not running.thread.is_alive()
