@@ -1,8 +1,12 @@
-"""The console's common parts, for all commands: the store of this environment, and rows printed as a table."""
+"""The console's common parts, for all commands: the store of this environment, `hanlin` as it is typed here, rows printed as a table."""
 
 from __future__ import annotations
 
+import os
+import shlex
+import shutil
 import sys
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
@@ -24,6 +28,17 @@ def store() -> Store:
     from tasks.artifacts.store import Store, store_folder
 
     return Store(store_folder())
+
+
+def command() -> str:
+    """The command `hanlin` as it works when typed in this folder: its name where the shell finds it, else its path."""
+    called, found = Path(sys.argv[0]), shutil.which("hanlin")
+    if called.name != "hanlin" or not called.is_file():
+        return f"{shlex.quote(sys.executable)} -m flows.cli"
+    if found and os.path.samefile(found, called):
+        return "hanlin"
+    whole, here = called.absolute(), Path.cwd()
+    return shlex.quote(str(whole.relative_to(here) if whole.is_relative_to(here) else whole))
 
 
 def table(rows: list[dict[str, Any]]) -> None:

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from flows.console import table
+from flows.console import command, table
 
 if TYPE_CHECKING:
     from tasks.formats.trial import Trial
@@ -76,7 +76,7 @@ def init(
     text = recipe_text(folder, tried, str(file))
     file.write_text(text, "utf-8")
     print("".join(line + "\n" for line in text.splitlines() if line.startswith("#")), end="")
-    print(f"\nwritten: {file}\nnext:    hanlin plan {file}    what a run would do\n         hanlin run {file}")
+    print(f"\nwritten: {file}\nnext:    {command()} plan {file}    what a run would do\n         {command()} run {file}")
 
 
 def _below(path: Path) -> list[Path]:

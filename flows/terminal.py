@@ -5,11 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import os
+import shlex
 import sys
 import time
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TextIO
 
+from flows.console import command
 from tasks.artifacts.stage import Progress
 from tasks.artifacts.store import Store, store_folder
 
@@ -161,9 +163,13 @@ def _show_result(stream: TextIO, outcome: dict[str, Any]) -> None:
         outcome["gate"] = str(store.object(artifacts["gate"]["key"]) / "report.html")
         stream.write(f"gate     {outcome['gate']}\n         {outcome['why']}\n")
     if models := [name for name in ("dpo", "sft", "extractor") if name in artifacts]:
-        stream.write(f"chat     hanlin chat {artifacts[models[0]]['key'][:12]}\n")
+        stream.write(f"chat     {command()} chat {artifacts[models[0]]['key'][:12]}\n")
     elif "split" in artifacts:
         stream.write(f"rows     {store.object(artifacts['split']['key'])}\n")
+    stream.write(f"more     {command()} --help\n")
+    if command() != "hanlin":
+        folder = shlex.quote(str(Path(sys.executable).parent))
+        stream.write(f"         to type hanlin alone in this terminal: export PATH={folder}:$PATH\n")
 
 
 def _percent(share: float) -> str:
