@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 import shutil
 import sys
@@ -35,7 +34,7 @@ def command() -> str:
     called, found = Path(sys.argv[0]), shutil.which("hanlin")
     if called.name != "hanlin" or not called.is_file():
         return f"{shlex.quote(sys.executable)} -m flows.cli"
-    if found and os.path.samefile(found, called):
+    if found and called.samefile(found):
         return "hanlin"
     whole, here = called.absolute(), Path.cwd()
     return shlex.quote(str(whole.relative_to(here) if whole.is_relative_to(here) else whole))

@@ -10,6 +10,19 @@ from pathlib import Path
 DEVICES = ("auto", "cpu", "cuda", "mps")
 GPU_FILES = ("/dev/nvidiactl", "/dev/nvidia0", "/dev/kfd", "/dev/dxg", "/dev/nvmap")  # NVIDIA, AMD, Windows, Tegra
 
+USED = 0.35  # share of an accelerator's peak that training of small models gets
+PEAKS = {  # operations a second of accelerators, dense bfloat16 (half precision of older ones), as their data sheets have them
+    "H200": 9.9e14,
+    "H100": 9.9e14,
+    "A100": 3.1e14,
+    "L40": 1.8e14,
+    "4090": 1.65e14,
+    "3090": 7.1e13,
+    "V100": 1.25e14,
+    "T4": 6.5e13,
+}
+OTHER = 5e13  # of an accelerator that is not named above
+
 
 def check_device(device: str) -> None:
     """Raise `ValueError` for a name that is no device's, and for one that is certainly not here."""

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 
 from pydantic import ValidationError
 
+from flows.devices import OTHER, PEAKS, USED
 from flows.graph import Node
 from models import presets
 from models.architectures import ArchitectureOptions
@@ -20,18 +21,6 @@ from tasks.artifacts.store import Record
 from tasks.pretrain import Params as PretrainParams
 
 CORE = 1.2e10  # floating-point operations a second that training gets of a CPU's core: measured, 2 cores, 2 M parameters
-USED = 0.35  # share of an accelerator's peak that training of small models gets
-PEAKS = {
-    "H200": 9.9e14,
-    "H100": 9.9e14,
-    "A100": 3.1e14,
-    "L40": 1.8e14,
-    "4090": 1.65e14,
-    "3090": 7.1e13,
-    "V100": 1.25e14,
-    "T4": 6.5e13,
-}
-OTHER = 5e13  # of an accelerator that is not named above
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from flows.inputs import NodeInput
 from flows.pins import Pins
 from flows.production import Production
 from flows.recipe import Flow, Recipe, Source
+from flows.run_facts import run_facts
 from flows.switched_off import begins_outside, switched_off
 from tasks import (
     base,
@@ -274,4 +275,5 @@ class _Builder:
             statistics=inputs.statistics(before),
             contracts=inputs.contracts(self.recipe, before),
             switched_off=inputs.note(self.off),
+            about=run_facts(self.recipe, before),
         )

@@ -134,11 +134,15 @@ def _news(store: Store, new: dict[str, str], last: dict[str, Any], artifacts: Ou
     """The new data of each source in words, with its rows: `belle (1 file more: new.json, 60 rows)`."""
     told = []
     for source, change in new.items():
-        node = f"ingest-{source}"
-        before, after = (store.record(key) for key in (last.get("artifacts", {}).get(node, ""), artifacts[node]["key"]))
+        node = next((name for name in (f"ingest-{source}", f"extract-{source}") if name in artifacts), "")
+        before, after = (store.record(made.get(node, "")) for made in (last.get("artifacts", {}), _keys(artifacts)))
         rows = rows_in_words(before, after) if after else ""
         told.append(f"{source} ({change}{f', {rows}' if rows else ''})")
     return told
+
+
+def _keys(artifacts: Outcome) -> dict[str, str]:
+    return {name: artifact["key"] for name, artifact in artifacts.items()}
 
 
 def _records(store: Store, note: dict[str, Any]) -> list[Any]:

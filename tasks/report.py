@@ -10,6 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -19,7 +20,7 @@ from tasks.artifacts.stage import Identity, Job, Stats, stage
 from tasks.data import characters, funnel, tokens
 from tasks.data.funnel import Funnel, Nodes
 from tasks.metrics.intervals import wilson
-from tasks.pages import data_section, diagram, lineage_section, plots, training_section, triples_section
+from tasks.pages import data_section, diagram, lineage_section, plots, run_section, training_section, triples_section
 from tasks.pages.data_section import stats_of
 from tasks.pages.render import percent, render
 
@@ -59,9 +60,16 @@ class ModelScore:
         return COLOURS.get(self.model, 4)
 
 
-@stage("report", version=7, title="Report of a run", params=Params, group="result", tools=("jinja2", "matplotlib"))
+@stage("report", version=8, title="Report of a run", params=Params, group="result", tools=("jinja2", "matplotlib"))
 def run(
-    job: Job, params: Params, *, artifacts: dict[str, Path], statistics: Path, contracts: Path, switched_off: Path | None = None
+    job: Job,
+    params: Params,
+    *,
+    artifacts: dict[str, Path],
+    statistics: Path,
+    contracts: Path,
+    switched_off: Path | None = None,
+    about: Path | None = None,
 ) -> Stats:
     """Write `report.html` and `figures.json`.
 
@@ -70,8 +78,8 @@ def run(
     maps an input's role to the key of the artifact it came from, and the last three are the stage's (see `Stage`); where they are known also
     `commit`, and of what read a source `origin`, `{kind, where, state, licence, files}` (see `origins` of flows/inputs.py); `contracts` is one with
     the verdict on each data stage's contract, as `contract.Verdict` has it; `switched_off` one with the stages that the recipe goes without, and
-    why. Rows that do not add up are not an error here: the page says
-    so, at its top.
+    why; `about` one with the circumstances of the run (see flows/run_facts.py): what is in it differs from machine to machine. Rows that do
+    not add up are not an error here: the page says so, at its top.
     """
     nodes: Nodes = json.loads(statistics.read_text("utf-8"))
     rows = funnel.build(nodes, artifacts)
@@ -79,9 +87,10 @@ def run(
     rows.problems += [problem for source in accounts for problem in source.problems]
     if rows.problems:
         job.log(f"the data does not add up: {'; '.join(rows.problems)}")
-    off = json.loads(switched_off.read_text("utf-8")) if switched_off else {}
+    off, circumstances = (json.loads(path.read_text("utf-8")) if path else {} for path in (switched_off, about))
     page = _page(params, nodes, artifacts, rows) | {
         "missing": list(_missing(nodes, off)),
+        "about": run_section.run_section(circumstances),
         "characters": accounts,
         "contracts": data_section.contract_changes(json.loads(contracts.read_text("utf-8"))),
     }
@@ -211,6 +220,7 @@ class Results:
     kinds: list[tuple[str, float, list[ModelScore]]]  # kind of fact, chance, scores
     accuracy: list[ModelScore]
     bits: list[tuple[str, float]]
+    risen: list[tuple[str, str, float]]  # the model before, a tuned one that needs more bits, how many more
     preference: list[ModelScore]
     stops: list[ModelScore]
     subjects: list[tuple[str, str, float, list[ModelScore]]]  # source, subject, chance, scores
@@ -227,6 +237,7 @@ def _results(scores: dict[str, Any]) -> Results:
             subjects.append((source, subject, tally["chance"], row))
     told = {name: score["facts"] for name, score in models.items() if score.get("facts")}
     first: dict[str, Any] = next(iter(told.values()), {"kinds": {}})
+    bits = [(name, score["bits_per_byte"]["all"]["value"]) for name, score in models.items() if score["bits_per_byte"]]
     return Results(
         facts=[_tally(name, score["all"]) for name, score in told.items()],
         kinds=[
@@ -234,7 +245,8 @@ def _results(scores: dict[str, Any]) -> Results:
             for kind, share in first["kinds"].items()
         ],
         accuracy=[_tally(name, score["all"]) for name, score in answered.items()],
-        bits=[(name, score["bits_per_byte"]["all"]["value"]) for name, score in models.items() if score["bits_per_byte"]],
+        bits=bits,
+        risen=[(before, after, more - less) for (before, less), (after, more) in pairwise(bits) if more - less >= 0.0005],
         preference=[_share(name, score["preference"], "accuracy") for name, score in models.items() if score["preference"]],
         stops=[_share(name, score["generation"], "stop_rate") for name, score in models.items() if score["generation"]],
         subjects=subjects,
@@ -255,9 +267,13 @@ def _tiles(results: Results, scores: dict[str, Any], rows: Funnel) -> list[dict[
     if results.preference:
         last = results.preference[-1]
         before = f"{percent(results.preference[-2].value)} before; " if len(results.preference) > 1 else ""
-        add("Better answer likelier", percent(last.value), f"{before}of {last.n:,} pairs")
+        add("Better answer likelier", percent(last.value), f"{before}of {last.n:,} pair{'s' if last.n != 1 else ''}")
     if results.stops:
-        add("Answers that end", percent(results.stops[-1].value), f"of {results.stops[-1].n:,} answers")
+        add(
+            "Answers that end",
+            percent(results.stops[-1].value),
+            f"of {(n := results.stops[-1].n):,} answer{'s' if n != 1 else ''}",
+        )
     if rows.sources:
         add("Rows used", f"{rows.used:,}", f"of {rows.read:,} read")
     if scores:

@@ -66,6 +66,7 @@ class Run:
     def __init__(self, home: Path):
         self.home, self.nodes, self.artifacts = home, dict[str, dict[str, Any]](), dict[str, Path]()
         self.contracts: dict[str, Any] = {}  # data node → what became of its contract
+        self.about: dict[str, Any] = {}  # the circumstances of the run; of most tests no part
         self.add("sample", {"seed": 1}, [])
         rows = {source: count for source, (_, count) in SOURCES.items()}
         for source, (kind, _) in SOURCES.items():
@@ -313,9 +314,13 @@ class Run:
         statistics.write_text(json.dumps(self.nodes, ensure_ascii=False), "utf-8")
         contracts = self.home / "contracts.json"
         contracts.write_text(json.dumps(self.contracts, ensure_ascii=False), "utf-8")
+        about = self.home / "about.json"
+        about.write_text(json.dumps(self.about, ensure_ascii=False), "utf-8")
         params.setdefault("recipe", "sample")
         job = Job(out=out, scratch=self.home / "scratch")
-        report.run(job, report.Params(**params), artifacts=self.artifacts, statistics=statistics, contracts=contracts)
+        report.run(
+            job, report.Params(**params), artifacts=self.artifacts, statistics=statistics, contracts=contracts, about=about
+        )
         return (out / "report.html").read_text("utf-8"), json.loads((out / "figures.json").read_text("utf-8"))
 
 

@@ -57,6 +57,29 @@ def test_no_two_boxes_of_a_drawing_meet(graph: tuple[set[int], ...]) -> None:
             assert apart, (one, other)
 
 
+LABELS = re.compile(r"<text[^>]*>([^<]*)</text>")
+
+
+@pytest.mark.parametrize(
+    "y", [[2.5] * 3, [0.0] * 3, [1.0, 1.0 + 1e-9, 1.0], [75100.0, 75101.0, 75100.5], [1e13, 3e15, 2e18], [1e-13, 2e-11, 3e-12]]
+)
+def test_no_two_ticks_of_an_axis_read_the_same(y: list[float]) -> None:
+    labels = LABELS.findall(plots.curves("odd", [plots.Line("", [1, 2, 3], y)], y="nats"))
+    ticks = labels[labels.index("step") + 1 : -1]
+    assert len(ticks) >= 2 and len(set(ticks)) == len(ticks) and all(len(tick) <= 12 for tick in ticks)
+
+
+def test_a_single_step_is_on_an_axis_of_whole_steps_and_no_share_is_above_one() -> None:
+    labels = LABELS.findall(plots.curves("one", [plots.Line("", [5], [1.0], 1, "points")], y="share of pairs"))
+    assert labels[:3] == ["4", "5", "6"] and all(float(tick) <= 1 for tick in labels[4:-1])
+
+
+def test_a_histogram_without_rows_has_no_negative_ones() -> None:
+    assert not any(
+        label.startswith("-") for label in LABELS.findall(plots.histogram("none", ["0", "1"], [0], [0], x="characters"))
+    )
+
+
 @pytest.mark.parametrize(
     ("value", "said"),
     [

@@ -9,13 +9,16 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import yaml
 from hypothesis import given
 from hypothesis import strategies as st
 from lxml import html
 
+from flows import recipe as recipes
+from flows import run_facts
 from flows.inputs import report_entries
 from tasks.artifacts.stage import Identity, Job, Stats, stage
-from tasks.artifacts.store import Store
+from tasks.artifacts.store import Record, Store
 from tasks.data import contract
 from tasks.data.rows import Writer
 from tasks.metrics.intervals import wilson
@@ -54,7 +57,7 @@ def test_the_page_opens_with_a_verdict_in_words(rendered: Rendered) -> None:
         "Guessing gives 25.0 % and the 95 % interval is 48.6 % to 66.0 %"
     )
     assert "so this is better than guessing; after pretraining it was 32.5 % and after fine-tuning it was 55.8 %." in said
-    assert "1.52 bits a byte (1.41 after pretraining)" in said
+    assert "1.52 bits a byte (1.41 after pretraining; why it rises)" in said
     assert "in 79.0 % of 90 held-out pairs, against 58.0 % before." in said and "93.8 % of its answers come to an end" in said
     assert "1,372 rows were read and 1,072 were used for training; every other row has a reason." in said
 
@@ -402,6 +405,71 @@ def test_what_differs_from_run_to_run_stays_out(rendered: Rendered, made: Run, t
         "resumed_from": 3,
     }
     assert made.render(tmp_path / "out") == rendered[1:]
+
+
+def test_the_page_says_when_where_how_long_and_at_what_cost(made: Run, tmp_path: Path) -> None:
+    made.about = {
+        "recipe": "name: sample\nraw: /data/" + EVIL,
+        "stages": [
+            {"node": "filter", "finished": 1_796_000_000.0, "seconds": 0.04, "machine": "Linux x86_64, 2 cores"},
+            {"node": "pretrain", "finished": 1_796_091_911.0, "seconds": 7500.0, "machine": "Linux x86_64, 64 cores"},
+        ],
+        "trainings": [
+            {
+                "node": "pretrain",
+                "parameters": 92_000_000,
+                "tokens": 2_000_000_000,
+                "seconds": 7200.0,
+                "tokens_a_second": 277_777.8,
+            }
+            | {"flops": 1.104e18, "device": "2 × cuda", "accelerator_hours": 4.0}
+        ],
+        "cards": {"H100": 0.885, "RTX 4090": 5.31},
+        "share": 0.35,
+        "versions": {"hanlin": "0.1.0, commit 0123456789ab", "python": "3.11.7", "torch": "2.13.0"},
+    }
+    page = made.render(tmp_path / "out")[0]
+    said = text_of(page)
+    assert "2026-12-01 02:25 UTC · the stages took 2 h 5 min · Linux x86_64, 2 cores; Linux x86_64, 64 cores · 2 × cuda" in said
+    assert "1.1 × 10¹⁸ floating-point operations" in said and "It used 4 h of GPUs." in said
+    assert "A single GPU would need 53 min 6 s (H100), 5.3 h (RTX 4090) if it reached 35 % of the bfloat16 peak" in said
+    row = next(row.text_content() for row in html.fromstring(page).xpath("//section[@id='run']//tr[td]"))
+    assert [cell in row for cell in ("277,778", "2,000,000,000", "2 h", "2 × cuda")] == [True] * 4
+    assert "under 0.1 s" in said and "commit 0123456789ab" in said and "raw: /data/<script>" in said and EVIL not in page
+
+
+def test_a_record_tells_what_its_training_took() -> None:
+    record = Record(
+        key="k", digest="d", stage="pretrain", title="", identity={}, lineage={}, files=[], shards={}, reproducibility="seeded",
+        stats={"steps": 100, "tokens": 1000, "parameters": 50, "seconds": 10.0, "seconds_per_step": 0.5, "resumed_from": 80}
+        | {"device": "cuda", "processes": 4},
+        made={"finished": 2.0, "seconds": 12.0, "machine": "M", "commit": "c" * 40, "dirty": True, "python": "3.11.7", "versions": {}},
+    )  # fmt: skip
+    told = run_facts.facts(recipes.load("tiny", ["pretrain.seed=7"]), {"pretrain": record})
+    [training] = told["trainings"]
+    assert training["seconds"] == 50.0 and training["tokens_a_second"] == 20.0, "what went before the resumption counts"
+    assert training["flops"] == 6 * 50 * 1000 and training["device"] == "4 × cuda" and training["accelerator_hours"] == 200 / 3600
+    assert told["versions"]["hanlin"].endswith("commit cccccccccccc with uncommitted changes")
+    written = yaml.safe_load(told["recipe"])
+    assert recipes.Recipe.model_validate(written) == recipes.load("tiny", ["pretrain.seed=7"]) and "dedup" not in written
+
+
+def test_a_rise_of_bits_is_explained_where_there_is_one(rendered: Rendered, made: Run, tmp_path: Path) -> None:
+    said = text_of(rendered[1])
+    assert "bits a byte more than pretrain. That is to be expected" in said and "why it rises" in said
+    found = scores()
+    for model in found["models"].values():
+        model["bits_per_byte"]["all"]["value"] = 1.4
+    made.write("evaluate", "scores.json", found)
+    said = text_of(made.render(tmp_path / "out")[0])
+    assert "to be expected" not in said and "why it rises" not in said
+
+
+@pytest.mark.parametrize("log", ["", '{"step": 3, "loss": NaN, "grad_norm": Infinity}\n', '{"step": 1, "loss": 75100.0}\n'])
+def test_odd_logs_are_a_page(made: Run, tmp_path: Path, log: str) -> None:
+    (made.artifacts["pretrain"] / "log.jsonl").write_text(log, "utf-8")
+    page = made.render(tmp_path / "out")[0]
+    assert "NaN" not in page and ("This stage left no log of its steps." in text_of(page)) == ("75100" not in log)
 
 
 def test_the_tokens_of_a_text_are_shown_as_they_are_read(rendered: Rendered) -> None:

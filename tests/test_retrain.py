@@ -296,6 +296,17 @@ def _record(key: str) -> Any:
     )  # fmt: skip
 
 
+def test_news_of_a_wiki_and_of_rows_are_told_with_their_number(tmp_path: Path) -> None:
+    """A dump is extracted, and everything else ingested."""
+    store = Store(tmp_path)
+    for key, rows in (("extracted", 9), ("before", 3), ("after", 10)):
+        store.put(_record(key).model_copy(update={"stats": {"funnel": {"source": {"in": rows, "kept": rows, "dropped": {}}}}}))
+    made = {"extract-zhwiki": {"key": "extracted"}, "ingest-chat": {"key": "after"}}
+    last = {"artifacts": {"ingest-chat": "before"}}
+    told = retraining._news(store, {"zhwiki": "first read", "chat": "1 file more", "unused": "new"}, last, made)
+    assert told == ["zhwiki (first read, 9 rows)", "chat (1 file more, 7 rows)", "unused (new)"]
+
+
 @stage("pretrain", version=1, title="Toy pretraining", params=PretrainParams)
 def begin(job: Job, params: PretrainParams, *, tokenizer: list[Path], start: Path | None = None) -> Stats:
     name = "stable" if params.schedule == "wsd" else "model"

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import io
 import json
+import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
 from flows import terminal
+from flows.console import command
 from tasks.artifacts.store import Store
 
 
@@ -62,7 +64,7 @@ def shown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Any:
 def test_a_fine_tuning_without_preferences_ends_with_the_answers_of_what_was_tuned(shown: Any) -> None:
     said = shown("split", "sft", "evaluate", "report")
     assert "0.500  (0.400 to 0.600, n = 1,200)" in said and "0.250  (n = 30)" in said and "2,900,000\n" in said
-    assert "问 你好\n  答 您好。" in said and "hanlin chat sft" in said and "rows  " not in said
+    assert "问 你好\n  答 您好。" in said and " chat sft\n" in said and "rows  " not in said
 
 
 def test_the_chat_says_how_often_it_is_right_and_marks_what_it_shows(shown: Any, tmp_path: Path) -> None:
@@ -72,7 +74,29 @@ def test_the_chat_says_how_often_it_is_right_and_marks_what_it_shows(shown: Any,
     assert "答 在东。  ✓" in said and "答 在东。  ✗ right: 西" in said
 
 
+def test_the_last_lines_name_the_command_as_it_can_be_typed(shown: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By its name where the shell finds this one, else by its path, from here where it is below; and without either by its module."""
+    home = tmp_path / "some project"
+    script = home / ".venv" / "bin" / "hanlin"
+    script.parent.mkdir(parents=True)
+    script.write_text("#!/bin/sh\n")
+    script.chmod(0o755)
+    monkeypatch.setattr("sys.argv", [str(script), "run", "sample"])
+    monkeypatch.setenv("PATH", "/usr/bin")
+    monkeypatch.chdir(home)
+    said = shown("split", "sft", "evaluate", "report")
+    assert "chat     .venv/bin/hanlin chat sft\n" in said and "more     .venv/bin/hanlin --help\n" in said
+    assert "to type hanlin alone in this terminal: export PATH=" in said
+    monkeypatch.chdir(tmp_path / "store")
+    assert f"chat     '{script}' chat sft\n" in shown("split", "sft", "evaluate", "report")
+    monkeypatch.setenv("PATH", f"/usr/bin:{script.parent}")
+    said = shown("split", "sft", "evaluate", "report")
+    assert "chat     hanlin chat sft\n" in said and "export PATH" not in said
+    monkeypatch.setattr("sys.argv", ["/elsewhere/pytest", "-n0"])
+    assert command() == f"{sys.executable} -m flows.cli"
+
+
 def test_triples_alone_end_with_their_extractor_and_a_corpus_with_its_rows(shown: Any) -> None:
-    assert "hanlin chat extractor" in shown("triples", "extractor", "extraction", "report")
+    assert " chat extractor\n" in shown("triples", "extractor", "extraction", "report")
     said = shown("split", "report")
-    assert "rows     " in said and "hanlin chat" not in said
+    assert "rows     " in said and " chat " not in said

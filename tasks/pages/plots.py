@@ -127,6 +127,10 @@ def curves(name: str, lines: Sequence[Line], *, y: str, x: str = "step", height:
             axes.axhline(level, color=_MUTED, linewidth=1.0, linestyle=(0, (1, 2)))
         axes.set_xlabel(x)
         axes.margins(x=0.02)
+        if y.startswith("share"):
+            axes.set_ylim(max(0.0, axes.get_ylim()[0]), min(1.0, axes.get_ylim()[1]))
+            for drawn in axes.lines:
+                drawn.set_clip_on(False)  # a mark at 1 is whole
         if len(lines) > 1:
             axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.05), ncols=len(lines), columnspacing=1.4)
         axes.text(1.0, 1.05, y, transform=axes.transAxes, ha="right", va="bottom", color=_MUTED, fontsize=9.5)
@@ -146,6 +150,7 @@ def histogram(
         every = max(1, -(-len(labels) // 9))
         axes.set_xticks(range(0, len(labels), every), [labels[at] for at in range(0, len(labels), every)])
         axes.set_xlim(-0.1, len(before) + 0.1)
+        axes.set_ylim(0, None if any(before) or any(after) else 1)
         axes.set_xlabel(x)
         axes.legend(loc="lower left", bbox_to_anchor=(0.0, 1.05), ncols=2, columnspacing=1.4)
         axes.text(1.0, 1.05, y, transform=axes.transAxes, ha="right", va="bottom", color=_MUTED, fontsize=9.5)
@@ -251,20 +256,41 @@ def _buckets(x: Sequence[float], y: Sequence[float]) -> tuple[list[float], list[
 
 
 def _thin_ticks(axes: Axes, height: float, x: bool = True) -> None:
-    """Few, round ticks with thousands as k: a chart is 380 pixels wide and shrinks with the page."""
-    from matplotlib.ticker import FuncFormatter, MaxNLocator
+    """Few, round ticks with thousands as k: a chart is 380 pixels wide and shrinks with the page. No two of an axis read the same."""
+    from matplotlib.ticker import Formatter, MaxNLocator
 
-    short = FuncFormatter(lambda value, _: short_number(value))
+    class Short(Formatter):
+        def __call__(self, value: float, place: int | None = None) -> str:
+            return short_number(value)
+
+        def format_ticks(self, values: Sequence[float]) -> list[str]:
+            return tick_labels(values)
+
     axes.yaxis.set_major_locator(MaxNLocator(max(2, round(2 * height)), steps=[1, 2, 5, 10]))
-    axes.yaxis.set_major_formatter(short)
+    axes.yaxis.set_major_formatter(Short())
     if x:
+        low, high = axes.get_xlim()
+        if high - low < 2:  # a single step
+            axes.set_xlim(round((low + high) / 2) - 1, round((low + high) / 2) + 1)
         axes.xaxis.set_major_locator(MaxNLocator(5, steps=[1, 2, 5, 10], integer=True))
-        axes.xaxis.set_major_formatter(short)
+        axes.xaxis.set_major_formatter(Short())
+
+
+def tick_labels(values: Sequence[float]) -> list[str]:
+    """Short numbers, with as many more digits as it takes to tell neighbours apart: 75,100 and 75,101 are not both 75.1k."""
+    labels = [short_number(value) for value in values]
+    digits = 5
+    while len(set(labels)) < len(set(values)) and digits <= 17:
+        labels = [f"{value:.{digits}g}" for value in values]
+        digits += 1
+    return labels
 
 
 def short_number(value: float) -> str:
-    """At most four significant digits, large numbers with k, M or G: 0.00025 → 2.5e-4, 12345 → 12.3k, 5 → 5."""
-    for least, size, unit in ((1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e4, 1e3, "k")):
+    """At most four significant digits, large numbers with k, M, G or T: 0.00025 → 2.5e-4, 12345 → 12.3k, 5 → 5, 1e18 → 1e18."""
+    if abs(value) >= 1e15:
+        return f"{value:.3g}".replace("e+", "e")
+    for least, size, unit in ((1e12, 1e12, "T"), (1e9, 1e9, "G"), (1e6, 1e6, "M"), (1e4, 1e3, "k")):
         if abs(value) >= least:
             return f"{value / size:.3g}{unit}"
     if value and abs(value) < 1e-2:

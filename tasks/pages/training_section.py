@@ -4,6 +4,7 @@ that preferences were learned from."""
 from __future__ import annotations
 
 import json
+import math
 from pathlib import Path
 from typing import Any
 
@@ -81,7 +82,7 @@ def _curves(name: str, log: list[dict[str, Any]], colour: int) -> list[plots.Cha
 
 
 def _line(label: str, key: str, log: list[dict[str, Any]], colour: int, mark: plots.Mark = "line") -> plots.Line:
-    points = [(row["step"], row[key]) for row in log if row.get(key) is not None]
+    points = [(row["step"], row[key]) for row in log if row.get(key) is not None and math.isfinite(row[key])]
     return plots.Line(label, [step for step, _ in points], [value for _, value in points], colour, mark)
 
 
