@@ -17,11 +17,13 @@ from prefect.artifacts import create_image_artifact, create_progress_artifact, u
 from prefect.client.orchestration import get_client
 from prefect.client.schemas.actions import ArtifactUpdate
 
+from flows.server import watched
 from tasks.artifacts.stage import Progress
 from tasks.pages import plots
 
 LOG_EVERY = 10.0  # seconds between progress lines in the run's log; the first comes as soon as there is something to show, and the last at the end
 SHOW_EVERY = 2.0  # seconds between updates of the progress artifact (each costs client and server about 50 ms of a core)
+UNWATCHED = 60.0  # the same where the server has no page to look at and ends with the run: the terminal has a line of its own
 PLOT_EVERY = 10.0  # seconds between drawings of the losses, and a hundred times what one took, whichever is more
 CURVES = {"loss": "training", "eval_loss": "validation"}  # figures that are drawn, and what they are called
 
@@ -44,6 +46,7 @@ class Reporter:
         self._plot: Any = None
         self._plotted, self._drawing = 0.0, 0.0
         self._done = threading.Event()
+        self._show_every = SHOW_EVERY if watched() else UNWATCHED
         # the thread has this run's context, so what it makes belongs to the run and its task
         self._thread = threading.Thread(target=contextvars.copy_context().run, args=(self._keep_showing,), daemon=True)
 
@@ -77,7 +80,7 @@ class Reporter:
     def _keep_showing(self) -> None:
         previous: Progress | None = None
         while True:
-            last = self._done.wait(SHOW_EVERY)
+            last = self._done.wait(self._show_every)
             now = self._latest
             if now is not None and (now is not previous or last) and (self._progress or self._lasts or not last):
                 previous = now

@@ -19,7 +19,7 @@ import tempfile
 import time
 import urllib.error
 import urllib.request
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -37,8 +37,8 @@ _own: list[str] = []  # API address of our own server, while there is one
 
 
 @contextlib.contextmanager
-def api() -> Iterator[str]:
-    """Make Prefect talk to a server while in the `with` block; yields its API address."""
+def api(meanwhile: Callable[[], object] = lambda: None) -> Iterator[str]:
+    """Make Prefect talk to a server while in the `with` block; yields its API address. `meanwhile` is done while a server of our own starts."""
     from prefect.settings import (
         PREFECT_API_AUTH_STRING,
         PREFECT_API_URL,
@@ -53,7 +53,7 @@ def api() -> Iterator[str]:
             yield url
     else:
         # nobody watches a server that ends with the run, and stopping the heartbeat costs a second
-        with own_server() as url, temporary_settings({PREFECT_API_URL: url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
+        with own_server(meanwhile) as url, temporary_settings({PREFECT_API_URL: url, PREFECT_FLOWS_HEARTBEAT_FREQUENCY: None}):
             _own.append(url)
             try:
                 yield url
@@ -131,8 +131,9 @@ def report_link(key: str, page: Path) -> str:
 
 
 @contextlib.contextmanager
-def own_server() -> Iterator[str]:
-    """A Prefect server on a free port of this machine, without UI and schedulers. Raises `RuntimeError` where none comes up."""
+def own_server(meanwhile: Callable[[], object] = lambda: None) -> Iterator[str]:
+    """A Prefect server on a free port of this machine, without UI and schedulers. Raises `RuntimeError` where none comes up. `meanwhile` is
+    done while it starts."""
     app = ["--factory", "flows.web:patient", "--lifespan", "on"]
     quiet = {
         "PREFECT_UI_ENABLED": "0",
@@ -141,6 +142,7 @@ def own_server() -> Iterator[str]:
         "PREFECT__SERVER_EPHEMERAL": "1",
         "PREFECT__SERVER_FINAL": "1",
         "PREFECT_LOGGING_SERVER_LEVEL": "CRITICAL",
+        "PREFECT_API_BLOCKS_REGISTER_ON_START": "false",  # a run needs none; a server that stays registers them itself
     }
     with contextlib.ExitStack() as stack:
         said = stack.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace"))
@@ -153,6 +155,7 @@ def own_server() -> Iterator[str]:
             env = importable(os.environ | quiet)
             server = stack.enter_context(supervised(command, env=env, stdout=said, handed=[door.fileno()]))
             door.close()
+            meanwhile()
             until = time.monotonic() + PATIENCE
             while not healthy(url, GLANCE):
                 if server.poll() is not None or time.monotonic() > until:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib
 import json
 import logging
 import os
@@ -74,21 +75,17 @@ def run_in_terminal(recipe: Recipe, flow: str, options: dict[str, Any], as_json:
 
     outcome: dict[str, Any] = {"status": "failed", "run_id": None, "report": None, "artifacts": {}}
     try:
-        with api() as url:
+        # one module alone: Prefect describes the parameters of every flow that it meets, half a second for a form
+        with api(lambda: importlib.import_module(f"flows.{flow}")) as url:
             from prefect import tags
 
-            from flows.corpus import corpus
-            from flows.finetune import finetune
             from flows.live import watchers
-            from flows.pipeline import pipeline
             from flows.profile import TAG
-            from flows.retrain import retrain
 
             watchers.append(terminal.watch)
             terminal.say("run", f"recipe {recipe.name}, store {store_folder()}, Prefect at {url}")
-            flows: dict[str, Any] = {"pipeline": pipeline, "corpus": corpus, "finetune": finetune, "retrain": retrain}
             with tags(TAG):
-                state = flows[flow](recipe, **options, return_state=True)
+                state = getattr(importlib.import_module(f"flows.{flow}"), flow)(recipe, **options, return_state=True)
             outcome["run_id"] = str(state.state_details.flow_run_id)
             outcome |= state.result() if flow == "retrain" else {"artifacts": state.result()}
             outcome["status"] = "completed"

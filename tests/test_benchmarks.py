@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import subprocess
+import sys
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks import compute, dpo, serve_engine, throughput, tokenizer
+from benchmarks import beside, compute, dpo, serve_engine, throughput, tokenizer
 from models import presets
 
 SAID = {"exact": 9, "texts": 9}
@@ -83,3 +86,24 @@ def test_serving_is_measured_against_one_by_one_and_against_transformers() -> No
     assert serve_engine.met(fast, beside, 0)
     assert not serve_engine.met(fast | {8: 3.9}, beside, 0) and not serve_engine.met(fast | {32: 7.9}, beside, 0)
     assert not serve_engine.met(fast, beside | {32: 0.9}, 0) and not serve_engine.met(fast, beside, 1)
+
+
+def test_a_bar_beside_an_earlier_commit_is_missed_by_its_ratio_or_by_its_seconds() -> None:
+    before = {"plan": [beside.Use(8.0, 8.0), beside.Use(6.0, 8.0)], "suite": [beside.Use(100.0, 100.0)]}
+    now = {"plan": [beside.Use(3.0, 4.0), beside.Use(4.0, 4.0)], "suite": [beside.Use(40.0, 90.0)]}
+    assert beside.missed(beside.ratios(before, now), now) == []
+    now["plan"].append(beside.Use(1.0, 1.0))
+    assert [line.split(":")[0] for line in beside.missed(beside.ratios(before, now), now)] == ["plan", "plan"]
+    slow = {"plan": [beside.Use(3.1, 3.1)]}
+    assert beside.missed(beside.ratios({"plan": [beside.Use(9.0, 9.0)]}, slow), slow) == [
+        "plan: 3.1 s of processor time, at most 3"
+    ]
+
+
+def test_what_a_command_leaves_behind_is_counted(tmp_path: Path) -> None:
+    script = "import subprocess, sys; subprocess.Popen([sys.executable, '-c', 'sum(range(10 ** 7))'], start_new_session=True)"
+    measured = f"from benchmarks import beside; print(beside.spent([{sys.executable!r}, '-c', {script!r}], '/', None).processor)"
+    begin = f"import ctypes; ctypes.CDLL(None).prctl({beside.SUBREAPER}, 1, 0, 0, 0); "
+    said = subprocess.run([sys.executable, "-c", begin + measured], cwd=beside.ROOT, capture_output=True, text=True, check=True)
+    alone = subprocess.run([sys.executable, "-c", measured], cwd=beside.ROOT, capture_output=True, text=True, check=True)
+    assert float(said.stdout) > 1.5 * float(alone.stdout)

@@ -18,7 +18,7 @@ from pathlib import Path
 
 import pytest
 
-from tasks.artifacts import lease
+from tasks.artifacts import digests, lease
 from tasks.artifacts.build import StageFailed
 from tasks.artifacts.digests import source_digest
 from tasks.artifacts.garbage import collect, folder_bytes
@@ -199,6 +199,30 @@ def test_comments_and_docstrings_are_not_code(tmp_path, monkeypatch):
         path.write_text(text)
         same.append(source_digest(["drifting"]))
     assert same[0] == same[1] != same[2]
+
+
+def test_what_sources_hold_is_kept_for_other_processes_and_never_trusted_beyond_its_text(tmp_path, monkeypatch):
+    monkeypatch.syspath_prepend(tmp_path)
+    monkeypatch.setattr(digests, "PARSED", tmp_path / "kept" / "parsed.json")
+    path, found = tmp_path / "remembered.py", []
+    for text in ("x = 1\n", "x = 1\n", "x = 2\n", "x = 1\n"):
+        path.write_text(text)
+        digests._known.cache_clear()
+        found.append(source_digest(["remembered"]))
+    assert found[0] == found[1] == found[3] != found[2]
+    kept = json.loads(digests.PARSED.read_text("utf-8"))
+    assert len(kept["sources"]) == 2
+    monkeypatch.setattr(digests, "_parse", None)
+    digests._known.cache_clear()
+    assert source_digest(["remembered"]) == found[0], "from what was kept"
+    monkeypatch.undo()
+    monkeypatch.syspath_prepend(tmp_path)
+    for spoiled in (b"{", json.dumps(kept | {"by": "other code"}).encode()):
+        monkeypatch.setattr(digests, "PARSED", tmp_path / "kept" / "parsed.json")
+        digests.PARSED.write_bytes(spoiled)
+        digests._known.cache_clear()
+        assert source_digest(["remembered"]) == found[0]
+    digests._known.cache_clear()
 
 
 def test_tags_move_with_their_history_and_names_resolve(store):

@@ -10,9 +10,11 @@ How artifacts are stored and processes started is left out: it does not change w
 from __future__ import annotations
 
 import ast
+import contextlib
 import hashlib
 import importlib.util
 import json
+import os
 import re
 from collections.abc import Iterable
 from functools import cache
@@ -21,6 +23,9 @@ from typing import Any
 
 ROOT = Path(__file__).resolve().parents[2]  # the folder that holds `tasks` and `models`
 ACCEPTED = Path(__file__).with_name("accepted.json")
+# what was found in sources, by their text: to parse all of them takes seconds. Beside what Python keeps of them, and of its version
+PARSED = Path(importlib.util.cache_from_source(str(Path(__file__).with_name("parsed.py")))).with_suffix(".json")
+MOST = 4000  # sources in it; of more than that, many are of times past
 OURS = ("tasks", "models")
 INFRASTRUCTURE = (
     "artifacts",
@@ -50,6 +55,7 @@ def sources(modules: Iterable[str], root: Path = ROOT, read: Sources | None = No
     """
     read = {} if read is None else read
     digests: dict[str, str] = {}
+    before = len(_known())
     waiting, seen = list(modules), set[str]()
     roots = {*OURS, *(name.split(".")[0] for name in waiting)}
     while waiting:
@@ -65,6 +71,8 @@ def sources(modules: Iterable[str], root: Path = ROOT, read: Sources | None = No
         if digest:
             digests[name] = digest
             waiting += [each for each in names if each.endswith(".j2") or each.split(".")[0] in roots]
+    if len(_known()) > before:
+        _keep()
     return digests
 
 
@@ -96,8 +104,39 @@ def _infrastructure(name: str) -> bool:
     return name in OURS or any(name == f"tasks.{part}" or name.startswith(f"tasks.{part}.") for part in INFRASTRUCTURE)
 
 
-@cache
 def _parsed(text: str, package: str) -> tuple[str, tuple[str, ...]]:
+    """The findings of `_parse` in a source, from memory where it has been asked before."""
+    known, key = _known(), hashlib.sha256(f"{package}\n{text}".encode()).hexdigest()
+    if key not in known:
+        known[key] = _parse(text, package)
+    digest, names = known[key]
+    return digest, tuple(names)
+
+
+@cache
+def _known() -> dict[str, tuple[str, tuple[str, ...]]]:
+    """The hash of a source and of its package's name → the findings of `_parse`, of this process and of earlier ones."""
+    with contextlib.suppress(OSError, ValueError, KeyError):
+        kept = json.loads(PARSED.read_text("utf-8"))
+        if kept["by"] == _this_code() and len(kept["sources"]) <= MOST:
+            return kept["sources"]
+    return {}
+
+
+def _this_code() -> str:
+    return hashlib.sha256(Path(__file__).read_bytes()).hexdigest()
+
+
+def _keep() -> None:
+    """Keep for other processes what is known; where the folder cannot be written, they find it out themselves."""
+    draft = PARSED.with_name(f"{PARSED.name}.{os.getpid()}")
+    with contextlib.suppress(OSError):
+        PARSED.parent.mkdir(exist_ok=True)
+        draft.write_text(json.dumps({"by": _this_code(), "sources": _known()}), "utf-8")
+        draft.replace(PARSED)
+
+
+def _parse(text: str, package: str) -> tuple[str, tuple[str, ...]]:
     """The digest of a module's syntax tree, and what it names: modules (and what may be one), packages around them, templates."""
     tree = ast.parse(text)
     names: list[str] = []
