@@ -29,6 +29,7 @@ from flows.run_plan import off_rows, plan, plan_rows
 from flows.server import report_link
 from flows.stage_task import stage_task
 from flows.switched_off import switched_off
+from flows.tracker import Tracker
 from flows.traversal import ResolvedNode, resolved_nodes
 from tasks.artifacts.build import Drift, StageFailed, explain
 from tasks.artifacts.store import Store, store_folder
@@ -136,7 +137,8 @@ class GraphRun:
         """One node as a task run; its record, its contract and its tables."""
         node, resources = resolved.node, self.recipe.resources
         refresh = node.name in self.refresh
-        task = stage_task(resolved, self.store, resources, refresh=refresh, drift=self.drift, by=self.flow_run)
+        tracker = Tracker(self.recipe.name, node.name, resolved.request.key)
+        task = stage_task(resolved, self.store, resources, tracker, refresh=refresh, drift=self.drift, by=self.flow_run)
         state = task(return_state=True, wait_for=[self.states[name] for name in node.needs])  # the UI draws these as arrows
         self.states[node.name] = state
         if state.is_cancelled():

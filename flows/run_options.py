@@ -1,4 +1,4 @@
-"""Checks of what a run is asked for beside its recipe, made before anything is started: names of stages, the device."""
+"""Checks of what a run is asked for beside its recipe, made before anything is started: names of stages, the device, the tracker."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import get_args
 from flows.devices import missing_device
 from flows.graph import Node
 from flows.recipe import Recipe
+from flows.tracker import tracker_problem
 from tasks.artifacts.build import Drift
 from tasks.data import contract
 
@@ -44,6 +45,8 @@ def check_options(
         problems.append(f"drift: {drift!r} is none of {', '.join(known)}{_near(drift, known)}")
     if missing := missing_device(recipe.resources.device):
         problems.append(f"resources.device: {recipe.resources.device}, and {missing}")
+    if problem := tracker_problem():
+        problems.append(problem)
     if problems:
         several = [f"{len(problems)} problems; nothing was run", *(f"  - {problem}" for problem in problems)]
         raise ValueError("\n".join(several) if len(problems) > 1 else f"{problems[0]} (nothing was run)")

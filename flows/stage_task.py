@@ -27,10 +27,11 @@ from flows.cluster import cluster
 from flows.live import Reporter
 from flows.record_facts import record_facts
 from flows.run_plan import duration
+from flows.tracker import Tracker
 from flows.traversal import ResolvedNode
 from tasks.artifacts.build import BuildOptions, Built, Drift, StageFailed, build
 from tasks.artifacts.lease import LeaseLost
-from tasks.artifacts.stage import Resources
+from tasks.artifacts.stage import Progress, Resources
 from tasks.artifacts.store import Store
 from tasks.processes import device
 
@@ -51,7 +52,14 @@ TEMPORARY = {
 
 
 def stage_task(
-    resolved: ResolvedNode, store: Store, resources: Resources, *, refresh: bool, drift: Drift, by: dict[str, str]
+    resolved: ResolvedNode,
+    store: Store,
+    resources: Resources,
+    tracker: Tracker,
+    *,
+    refresh: bool,
+    drift: Drift,
+    by: dict[str, str],
 ) -> Task[[], Any]:
     """The Prefect task of a node. Takes no arguments, so that Prefect has nothing to inspect or to store.
 
@@ -63,16 +71,22 @@ def stage_task(
     def run() -> State[Any]:
         try:
             with Reporter(name) as reporter:
+
+                def progress(now: Progress) -> None:
+                    reporter(now)
+                    tracker(now)
+
                 options = BuildOptions(
                     resources,
                     refresh=refresh,
                     drift=drift,
-                    progress=reporter,
+                    progress=progress,
                     cluster=cluster(resources),
                     slot=lambda: _slot(name, resources),
                     run=by,
                 )
                 built = build(store, resolved.request, options)
+            tracker.finish(built.record, store)
         except StageFailed as failure:
             return Failed(message=str(failure), data=failure)
         except TerminationSignal:

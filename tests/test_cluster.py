@@ -15,6 +15,7 @@ from flows.cluster import RayExecutor, cluster
 from flows.graph import graph
 from flows.inputs import Records
 from flows.stage_task import stage_task
+from flows.tracker import Tracker
 from flows.traversal import resolved_nodes
 from tasks import sample
 from tasks.artifacts.stage import Resources
@@ -65,7 +66,9 @@ def digests(raw: Path, store: Store, resources: Resources) -> dict[str, str]:
     def run() -> dict[str, str]:
         records: Records = {}
         for resolved in resolved_nodes(graph(recipe, "corpus")[:-1], store, records):
-            ref = stage_task(resolved, store, resources, refresh=False, drift="warn", by={})(return_state=True).result()
+            ref = stage_task(resolved, store, resources, Tracker("toy", "toy", "key"), refresh=False, drift="warn", by={})(
+                return_state=True
+            ).result()
             records[resolved.node.name] = store.record(ref.key)
         return {name: record.digest for name, record in records.items()}
 

@@ -98,7 +98,7 @@ def test_every_command_is_understood(page, command, files):
         named = [word for option, word in itertools.pairwise(arguments) if option in {"-f", "--file", "--env-file"}]
         assert all((ROOT / path).exists() or path.endswith(".env") for path in named), f"no {named}"
     else:
-        known = "cp mv cd export git pip pre-commit prefect accelerate ray curl xdg-open nvidia-smi kill llm".split()
+        known = "cp mv cd export git pip pre-commit prefect accelerate ray curl xdg-open nvidia-smi kill llm tensorboard".split()
         assert program in known, f"{page.name} runs {program}: is it there?"
 
 
