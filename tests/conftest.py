@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import gc
 import os
+from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
 from pathlib import Path
@@ -16,11 +18,38 @@ os.environ.setdefault("OMP_NUM_THREADS", "1")  # the suite runs on two processes
 settings.register_profile("hanlin", deadline=None, suppress_health_check=[HealthCheck.too_slow])
 settings.load_profile("hanlin")
 
+gc.disable()  # until everything is imported: there is no garbage among modules
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Files with slow tests go first: a process left alone with one at the end is what a run waits for."""
+SECONDS = "hanlin/seconds"  # in pytest's cache: how long the tests of a file took
+_seconds: Counter[str] = Counter()  # of this run
+
+
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The files that took longest in the last run go first, or those with slow tests: a process left alone with one is what a run waits for."""
     slow = {item.path for item in items if item.get_closest_marker("slow")}
-    items.sort(key=lambda item: item.path not in slow)
+    cache = getattr(config, "cache", None)  # it may be switched off
+    last = cache.get(SECONDS, {}) if cache else {}
+    items.sort(key=lambda item: (-last.get(item.nodeid.split("::")[0], 0.0), item.path not in slow))
+
+
+def pytest_collection_finish() -> None:
+    """What is imported by now stays, so no collection of garbage looks at it again: it takes a third of a second, and each training asks for one."""
+    gc.collect()
+    gc.freeze()
+    gc.enable()
+
+
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    _seconds[report.nodeid.split("::")[0]] += report.duration
+
+
+def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:
+    """What is slow, file by file; kept for the order of the next run."""
+    if cache := getattr(config, "cache", None):
+        cache.set(SECONDS, cache.get(SECONDS, {}) | _seconds)
+    terminalreporter.section("slowest 10 files")
+    for name, seconds in _seconds.most_common(10):
+        terminalreporter.write_line(f"{seconds:.2f}s {name}")
 
 
 @pytest.fixture(scope="session")
@@ -30,6 +59,24 @@ def real_data() -> Path:
     if not folder:
         pytest.skip("HANLIN_REAL_DATA is not set; it names a folder of real Chinese files")
     return Path(folder)
+
+
+@pytest.fixture(scope="module")
+def small_presets() -> Iterator[None]:
+    """Small models by the names of the smallest presets, for the tests of a file that train in this process (tests/small.py)."""
+    from tests import small
+
+    with small.known(small.SMALL):
+        yield
+
+
+@pytest.fixture
+def true_presets() -> Iterator[None]:
+    """The presets as recipes know them, for a test in such a file."""
+    from tests import small
+
+    with small.known(small.TRUE):
+        yield
 
 
 @pytest.fixture(scope="session")

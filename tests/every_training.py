@@ -15,7 +15,7 @@ from transformers import AutoModelForCausalLM, AutoModelForSeq2SeqLM, AutoTokeni
 from models import importer, presets, random_weights, train
 from tasks import dpo, reward, sft
 from tasks.processes.training import Lora
-from tests import corpus, outside
+from tests import corpus, outside, small
 from tests.test_train import job
 from tests.test_train import run as pretrained
 from tests.test_training_stages import BASE, tuned
@@ -66,4 +66,5 @@ def main(home: Path) -> None:
 
 
 if __name__ == "__main__":
-    main(Path(sys.argv[1]))
+    with small.known(small.SMALL):
+        main(Path(sys.argv[1]))

@@ -21,7 +21,7 @@ from tasks.processes.training import Lora
 from tests import corpus
 from tests.test_training_stages import BASE, column, tuned
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("small_presets")]
 
 QUICK = BASE | {"learning_rate": 5e-3, "epochs": 0.5, "optimizer": "adamw"}
 

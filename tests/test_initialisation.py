@@ -25,7 +25,7 @@ from tests import corpus
 from tests.test_train import job, log, losses, run
 from tests.test_training_stages import BASE, column, tuned
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("small_presets")]
 
 QUICK = BASE | {"learning_rate": 5e-3, "epochs": 0.3, "optimizer": "adamw"}
 LORA = Lora(rank=4, dropout=0.0)

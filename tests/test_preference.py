@@ -20,7 +20,7 @@ from tasks.processes.training import Lora
 from tests import corpus
 from tests.test_training_stages import BASE, column, log, tuned
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("small_presets")]
 
 QUICK = BASE | {"learning_rate": 3e-3, "epochs": 1.0, "optimizer": "adamw", "sft_weight": 0.0}
 

@@ -28,6 +28,8 @@ from tasks.sft import Params as SFTParams
 from tests import corpus
 from tests.test_train import ROOT, job, kill_after, log, run
 
+pytestmark = pytest.mark.usefixtures("small_presets")
+
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
@@ -37,8 +39,7 @@ def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
 def spawn(home: Path, resources: Resources, stay: int = 0) -> subprocess.Popen[str]:
     """The engine in several processes, which stay at their step number `stay` (0: at none) until they are signalled."""
     (home / "out").mkdir(exist_ok=True)
-    module = "tests.staying" if stay else "models.train"
-    command = [sys.executable, *launcher.launch_command(resources), module, str(home / "job.json")]
+    command = [sys.executable, *launcher.launch_command(resources), "tests.staying", str(home / "job.json")]
     quiet = {"stdout": subprocess.PIPE, "stderr": subprocess.DEVNULL, "text": True}
     return subprocess.Popen(command, cwd=ROOT, env=os.environ | {"OMP_NUM_THREADS": "1", "HANLIN_STAY_AT": str(stay)}, **quiet)
 
@@ -195,12 +196,14 @@ def test_a_stage_that_is_not_cut_is_launched_in_whole_models(tmp_path: Path, mon
     assert found == {"": "true", "dpo does not train in shards": "false"}
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize(
     ("stage", "cut"), [("pretrain", True), ("sft", True), ("dpo", False), ("reward", False), ("reference", False)]
 )
-def test_a_stage_knows_whether_its_trainer_goes_in_shards(tmp_path: Path, stage: str, cut: bool) -> None:
-    """Told before the processes start, which then find no data."""
+def test_a_stage_knows_whether_its_trainer_goes_in_shards(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, stage: str, cut: bool
+) -> None:
+    """Told before the processes start; here they are none that train."""
+    monkeypatch.setattr(launcher, "launch_command", lambda *resources: ["-c", "raise SystemExit(1)"])
     said = list[str]()
     resources = Resources(processes=2, parallel="fsdp", device="cpu", threads=1)
     module = importlib.import_module(f"tasks.{stage}")

@@ -27,7 +27,7 @@ from tasks.pretrain import METHOD, Params
 from tasks.processes import runner, training, warm
 from tests import corpus
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("small_presets")]
 
 ROOT = Path(__file__).parent.parent
 RUN = {
@@ -102,9 +102,9 @@ def whole(
 
 
 def spawn(home: Path, env: dict[str, str], stay: int = 0) -> warm.Warm | subprocess.Popen[str]:
-    """The training process, warm where it can be, which stays at its step number `stay` (0: at none) until it is signalled."""
+    """The training process on small presets, warm where it can be, which stays at its step number `stay` (0: at none) until it is signalled."""
     (home / "out").mkdir(exist_ok=True)
-    started = ["tests.staying" if stay else "models.train", str(home / "job.json")]
+    started = ["tests.staying", str(home / "job.json")]
     env = runner.importable(env) | {"PYTHONUNBUFFERED": "1", "HANLIN_STAY_AT": str(stay)}
     child = warm.start(started[0], started[1:], env=env, grace=runner.GRACE, locks=[])
     return child or runner.supervised([sys.executable, "-m", *started], env=env)
@@ -135,6 +135,7 @@ def killing(number: signal.Signals) -> Callable[[list[dict[str, Any]]], None]:
 # what a run gives
 
 
+@pytest.mark.usefixtures("true_presets")
 def test_the_first_losses_are_what_they_were(folders: dict[str, Path], tmp_path: Path) -> None:
     """Recorded, on tokens that no other stage made. Another machine rounds otherwise, so the comparison widens as the steps go on."""
     packed = tmp_path / "packed"
@@ -204,6 +205,7 @@ def test_progress_says_how_far_and_how_fast(whole: tuple[Path, dict[str, Any], l
     assert told[-1]["figures"]["loss"] == losses(whole[0])[-1]
 
 
+@pytest.mark.usefixtures("true_presets")
 def test_what_is_left_empty_is_derived_and_explained(folders: dict[str, Path], tmp_path: Path) -> None:
     described = job(folders, tmp_path, batch_tokens=None, learning_rate=None, steps=4)
     result, events = run(described)
@@ -250,15 +252,16 @@ def test_the_micro_batch_changes_nothing(
 # leaving off and going on
 
 
-def test_a_killed_run_goes_on_to_the_last_digit(folders: dict[str, Path], tmp_path: Path) -> None:
+def test_a_killed_run_goes_on_to_the_last_digit(tmp_path: Path) -> None:
     """`kill -9`, twice, with losses logged every 4 steps, checkpoints every 3 and the second pass over the data under way."""
     settings: dict[str, Any] = {
         "log_steps": 4,
         "eval_steps": 10,
-        "steps": 60,
+        "steps": 24,
         "precision": "auto",  # bfloat16 where the machine is fast at it; in software it takes minutes
         "resources": {"checkpoint_steps": 3},
     }
+    folders = corpus.build(tmp_path / "corpus", documents=80)  # 17 steps
     house = tmp_path / "house"  # a user's home, which stays as it is
     house.mkdir()
     environment = os.environ | {"HOME": str(house), "OMP_NUM_THREADS": "1"}
@@ -268,7 +271,7 @@ def test_a_killed_run_goes_on_to_the_last_digit(folders: dict[str, Path], tmp_pa
 
     job(folders, tmp_path / "killed", **settings)
     starts = []
-    for step in (5, 32):  # of each life; the second goes on from step 3
+    for step in (5, 16):  # of each life; the second goes on from step 3
         events = kill_after(spawn(tmp_path / "killed", environment, step), step, killing(signal.SIGKILL))
         assert events[-1]["event"] != "result"
         newest = checkpoint.newest(tmp_path / "killed" / "scratch" / "checkpoints")
@@ -284,7 +287,7 @@ def test_a_killed_run_goes_on_to_the_last_digit(folders: dict[str, Path], tmp_pa
     kept = [
         sorted(path.name for path in (tmp_path / run / "scratch" / "checkpoints").iterdir()) for run in ("killed", "straight")
     ]
-    assert kept[0] == kept[1] and 37 in [int(name.removeprefix("step-")) for name in kept[0]], "the end of the plateau among them"
+    assert kept[0] == kept[1] and 15 in [int(name.removeprefix("step-")) for name in kept[0]], "the end of the plateau among them"
     assert len(kept[0]) <= 4, "the newest two, and the best"
 
 
@@ -401,19 +404,6 @@ def test_a_lack_of_memory_is_told_from_other_failures(failure: Exception, lackin
     assert isinstance(failure, RuntimeError | MemoryError) and train.is_out_of_memory(failure) is lacking
 
 
-@pytest.fixture(scope="module")
-def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """A folder with a training method of another package, which does what the environment says."""
-    home = tmp_path_factory.mktemp("wide")
-    (home / "wide").mkdir()
-    (home / "wide" / "__init__.py").touch()
-    (home / "wide" / "method.py").write_text(
-        "import os, torch\nfrom models.job import PretrainingParams as Params\n"
-        "def method(job, emit, stopping):\n    exec(os.environ['HANLIN_STATEMENT'])\n"
-    )
-    return home
-
-
 @pytest.mark.parametrize(
     ("statement", "message"),
     [
@@ -422,13 +412,11 @@ def wide(tmp_path_factory: pytest.TempPathFactory) -> Path:
         ("raise RuntimeError('shared memory')", ""),
     ],
 )
-def test_a_run_without_memory_says_what_to_lower(
-    folders: dict[str, Path], wide: Path, tmp_path: Path, statement: str, message: str
-) -> None:
+def test_a_run_without_memory_says_what_to_lower(folders: dict[str, Path], tmp_path: Path, statement: str, message: str) -> None:
     job(folders, tmp_path)
     described = json.loads((tmp_path / "job.json").read_text())
-    (tmp_path / "job.json").write_text(json.dumps(described | {"method": "wide.method"}))
-    process = spawn(tmp_path, os.environ | {"PYTHONPATH": str(wide), "HANLIN_STATEMENT": statement})
+    (tmp_path / "job.json").write_text(json.dumps(described | {"method": "tests.stated"}))
+    process = spawn(tmp_path, os.environ | {"OMP_NUM_THREADS": "1", "HANLIN_STATEMENT": statement})
     events = kill_after(process, 1 << 30, killing(signal.SIGKILL))
     assert process.returncode == 1
     assert events[0]["message"].startswith(message) if message else events == []

@@ -21,31 +21,21 @@ from tasks.processes import training
 from tasks.processes.training import Tuning
 from tests import corpus
 
-pytestmark = pytest.mark.slow
+pytestmark = [pytest.mark.slow, pytest.mark.usefixtures("small_presets")]
 
 BASE = {"precision": "float32", "log_steps": 1, "eval_steps": 100, "batch_size": 8}
+
+PRETRAINED = pretrain.Params(context=64, tokens=40_000, batch_tokens=1024)
 
 
 @pytest.fixture(scope="module")
 def folders(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
-    """The corpus, and a little pretrained model, made by the stage itself in its child process."""
+    """The corpus, and a little pretrained model."""
     found = dict(corpus.build(tmp_path_factory.mktemp("corpus")))
     home = tmp_path_factory.mktemp("pretrain")
-    found["told"] = home / "told.json"
-    lines: list[str] = []
-    seen: list[Progress] = []
-    job = Job(
-        out=home / "out",
-        scratch=home / "scratch",
-        resources=Resources(device="cpu", threads=1),
-        log=lines.append,
-        progress=seen.append,
-    )
-    stats = pretrain.run(
-        job, pretrain.Params(context=64, tokens=40_000, batch_tokens=1024), packed=found["packed"], tokenizer=found["tokenizer"]
-    )
-    found["told"].write_text(json.dumps({"stats": stats, "lines": lines, "progress": [vars(one) for one in seen]}))
-    return found | {"model": job.out / "model"}
+    given = {"packed": found["packed"], "tokenizer": found["tokenizer"]}
+    _trained("pretrain", home, home / "out", PRETRAINED, {}, given)
+    return found | {"model": home / "out" / "model"}
 
 
 def tuned(
@@ -72,13 +62,13 @@ def _trained(
     stage: str,
     home: Path,
     out: Path,
-    params: Tuning,
+    params: Tuning | pretrain.Params,
     resources: dict[str, Any],
     inputs: dict[str, Path],
     stopping: Callable[[], bool] = lambda: False,
 ) -> dict[str, Any] | None:
     job = Job(out=out, scratch=home / "scratch", resources=Resources(**{"device": "cpu"} | resources))
-    described = training.description(stage, f"models.methods.{stage}", job, params, shards=stage == "sft", **inputs)
+    described = training.description(stage, f"models.methods.{stage}", job, params, shards=stage in ("pretrain", "sft"), **inputs)
     (home / f"{stage}.json").write_text(json.dumps(described), "utf-8")
     return train.run(read(home / f"{stage}.json"), lambda event, **fields: None, stopping)
 
@@ -100,12 +90,22 @@ def log_probability(model: Any, prompt: list[int], answer: list[int]) -> float:
 # the stages, as the pipeline runs them
 
 
-def test_pretraining_learns_and_reports(folders: dict[str, Path]) -> None:
-    told = json.loads(folders["told"].read_text())
-    assert told["stats"]["eval_loss"] < 1.0 < math.log(400) and told["stats"]["steps"] == 39
-    assert any(line.startswith("tiny: N = 1,771,200") for line in told["lines"])
-    assert not [line for line in told["lines"] if "Traceback" in line or "Warning" in line]
-    assert told["progress"][-1]["done"] == 39 and told["progress"][-1]["figures"]["tokens_per_second"] > 0
+def test_pretraining_learns_and_reports(folders: dict[str, Path], tmp_path: Path) -> None:
+    """The true preset, by the stage itself in its child process."""
+    lines: list[str] = []
+    seen: list[Progress] = []
+    job = Job(
+        out=tmp_path / "out",
+        scratch=tmp_path / "scratch",
+        resources=Resources(device="cpu", threads=1),
+        log=lines.append,
+        progress=seen.append,
+    )
+    stats = pretrain.run(job, PRETRAINED, packed=folders["packed"], tokenizer=folders["tokenizer"])
+    assert stats["eval_loss"] < 1.0 < math.log(400) and stats["steps"] == 39
+    assert any(line.startswith("tiny: N = 1,771,200") for line in lines)
+    assert not [line for line in lines if "Traceback" in line or "Warning" in line]
+    assert seen[-1].done == 39 and seen[-1].figures["tokens_per_second"] > 0
 
 
 @pytest.mark.nightly
