@@ -142,7 +142,6 @@ def own_server(meanwhile: Callable[[], object] = lambda: None) -> Iterator[str]:
         "PREFECT__SERVER_EPHEMERAL": "1",
         "PREFECT__SERVER_FINAL": "1",
         "PREFECT_LOGGING_SERVER_LEVEL": "CRITICAL",
-        "PREFECT_API_BLOCKS_REGISTER_ON_START": "false",  # a run needs none; a server that stays registers them itself
     }
     with contextlib.ExitStack() as stack:
         said = stack.enter_context(tempfile.TemporaryFile("w+", encoding="utf-8", errors="replace"))
