@@ -35,6 +35,7 @@ from tasks.artifacts.build import Drift, StageFailed, explain
 from tasks.artifacts.store import Store, store_folder
 from tasks.data import contract
 from tasks.pages import ui_tables
+from tasks.processes import runner
 from tasks.processes.reading import BrokenFiles
 
 Outcome = dict[str, dict[str, Any]]  # node → {key, digest, reused}
@@ -101,6 +102,9 @@ class GraphRun:
         """From the plan to the key figures. Raises what a stage raised, and `StageFailed` where the store cannot be written."""
         steps = plan(self.nodes, self.store, recipe=self.recipe, refresh=self.refresh, drift=self.drift)
         self.held_keys = [step.key for step in steps if step.key]
+        built = {step.name for step in steps if step.status != "HIT"}
+        if any("trl" in node.stage.tools for node in self.nodes if node.name in built):
+            runner.expect_training(self.recipe.resources)
         create_table_artifact(
             plan_rows(steps) + off_rows(switched_off(self.recipe, _recipe_flow())),
             key="plan",

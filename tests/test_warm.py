@@ -107,6 +107,22 @@ else:
     assert said.splitlines() == ["1 False False", "True", "['jemalloc_bg_thd', 'python'] 0"]
 
 
+def test_a_server_that_is_begun_beforehand_is_the_one_that_children_come_from(played, job, monkeypatch):
+    played.write_text(
+        'import json, os, sys; print(json.dumps({"event": "result", "there": "models.sampling" in sys.modules, "by": os.getppid()}))'
+    )
+    monkeypatch.setattr(runner, "TRAINING", ("models.sampling", "models.no_such_module"))
+    runner.expect_training(job.resources)
+    begun, number = server(), len(warm._servers)
+    runner.expect_training(job.resources)
+    assert runner.run("played", job.scratch.parent / "job.json", job=job)["there"]
+    assert server() is begun and len(warm._servers) == number
+    monkeypatch.setenv("HANLIN_CHILDREN", "cold")
+    warm._servers.popitem()[1].end()
+    runner.expect_training(job.resources)
+    assert len(warm._servers) == number - 1
+
+
 FLOW = """
 import sys
 from pathlib import Path

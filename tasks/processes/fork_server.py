@@ -1,4 +1,5 @@
-"""A fork server: a process that imports what children need, once, and forks each child: `python -m tasks.processes.fork_server DESCRIPTOR`.
+"""A fork server: a process that imports what children need, once, and forks each child: `python -m tasks.processes.fork_server DESCRIPTOR
+[MODULE…]`; the modules are imported before anybody asks for a child.
 
 Importing torch, transformers and TRL takes a child seconds of processor time; a fork of a process that has them takes hundredths. The
 server itself never computes: it touches no device and starts no thread, since neither survives a fork.
@@ -64,10 +65,11 @@ class Forked:
         return os.waitstatus_to_exitcode(os.waitpid(self.pid, 0)[1])
 
 
-def main(line: socket.socket) -> None:
-    """Serve; and in each fork, be the child."""
+def main(line: socket.socket, modules: Sequence[str] = ()) -> None:
+    """Serve, with these modules imported beforehand; and in each fork, be the child."""
     # whether there is a GPU is asked of its management library: asking CUDA would start it, and no fork could use it any more
     os.environ["PYTORCH_NVML_BASED_CUDA_CHECK"] = "1"
+    import_all(modules)
     request = serve(line)
     if request:
         become(request)
@@ -107,6 +109,11 @@ def prepare(request: Request) -> None:
     names = [request.module]
     with contextlib.suppress(Exception):
         names.append(json.loads(Path(request.arguments[0]).read_text("utf-8"))["method"])
+    import_all(names)
+
+
+def import_all(names: Sequence[str]) -> None:
+    """Import modules of ours, and what they import later."""
     for name in names:
         if name.startswith("models."):
             for each in (name, *LATER.get(name, ())):
@@ -184,4 +191,4 @@ def _unfit() -> bool:
 
 
 if __name__ == "__main__":
-    main(socket.socket(fileno=int(sys.argv[1])))
+    main(socket.socket(fileno=int(sys.argv[1])), sys.argv[2:])

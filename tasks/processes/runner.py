@@ -24,10 +24,16 @@ from pathlib import Path
 from typing import Any
 
 from tasks.artifacts.digests import ROOT
-from tasks.artifacts.stage import Job, Progress
+from tasks.artifacts.stage import Job, Progress, Resources
 from tasks.processes import device, launcher, warm
 from tasks.processes.supervisor import GRACE
 
+TRAINING = (
+    "models.train",
+    "models.methods.pretrain",
+    "models.methods.sft",
+    "models.methods.dpo",
+)  # most of what its children import
 TAIL = 15  # lines of a failed child's output shown with its error
 
 
@@ -56,6 +62,12 @@ def run(module: str, job_file: Path, *, job: Job, processes: int = 1, whole: str
         child = warm.start(module, [str(job_file)], env=env, grace=grace, locks=locks) if processes == 1 else None
         with child or supervised([sys.executable, *launch, *started], env=env, grace=grace, pass_fds=locks) as process:
             return _listen(process, module, job)
+
+
+def expect_training(resources: Resources) -> None:
+    """Have what a training imports be imported while other stages are under way."""
+    if resources.processes == 1:
+        warm.begin(TRAINING, env=_environment(Job(Path(), Path(), resources)))
 
 
 def supervised(

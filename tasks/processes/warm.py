@@ -60,12 +60,12 @@ class Warm:
 class Server:
     """A fork server, seen by its caller. It ends when its line closes, which the kernel does for a caller that is killed."""
 
-    def __init__(self, env: Mapping[str, str]):
+    def __init__(self, env: Mapping[str, str], modules: Sequence[str] = ()):
         self.line, theirs = socket.socketpair()
         self.line.settimeout(PATIENCE)
         with theirs:
             self.process = subprocess.Popen(
-                [sys.executable, "-m", "tasks.processes.fork_server", str(theirs.fileno())],
+                [sys.executable, "-m", "tasks.processes.fork_server", str(theirs.fileno()), *modules],
                 stdin=subprocess.DEVNULL,
                 stdout=subprocess.DEVNULL,
                 stderr=subprocess.DEVNULL,
@@ -101,12 +101,30 @@ class Server:
             self.process.wait(timeout=5)
 
 
+def _possible(env: Mapping[str, str]) -> bool:
+    """True where children may be forks."""
+    return sys.platform == "linux" and env.get("HANLIN_CHILDREN") != "cold"
+
+
+def _key(folder: str, env: Mapping[str, str]) -> Key:
+    return folder, tuple(sorted(item for item in env.items() if not item[0].startswith(READ_LATER)))
+
+
+def begin(modules: Sequence[str], *, env: Mapping[str, str]) -> None:
+    """Start the server of children that are expected, so that it has imported their modules when they come: they take it seconds."""
+    if _possible(env):
+        with _lock:
+            key = _key(str(Path.cwd()), env)
+            if key not in _servers:
+                _servers[key] = Server(env, modules)
+
+
 def start(module: str, arguments: Sequence[str], *, env: Mapping[str, str], grace: float, locks: Sequence[int]) -> Warm | None:
     """Start `python -m module arguments` as a fork; None where it has to be cold."""
-    if sys.platform != "linux" or env.get("HANLIN_CHILDREN") == "cold":
+    if not _possible(env):
         return None
     request = Request(module, list(arguments), dict(env), str(Path.cwd()), grace)
-    key = (request.folder, tuple(sorted(item for item in env.items() if not item[0].startswith(READ_LATER))))
+    key = _key(request.folder, env)
     with _lock:
         for server in (_servers.pop(key, None) or Server(env), None):
             server = server or Server(env)  # the one that was there has ended, as it does after some time without work
