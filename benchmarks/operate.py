@@ -27,6 +27,8 @@ from tasks import sample
 from tasks.artifacts.store import Store
 
 LIVE = ("SCHEDULED", "PENDING", "RUNNING", "CANCELLING")
+ENDED = ("COMPLETED", "FAILED", "CRASHED", "CANCELLED")
+SICK = ["gate.min_stop_rate=0", "gate.max_repetition=1", "gate.max_empty=1"]  # what a model of so few steps may be
 OFTEN = ["resources.checkpoint_steps=2"]  # of 40 steps: early enough to be interrupted
 
 
@@ -463,6 +465,8 @@ def own(operator: Operator) -> dict[str, Any]:
         changes=["pretrain.tokens=8192", "pretrain.context=64", "rejected.max_new_tokens=12"],
     )
     ended = operator.finish(run)["state"]
+    if ended["type"] != "COMPLETED":
+        return {"ok": False, "state": ended["message"], "tasks": operator.tasks(run)}
     off = json.loads(hanlin(operator, "plan", str(recipe), "--json"))["switched_off"]
     report = (operator.store.object(operator.made(run)["report"]) / "report.html").read_text("utf-8")
     return {
@@ -494,15 +498,22 @@ def headline(operator: Operator) -> dict[str, Any]:
 
 
 def first(operator: Operator) -> dict[str, Any]:
-    """A first model without a floor in its recipe waits for an operator, and goes into production with a yes alone."""
-    changes = ["name=first", "gate.first_accuracy=null", "sample.seed=41"]
-    run = operator.start("retrain", recipe="tiny", changes=changes, tag="first")
-    wait_for(lambda: operator.run(run)["state"]["name"] in ("Suspended", "Failed", "Undecided", "Promoted", "Refused"), 1500)
-    state = operator.run(run)["state"]
-    before = list(operator.store.tags())
-    line = first_line(operator.run(run))
-    operator.call(f"flow_runs/{run}/set_state", {"state": {"type": "CANCELLING"}})
-    return {"ok": state["name"] in ("Suspended", "Refused") and "first" not in before, "state": state["name"], "first_line": line}
+    """A first model without a floor in its recipe waits for an operator: it does not go into production unasked, and a yes puts it there."""
+    run = operator.start("retrain", recipe="tiny", changes=["name=first", "gate.first_accuracy=null", *SICK], tag="first")
+    wait_for(lambda: operator.run(run)["state"]["type"] in ("PAUSED", *ENDED), 1500)
+    asked, before = operator.run(run)["state"], list(operator.store.tags())
+    if asked["type"] == "PAUSED":
+        operator.call(f"flow_runs/{run}/resume", {"run_input": {"approve": True, "note": "seen"}})
+        wait_for(lambda: operator.run(run)["state"]["type"] in ENDED, 600)
+    ended, line = operator.run(run)["state"]["name"], first_line(operator.run(run))
+    promoted = ended == "Promoted" and "approved by an operator: seen" in line and "first" in operator.store.tags()
+    return {
+        "ok": asked["type"] == "PAUSED" and "first" not in before and promoted and not operator.errors(run),
+        "asked": asked["name"],
+        "ended": ended,
+        "first_line": line,
+        "errors": operator.errors(run),
+    }
 
 
 def new_file(operator: Operator) -> dict[str, Any]:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import io
 import sys
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Annotated, Any
 
@@ -101,28 +103,42 @@ def chat(
 def talk(
     folder: Path, name: str, message: str | None, settings: dict[str, Any], conversation: dict[str, Any], verbose: bool
 ) -> None:
-    """One answer, or a conversation: at a terminal with its comforts, else line by line."""
-    if typed := message is None and sys.stdin.isatty() and sys.stdout.isatty():
-        print(f"loading {name} …", end="", flush=True)
-    elif message is None and isinstance(sys.stdin, io.TextIOWrapper):
+    """One answer, or a conversation: at a terminal with its comforts, else line by line. While the model is loaded, a live line says so."""
+    typed = message is None and sys.stdin.isatty() and sys.stdout.isatty()
+    if message is None and not typed and isinstance(sys.stdin, io.TextIOWrapper):
         sys.stdin.reconfigure(errors="replace")  # half a character in a file is no reason to stop
-    from models.chat import Conversation
-    from models.chat import chat as plain
-    from models.engines.settings import DecodingSettings
+    with loading(name) as loaded:
+        from models.chat import Conversation
+        from models.chat import chat as plain
+        from models.engines.settings import DecodingSettings
 
-    wanted = DecodingSettings(**settings)
-    if not typed:
-        plain(folder, message, settings=wanted, **conversation, verbose=verbose)
-        return
-    from flows.chat_session import Session
-    from models.engines.own import OwnEngine
+        wanted = DecodingSettings(**settings)
+        if not typed:
+            plain(folder, message, settings=wanted, **conversation, verbose=verbose, ready=loaded)
+            return
+        from flows.chat_session import Session
+        from models.engines.own import OwnEngine
 
-    engine = OwnEngine(folder, conversation["device"])
+        engine = OwnEngine(folder, conversation["device"])
+        try:
+            loaded()
+            Session(Conversation(engine, wanted, sys.stdout, conversation["system"], conversation["seed"]), name, verbose).run()
+        finally:
+            engine.close()
+
+
+@contextlib.contextmanager
+def loading(name: str) -> Iterator[Callable[[], None]]:
+    """A live line on standard error while a model is loaded, where that is a terminal; calling what it yields, or leaving, removes it."""
+    from rich.console import Console
+
+    line = Console(stderr=True).status(f"loading {name} …")
+    if sys.stderr.isatty():
+        line.start()
     try:
-        print("\r\x1b[2K", end="")
-        Session(Conversation(engine, wanted, sys.stdout, conversation["system"], conversation["seed"]), name, verbose).run()
+        yield line.stop
     finally:
-        engine.close()
+        line.stop()
 
 
 def _found(model: str) -> tuple[Path, str]:

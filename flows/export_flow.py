@@ -28,7 +28,7 @@ def export(model: str = "prod", to: str = "gguf", precision: str = "") -> State[
     Args:
         model: A tag, a stage (for its newest result), the beginning of a key, or a model folder that the worker sees.
         to: The format: hf, safetensors, gguf, ctranslate2, pth or llama2c.
-        precision: Type of the numbers, such as q8_0 or bfloat16; empty: the format's first, which loses nothing.
+        precision: Number type of the weights, such as q8_0 or bfloat16; empty: the one of the format that loses nothing.
     """
     store = Store(store_folder())
     with Reporter("export") as reporter:

@@ -39,7 +39,7 @@ def export(
             "--quantize",
             "--dtype",
             metavar="PRECISION",
-            help="Type of the numbers, such as q8_0 or bfloat16; without it, the format's first, which loses nothing. A wrong one lists all",
+            help="Number type of the weights, such as q8_0 or bfloat16; without it, the one that loses nothing. Any other word lists the choices",
         ),
     ] = "",
     out: Annotated[

@@ -46,7 +46,7 @@ def card(
     name: Artifact,
     out: Annotated[Path | None, typer.Option(metavar="FILE", help="File to write the card to; without it, it is printed")] = None,
 ) -> None:
-    """Write the card of a model or of rows: README.md with the header of the Hugging Face hub, and in words all that is known of it."""
+    """Write the card of a model or of rows, a README.md for the Hugging Face hub: its data, licences, training and scores."""
     from tasks.publication.card import card as written
     from tasks.publication.target import resolve
 

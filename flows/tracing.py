@@ -65,7 +65,7 @@ def trace(
             "--min",
             min=1,
             max=1000,
-            help="Letters of a span at least: a Chinese character counts one, a Latin letter or a digit 0.4, space and punctuation nothing",
+            help="Shortest span to look for, in letters: a Chinese character counts one, a Latin letter or digit 0.4, space and punctuation nothing",
         ),
     ] = 10,
     rows: Annotated[int, typer.Option(min=1, max=100, help="Rows shown of each span at most")] = 3,

@@ -5,6 +5,7 @@ from __future__ import annotations
 import random
 import sys
 import time
+from collections.abc import Callable
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TextIO
@@ -29,16 +30,18 @@ def chat(
     device: str = "auto",
     out: TextIO | None = None,
     verbose: bool = False,
+    ready: Callable[[], None] = lambda: None,
 ) -> None:
     """Answer one `message`, or each line of the input until `exit` or its end; `clear` forgets what was said.
 
     `folder` is a model's, or a training stage's artifact. `system` opens the conversation, and is never forgotten. `verbose` tells the speed
-    of each answer on standard error. `ValueError` where the folder holds no model, for settings out of their ranges, and for a message that
-    is longer than the model's context.
+    of each answer on standard error; `ready` is called once the model is loaded. `ValueError` where the folder holds no model, for settings
+    out of their ranges, and for a message that is longer than the model's context.
     """
     out = out or sys.stdout
     width = max(settings.beams, (settings.top_k or CANDIDATES) if settings.contrastive_alpha else 1)
     engine = OwnEngine(folder, device, slots=width)
+    ready()
     try:
         talk = Conversation(engine, settings, out, system, seed)
         if message is not None:

@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +16,7 @@ from prompt_toolkit.input import create_pipe_input
 from prompt_toolkit.output import DummyOutput
 
 from flows.chat_session import Session
+from flows.chatting import loading
 from models.chat import Conversation
 from models.engines.own import OwnEngine
 from models.engines.settings import DecodingSettings
@@ -85,3 +89,20 @@ def test_commands_change_the_settings_and_mistakes_are_told(typed: Any, tmp_path
 def test_ctrl_c_at_the_prompt_does_not_end_the_talk(typed: Any) -> None:
     _, said, shown = typed("水\x03火\r\x04")
     assert said == ["火"] and "Ctrl-D or /bye" in shown
+
+
+def test_a_terminal_is_told_that_a_model_is_loaded_until_it_is_and_a_pipe_is_not(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with loading("toy 123") as loaded:
+        loaded()
+    assert capsys.readouterr() == ("", "")
+    monkeypatch.setenv("TERM", "xterm")
+    screen, terminal = pty.openpty()
+    with os.fdopen(terminal, "w") as stream, monkeypatch.context() as patched:
+        patched.setattr(sys, "stderr", stream)
+        with loading("toy 123") as loaded:
+            loaded()
+    shown = os.read(screen, 4096).decode()
+    os.close(screen)
+    assert "loading toy 123 …" in shown and shown.rindex("\x1b[2K") > shown.rindex("loading")
