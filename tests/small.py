@@ -15,7 +15,7 @@ from models.architectures import Architecture
 
 SIZES = {
     "tiny": {"hidden": 96, "ffn": 192, "layers": 2},
-    "tiny-moe": {"hidden": 96, "ffn": 96, "layers": 2, "expert_ffn": 48},
+    "tiny-moe": {"hidden": 96, "ffn": 96, "layers": 2, "expert_ffn": 80},
     "retnet-tiny": {"hidden": 96, "ffn": 192, "layers": 2},
     "t5-tiny": {"hidden": 128, "ffn": 256, "layers": 2, "heads": 2},
 }
