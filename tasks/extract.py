@@ -86,17 +86,25 @@ def _article(params: Params, row: Row, ledger: Ledger = NO_LEDGER) -> Row | Drop
     title = row["title"] if _SIMPLE_TITLE.fullmatch(row["title"]) else normalise(row["title"])
     if _DISAMBIGUATION.search(row["text"]):
         return Drop("disambiguation page", "", title)
-    page = WikitextPage(row["text"], params.options, PageFacts(row["title"], json.loads(row["meta"])["timestamp"] or ""), ledger)
+    page = WikitextPage(row["text"], params.options, PageFacts(row["title"], _timestamp(row["meta"])), ledger)
     language = script.main_language(page.text)
     convert = script.simplify if params.simplify and language != "ja" else None
     text = normalise(page.converted(convert), ledger)
-    size = character_count(text)
-    if size < params.min_characters:
-        return Drop("too short", f"{size} characters", f"{title}: {text}")
+    if character_count(text[: 4 * params.min_characters]) < params.min_characters:  # of a long text this is enough
+        size = character_count(text)
+        if size < params.min_characters:
+            return Drop("too short", f"{size} characters", f"{title}: {text}")
     if convert and title not in text:  # what stands in a converted text is converted
         title = convert(title)
     ledger.change("title", row["title"], title)
     return {**row, "title": title, "text": text, "lang": language}
 
 
+def _timestamp(meta: str) -> str:
+    """The time of a page's revision, "" if that is not known."""
+    plain = _STAMP.search(meta)
+    return plain.group(1) if plain else json.loads(meta)["timestamp"] or ""
+
+
+_STAMP = re.compile(r'"timestamp": "([0-9TZ:-]+)"\}$')
 _SIMPLE_TITLE = re.compile("[\u4e00-\u9fff]+")  # nothing to normalise in it

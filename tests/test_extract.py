@@ -366,3 +366,20 @@ def test_real_dumps(tmp_path: Path, real_data: Path, name: str, kept: int, dropp
     if "zhwiki" in name:
         assert [row["title"] for row in rows][:4] == ["数学", "哲学", "文学", "历史"]
         assert {row["lang"] for row in rows} == {"zh"}
+
+
+def test_pages_of_one_revision_are_read_as_all_others_are(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    draw, path = random.Random(0), tmp_path / "dump.xml"
+    page = "<page>\n <title>甲</title>\n <revision>\n  <id>1</id><timestamp>2020</timestamp> <text>乙</text>\n </revision>\n </page>\n"
+    tags = ["<page>", "</page>", "<revision>", "</revision>", "<text>丙</text>", "\n  ", "age>"]
+    found, plain = [], 0
+    for _ in range(120):
+        soup = "".join(page if draw.random() < 0.4 else draw.choice(tags) for _ in range(draw.randrange(12)))
+        path.write_text(f"<mediawiki>{page}{soup}</mediawiki>", "utf-8")
+        found.append((path.read_bytes(), list(sources.pages(path, tolerate_truncation=True))))
+    monkeypatch.setattr(sources._Scan, "plain_page", lambda self: None)
+    for data, pages in found:
+        path.write_bytes(data)
+        assert pages == list(sources.pages(path, tolerate_truncation=True))
+        plain += len(pages)
+    assert plain > 300

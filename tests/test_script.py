@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 import re
 from collections import Counter
 from pathlib import Path
@@ -185,6 +186,20 @@ def test_every_character_is_counted_once(text: str) -> None:
 def test_language(text: str, language: str) -> None:
     assert script.main_language(text) == language
     assert script.is_japanese(text) == (language == "ja")
+
+
+def test_a_quick_look_at_the_language_is_right(monkeypatch: pytest.MonkeyPatch) -> None:
+    draw = random.Random(0)
+    alphabets = ["中国數學的", "かカｶァー・", "abÀZ１２", "한국", "Россия", "，。「」！ \n\u3000", "𠀀😀\ud800䷀㐀"]
+    texts = [
+        "".join(draw.choices("".join(draw.sample(alphabets, 3)), k=draw.randrange(30))) + "中国" * draw.randrange(9)
+        for _ in range(5000)
+    ]
+    quick = [script.main_language(text) for text in texts]
+    seen = [script._plainly_chinese(text) for text in texts]
+    monkeypatch.setattr(script, "_plainly_chinese", lambda text: False)
+    assert quick == [script.main_language(text) for text in texts]
+    assert 500 < sum(seen) < quick.count("zh") < 4500
 
 
 def test_traditional_share() -> None:

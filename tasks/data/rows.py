@@ -193,8 +193,8 @@ class Writer:
 
 def _characters(row: dict[str, Any]) -> int:
     """About how long a row is."""
-    turns = row.get("messages", ())
-    return sum(len(value) for value in row.values() if isinstance(value, str)) + sum(len(turn["content"]) for turn in turns)
+    size = sum([len(value) for value in row.values() if isinstance(value, str)])
+    return size + sum([len(turn["content"]) for turn in row["messages"]]) if "messages" in row else size
 
 
 def batches(path: Path, columns: list[str] | None = None, groups: range | None = None) -> Iterator[pa.RecordBatch]:

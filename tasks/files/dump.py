@@ -177,6 +177,8 @@ class _Scan:
 
     def page(self) -> Page | None:
         """Read on to `</page>`; None if the data ends before."""
+        if page := self.plain_page():
+            return page
         head: bytes | None = None
         newest, size, newest_key = None, 0, ("", 0)
         inside = False
@@ -195,6 +197,15 @@ class _Scan:
                 if newest is None or key >= newest_key:
                     newest, size, newest_key = before, length, key
             inside = tag == b"<revision>"
+
+    def plain_page(self) -> Page | None:
+        """A page with one revision and nothing behind it, as most are, if all of it is in the buffer."""
+        find, at = self.buffer.find, self.at
+        opened, closed, end = find(b"<revision>", at), find(b"</revision>", at), find(b"page>", at)
+        if not at <= opened < closed < end or self.buffer[closed + 11 : end].strip() != b"</":
+            return None
+        self.at = end + 5
+        return self.buffer[at:opened], self.buffer[opened + 10 : closed], closed - opened - 10
 
     def until(self, inside: bool) -> tuple[bytes, int, bytes]:
         """(the bytes before the next tag, how many they are, the tag); the first few only of more than `LONGEST`; no tag where the data ends."""

@@ -7,10 +7,10 @@ pages too long for an article are Drops.
 from __future__ import annotations
 
 import itertools
-import json
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from json.encoder import encode_basestring
 from pathlib import Path
 
 from tasks.data.rows import Drop, Row
@@ -22,7 +22,7 @@ BATCH = 16 << 20  # bytes of XML that are handed over at once where a file can o
 
 _HEAD = re.compile(rb"\s*<title>([^<]*)</title>\s*<ns>([^<]*)</ns>\s*<id>([^<]*)</id>")
 _NUMBERS = re.compile(rb"<id>([0-9]{1,18})</id>.*?<timestamp>([^<]*)</timestamp>", re.DOTALL)
-_MODEL = re.compile(rb"<model>([^<]*)</model>")
+_MODEL, _WIKITEXT = re.compile(rb"<model>([^<]*)</model>"), b"<model>wikitext</model>"
 _REDIRECT = re.compile(
     r"\s*#(?:redirect|重定向|重新導向|重新导向|転送|リダイレクト|넘겨주기)\s*[:：]?\s*\[\[([^\]\n]*)\]\]", re.IGNORECASE
 )
@@ -95,7 +95,7 @@ def _row(page: dump.Page | Drop) -> Row | Drop:
         return page
     head, revision, size = page
     fields = _HEAD.match(head)
-    title, space, number = (part.decode("utf-8", "replace") for part in fields.groups()) if fields else _fields(head)
+    title, space, number = [part.decode("utf-8", "replace") for part in fields.groups()] if fields else _fields(head)
     title = unescape_xml(title).strip()
     if not title or not space:
         return Drop("incomplete page", "it has no <title>" if not title else "it has no <ns>", title)
@@ -113,21 +113,23 @@ def _row(page: dump.Page | Drop) -> Row | Drop:
     end = revision.find(b"</text>", inner)
     if start < 0 or end < 0:
         return Drop("no text", "deleted" if b'deleted="deleted"' in revision else "", title)
-    model = _MODEL.search(revision, 0, start) or _MODEL.search(revision, end)
-    if model and model.group(1) != b"wikitext":
-        return Drop("not wikitext", model.group(1).decode("utf-8", "replace"), title)
+    if not revision.startswith(_WIKITEXT, revision.find(b"<model>"), start):
+        model = _MODEL.search(revision, 0, start) or _MODEL.search(revision, end)
+        if model and model.group(1) != b"wikitext":
+            return Drop("not wikitext", model.group(1).decode("utf-8", "replace"), title)
     text = unescape_xml(revision[inner:end].decode("utf-8", "replace"))
     if "#" in text[:100] and (redirect := _REDIRECT.match(text)):
         return Drop("redirect", redirect.group(1), title)
     if not text or text.isspace():
         return Drop("no text", "", title)
     numbers = _NUMBERS.search(revision, 0, start)
-    meta = {
-        "page": number or None,
-        "revision": numbers and numbers.group(1).decode(),
-        "timestamp": numbers and numbers.group(2).decode("utf-8", "replace"),
-    }
-    return {"title": title, "text": text, "lang": "", "meta": json.dumps(meta, ensure_ascii=False)}
+    revised, stamp = [part.decode("utf-8", "replace") for part in numbers.groups()] if numbers else ("", None)
+    meta = f'{{"page": {_json(number or None)}, "revision": {_json(revised or None)}, "timestamp": {_json(stamp)}}}'
+    return {"title": title, "text": text, "lang": "", "meta": meta}
+
+
+def _json(text: str | None) -> str:
+    return "null" if text is None else encode_basestring(text)
 
 
 def _fields(head: bytes) -> Iterator[str]:

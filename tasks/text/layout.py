@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import re
 
 from tasks.text.ledger import NO_LEDGER, Ledger
@@ -28,7 +29,7 @@ _GAP_BEFORE = re.compile(r" (?<!  ) *+(?=[，。；！？、）])")
 
 _HEADING = re.compile(r"\n[^\S\n]*+(=[^\n]*=)[^\S\n]*+(?=\n)")
 _DONE = "\x10"  # before a line that is what it will be
-_NO_PARAGRAPH = re.compile(rf"\n(?:(?![^\s|!*#:;=_-]?[^\W_]|{_DONE}|\n)|(?=http))([^\n]*)")
+_NO_PARAGRAPH = re.compile(rf"\n(?:(?![^\s|!*#:;=_-]?[^\W_]|{_DONE}|\n|\Z)|(?=http))([^\n]*)")
 _ITEMS = tuple(  # lists as most are: the marks, then a letter
     (f"\n{marks}", re.compile(rf"\n{re.escape(marks)} *+(?=[^\W_])(?!http)"), f"\n{_DONE}{item}")
     for marks, item in (("*", "- "), ("**", "  - "), ("***", "    - "), ("#", "- "), (":", ""), (";", ""))
@@ -141,6 +142,7 @@ def _like_program(line: str) -> bool:
     return (indented or _has_marks(text)) and 2 * len(_IDEOGRAPH.findall(text)) <= len(text)
 
 
+@functools.lru_cache(maxsize=4096)
 def _heading(line: str) -> tuple[int, str]:
     """(level, title) of `== 标题 ==`; level 0 if it has no title."""
     level = min(len(line) - len(line.lstrip("=")), len(line) - len(line.rstrip("=")), 6)

@@ -160,12 +160,13 @@ class Account:
 
     read: int = 0
     kept: int = 0
-    rules: dict[str, list[int]] = field(default_factory=dict)  # rule → [rows, times, cut, added, changed]
+    rules: dict[str, list[int]] = field(
+        default_factory=dict
+    )  # rule → [rows, times, cut, added, changed, the last row that it hit]
     details: dict[str, dict[str, list[int]]] = field(default_factory=dict)  # rule → detail → [times, cut]
     shown: set[str] = field(default_factory=set)  # rules of which the next row needs no excerpt
     _excerpts: Counter[str] = field(default_factory=Counter)  # of each rule, so far
     _rows: int = 0  # settled
-    _last: dict[str, int] = field(default_factory=dict)  # rule → the last row that it hit
 
     def ledger(self) -> Ledger:
         """A new row's ledger."""
@@ -175,14 +176,14 @@ class Account:
         """Take in a kept row's ledger, and give those of its excerpts that are to be shown."""
         self.read += read
         self.kept += kept
-        self._rows += 1
-        rules, last, row = self.rules, self._last, self._rows
+        self._rows = row = self._rows + 1
+        rules = self.rules
         for rule, detail, cut, added, changed in ledger.entries:
             totals = rules.get(rule)
             if totals is None:
-                totals = rules[rule] = [0, 0, 0, 0, 0]
-            if last.get(rule) != row:
-                last[rule] = row
+                totals = rules[rule] = [0, 0, 0, 0, 0, 0]
+            if totals[5] != row:
+                totals[5] = row
                 totals[0] = hit = totals[0] + 1
                 if hit >= _FIRST and not (hit & (hit - 1) and hit & (hit + 1)):  # beside a power of two
                     self._wanted(rule, hit + 1)
@@ -225,7 +226,7 @@ class Account:
         return {
             "read": self.read,
             "kept": self.kept,
-            "rules": {rule: dict(zip(_COUNTS, totals, strict=True)) for rule, totals in rules},
+            "rules": {rule: dict(zip(_COUNTS, totals, strict=False)) for rule, totals in rules},
             "details": {rule: _most(details) for rule, details in sorted(self.details.items())},
         }
 

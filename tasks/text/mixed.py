@@ -20,11 +20,11 @@ if TYPE_CHECKING:
 _MUCH = 4  # times as many characters of one script as of the other, from which a line is of that script throughout
 _BOTH = 3  # characters that no simplified text has, from which a text is written by people of both scripts, and its variants are no choice
 _MODERN = 0.01  # share of 的, from which a text is of today: in editions of old books variants are a choice
-_NAMED = frozenset("濛穀兒閤癥璿儁適昇徵甯")  # in names and terms (兒寬, 癥瘕) that keep them
 _SURE = 0.1  # what a character weighs more that is in no simplified text than a variant, which may be a slip
 
 _OPEN, _CLOSE = "".join(map(re.escape, t2s.PAIRS)), "".join(map(re.escape, t2s.PAIRS.values()))
-_WITHIN = f"[^{_OPEN}{_CLOSE}\\n]{{1,40}}"
+_LONGEST = 40  # characters of a quotation
+_WITHIN = f"[^{_OPEN}{_CLOSE}\\n]{{1,{_LONGEST}}}"
 _QUOTED = re.compile(f"[{_OPEN}]({_WITHIN})[{_CLOSE}]")
 _SINGLE = re.compile(r"(?!$)(?:(?<![\u3400-\u9fff])[\u3400-\u9fff](?![\u3400-\u9fff])|[^\u3400-\u9fff])*")
 _KANA = re.compile("[ぁ-ゖァ-ヺ]")
@@ -124,16 +124,14 @@ class _Known:
     """The places in a text of characters that tell its script, and of the ends of its runs, sentences and lines."""
 
     def __init__(self, text: str):
-        import numpy as np
 
         self.text = text
         self.kinds = kinds = t2s.kinds(text)
         self.han = kinds & t2s.HAN > 0
-        self.sure, self.old, self.new, self.stops = (
-            np.flatnonzero(kinds & kind != 0)
-            for kind in (t2s.TRADITIONAL, t2s.TRADITIONAL | t2s.VARIANT, t2s.SIMPLIFIED, t2s.STOP)
+        self.sure, self.old, self.new, self.stops, self.lines = (
+            (kinds & kind != 0).nonzero()[0]
+            for kind in (t2s.TRADITIONAL, t2s.TRADITIONAL | t2s.VARIANT, t2s.SIMPLIFIED, t2s.STOP, t2s.LINE)
         )
-        self.lines = self.stops[np.array([text[place] == "\n" for place in self.stops.tolist()], bool)]
 
     def runs(self) -> np.ndarray:
         """The places where runs of ideographs end and begin."""
@@ -163,8 +161,7 @@ def _chosen(known: _Known, places: np.ndarray) -> np.ndarray:
     if (len(known.sure) >= _BOTH and 2 * len(known.sure) >= len(known.old)) or known.text.count("的") >= _MODERN * len(
         known.text
     ):
-        named = np.array([known.text[place] in _NAMED for place in places.tolist()], bool)
-        chosen |= (at & t2s.VARIANT > 0) & ~named
+        chosen |= at & (t2s.VARIANT | t2s.NAMED) == t2s.VARIANT
     open_ = np.flatnonzero(~chosen)
     places, at = places[open_], at[open_]
     lines = known.counts(known.lines, places)
@@ -176,8 +173,7 @@ def _chosen(known: _Known, places: np.ndarray) -> np.ndarray:
     sure, old, new = known.counts(known.runs(), places)
     of_run = np.where(old + new == 0, of_sentence, np.where((sure > new) | (new == 0), 1, -1))
     yes = (of_run > 0) | (lines[1] > _MUCH * lines[2]) | ((at & t2s.VARIANT > 0) & (of_sentence > 0))
-    named = np.array([known.text[place] in _NAMED for place in places.tolist()], bool)
-    yes &= ~named | (lines[1] > lines[2] + 1)  # such a character does not speak for itself
+    yes &= (at & t2s.NAMED == 0) | (lines[1] > lines[2] + 1)  # such a character does not speak for itself
     chosen[open_] = np.where(at & t2s.HAN > 0, yes, of_line > 0)
     return chosen
 
@@ -197,7 +193,9 @@ def _mentioned(known: _Known, simple: str, places: np.ndarray) -> Iterator[tuple
     yield from _verbatim(text)
     sentences = _Sentences(known, simple)
     yield from _about(known, sentences)
-    for place in np.flatnonzero(known.kinds & t2s.OPENING != 0).tolist():
+    opening = np.flatnonzero(known.kinds & t2s.OPENING != 0)
+    old = np.append(known.old, len(text) + _LONGEST)
+    for place in opening[old[np.searchsorted(old, opening)] <= opening + _LONGEST].tolist():
         match = _traditional_quoted().match(text, place)
         if match and t2s.PAIRS[text[place]] == text[match.end() - 1]:
             yield from sentences.quoted(*match.span(1))

@@ -61,6 +61,7 @@ _ROUND = re.compile(r"[()]")
 _IS_HAN = re.compile(f"[{HAN}]")
 _LOUD = "！？!?。，、；：~～"
 _SHOUT = re.compile(f"([{_LOUD}])\\1{{3,}}+")  # ！！！！！！ says no more than ！！！
+_SHOUTS = [mark * 4 for mark in _LOUD]
 _DOTS = re.compile("…{3,}+")
 _KEPT = re.compile("\x02([0-9]+)\x03")
 
@@ -196,7 +197,7 @@ def _marks(text: str, ledger: Ledger, verbatim: list[str]) -> str:
     if "," in text and ("[" in text or "{" in text):
         text = machine.BRACKETED.sub(lambda match: _kept_list(match, verbatim), text)
     chinese = _chinese_marks(text)
-    once = _SHOUT.sub(r"\1\1\1", chinese) if _SHOUT.search(chinese) else chinese
+    once = _SHOUT.sub(r"\1\1\1", chinese) if any(map(chinese.__contains__, _SHOUTS)) else chinese
     once = _DOTS.sub("……", once) if "………" in once else once
     if once == text:
         return text
@@ -223,7 +224,8 @@ def _chinese_marks(text: str) -> str:
         text = _round_brackets(text)
     if " " in text:
         text = _SPACED.sub(lambda match: match.group(1).translate(_CHINESE), text)
-    text = _MARKS.sub(lambda match: match.group().translate(_CHINESE), text)
+    if any(map(text.__contains__, _MARK)):
+        text = _MARKS.sub(lambda match: match.group().translate(_CHINESE), text)
     return _STOP.sub("。", text) if ".\n" in text or text.endswith(".") else text
 
 

@@ -29,10 +29,16 @@ _SOURCES = frozenset(
     )
 )
 _ENDS = ("。", "！", "？", "。”", "。」", "。）")
-_SOURCE = re.compile(  # what only a source has: a publisher, a number, pages, an address
-    r"出版社|出版公司|ISBN|ISSN|https?:|书局|書局|书店|書店|印书馆|印書館|学报|學報|期刊|[页頁][。）)，,]?$|[页頁][\d-]|第\s*\d+(?:[-–—~]\d+)?\s*[页頁卷期]|"
-    r"\b(?:pp?|vol)\.|\bPress\b|\bdoi\b",
-    re.IGNORECASE,
+_SOURCE = re.compile(  # what only a source has: a publisher, a number, pages, an address; each begins with a letter that the engine can skip to
+    "|".join(
+        [r"出版(?:社|公司)|书[局店]|書[局店]|印书馆|印書館|学报|學報|期刊|第\s*\d+(?:[-–—~]\d+)?\s*[页頁卷期]"]
+        + [rf"{page}(?:[。）)，,]?$|[\d-])" for page in "页頁"]
+        + [f"{letter}(?i:s[bs]n)" for letter in "iIİı"]
+        + [f"{letter}(?i:ttps?:)" for letter in "hH"]
+        + [rf"{letter}(?<=\b{letter})(?i:p?\.|ress\b)" for letter in "pP"]
+        + [rf"{letter}(?<=\b{letter})(?i:ol\.)" for letter in "vV"]
+        + [rf"{letter}(?<=\b{letter})(?i:oi\b)" for letter in "dD"]
+    )
 )
 _CITATION = re.compile(  # a book, a paper, a page: not a sentence, though it may end like one
     r"出版|论文|論文|页|頁|编[。，：:]|編[。，：:]|译[。，：:]|譯[。，：:]|载于|載於|[《〈“「『][^》〉”」』]*[》〉”」』]"
@@ -86,7 +92,7 @@ def mark_links(source: str) -> str:
         lines[1:] = [_marked(line) if "[[" in line or "{{" in line or "//" in line else line for line in lines[1:]]
         pieces += [source[position : heading.end()], "\n".join(lines)]
         position = end
-    return "".join([*pieces, source[position:]])[1:]
+    return "".join([*pieces, source[position:]])[1:] if pieces else source[1:]
 
 
 def _marked(line: str) -> str:
@@ -123,7 +129,8 @@ def _kind(line: str) -> str:
         return "source"
     if len(line) >= _SHORTEST and sentence:
         return "prose" if len(line) >= _LONG or not _CITATION.search(line) else "cites"
-    return "dated" if len(line) < _LONG and _DATED.search(line) else "either"
+    dated = len(line) < _LONG and (line[-1] in "）)年月,." or line[-1].isdigit()) and _DATED.search(line)
+    return "dated" if dated else "either"
 
 
 def _clear(line: str) -> bool:

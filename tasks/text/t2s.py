@@ -61,10 +61,11 @@ _KEPT = "剋劄扞昇氾爇祕脩苧蒐薳谿釐陞"
 _LEFT = "著祇藉於沈锺徵甚"  # characters that `script` looks at, of those that OpenCC leaves
 
 # what the table knows of a UTF-16 code unit
-_ALONE, _PIVOT, _NEAR, _CHANGED, TOUCHED, HAN, TRADITIONAL, VARIANT, SIMPLIFIED, STOP, OPENING, KANA, HINT = (
-    1 << bit for bit in range(13)
+_ALONE, _PIVOT, _NEAR, _CHANGED, TOUCHED, HAN, TRADITIONAL, VARIANT, SIMPLIFIED, STOP, OPENING, KANA, HINT, NAMED, LINE = (
+    1 << bit for bit in range(15)
 )
 _STOPS = "\n。！？；"
+_NAMES = "濛穀兒閤癥璿儁適昇徵甯"  # variants, in names and terms (兒寬, 癥瘕) that keep them
 _HINTS = "繁簡简異异讀筆偏"  # begin the words for scripts and variants, and for how a character is read and written:
 HINTED = tuple("繁體 繁体 繁簡 繁简 簡體 簡化 簡繁 简体 简化 简繁 異體 异体 讀作 讀音 讀成 筆畫 筆劃 筆順 偏旁".split())
 _AFTER_HINTS = frozenset(ord(word[1]) for word in HINTED)
@@ -112,10 +113,10 @@ def found(text: str) -> tuple[int, int, int, int]:
         old, new, hints = (int(_any_of(kind).search(text) is not None) for kind in kinds)
         return 1, old, new, hints
     units, known = _look(text)
-    touched = int(np.count_nonzero(known & TOUCHED))
-    if not touched:
+    some = int(np.bitwise_or.reduce(known))
+    if not some & TOUCHED:
         return 0, 0, 0, 0
-    old, new, hints = (int(np.count_nonzero(known & kind)) for kind in kinds)
+    touched, old, new, hints = (int(np.count_nonzero(known & kind)) if some & kind else 0 for kind in (TOUCHED, *kinds))
     if hints:
         after = units[np.minimum(np.flatnonzero(known & HINT) + 1, len(units) - 1)]
         hints = sum(unit in _AFTER_HINTS for unit in after.tolist())
@@ -214,6 +215,8 @@ def _table() -> tuple[np.ndarray, np.ndarray]:
     kinds[list(map(ord, [*PIVOTS, *_LEFT]))] |= TOUCHED
     kinds[kinds & _ALONE > 0] |= TOUCHED
     kinds[list(map(ord, _STOPS))] |= STOP
+    kinds[ord("\n")] |= LINE
+    kinds[list(map(ord, _NAMES))] |= NAMED
     kinds[list(map(ord, PAIRS))] |= OPENING
     kinds[list(map(ord, _HINTS))] |= HINT
     kinds[ord("ぁ") : ord("ヺ") + 1] |= KANA

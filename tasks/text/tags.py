@@ -161,7 +161,8 @@ def resolve_tags(source: str, stash: Stash) -> str:
     if "<" in text:
         before = text
         for tags, instead in _PASSES:
-            text = tags.sub(instead, text)
+            if "<" in text:
+                text = tags.sub(instead, text)
         if "/>" in text or "</" in text:
             text = _extensions(text)
         ledger.note("tag", before, text)

@@ -94,6 +94,7 @@ def apply_rules(rules: list[Rule], pieces: list[str]) -> list[str]:
         target = next((rule[variant] for variant in _SIMPLIFIED if rule.get(variant)), "")
         if target and len(words) < _MOST and rule not in back and _TAKEN_BACK not in rule:
             words.update({word: target for word in rule.values() if len(word) > 1 and word != target})
+    words = {word: target for word, target in words.items() if any(word in piece for piece in pieces)}
     if not words:
         return pieces
     pattern = re.compile("|".join(map(re.escape, sorted(words, key=lambda word: (-len(word), word)))))

@@ -96,7 +96,7 @@ class WikitextPage:
         self.stash = Stash(ledger)
         self.rules: list[variants.Rule] = []
         source = wikitext
-        if any(mark in wikitext for mark in _EACH_MARK):
+        if any(map(wikitext.__contains__, _EACH_MARK)):
             source = _MARKS.sub("", wikitext)
             ledger.note("control characters", wikitext, source)
         if "&lt;" in source and escaped_twice(source):
@@ -128,9 +128,14 @@ class WikitextPage:
 
     def unseen(self, match: re.Match[str]) -> str:
         """A picture or a category goes; the spaces behind it go where it begins a line."""
-        spaces = match.group(2) if match.start() and match.string[match.start() - 1] != "\n" else ""
-        rule = "file" if match.group(1).lower() in FILES else "category"
-        self.ledger.note(rule, match.group(), spaces, around=(match.string, *match.span()))
+        (start, end), (name, spaces) = match.span(), match.groups()
+        if spaces and (not start or match.string[start - 1] == "\n"):
+            spaces = ""
+        rule = "file" if name.lower() in FILES else "category"
+        if rule in self.ledger.shown:
+            self.ledger.entries.append((rule, "", end - start - len(spaces), 0, 0))
+        else:
+            self.ledger.note(rule, match.group(), spaces, around=(match.string, start, end))
         return spaces
 
     def converted(self, simplify: Callable[[str], str] | None) -> str:
@@ -151,7 +156,7 @@ class WikitextPage:
             pieces[::2] = between.split(AS_IS)
             text = "".join(pieces)
         for marks, rule, resolve in _LAST:
-            if any(mark in text for mark in marks):
+            if any(map(text.__contains__, marks)):
                 before, text = text, resolve(text)
                 ledger.note(rule, before, text)
         text = self.stash.restore(text)
