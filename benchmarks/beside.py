@@ -19,6 +19,7 @@ import os
 import resource
 import subprocess
 import sys
+import tempfile
 import time
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
@@ -164,10 +165,11 @@ PARTS: dict[str, Callable[[Sequence[Checkout], str], None]] = {
 
 
 def fresh(home: Path) -> Path:
-    """An empty folder beside `home`, of the same name."""
-    number = sum(1 for _ in home.parent.parent.iterdir())
-    new = home.parent.parent / str(number) / home.name
-    new.mkdir(parents=True)
+    """An empty folder of the same name as `home`, near it."""
+    places = home.parent.parent
+    places.mkdir(parents=True, exist_ok=True)
+    new = Path(tempfile.mkdtemp(dir=places)) / home.name
+    new.mkdir()
     return new
 
 
