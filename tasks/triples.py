@@ -41,13 +41,15 @@ class Params(Identity):
 def run(job: Job, params: Params, *, sources: dict[str, Path]) -> Stats:
     """`sources` hold `triples/*.parquet`. Writes conversations of one turn, whose answer is `relations.answer` of the triples: `sft/train.parquet`,
     `sft/valid.parquet` and `scored/rows.parquet`, and `dropped/`. `ValueError` where nothing is left to learn from or to score on."""
+    import numpy as np
+
     scored = {name for name in sources if name in params.scored}
     order = [*sorted(sources, key=lambda name: name not in scored)]  # stable: the scored ones first
     draw = Draw(params.valid_share, params.valid_max)
     for source in order:
         if source not in scored:
-            for row in read(files(sources[source], kind="triples"), columns=["text"]):
-                draw.add(_hash(params.seed, row["text"]))
+            texts = read(files(sources[source], kind="triples"), columns=["text"])
+            draw.add(np.fromiter((_hash(params.seed, each["text"]) for each in texts), np.uint64))
     valid = draw.held_out()
     funnel: dict[str, Any] = {}
     predicates = {side: Counter[str]() for side in ("train", "valid", "scored")}

@@ -213,6 +213,25 @@ def test_bytes_are_the_same_with_workers(tmp_path, monkeypatch):
     assert all((one.out / name).read_bytes() == (two.out / name).read_bytes() for name in names)
 
 
+def test_every_common_character_is_cut_as_the_pattern_cuts_it():
+    """In any place: before and behind Chinese, letters, figures, white space and marks, and twice."""
+    cut = pretokenizer().pre_tokenize_str
+    common = [chr(point) for point in range(0x10000) if counting._COMMON.fullmatch(chr(point))]
+    assert len(common) > 22_000
+    for around in ("中{0}中", "a{0}1", " {0} \n", "{0}\n{0}", "，{0} {0}x"):
+        text = "".join(around.format(character) for character in common)
+        assert counting._PIECE.findall(text) == [piece for piece, _ in cut(text)]
+
+
+@settings(max_examples=300, deadline=None)
+@given(
+    st.text(st.sampled_from("中国人民，。 \n\r\t\u3000\u1680'sSfﬀé1①\u0301😂ſㄅ-") | st.characters(codec="utf-8"), max_size=40)
+)
+def test_text_with_rare_characters_is_cut_as_the_pattern_cuts_it(text):
+    cut = pretokenizer().pre_tokenize_str
+    assert counting._pieces(text, cut) == [piece for piece, _ in cut(text)]
+
+
 def test_a_run_without_end_is_counted_in_parts(cache):
     """A key of a million letters is one piece of the pattern; learning merges in it would take for ever."""
     words = counting.count_words(["x" * 200_000 + "中" * 200_000 + "é" * 200_000], cache)

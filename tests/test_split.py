@@ -7,14 +7,19 @@ import tempfile
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+import pyarrow as pa
+import pyarrow.parquet as pq
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
 
 from tasks import split
 from tasks.artifacts.stage import Job, Resources
+from tasks.data import rows as row_files
 from tasks.data import uses
-from tasks.data.rows import Writer, files, read, row_id
+from tasks.data.rows import SCHEMAS, Writer, files, read, row_id
+from tasks.data.uses import SERVES
 from tasks.text import fold, prompts
 
 DECODER = {"wiki": ["pretrain"], "zhihu": ["pretrain", "sft"], "belle": ["sft", "prompts"], "ranked": ["pairs"]}
@@ -55,6 +60,11 @@ def ids(out: Path, use: str, side: str) -> list[str]:
     return [row["id"] for row in read([out / use / f"{side}.parquet"])]
 
 
+def prompt_hash(seed: int, kind: str, row: dict[str, Any]) -> int:
+    (found,) = uses.prompt_hashes(seed, kind, pa.RecordBatch.from_pylist([row], SCHEMAS[kind])).tolist()
+    return int(found)
+
+
 def many(source: str, count: int, name: str = "题") -> list[tuple[str, dict[str, Any]]]:
     return [dialogue(f"{name}{number}是什么？", f"答案{number}", source=source) for number in range(count)]
 
@@ -90,7 +100,7 @@ def _number(kind: str, row: dict[str, Any]) -> str:
 
 def test_the_prompt_of_a_dialogue_is_its_first_question() -> None:
     def hashed(*turns: str, system: str = "") -> int:
-        return uses.prompt_hash(1, *dialogue(*turns, system=system))
+        return prompt_hash(1, *dialogue(*turns, system=system))
 
     assert (
         hashed("你好", "您好", "天气？", "晴")
@@ -101,10 +111,10 @@ def test_the_prompt_of_a_dialogue_is_its_first_question() -> None:
     assert len({hashed("你好"), hashed("天气？", "您好", "你好"), hashed("你好", system="诗人")}) == 3
     kind, greeted = dialogue("你好", "您好")
     greeted["messages"].insert(0, {"role": "assistant", "content": "欢迎"})
-    assert uses.prompt_hash(1, kind, greeted) == hashed("你好"), "nobody asks by greeting"
-    assert uses.prompt_hash(1, *ranking("你好", "a", "b")) == hashed("你好", "您好")
-    assert uses.prompt_hash(2, *dialogue("你好")) != hashed("你好")
-    assert uses.prompt_hash(1, *article("", "一")) != uses.prompt_hash(1, *article("", "二")), (
+    assert prompt_hash(1, kind, greeted) == hashed("你好"), "nobody asks by greeting"
+    assert prompt_hash(1, *ranking("你好", "a", "b")) == hashed("你好", "您好")
+    assert prompt_hash(2, *dialogue("你好")) != hashed("你好")
+    assert prompt_hash(1, *article("", "一")) != prompt_hash(1, *article("", "二")), (
         "documents without a title are not one prompt"
     )
     assert hashed("？") != hashed("！"), "prompts of signs alone are what they are"
@@ -169,8 +179,8 @@ def test_new_rows_never_move_an_old_one_into_validation(tmp_path: Path) -> None:
 def test_a_draw_takes_the_smallest_hashes_up_to_its_share_and_rows(prompts: list[int], share: float, most: int) -> None:
     hashes = [prompt * 2**59 for prompt in prompts]
     draw = uses.Draw(share, most)
-    for hashed in hashes:
-        draw.add(hashed)
+    for start in range(0, len(hashes), 7):
+        draw.add(np.array(hashes[start : start + 7], np.uint64))
     drawn = draw.held_out()
     distinct = sorted(set(hashes))
     assert sorted(drawn) == distinct[: len(drawn)]
@@ -270,8 +280,8 @@ def test_an_article_that_could_only_answer_its_title_and_has_none_is_dropped(tmp
 def test_a_title_and_every_request_for_it_are_one_prompt(title: str, seed: int) -> None:
     if not fold.dedup_key(title):
         return  # a title of signs alone is what it is
-    said = uses.prompt_hash(5, *dialogue(prompts.article_prompt(title, seed)))
-    assert uses.prompt_hash(5, *article(title, "文")) == said
+    said = prompt_hash(5, *dialogue(prompts.article_prompt(title, seed)))
+    assert prompt_hash(5, *article(title, "文")) == said
 
 
 def test_a_test_side_is_apart_from_training_and_validation(tmp_path: Path) -> None:
@@ -356,3 +366,50 @@ def test_the_same_bytes_again(tmp_path: Path) -> None:
     )
     assert first == second
     assert len(first) == 9
+
+
+@settings(max_examples=12, deadline=None)
+@given(ROWS, st.integers(1, 9), st.integers(1, 60), st.integers(1, 7))
+def test_batches_are_written_in_the_row_groups_that_single_rows_make(
+    rows: list[tuple[str, dict[str, Any]]], most: int, characters: int, batch: int
+) -> None:
+    with tempfile.TemporaryDirectory() as folder, pytest.MonkeyPatch.context() as patch:
+        for module in (row_files, split):
+            patch.setattr(module, "ROW_GROUP", most)
+            patch.setattr(module, "GROUP_CHARACTERS", characters)
+        for kind in SERVES:
+            some = [row for each, row in rows if each == kind]
+            one, many = Path(folder) / f"{kind}.one", Path(folder) / f"{kind}.many"
+            with Writer(one, kind) as single, Writer(many, kind) as together:
+                groups = split.RowGroups(together)
+                for row in some:
+                    single.add(row)
+                for start in range(0, len(some), batch):
+                    groups.add(pa.RecordBatch.from_pylist(some[start : start + batch], SCHEMAS[kind]))
+                groups.flush()
+            assert pq.read_metadata(one).num_row_groups == pq.read_metadata(many).num_row_groups
+            assert one.read_bytes() == many.read_bytes()
+
+
+@pytest.mark.parametrize("step", ["convert", "join"])
+def test_what_was_finished_before_a_kill_is_not_done_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, step: str) -> None:
+    rows = [*many("zhihu", 60), *many("belle", 60), *(article(f"词{number}", "文") for number in range(60))]
+    use = {"wiki": ["pretrain"], "zhihu": ["sft"], "belle": ["prompts"]}
+    whole = getattr(split, step)
+    done: list[Path] = []
+
+    def killed_at_the_third(draft: Path, *arguments: Any) -> Any:
+        if len(done) == 2:
+            raise KeyboardInterrupt
+        done.append(draft)
+        return whole(draft, *arguments)
+
+    monkeypatch.setattr(split, step, killed_at_the_third)
+    with pytest.raises(KeyboardInterrupt):
+        build(tmp_path, rows, use=use)
+    monkeypatch.setattr(split, step, lambda draft, *arguments: done.append(draft) or whole(draft, *arguments))
+    build(tmp_path, rows, use=use)
+    assert len(done) == len(set(done)) == 4, "four files, and three uses beside the dropped rows"
+    fresh, _ = build(tmp_path / "fresh", rows, use=use)
+    for path in files(fresh, kind="sft"):
+        assert path.read_bytes() == (tmp_path / "out" / path.relative_to(fresh)).read_bytes()

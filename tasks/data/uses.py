@@ -3,14 +3,19 @@
 from __future__ import annotations
 
 import hashlib
-import heapq
 import json
 from collections import Counter
 from dataclasses import dataclass, field
-from typing import Any, Literal
+from itertools import pairwise
+from typing import TYPE_CHECKING, Any, Literal
 
 from tasks.data.rows import UNLEARNED
 from tasks.text import fold, prompts
+
+if TYPE_CHECKING:
+    import numpy as np
+    import pyarrow as pa
+    from numpy.typing import NDArray
 
 Use = Literal["pretrain", "text2text", "sft", "prompts", "pairs", "extract", "evaluate"]
 MAKES = {
@@ -28,33 +33,60 @@ SERVES = {
 FEW = 20  # rows of a use from which at least one is held out, and below which none is
 
 
-def prompt_hash(seed: int, kind: str, row: dict[str, Any]) -> int:
-    """64 bits that only depend on the prompt: a document's title, a dialogue's first question with the system text above it. Blind to
-    punctuation, case and width.
+def prompt_hashes(seed: int, kind: str, rows: pa.RecordBatch) -> NDArray[np.uint64]:
+    """64 bits of each row that only depend on its prompt: a document's title, a dialogue's first question with the system text above it. Blind
+    to punctuation, case and width.
 
     A document without a title is a prompt of its own. Dialogues that begin with one question are branches of a tree, in which the question of
     one stands in others.
     """
-    if kind == "documents":
-        parts = [(row["title"] or "").strip() or row["id"]]
-    else:
-        asked = next((place for place, turn in enumerate(row["messages"]) if turn["role"] == "user"), -1)
-        parts = [turn["content"] for turn in row["messages"][: asked + 1] if turn["role"] != "assistant"]
-    keys = [fold.dedup_key(part) or part for part in parts]
-    if kind != "documents" and len(keys) == 1:
-        keys = [_asked(keys[0])]
-    text = "\x1f".join([str(seed), *keys])
-    return int.from_bytes(hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest(), "little")
+    import numpy as np
+
+    prompts = _titles(rows) if kind == "documents" else _questions(rows)
+    start = str(seed)
+    found = bytearray()
+    for parts in prompts:
+        keys = [fold.dedup_key(part) or part for part in parts]
+        if kind != "documents" and len(keys) == 1:
+            keys = [_asked(keys[0])]
+        text = "\x1f".join([start, *keys])
+        found += hashlib.blake2b(text.encode("utf-8", "surrogatepass"), digest_size=8).digest()
+    return np.frombuffer(bytes(found), "<u8")
+
+
+def _titles(rows: pa.RecordBatch) -> list[list[str]]:
+    both = zip(rows.column("title").to_pylist(), rows.column("id").to_pylist(), strict=True)
+    return [[(title or "").strip() or id] for title, id in both]
+
+
+def _questions(rows: pa.RecordBatch) -> list[list[str]]:
+    """The texts of each dialogue up to its first question, answers left out."""
+    import numpy as np
+
+    messages = rows.column("messages")
+    ends = [end - messages.offsets[0].as_py() for end in messages.offsets.to_pylist()]
+    turns = messages.flatten()
+    roles = turns.field("role").to_pylist()
+    asked, upto = list[int](), [0]
+    for start, end in pairwise(ends):
+        question = next((place for place in range(start, end) if roles[place] == "user"), start - 1)
+        asked += [place for place in range(start, question + 1) if roles[place] != "assistant"]
+        upto.append(len(asked))
+    contents = turns.field("content").take(np.array(asked, np.int64)).to_pylist()
+    return [contents[start:end] for start, end in pairwise(upto)]
 
 
 _TEMPLATES = sorted(
     (tuple(fold.dedup_key(part) for part in template.split("{}")) for template in prompts.TEMPLATES),
     key=lambda ends: -len("".join(ends)),
 )
+_BEFORE = tuple({before for before, _ in _TEMPLATES})
 
 
 def _asked(key: str) -> str:
     """The subject of a prompt that a title template makes; of any other the prompt itself. All are keys of `fold.dedup_key`."""
+    if not key.startswith(_BEFORE):
+        return key
     for before, after in _TEMPLATES:
         if key.startswith(before) and key.endswith(after) and len(key) > len(before) + len(after):
             return key[len(before) : len(key) - len(after)]
@@ -72,16 +104,17 @@ class Draw:
     most: int
     rows: int = 0
     _low: Counter[int] = field(default_factory=Counter)  # rows by prompt hash, of the smallest hashes
-    _top: float = float("inf")  # hashes from here up are out of reach
 
-    def add(self, hashed: int) -> None:
-        self.rows += 1
-        if hashed < self._top:
-            self._low[hashed] += 1
-            if len(self._low) > 2 * self.most + 2:  # a prompt has a row or more, so no more prompts than rows can be drawn
-                keep = heapq.nsmallest(self.most + 2, self._low)
-                self._low = Counter({prompt: self._low[prompt] for prompt in keep})
-                self._top = keep[-1] + 1
+    def add(self, hashes: NDArray[np.uint64]) -> None:
+        """Take in rows by the hashes of their prompts."""
+        import numpy as np
+
+        self.rows += len(hashes)
+        reach = self.most + 2  # a prompt has a row or more, so no more prompts than rows can be drawn
+        distinct, rows = np.unique(hashes, return_counts=True)
+        self._low.update(dict(zip(distinct[:reach].tolist(), rows[:reach].tolist(), strict=True)))
+        if len(self._low) > reach:
+            self._low = Counter({prompt: self._low[prompt] for prompt in sorted(self._low)[:reach]})
 
     def held_out(self) -> set[int]:
         """Below `FEW` rows none; from there on one prompt at least, and never the only one."""
