@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import gc
 import os
+import sys
 from collections import Counter
 from collections.abc import Iterator
 from contextlib import ExitStack
@@ -22,6 +23,19 @@ gc.disable()  # until everything is imported: there is no garbage among modules
 
 SECONDS = "hanlin/seconds"  # in pytest's cache: how long the tests of a file took
 _seconds: Counter[str] = Counter()  # of this run
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    """The process that the suite begins with starts the one that forks programs (tests/forks.py); both of its workers ask it."""
+    from tests import forks
+
+    if sys.platform != "linux":
+        return
+    if not hasattr(config, "workerinput"):
+        stack = ExitStack()
+        stack.enter_context(forks.forking())
+        config.add_cleanup(stack.close)
+    forks.adopt()
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

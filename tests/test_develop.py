@@ -12,6 +12,7 @@ import importlib.util
 import json
 import os
 import re
+import shlex
 import shutil
 import subprocess
 import sys
@@ -23,6 +24,7 @@ from typing import Any
 import pytest
 
 from tasks.artifacts.store import Store
+from tests import forks
 from tests.waiting import PATIENCE
 
 ROOT = Path(__file__).parent.parent
@@ -134,9 +136,12 @@ class Tree:
     def shell(self, line: str) -> str:
         """Run a command of the page in the copy."""
         machine = " resources.threads=1 --json" if line.startswith("hanlin run") else ""
-        done = subprocess.run(
-            ["bash", "-c", line + machine], cwd=self.root, env=self.env, capture_output=True, text=True, timeout=6 * PATIENCE
-        )
+        words = shlex.split(line + machine)
+        words = ["python", "-m", "flows.cli", *words[1:]] if words[0] == "hanlin" else words
+        if words[:2] == ["python", "-m"]:
+            done = forks.run(*words[2:], env=self.env, folder=self.root)
+        else:
+            done = subprocess.run(words, cwd=self.root, env=self.env, capture_output=True, text=True, timeout=6 * PATIENCE)
         assert done.returncode == 0, f"{line}\n{done.stdout}\n{done.stderr}"
         self.said.append(done.stdout)
         return done.stdout

@@ -6,8 +6,6 @@ import bz2
 import json
 import logging
 import os
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -28,9 +26,9 @@ from tasks.artifacts.build import BuildOptions, Built, build
 from tasks.artifacts.store import Store
 from tasks.remote.request import REQUESTS, Dump
 from tasks.remote.transfer import RetryPolicy
+from tests import forks
 from tests.faulty import Fault, Server, serving
 
-ROOT = Path(__file__).parent.parent
 PAGE = "<page><title>{title}</title><ns>0</ns><id>{id}</id><revision><id>1</id><text>{text}</text></revision></page>"
 ROWS = [{"instruction": f"第{n}个问题是什么?", "input": "", "output": f"这是第{n}个问题的回答,它有一点内容。"} for n in range(40)]
 
@@ -297,7 +295,7 @@ def test_an_operator_runs_it(server, tmp_path, prefect_api):
     }
 
     def hanlin(*arguments: str) -> Any:
-        said = subprocess.run([sys.executable, "-m", "flows.cli", *arguments], cwd=ROOT, env=env, capture_output=True, text=True)
+        said = forks.run("flows.cli", *arguments, env=env)
         assert said.returncode == 0, said.stdout + said.stderr
         return json.loads(said.stdout.splitlines()[-1])
 

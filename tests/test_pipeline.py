@@ -22,7 +22,8 @@ import pytest
 from flows import recipe as recipes
 from flows.graph import graph
 from tasks.artifacts.store import Store
-from tests.waiting import PATIENCE, until
+from tests import forks
+from tests.waiting import until
 
 ROOT = Path(__file__).parent.parent
 AFTER_SFT = ["sft", "rejected", "reference", "dpo", "evaluate", "report"]
@@ -49,14 +50,7 @@ class Runs:
         }
 
     def hanlin(self, *arguments: str, code: int = 0, **env: str) -> str:
-        done = subprocess.run(
-            [sys.executable, "-m", "flows.cli", *arguments],
-            cwd=ROOT,
-            env=self.env | env,
-            capture_output=True,
-            text=True,
-            timeout=6 * PATIENCE,
-        )
+        done = forks.run("flows.cli", *arguments, env=self.env | env)
         assert done.returncode == code, done.stdout + done.stderr
         return done.stdout + (done.stderr if code else "")
 

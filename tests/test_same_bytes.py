@@ -15,6 +15,13 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from models import adapters
 from models import job as jobs
 from tasks.processes import runner, warm
+from tests import forks
+
+
+@pytest.fixture(autouse=True)
+def true_servers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fork servers that begin as they do outside of the suite."""
+    monkeypatch.setattr(warm, "Server", forks.TrueServer)
 
 
 @pytest.mark.slow

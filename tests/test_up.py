@@ -39,7 +39,7 @@ from flows.stage_task import temporary
 from tasks.artifacts.build import StageFailed
 from tasks.artifacts.lease import LeaseLost
 from tasks.artifacts.store import Store
-from tests import tiny
+from tests import forks, tiny
 from tests.waiting import PATIENCE, port, until
 
 ROOT = Path(__file__).parent.parent
@@ -598,9 +598,7 @@ def test_up_runs_refuses_serves_and_drains(tmp_path, free):
         link = artifacts[0]["data"].split("](")[1].rstrip(")")
         assert link.startswith("/hanlin/reports/") and b"<svg" in here.call(link[1:])
 
-        again = subprocess.run(
-            [sys.executable, "-m", "flows.cli", "up"], env=here.env, cwd=tmp_path, capture_output=True, text=True
-        )
+        again = forks.run("flows.cli", "up", env=here.env, folder=tmp_path)
         assert again.returncode == 0 and "up already, since" in again.stdout and str(here.process.pid) in again.stdout
 
         a_cancelled_training_goes_on_where_it_was(here)

@@ -16,10 +16,17 @@ import pytest
 
 from tasks.artifacts.stage import Job, Resources
 from tasks.processes import fork_server, runner, warm
+from tests import forks
 from tests.waiting import Process, alive, children, process, until
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="children are warm on Linux alone")
 ROOT = Path(__file__).parent.parent
+
+
+@pytest.fixture(autouse=True)
+def true_servers(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Fork servers that begin as they do outside of the suite."""
+    monkeypatch.setattr(warm, "Server", forks.TrueServer)
 
 
 @pytest.fixture
