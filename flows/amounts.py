@@ -61,6 +61,8 @@ def _value(value: Any, kind: Any) -> Any:
             return with_numbers(value, one)
         if typing.get_origin(one) is dict and isinstance(value, dict):
             return {name: _value(inner, typing.get_args(one)[1]) for name, inner in value.items()}
+    if isinstance(value, bool) and {int, float} & set(kinds) and bool not in kinds:
+        return str(value).lower()  # which is no number, where `True` would be 1
     if isinstance(value, str) and int in kinds and str not in kinds:
         try:
             return amount(value)

@@ -14,11 +14,13 @@ from typing import Any, Literal
 
 import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
+from pydantic.fields import FieldInfo
 
 from flows import validation
 from flows.amounts import with_numbers
 from flows.base_model import Base
 from flows.paths import expanded
+from flows.recipe_yaml import in_words, parsed
 from flows.source import Source
 from flows.triple_extraction import TripleExtraction
 from tasks.artifacts.stage import Resources
@@ -208,15 +210,15 @@ def fields(name: str) -> dict[str, Any]:
 def _read(path: Path, name: str, above: tuple[Path, ...] = ()) -> dict[str, Any]:
     """A recipe's data, on top of that of the recipe it extends."""
     try:
-        data = yaml.safe_load(path.read_text("utf-8"))
-    except (yaml.YAMLError, UnicodeDecodeError) as failure:
-        raise BadRecipe(name, [f"{path} is not YAML: {' '.join(str(failure).split())}"]) from None
-    if not isinstance(data, dict):
-        raise BadRecipe(name, [f"{path} holds {type(data).__name__}, not a mapping of fields"])
+        data = parsed(path)
+    except ValueError as mistake:
+        raise BadRecipe(name, [f"{path}{mistake}"]) from None
     base = data.pop("extends", None)
     if base is None:
         return data
-    below = recipe_file(str(base))
+    if not isinstance(base, str):
+        raise BadRecipe(name, [f"extends: needs the name of one recipe, or the path of its .yaml file (got {base!r})"])
+    below = recipe_file(base)
     if below in (*above, path):
         raise BadRecipe(name, [f"extends: {path.name} and {below.name} extend each other"])
     return _over(_read(below, name, (*above, path)), data)
@@ -237,17 +239,17 @@ def _over(base: dict[str, Any], data: dict[str, Any]) -> dict[str, Any]:
 
 def recipe_file(name: str) -> Path:
     """The YAML file of a recipe. Raises `BadRecipe` with the nearest name."""
-    path = Path(name) if name.endswith((".yaml", ".yml")) else RECIPES / f"{name}.yaml"
-    if not path.is_file():
-        every_name = names()
-        near = difflib.get_close_matches(name, every_name, 1)
-        hint = (
-            f"did you mean {near[0]}?"
-            if near
-            else f"recipes that ship: {', '.join(every_name)}; or give the path of a .yaml file"
-        )
-        raise BadRecipe(name, [f"no recipe {path}; {hint}"])
-    return path
+    own = name.endswith((".yaml", ".yml"))
+    path = Path(name) if own else RECIPES / f"{name}.yaml"
+    if path.is_file():
+        return path
+    if name and Path(name).is_file():
+        raise BadRecipe(name, [f"{name} is a file, but a recipe's name ends in .yaml; rename it, or give the path of another"])
+    every_name = names()
+    beside = [str(file) for file in sorted(path.parent.glob("*.y*ml"))] if own else []
+    near = difflib.get_close_matches(name.lower(), beside + every_name, 1)
+    hint = f"did you mean {near[0]}?" if near else f"recipes that ship: {', '.join(every_name)}; or give the path of a .yaml file"
+    raise BadRecipe(name or "''", [f"no recipe {path if own else repr(name)}; {hint}"])
 
 
 def names() -> list[str]:
@@ -270,7 +272,7 @@ def check(data: dict[str, Any], flow: Flow | None = None) -> list[str]:
 def _override(data: dict[str, Any], override: str) -> str | None:
     """Put one `key.path=value` into the data; the value is read as YAML. Returns the mistake as a line, or None."""
     path, equals, text = override.partition("=")
-    if not equals or not path:
+    if not equals or not all(path.split(".")):
         return f"{override!r} is not an override; write field.path=value, such as pretrain.tokens=100k"
     try:
         value = yaml.safe_load(text) if text else ""
@@ -293,26 +295,25 @@ def _problem(error: Any, data: dict[str, Any]) -> str:
     path = ".".join(named_location)
     if error["type"] == "extra_forbidden":
         fields_here = _fields_at(location[:-1])
-        near = difflib.get_close_matches(location[-1], fields_here, 1, cutoff=0.5)
+        near = difflib.get_close_matches(location[-1], fields_here, 1, cutoff=0.6)
         hint = f"did you mean {near[0]!r}?" if near else f"fields here: {', '.join(fields_here)}"
         return f"{path}: unknown field; {hint}"
-    if error["type"] == "missing":
-        return f"{path}: required, but not there"
     value = error.get("input")
-    suffix = f" (got {value!r})" if isinstance(value, str | int | float | bool | None) else ""
-    message = error["msg"].removeprefix("Value error, ")
-    return f"{path}: {message[0].lower() + message[1:]}{suffix}"
+    suffix = f" (got {value!r})" if isinstance(value, str | int | float | bool | None) and error["type"] != "missing" else ""
+    if error["type"] == "string_pattern_mismatch" and (field := _fields_at(location[:-1]).get(location[-1])):
+        return f"{path}: not in the right form: {field.description}{suffix}"
+    return f"{path}: {in_words(error)}{suffix}"
 
 
-def _fields_at(location: list[str]) -> list[str]:
-    """The names of the fields of the section at a path of the recipe."""
+def _fields_at(location: list[str]) -> dict[str, FieldInfo]:
+    """The fields of the section at a path of the recipe."""
     model: Any = Recipe
     for place, part in enumerate(location):
         if location[2:3] == ["download"] and place == 3:
             model = REQUESTS.get(part, model)
         elif isinstance(model, type) and issubclass(model, BaseModel) and part in model.model_fields:
             model = section_of(model.model_fields[part].annotation)
-    return list(model.model_fields) if isinstance(model, type) and issubclass(model, BaseModel) else []
+    return model.model_fields if isinstance(model, type) and issubclass(model, BaseModel) else {}
 
 
 def section_of(annotation: Any) -> Any:

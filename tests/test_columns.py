@@ -107,7 +107,7 @@ def test_columns_go_from_the_recipe_to_the_rows(tmp_path: Path) -> None:
         ("{zzz: reply}", "sources.desk.columns.zzz: format belle has no such field; its fields: instruction"),
         ('{answer: ""}', "sources.desk.columns.answer: needs the name that the files give this field"),
         ("{answer: a, question: a}", "sources.desk.columns: a is named twice"),
-        ("[answer]", "sources.desk.columns: input should be a valid dictionary"),
+        ("[answer]", "sources.desk.columns: needs fields of its own"),
         ("{answer: [a]}", "sources.desk.columns.answer: "),
     ],
 )

@@ -231,7 +231,7 @@ def test_fingerprints_change_with_what_is_upstream_and_with_files(server, store,
 
 
 MISTAKES = {
-    "{dump: zhwiki, date: 2026x}": "download.date: string should match",
+    "{dump: zhwiki, date: 2026x}": "download.date: not in the right form: ",
     "{dump: zhwiki, dates: 20261101}": "download.dates: unknown field; did you mean 'date'?",
     "{dump: zhwiki, hub: a/b}": "download: needs one of dump:",
     "{}": "download: needs one of dump:",
@@ -239,11 +239,11 @@ MISTAKES = {
     "7": "download: needs one of dump:",
     "{hub: a/b, revisions: main}": "download.revisions: unknown field; did you mean 'revision'?",
     "{urls: []}": "download.urls: list should have at least 1 item",
-    "{urls: ['ftp://h/x']}": "download.urls.0.url: string should match",
-    "{urls: ['https://me:secret@h/x']}": "download.urls.0.url: string should match",
+    "{urls: ['ftp://h/x']}": "download.urls.0.url: not in the right form: ",
+    "{urls: ['https://me:secret@h/x']}": "download.urls.0.url: not in the right form: ",
     "{urls: ['http://h/x', 'http://g/x']}": "would both be saved as x; give one of them a name",
     "{urls: ['http://h/']}": "http://h/ ends in no file name; give it a name",
-    "{urls: [{url: 'http://h/x', sha256: 12}]}": "download.urls.0.sha256: input should be a valid string",
+    "{urls: [{url: 'http://h/x', sha256: 12}]}": "download.urls.0.sha256: needs a text; where it looks like a number",
 }
 
 

@@ -86,11 +86,17 @@ MISTAKES = {
     "pretrain.learning_rat=0.1": "pretrain.learning_rat: unknown field; did you mean 'learning_rate'?",
     "dedup.threshold=1.5": "dedup.threshold: input should be less than or equal to 1",
     "sources.zhwiki.format=wikipedia": "sources.zhwiki.format: no such format: 'wikipedia'; did you mean 'wiki'? known are alpaca",
-    "sft.epochs=many": "sft.epochs: input should be a valid number",
+    "sft.epochs=many": "sft.epochs: needs a number, such as 0.5 or 3e-4 (got 'many')",
     "resources.devise=cpu": "resources.devise: unknown field; did you mean 'device'?",
     "sources.belle.use=[sfx]": "sources.belle.use.0: input should be 'pretrain'",
     "raw=/no/such/folder": "raw: there is no folder /no/such/folder",
     "name.first=x": "name.first: name is a value, not a section",
+    "pretrain.tokens=1,5": "pretrain.tokens: needs a whole number, such as 100000, 100k or 2M (got '1,5')",
+    "pretrain.log_steps=true": "pretrain.log_steps: needs a whole number, such as 100000, 100k or 2M (got 'true')",
+    "dpo.beta=yes": "dpo.beta: needs a number, such as 0.5 or 3e-4 (got 'true')",
+    "rejected=[1]": "rejected: needs fields of its own, as `field: value`",
+    "extends=sample": "extends: unknown field; fields here: name, raw, ",
+    "pretrain..tokens=1": "'pretrain..tokens=1' is not an override",
     "nonsense": "'nonsense' is not an override; write field.path=value",
     "split.use={a: [sft]}": "split.use: decided by sources.<name>.use",
 }
@@ -131,6 +137,56 @@ def test_a_file_that_is_not_yaml(tmp_path):
     path.write_text("name: [unclosed")
     with pytest.raises(BadRecipe, match="is not YAML"):
         recipes.load(str(path))
+
+
+SOURCE = "sources:\n  notes: {format: text, path: a.txt, use: [pretrain]}\n"
+BROKEN = {
+    f"name: mine\n{SOURCE}{SOURCE}": ", line 4: sources is there already, in line 2; keep one of them",
+    "name: mine\npretrain: {tokens: 1, tokens: 2}\n": ", line 2: tokens is there already, in line 2; keep one of them",
+    "name: mine\nsft:\n\tepochs: 1\n": ", line 3, is not YAML: .*; indent with spaces, not with tabs",
+    "name: a\n---\nname: b\n": ", line 2, is not YAML: but found another document",
+    "": " is empty, and no field such as `name: mine`",
+    "# later\n": " is empty",
+    "- name: mine\n": " holds a list, and no field",
+    "mine": " holds only 'mine', and no field",
+    "name: \0": " is not YAML: ",
+    "pretrain: " + "[" * 500: " is not YAML that can be read: its brackets are nested too deeply",
+    "extends: [sample]": r"extends: needs the name of one recipe, or the path of its .yaml file \(got \['sample'\]\)",
+}
+
+
+@pytest.mark.parametrize(("text", "message"), BROKEN.items(), ids=range(len(BROKEN)))
+def test_a_broken_recipe_file_says_where_and_what_to_do(text: str, message: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text(text, "utf-8")
+    with pytest.raises(BadRecipe, match=message):
+        recipes.load(str(path))
+
+
+@pytest.mark.parametrize("encoding", ["gb18030", "utf-16"])
+def test_a_recipe_in_another_encoding_is_refused(encoding: str, tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_bytes(f"# 配方\nname: mine\n{SOURCE}".encode(encoding))
+    with pytest.raises(BadRecipe, match=r"mine\.yaml is not UTF-8, from its byte \d on; save it as UTF-8"):
+        recipes.load(str(path))
+
+
+def test_merged_and_repeated_sections_are_no_repeated_fields(tmp_path: Path) -> None:
+    path = tmp_path / "mine.yaml"
+    path.write_text("extends: tiny\nsft: &one {epochs: 3}\ndpo: {<<: *one, epochs: 2}\n", "utf-8")
+    recipe = recipes.load(str(path))
+    assert (recipe.sft.epochs, recipe.dpo.epochs) == (3, 2)
+
+
+def test_a_file_that_is_near_the_name_is_pointed_at(tmp_path: Path) -> None:
+    (tmp_path / "mine.yaml").write_text(f"name: mine\n{SOURCE}")
+    (tmp_path / "other").write_text(f"name: mine\n{SOURCE}")
+    with pytest.raises(BadRecipe, match=r"did you mean .*/mine\.yaml\?"):
+        recipes.load(str(tmp_path / "mine.yml"))
+    with pytest.raises(BadRecipe, match=r"other is a file, but a recipe's name ends in \.yaml; rename it"):
+        recipes.load(str(tmp_path / "other"))
+    with pytest.raises(BadRecipe, match="no recipe 'Sample'; did you mean sample"):
+        recipes.load("Sample")
 
 
 def test_overrides_reach_their_field():
@@ -251,7 +307,7 @@ BASES = {
     "base={path: /nowhere}": "base.path: there is no folder /nowhere",
     "base={path: $NO_SUCH_VARIABLE}": "base.path: the environment variable NO_SUCH_VARIABLE is not set",
     "base={hub: a/b, start: /nowhere/x}": "base.start: /nowhere/x has neither adapter/ nor state/",
-    "base={hub: 'a b'}": "base.hub: string should match pattern",
+    "base={hub: 'a b'}": "base.hub: not in the right form: ",
     "base={hub: a/b, revison: x}": "base.revison: unknown field; did you mean 'revision'?",
 }
 

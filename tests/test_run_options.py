@@ -10,7 +10,7 @@ from flows import devices
 from flows.devices import missing_device
 from flows.graph import graph
 from flows.recipe import load
-from flows.run_options import check_options
+from flows.run_options import check_options, check_plan_options
 
 
 @pytest.mark.parametrize(
@@ -18,6 +18,8 @@ from flows.run_options import check_options
     {
         '{"until": "spilt"}': "until: no stage 'spilt' in recipe tiny; did you mean split?",
         '{"until": "ingest"}': "did you mean ingest-zhihu or",
+        '{"until": "SFT "}': "until: no stage 'SFT ' in recipe tiny; did you mean sft?",
+        '{"until": "reward"}': "until: recipe tiny has no stage 'reward': its section `reward` is not there",
         '{"refresh": ["zzz"]}': "refresh: no stage 'zzz' in recipe tiny; its stages: sample, ",
         '{"accept": ["dedpu"]}': "did you mean dedup?",
         '{"accept": ["sft"]}': "accept: sft has no contract",
@@ -28,6 +30,20 @@ def test_a_typo_is_refused_with_the_near_name(options: str, said: str) -> None:
     recipe = load("tiny")
     with pytest.raises(ValueError, match=re.escape(said)):
         check_options(recipe, graph(recipe), **eval(options))
+
+
+def test_a_stage_that_is_switched_off_is_refused_with_the_reason() -> None:
+    recipe = load("tiny", [f"sources.{name}.use=[pretrain]" for name in ("belle", "medical", "alpaca", "huozi")])
+    with pytest.raises(ValueError, match="recipe tiny has no stage 'rejected': no source has the use prompts or pairs"):
+        check_options(recipe, graph(recipe), until="rejected")
+
+
+def test_the_options_of_a_plan_are_checked() -> None:
+    recipe = load("tiny")
+    with pytest.raises(ValueError, match="did you mean rebuild"):
+        check_plan_options(recipe, graph(recipe), [], "rebiuld")
+    with pytest.raises(ValueError, match="did you mean dedup"):
+        check_plan_options(recipe, graph(recipe), ["dedpu"], "warn")
 
 
 def test_all_mistakes_are_told_together_and_right_options_pass(monkeypatch: pytest.MonkeyPatch) -> None:
