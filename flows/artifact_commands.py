@@ -126,10 +126,19 @@ def verify(
 @artifacts.command()
 def tag(name: Name, tag: TagName, why: Why = "") -> None:
     """Give an artifact a tag, or move a tag to it. A tagged artifact is never removed."""
+    check_tag(tag)
     home = store()
     record = home.resolve(name)
+    if any(other.stage == tag for other in home.records()):
+        raise ValueError(f"{tag} is a stage's name, which stands for its newest result; take another tag")
     home.tag(tag, record, why)
     print(f"{tag} → {record.stage} {record.key[:12]}")
+
+
+def check_tag(tag: str) -> None:
+    """Raise `ValueError` for a name that no tag can have: it is the name of a file in the store."""
+    if any(part.strip() in ("", ".", "..") for part in tag.split("/")) or not tag.isprintable() or len(tag.encode()) > 200:
+        raise ValueError(f"{tag!r} cannot be a tag; name it in letters, digits, dots and dashes, such as prod or candidate-2")
 
 
 @artifacts.command()

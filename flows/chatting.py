@@ -78,6 +78,8 @@ def chat(
 
     At a terminal, /help lists what can be done in the conversation. Where the input is a file or a pipe, each of its lines is a message.
     """
+    if message is not None and not message.strip():
+        raise ValueError("the message is empty; write a question, or leave it out and a conversation begins")
     folder, name = _found(model)
     if beams > 1 and contrastive:
         raise ValueError("--beams and --contrastive are two ways to find an answer; give one of them")

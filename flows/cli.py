@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
 
 import typer
 
-from flows.artifact_commands import artifacts, rollback
+from flows.artifact_commands import artifacts, check_tag, rollback
 from flows.chatting import chat
 from flows.command_groups import InOrder, grouped, recipe_names, stage_names
 from flows.console import store, table
@@ -174,6 +174,7 @@ def retrain(
     from flows.run_options import check_options
     from flows.terminal import run_in_terminal
 
+    check_tag(tag)
     parsed = recipes.load(recipe, overrides or [], "pipeline")
     options: dict[str, Any] = {"refresh": refresh or [], "drift": drift, "accept": accept or []}
     check_options(parsed, graph(parsed, "pipeline", gated=True), **options)
@@ -288,7 +289,7 @@ def plan(
     from flows import recipe as recipes
     from flows import run_plan as plans
     from flows.graph import graph
-    from flows.run_options import check_node_names
+    from flows.run_options import check_plan_options
     from flows.switched_off import switched_off
 
     parsed = recipes.load(recipe, overrides or [], flow_name(flow))
@@ -299,7 +300,7 @@ def plan(
     else:
         nodes = graph(parsed, flow_name(flow))
     off = switched_off(parsed, "pipeline" if retrain else flow_name(flow))
-    check_node_names(nodes, refresh or [], parsed.name)
+    check_plan_options(parsed, nodes, refresh or [], drift)
     steps = plans.plan(nodes, store(), recipe=parsed, refresh=refresh or [], drift=drift)  # type: ignore[arg-type]
     if as_json:
         print(json.dumps({"stages": [step.to_json() for step in steps], "switched_off": off}, ensure_ascii=False))

@@ -24,11 +24,12 @@ PEAKS = {  # operations a second of accelerators, dense bfloat16 (half precision
 OTHER = 5e13  # of an accelerator that is not named above
 
 
-def check_device(device: str) -> None:
-    """Raise `ValueError` for a name that is no device's, and for one that is certainly not here."""
-    if device not in DEVICES:
+def check_device(device: str, numbered: bool = False) -> None:
+    """Raise `ValueError` for a name that is no device's, and for one that is certainly not here; cuda:1 is the second of several."""
+    kind, _, number = device.partition(":")
+    if device not in DEVICES and not (numbered and kind == "cuda" and number.isdecimal()):
         raise ValueError(f"--device {device}: there is no such device; devices: {', '.join(DEVICES)}")
-    if missing := missing_device(device):
+    if missing := missing_device(kind):
         raise ValueError(f"--device {device}: {missing}")
 
 

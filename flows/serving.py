@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from flows.console import store
+from flows.devices import check_device
 
 if TYPE_CHECKING:
     from models.engines.registry import Place
@@ -127,6 +128,7 @@ def serve(
 
     Ctrl-C ends it when the requests under way have ended, and a second one at once.
     """
+    check_device(device, numbered=True)
     options = Options(models, adapter or (), host, port, token, engine, device, slots, queue, drain, memory)
     logging.basicConfig(format="hanlin: %(message)s", stream=sys.stderr)
     logging.getLogger("hanlin").setLevel(logging.INFO)

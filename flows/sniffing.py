@@ -15,6 +15,11 @@ from flows.console import command, table
 if TYPE_CHECKING:
     from tasks.formats.trial import Trial
 
+SHORT = "pretrain.tokens=100k"  # minutes on a CPU
+OFFICE = {  # end of a name → the file, and what to do with it
+    **dict.fromkeys((".xlsx", ".xls", ".ods", ".et"), "a spreadsheet; save each sheet as a CSV file"),
+    **dict.fromkeys((".docx", ".doc", ".odt", ".wps", ".pdf"), "a document of pages; save it as plain text"),
+}
 ASKED_AGAIN = 300  # dialogues from which their prompts are answered by the model itself, for DPO
 
 Files = Annotated[
@@ -67,7 +72,9 @@ def init(
         raise ValueError(f"{folder} is no folder; `hanlin init FOLDER` takes the one that holds the raw files")
     file = to or Path(f"{_slug(folder.absolute().name, 'mine')}.yaml")
     if file.suffix not in (".yaml", ".yml"):
-        raise ValueError(f"--to {file}: a recipe is a .yaml file; call it {file}.yaml")
+        raise ValueError(f"--to {file}: a recipe is a .yaml file; call it {file.with_suffix('.yaml')}")
+    if not file.parent.is_dir():
+        raise ValueError(f"--to {file}: there is no folder {file.parent}; make it first, or give another name")
     if file.exists():
         raise ValueError(f"{file} is there already; give another name by --to, or remove it first")
     tried = {path: _tried(path) for path in _below(folder)}
@@ -92,6 +99,8 @@ def _tried(path: Path) -> Trial:
     from tasks.formats.sniff import Sniffed
     from tasks.formats.trial import Trial, trial
 
+    if path.is_file() and path.suffix.lower() in OFFICE:
+        return Trial(Sniffed(OFFICE[path.suffix.lower()]))
     try:
         return trial(path)
     except BrokenFile as error:
@@ -153,6 +162,10 @@ def recipe_text(folder: Path, tried: dict[Path, Trial], file: str = "THIS.yaml")
     lines = [f"# sources of {folder}, as `hanlin sniff` found them; give each the uses that you want"]
     if not problems["pipeline"]:
         lines.append(f"# hanlin run {file}")
+        if any("pretrain" in source["use"] for source in sources.values()):
+            lines.append(
+                f"# its model and training are those that stand by default; shorter, for a first look: hanlin run {file} {SHORT}"
+            )
     elif not problems["corpus"]:
         lines += [f"# hanlin run {file} --flow corpus", "# the whole pipeline needs more:"]
         lines += [f"#   {problem}" for problem in problems["pipeline"]]

@@ -10,9 +10,12 @@ from typing import Any
 
 import pytest
 from typer.main import get_command
+from typer.testing import CliRunner
 
 from flows import cli
 from tasks.artifacts import provenance
+from tasks.artifacts.lease import lease
+from tasks.artifacts.store import Store
 
 ROOT = Path(__file__).parent.parent
 
@@ -61,3 +64,39 @@ def test_the_version_needs_none_of_the_heavy_packages() -> None:
     code = f"import sys; from flows import cli; cli.version(); print(*set({heavy!r}) & sys.modules.keys())"
     said = subprocess.run([sys.executable, "-c", code], cwd=ROOT, capture_output=True, text=True, check=True)
     assert said.stdout.strip() == ""
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["artifacts", "tag", "sft", ""], "'' cannot be a tag"),
+        (["artifacts", "tag", "sft", "../out"], "'../out' cannot be a tag"),
+        (["artifacts", "tag", "sft", "a\nb"], "cannot be a tag; name it in letters"),
+        (["retrain", "tiny", "--tag", "/prod"], "'/prod' cannot be a tag"),
+        (["chat", str(ROOT), "  "], "the message is empty"),
+        (["serve", "sft", "--device", "gpu"], "--device gpu: there is no such device"),
+        (["serve", "sft", "--device", "cuda:x"], "--device cuda:x: there is no such device"),
+        (["plan", "tiny", "--drift", "rebiuld"], "did you mean rebuild?"),
+    ],
+)
+def test_what_cannot_be_meant_is_refused_before_anything_runs(
+    arguments: list[str], message: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("HANLIN_STORE", str(tmp_path))
+    refused = CliRunner().invoke(cli.app, arguments)
+    assert isinstance(refused.exception, ValueError) and message in str(refused.exception), refused.output
+
+
+def test_the_name_of_a_stage_that_has_a_result_is_no_tag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HANLIN_STORE", str(tmp_path))
+    facts: dict[str, Any] = {"title": "SFT", "identity": {}, "lineage": {}, "stats": {}, "reproducibility": "seeded"}
+    store = Store(tmp_path)
+    out = store.work("a" * 64)
+    out.mkdir(parents=True)
+    (out / "log.jsonl").write_text("{}")
+    with lease(store.root / "leases" / ("a" * 64)) as held:
+        store.publish(out, held, key="a" * 64, stage="sft", made={"finished": 1, "seconds": 1}, **facts)
+    refused = CliRunner().invoke(cli.app, ["artifacts", "tag", "aaaa", "sft"])
+    assert "sft is a stage's name, which stands for its newest result" in str(refused.exception)
+    assert CliRunner().invoke(cli.app, ["artifacts", "tag", "sft", "我的 模型/一"]).exit_code == 0
+    assert list(store.tags()) == ["我的 模型/一"]

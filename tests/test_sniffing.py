@@ -207,3 +207,15 @@ def test_a_recipe_needs_one_folder_with_rows(tmp_path: Path) -> None:
     ):
         outcome = CliRunner().invoke(app, ["sniff", *arguments])
         assert outcome.exit_code and message in str(outcome.exception)
+
+
+def test_a_workbook_is_named_as_one_and_a_recipe_goes_to_no_folder_that_is_not_there(tmp_path: Path) -> None:
+    (tmp_path / "raw").mkdir()
+    (tmp_path / "raw" / "表.XLSX").write_bytes(b"PK\x03\x04rest")
+    (tmp_path / "raw" / "a.txt").write_text("今天天气很好，我们去公园散步吧。")
+    shown = CliRunner().invoke(app, ["sniff", str(tmp_path / "raw")])
+    assert "save each sheet as a CSV file" in " ".join(shown.stdout.split()), shown.output
+    refused = CliRunner().invoke(app, ["init", str(tmp_path / "raw"), "--to", str(tmp_path / "no" / "x.yaml")])
+    assert "there is no folder" in str(refused.exception)
+    wrong = CliRunner().invoke(app, ["init", str(tmp_path / "raw"), "--to", str(tmp_path / "x.txt")])
+    assert "x.yaml" in str(wrong.exception)
