@@ -1,4 +1,4 @@
-"""Extraction, ingestion, deduplication and filters on sample data of growing size: throughput, memory, and that the cost grows linearly.
+"""Extraction, ingestion, deduplication, filters and the split on sample data of growing size: throughput, memory, and that the cost grows linearly.
 
 python -m benchmarks.scale 100MB 500MB 2GB
 """
@@ -30,7 +30,7 @@ MEMORY = 1.2  # times resources.memory_gb at most
 
 def clean(home: Path, limit: float) -> None:
     """All stages one after the other in one process, as the flow runs them, with the seconds that each took."""
-    from tasks import dedup, extract, ingest
+    from tasks import dedup, extract, ingest, split
     from tasks import filter as filters
     from tasks.artifacts.stage import Job, Resources
 
@@ -59,6 +59,15 @@ def clean(home: Path, limit: float) -> None:
     }
     run("dedup", dedup.run, dedup.Params(), sources=folders)
     left = run("filter", filters.run, filters.Params(), rows=home / "dedup", questions={})
+    uses = {
+        "zhwiki": ["pretrain"],
+        "zhihu": ["pretrain"],
+        "belle": ["sft"],
+        "medical": ["sft"],
+        "alpaca": ["prompts"],
+        "huozi": ["pairs"],
+    }
+    run("split", split.run, split.Params.model_validate({"use": uses}), rows=home / "filter")
     say(rows=rows, kept=sum(counts["kept"] for counts in left["funnel"].values()), took=took)
 
 

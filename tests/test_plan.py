@@ -3,15 +3,17 @@
 from __future__ import annotations
 
 from dataclasses import replace
+from importlib.util import find_spec
 from pathlib import Path
 
 import pytest
 
+from flows import run_plan
 from flows.estimates import CORE, estimate
 from flows.graph import Node, graph
 from flows.inputs import Records, folder
 from flows.recipe import load
-from flows.run_plan import ABSENT, FieldChange, _reasons, duration, flatten, plan, plan_summary
+from flows.run_plan import ABSENT, FieldChange, Planned, _reasons, duration, flatten, plan, plan_summary
 from flows.traversal import resolved_nodes
 from models import presets
 from tasks.artifacts.build import BuildOptions, build
@@ -102,6 +104,14 @@ def test_a_pretraining_is_estimated_by_an_earlier_one_or_by_its_operations(store
     gone = record.model_copy(update={"identity": {"params": params | {"preset": "of-a-package-that-is-gone"}}})
     assert estimate(longer, [gone], [gone], recipe.resources).seconds == 30.0
     assert estimate(longer, [], [gone], recipe.resources).origin == "FLOPs"
+
+
+def test_the_plan_says_that_words_are_counted_slowly_where_rjieba_is_missing(monkeypatch):
+    steps = [Planned("counts", "MISS", None)]
+    assert ("hanlin[fast]" in plan_summary(steps)) == (find_spec("rjieba") is None)
+    monkeypatch.setattr(run_plan, "find_spec", lambda name: None)
+    assert "hanlin[fast]" in plan_summary(steps)
+    assert "hanlin[fast]" not in plan_summary([Planned("counts", "HIT", "key")])
 
 
 def test_the_plan_in_one_sentence_says_what_each_status_means(store):
