@@ -1,8 +1,8 @@
-"""Rejected answers: how many more a second in sorted batches than one by one, and what a `kill -9` loses.
+"""Rejected answers: how many more a second in batches that are refilled than one by one, and what a `kill -9` loses.
 
 The SFT model of a recipe answers prompts of its validation and training rows, sampled at one temperature, in the same precision and on the
 same cores both ways: each prompt by a `generate` of transformers, and all of them as the stage does it. The ways take turns; the best of each
-counts. Then the stage's child is killed at random moments and started again until it is done: batches that were reported and are not there
+counts. Then the stage's child is killed at random moments and started again until it is done: shards that were reported and are not there
 any more are lost, and at most the one under way may have to be made again. What comes out must be what an uninterrupted run gives.
 """
 
@@ -26,9 +26,10 @@ import torch
 
 from benchmarks.bench import close, playground, stages
 from models import generate, template
-from models.decoding import Answer, greedy_config, threads
+from models.decoding import SHARD, Answer, greedy_config
 from models.loading import context_of, device_of, has_bf16, load
 from models.sampling import Sampling
+from models.threads import threads
 from tasks.data.rows import read
 from tasks.rejected import Params
 
@@ -63,18 +64,18 @@ def main() -> None:
 
         pace, busy = speed(job, model, tokenizer, turns, folder, given.alone, given.repeats)
         lost, kept, same = kills(job, folder, given.kills)
-    print(f"{given.kills} kills: {lost} of {kept} reported batches lost; answers {'as' if same else 'not as'} in a straight run")
+    print(f"{given.kills} kills: {lost} of {kept} reported shards lost; answers {'as' if same else 'not as'} in a straight run")
     figure = pace["batches"] / pace["one by one"]
     close(
         "rejected",
         round(figure, 2),
         "× the answers/s of one-by-one generate",
-        f"≥ {FASTER:g}, and a kill loses no finished batch",
+        f"≥ {FASTER:g}, and a kill loses no finished shard",
         figure >= FASTER and lost == 0 and same,
         by_processor_time=round(busy["one by one"] / busy["batches"], 2),
         answers_per_second={way: round(value, 2) for way, value in pace.items()},
         batch=given.batch,
-        batches_lost=lost,
+        shards_lost=lost,
         kills=given.kills,
     )
 
@@ -132,7 +133,7 @@ def speed(
 
 
 def kills(job: dict[str, Any], folder: Path, wanted: int) -> tuple[int, int, bool]:
-    """(batches lost, batches reported, whether all answers are those of a straight run)."""
+    """(shards lost, shards reported, whether all answers are those of a straight run)."""
     straight, out = folder / "straight", folder / "killed"
     with contextlib.redirect_stdout(io.StringIO()):
         generate.generate(job | {"out": str(straight)})
@@ -146,7 +147,8 @@ def kills(job: dict[str, Any], folder: Path, wanted: int) -> tuple[int, int, boo
         with subprocess.Popen(command, stdout=subprocess.PIPE, text=True) as process:
             assert process.stdout is not None
             for line in process.stdout:
-                told += line.startswith('{"event": "progress"')
+                event = json.loads(line)
+                told = event["done"] // (SHARD * job["batch"]) if event["event"] == "progress" else told
                 if told > before:
                     break
             time.sleep(chance.uniform(0, 0.5))  # into the batch that follows

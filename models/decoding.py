@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-import contextlib
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -12,11 +11,13 @@ from transformers import GenerationConfig, LogitsProcessorList, PreTrainedModel,
 from transformers.modeling_outputs import BaseModelOutput
 
 from models import template
+from models.continuous_batching import ContinuousBatch, is_supported
 from models.loading import context_of
 from models.sampling import Sampling
+from models.threads import threads
 
+SHARD = 4  # batches in a shard of answers: the more, the less of its time goes into its last answers, few at a time
 COMPACT = 2  # tokens after which answers that have ended leave the batch: going on costs less than a step of a few rows
-SHARED = 1e9  # arithmetic of one step (operations) from which several threads are worth it
 
 
 @dataclass(frozen=True)
@@ -43,8 +44,11 @@ class Engine(Protocol):
     context: int  # tokens of a prompt and its answer together
     name: str  # with its version
 
-    def answer(self, prompts: Sequence[Sequence[int]], sampling: Sampling, seed: int) -> list[Answer]:
-        """An answer to each prompt (token ids), in their order; the same again for the same batch and seed."""
+    def answer(
+        self, prompts: Sequence[Sequence[int]], sampling: Sampling, seeds: Sequence[int], done: Callable[[int], Any] | None = None
+    ) -> list[Answer]:
+        """An answer to each prompt (token ids), in their order; the same again for the same prompts and seeds. `done` is told the number of
+        finished answers now and then."""
         ...
 
 
@@ -66,30 +70,50 @@ def answer(
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[Sequence[int]],
     sampling: Sampling,
-    seed: int = 0,
+    seeds: Sequence[int] = (),
+    *,
+    slots: int = 64,
+    done: Callable[[int], Any] | None = None,
 ) -> list[Answer]:
-    """Answer a batch of prompts (token ids). An answer ends at the end of a turn or of a document.
+    """Answer prompts (token ids), `slots` at a time. An answer ends at the end of a turn or of a document. `seeds`: one a prompt, for answers
+    that are drawn; 0 to n − 1 where none are given.
 
-    The prompts are padded on the left, so that every answer starts in the same column.
+    A model whose cache has no rows of its own is answered in batches that wait for their longest answer.
     """
     room = context_of(model) - sampling.max_new_tokens
     fitting = [number for number, ids in enumerate(prompts) if len(ids) <= room]
     answers = [Answer("", 0, "too_long")] * len(prompts)
     if not fitting:
         return answers
-    config = greedy_config(tokenizer, sampling)
-    width = max(len(prompts[number]) for number in fitting)
-    ids = torch.full((len(fitting), width), config.pad_token_id, device=model.device)
-    mask = torch.zeros_like(ids)
-    for row, number in enumerate(fitting):
-        ids[row, width - len(prompts[number]) :] = torch.tensor(prompts[number])
-        mask[row, width - len(prompts[number]) :] = 1
-    torch.manual_seed(seed)
-    with torch.inference_mode(), threads(model, len(fitting)):
-        written = _written(model, ids, mask, config, sampling.processors())
+    stops = template.stops(tokenizer)
+    seeds = seeds or range(len(prompts))
+    with torch.inference_mode(), threads(model, min(slots, len(fitting))):
+        if is_supported(model):
+            batch = ContinuousBatch(model, [prompts[number] for number in fitting], slots)
+            written = batch.write(sampling, stops, [seeds[number] for number in fitting], done)
+        else:
+            written = []
+            for start in range(0, len(fitting), slots):
+                some = fitting[start : start + slots]
+                torch.manual_seed(seeds[some[0]])
+                written += _padded(model, tokenizer, [prompts[number] for number in some], sampling)
     for number, tokens in zip(fitting, written, strict=True):
-        answers[number] = Answer.of(tokenizer, tokens, config.eos_token_id)
+        answers[number] = Answer.of(tokenizer, tokens, stops)
     return answers
+
+
+def _padded(
+    model: PreTrainedModel, tokenizer: PreTrainedTokenizerBase, prompts: Sequence[Sequence[int]], sampling: Sampling
+) -> list[list[int]]:
+    """The tokens after each prompt of a batch that is padded on the left, so that every answer starts in the same column."""
+    config = greedy_config(tokenizer, sampling)
+    width = max(map(len, prompts))
+    ids = torch.full((len(prompts), width), config.pad_token_id, device=model.device)
+    mask = torch.zeros_like(ids)
+    for row, prompt in enumerate(prompts):
+        ids[row, width - len(prompt) :] = torch.tensor(prompt)
+        mask[row, width - len(prompt) :] = 1
+    return _written(model, ids, mask, config, sampling.processors())
 
 
 def _written(
@@ -127,22 +151,6 @@ def _written(
         else:
             inputs["attention_mask"] = torch.cat([inputs["attention_mask"], torch.ones_like(new[going])], 1)
     return written
-
-
-@contextlib.contextmanager
-def threads(model: PreTrainedModel, rows: int) -> Iterator[None]:
-    """A context of one thread where a step is too small to share.
-
-    Its threads would wait for one another longer than they compute, and, where another program wants a core, ten times longer (measured on
-    two cores: 4 M parameters, 32 rows, 1,250 tokens/s on one thread, 190 on two).
-    """
-    before = torch.get_num_threads()
-    if model.device.type == "cpu" and 2 * rows * model.num_parameters() < SHARED:
-        torch.set_num_threads(1)
-    try:
-        yield
-    finally:
-        torch.set_num_threads(before)
 
 
 def batches(lengths: Sequence[int], size: int) -> list[list[int]]:

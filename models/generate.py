@@ -1,13 +1,13 @@
 """Generation of answers to many prompts, in batches: `python -m models.generate job.json`.
 
-Prompts are sorted by length, so that a batch holds little padding. Each finished batch is one file, written whole or not at all: what a
-kill loses is the batch under way, and what is there is not made again. Every batch has a seed of its own, so the answers are the same
-however often the work was interrupted.
+Prompts are sorted by length, and those of like length are a shard: a few batches, whose answers make room for one another as they end.
+Each finished shard is one file, written whole or not at all: what a kill loses is the shard under way, and what is there is not made again.
+Every answer has a seed of its own, so the answers are the same however often the work was interrupted.
 
-The job file: `model` (a folder), `prompts` (JSON lines with `messages`), `out` (a folder for the batches), `temperatures` (0: the likeliest
-token each time), `top_p`, `max_new_tokens`, `batch` (prompts), `seed`, `device`, `engine` (transformers or vllm).
+The job file: `model` (a folder), `prompts` (JSON lines with `messages`), `out` (a folder for the shards), `temperatures` (0: the likeliest
+token each time), `top_p`, `max_new_tokens`, `batch` (answers at a time), `seed`, `device`, `engine` (transformers or vllm).
 
-A batch file has a JSON line an answer: `{"prompt": line number from 0, "temperature": t, "text": …, "tokens": n, "end": "stop" | "length" |
+A shard has a JSON line an answer: `{"prompt": line number from 0, "temperature": t, "text": …, "tokens": n, "end": "stop" | "length" |
 "too_long"}`, where `stop` is an answer that ended by itself, `length` one that was cut off, and `too_long` a prompt that leaves no room in
 the context.
 """
@@ -18,7 +18,7 @@ import hashlib
 import importlib
 import json
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ import torch
 import transformers
 
 from models import template
-from models.decoding import Answer, Engine, answer, batches
+from models.decoding import SHARD, Answer, Engine, answer, batches
 from models.events import emit, main
 from models.loading import context_of, device_of, has_bf16, load
 from models.sampling import Sampling
@@ -35,14 +35,17 @@ from models.sampling import Sampling
 class TransformersEngine:
     """The engine of transformers, for every architecture; in bfloat16 where that is fast."""
 
-    def __init__(self, folder: Path, device: torch.device):
+    def __init__(self, folder: Path, device: torch.device, slots: int):
+        self.slots = slots
         model, self.tokenizer = load(folder, device)
         self.model = model.to(torch.bfloat16) if has_bf16(device) else model
         self.context = context_of(model)
         self.name = f"transformers {transformers.__version__}"
 
-    def answer(self, prompts: Sequence[Sequence[int]], sampling: Sampling, seed: int) -> list[Answer]:
-        return answer(self.model, self.tokenizer, prompts, sampling, seed)
+    def answer(
+        self, prompts: Sequence[Sequence[int]], sampling: Sampling, seeds: Sequence[int], done: Callable[[int], Any] | None = None
+    ) -> list[Answer]:
+        return answer(self.model, self.tokenizer, prompts, sampling, seeds, slots=self.slots, done=done)
 
 
 def engine_of(job: dict[str, Any]) -> Engine:
@@ -50,12 +53,12 @@ def engine_of(job: dict[str, Any]) -> Engine:
     so that its code counts for what it generates and for nothing else."""
     name = job.get("engine", "transformers")
     if name == "transformers":
-        return TransformersEngine(Path(job["model"]), device_of(job["device"]))
+        return TransformersEngine(Path(job["model"]), device_of(job["device"]), job["batch"])
     return importlib.import_module(f"models.{name}_engine").engine(job)
 
 
 def generate(job: dict[str, Any]) -> dict[str, Any]:
-    """The child's work: a file for each batch that has none yet; returns the number of answers, and the engine with its version."""
+    """The child's work: a file for each shard that has none yet; returns the number of answers, and the engine with its version."""
     engine = engine_of(job)
     if job["max_new_tokens"] >= engine.context:
         raise ValueError(
@@ -69,36 +72,38 @@ def generate(job: dict[str, Any]) -> dict[str, Any]:
     total = len(prompts) * len(job["temperatures"])
     done = tokens = 0
     started = time.monotonic()
+
+    def tell(done: int) -> None:
+        pace = {"tokens_per_second": tokens / (time.monotonic() - started)}
+        emit("progress", done=done, total=total, unit="answer", figures=pace)
+
     for temperature, number, rows in _shards(job, prompts):
         path = out / f"{temperature}-{number:06d}.jsonl"
         if not path.exists():
             sampling = Sampling(job["max_new_tokens"], temperature, job["top_p"])
-            answers = engine.answer([prompts[row] for row in rows], sampling, _seed(job["seed"], path.name))
+            seeds = [_seed(job["seed"], f"{temperature}/{row}") for row in rows]
+            answers = engine.answer(
+                [prompts[row] for row in rows], sampling, seeds, lambda ended, before=done: tell(before + ended)
+            )
             _write(
                 path,
                 [{"prompt": row, "temperature": temperature, **vars(answer)} for row, answer in zip(rows, answers, strict=True)],
             )
             tokens += sum(answer.tokens for answer in answers)
         done += len(rows)
-        emit(
-            "progress",
-            done=done,
-            total=total,
-            unit="answer",
-            figures={"tokens_per_second": tokens / (time.monotonic() - started)},
-        )
+        tell(done)
     return {"answers": total, "engine": engine.name}
 
 
 def _shards(job: dict[str, Any], prompts: Sequence[Sequence[int]]) -> Iterator[tuple[float, int, list[int]]]:
-    """The batches as (temperature, number, prompts)."""
+    """The shards as (temperature, number, prompts)."""
     for temperature in job["temperatures"]:
-        for number, rows in enumerate(batches([len(ids) for ids in prompts], job["batch"])):
+        for number, rows in enumerate(batches([len(ids) for ids in prompts], job["batch"] * SHARD)):
             yield temperature, number, rows
 
 
-def _seed(seed: int, shard: str) -> int:
-    return int.from_bytes(hashlib.sha256(f"{seed}/{shard}".encode()).digest()[:7], "big")
+def _seed(seed: int, answer: str) -> int:
+    return int.from_bytes(hashlib.sha256(f"{seed}/{answer}".encode()).digest()[:7], "big")
 
 
 def _write(path: Path, rows: Sequence[dict[str, Any]]) -> None:

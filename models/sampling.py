@@ -35,19 +35,30 @@ class Nucleus(LogitsProcessor):
 
     def __call__(self, input_ids: Tensor, scores: Tensor) -> Tensor:
         """Scores (rows, vocabulary) of which only the drawn token's is not -inf."""
-        shares = (scores.float() / self.temperature).softmax(1)
-        tokens = draw(shares)
-        likelier = (shares * (shares > shares.gather(1, tokens))).sum(1)
-        outside = (likelier >= self.top_p).nonzero()[:, 0]  # of 0.95, one row in twenty: only these are sorted
-        if len(outside):
-            shares, order = shares[outside].sort(1, descending=True)
-            place = draw(shares * (shares.cumsum(1) - shares < self.top_p))
-            tokens[outside] = order.gather(1, place)
+        points = torch.rand(len(scores), 2, device=scores.device)
+        tokens = nucleus(scores, self.temperature, self.top_p, points)
         return torch.full_like(scores, -torch.inf).scatter_(1, tokens, 0.0)
 
 
-def draw(shares: Tensor) -> Tensor:
-    """A drawn column for each row, (rows, 1), each as often as its share in `shares` (rows, columns), which need not sum to 1."""
+def nucleus(scores: Tensor, temperature: float, top_p: float, points: Tensor) -> Tensor:
+    """A drawn token for each row of scores (rows, vocabulary), (rows, 1), by two numbers in [0, 1) of each row (rows, 2).
+
+    Tokens are gone through in the order of their ids, so that rounding, which differs from batch to batch, moves what is drawn as little as
+    can be.
+    """
+    shares = (scores.float() / temperature).softmax(1)
+    tokens = draw(shares, points[:, :1])
+    likelier = (shares * (shares > shares.gather(1, tokens))).sum(1)
+    outside = (likelier >= top_p).nonzero()[:, 0]  # of 0.95, one row in twenty: only these are sorted
+    if len(outside):
+        some = shares[outside]
+        ordered = some.sort(1, descending=True).values
+        kept = (ordered.cumsum(1) - ordered < top_p).sum(1, keepdim=True).clamp(min=1)
+        tokens[outside] = draw(some * (some >= ordered.gather(1, kept - 1)), points[outside, 1:])
+    return tokens
+
+
+def draw(shares: Tensor, points: Tensor) -> Tensor:
+    """The column of each row, (rows, 1), at a point in [0, 1) (rows, 1) of the sum of its `shares` (rows, columns), which need not be 1."""
     upto = shares.cumsum(1)
-    point = torch.rand_like(upto[:, :1]) * upto[:, -1:]
-    return torch.searchsorted(upto, point, right=True).clamp_(max=shares.size(1) - 1)
+    return torch.searchsorted(upto, points * upto[:, -1:], right=True).clamp_(max=shares.size(1) - 1)

@@ -29,7 +29,7 @@ from transformers import PreTrainedModel, PreTrainedTokenizerBase
 
 from models import template
 from models.continuation import continuation_ids, document_start
-from models.decoding import answer, batches
+from models.decoding import answer
 from models.events import emit, main
 from models.loading import context_of, device_of, has_bf16, load
 from models.sampling import Sampling
@@ -287,13 +287,12 @@ def write_answers(
         rows = [[*document_start(tokenizer), *ids] for ids in rows]
     else:
         rows = [ids for ids, _ in template.encode(tokenizer, [row["messages"] for row in prompts], reply=True)]
-    answers: list[dict[str, Any]] = [{} for _ in prompts]
     limit = min(job["max_new_tokens"], context_of(model) // 2)
-    for number, batch in enumerate(batches([len(ids) for ids in rows], job["batch"])):
-        for row, reply in zip(batch, answer(model, tokenizer, [rows[row] for row in batch], Sampling(limit)), strict=True):
-            answers[row] = vars(reply)
-        emit("progress", done=min(len(rows), (number + 1) * job["batch"]), total=len(rows), unit="answer")
-    return answers
+
+    def tell(done: int) -> None:
+        emit("progress", done=done, total=len(rows), unit="answer")
+
+    return [vars(reply) for reply in answer(model, tokenizer, rows, Sampling(limit), slots=job["batch"], done=tell)]
 
 
 def score_model(job: dict[str, Any], entry: dict[str, Any], data: dict[str, list[dict[str, Any]]]) -> None:

@@ -7,11 +7,11 @@ thousand keeps a GPU busy; it is still what a kill can lose.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
-from models.decoding import Answer
+from models.decoding import SHARD, Answer
 from models.engines.settings import DecodingSettings
 from models.engines.vllm_server import VLLMServerEngine
 from models.events import emit
@@ -24,18 +24,20 @@ class VLLMEngine:
     """A vLLM server of this process. `ValueError` where there is no vLLM, or it cannot run the model."""
 
     def __init__(self, folder: Path, batch: int):
-        self._server = VLLMServerEngine(folder, slots=min(batch, AT_ONCE), queue=batch)
+        self._server = VLLMServerEngine(folder, slots=min(batch, AT_ONCE), queue=batch * SHARD)
         self.tokenizer, self.context, self.name = self._server.tokenizer, self._server.context, self._server.name
         self._stop = min(self._server.stops)
 
-    def answer(self, prompts: Sequence[Sequence[int]], sampling: Sampling, seed: int) -> list[Answer]:
-        """As `models.decoding.answer`. Each prompt has a seed of its own, so that its answer does not depend on what else is in the queue."""
+    def answer(
+        self, prompts: Sequence[Sequence[int]], sampling: Sampling, seeds: Sequence[int], done: Callable[[int], Any] | None = None
+    ) -> list[Answer]:
+        """As `models.decoding.answer`."""
         answers = [Answer("", 0, "too_long")] * len(prompts)
         settings = DecodingSettings(
             sampling.max_new_tokens, sampling.temperature, sampling.top_p if sampling.temperature > 0 else 1.0
         )
         under_way = {
-            number: self._server.submit(ids, settings, (seed + number) % (1 << 63))
+            number: self._server.submit(ids, settings, seeds[number] % (1 << 63))
             for number, ids in enumerate(prompts)
             if len(ids) <= self.context - sampling.max_new_tokens
         }

@@ -33,7 +33,10 @@ class Params(Identity):
     )
     max_new_tokens: int = Field(default=128, ge=1, le=8192, description="Tokens after which an answer counts as truncated")
     batch: int = Field(
-        default=64, ge=1, le=65_536, description="Prompts answered at a time; part of the result, since they share a seed"
+        default=64,
+        ge=1,
+        le=65_536,
+        description="Prompts answered at a time; part of the result, since rounding differs from batch to batch",
     )
     engine: Engine = Field(
         default="transformers",
@@ -65,7 +68,7 @@ def _engines() -> dict[str, str]:
 
 @stage(
     "rejected",
-    version=4,
+    version=5,
     title="Preference pairs from the model's own answers",
     params=Params,
     group="model",

@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import json
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
 import pytest
 
-from benchmarks import beside, compute, dpo, serve_engine, throughput, tokenizer
+from benchmarks import beside, busy, compute, dpo, gpu, serve_engine, throughput, tokenizer
 from models import presets
 
 SAID = {"exact": 9, "texts": 9}
@@ -107,3 +109,28 @@ def test_what_a_command_leaves_behind_is_counted(tmp_path: Path) -> None:
     said = subprocess.run([sys.executable, "-c", begin + measured], cwd=beside.ROOT, capture_output=True, text=True, check=True)
     alone = subprocess.run([sys.executable, "-c", measured], cwd=beside.ROOT, capture_output=True, text=True, check=True)
     assert float(said.stdout) > 1.5 * float(alone.stdout)
+
+
+def test_what_is_measured_on_a_gpu_is_rehearsed_on_a_cpu(tmp_path: Path) -> None:
+    """All but the compiler and the stages, which take minutes."""
+    out = tmp_path / "gpu.json"
+    done = subprocess.run([sys.executable, "-m", "benchmarks.gpu", "--toy", "--out", str(out)], capture_output=True, text=True)
+    assert done.returncode == 0, done.stdout + done.stderr
+    figures = json.loads(out.read_text())
+    assert (
+        list(figures) == list(gpu.parts(gpu.TOY, chain=False)) and json.loads(done.stdout.splitlines()[-1])["figures"] == figures
+    )
+    assert figures["mfu tiny"]["hanlin"]["mfu"] > 0 < figures["fsdp"]["sharded"]["tokens_per_second"]
+
+
+def test_a_part_that_fails_or_hangs_costs_itself_alone() -> None:
+    assert gpu.within(60, lambda: {"share": 1 / 0})["failure"] == "ZeroDivisionError: division by zero"
+    started = time.monotonic()
+    assert gpu.within(0.5, lambda: time.sleep(300) or {})["failure"] == "not done within 0 s"
+    assert time.monotonic() - started < 100
+    assert gpu.within(60, lambda: sys.exit(3))["failure"] == "SystemExit: 3"
+    assert sum(limit for limit, _ in gpu.parts(gpu.FULL, chain=True).values()) < 1.25 * gpu.WHOLE
+
+
+def test_a_busy_machine_may_cost_its_share_and_an_idle_one_nothing() -> None:
+    assert busy.met(3.0, 1.02) and not busy.met(3.1, 1.0) and not busy.met(2.0, 1.03)

@@ -7,8 +7,9 @@ import pytest
 import torch
 import transformers
 
-from models import decoding, events, generate, loading, template
+from models import continuous_batching, decoding, events, generate, loading, template
 from models.decoding import Answer, answer
+from models.engines.batch import Steps
 from models.sampling import Sampling
 from tests import tiny
 
@@ -20,7 +21,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("generate")
     made = tiny.make_tokenizer(folder / "tokenizer", tiny.split(folder / "world"))
     tiny.llama(folder / "knows", made, steps=60, context=160)
-    tiny.llama(folder / "random", made)
+    tiny.llama(folder / "random", made, context=160)
     return folder
 
 
@@ -71,6 +72,7 @@ def test_answers_that_have_ended_leave_the_batch_and_change_no_other(knows, monk
     model, tokenizer = knows
     prompts = [prompt(tokenizer, place) for place in tiny.PLACES]
     alone = [answer(model, tokenizer, [one], Sampling(48))[0] for one in prompts]
+    monkeypatch.setattr(decoding, "is_supported", lambda model: False)  # as one whose cache has no rows
     rows, plain = [], model.generate
     monkeypatch.setattr(model, "generate", lambda **inputs: rows.append(len(inputs["input_ids"])) or plain(**inputs))
     monkeypatch.setattr(decoding, "COMPACT", compact)
@@ -78,11 +80,43 @@ def test_answers_that_have_ended_leave_the_batch_and_change_no_other(knows, monk
     assert rows[0] == len(prompts) and len(set(rows)) > 2 and rows == sorted(rows, reverse=True)
 
 
-def test_sampling_follows_its_seed(home):
+@pytest.mark.parametrize("slots", [1, 3, 5])
+def test_an_answer_that_ends_makes_room_for_the_next_prompt_and_changes_no_other(knows, monkeypatch, slots):
+    model, tokenizer = knows
+    prompts = [prompt(tokenizer, place) for place in tiny.PLACES]
+    alone = [answer(model, tokenizer, [one], Sampling(48))[0] for one in prompts]
+    rows, step = [], Steps.next
+    monkeypatch.setattr(Steps, "next", lambda self, ids: rows.append(len(ids)) or step(self, ids))
+    ended: list[int] = []
+    assert answer(model, tokenizer, prompts, Sampling(48), slots=slots, done=ended.append) == alone
+    assert max(rows) == slots and ended == sorted(ended) and ended[-1] == len(prompts)
+    assert len(rows) < -(-len(prompts) // slots) * max(one.tokens for one in alone) or slots == 1
+
+
+@pytest.mark.parametrize("name", ["knows", "random"])
+def test_a_beginning_that_prompts_share_is_read_once_and_changes_no_answer(home, monkeypatch, name):
+    model, tokenizer = loading.load(home / name, CPU)
+    few = tiny.turns("石桥镇")
+    prompts = [template.prompt(tokenizer, [*few, {"role": "user", "content": "水" * size}]) for size in (1, 7, 9, 2)]
+    with monkeypatch.context() as without:
+        without.setattr(continuous_batching, "LEAST", 1000)
+        expected = answer(model, tokenizer, prompts, Sampling(24))
+    read: list[torch.Size] = []
+    model.register_forward_pre_hook(lambda model, args, inputs: read.append(inputs["input_ids"].shape), with_kwargs=True)
+    assert answer(model, tokenizer, prompts, Sampling(24)) == expected
+    assert "too_long" not in {one.end for one in expected}
+    (one, shared), (four, own) = read[:2]
+    assert (one, four) == (1, 4) and shared >= 16 and shared + own == max(map(len, prompts))
+
+
+def test_a_drawn_answer_depends_on_its_own_seed_alone(home):
     model, tokenizer = loading.load(home / "random", CPU)
-    ask = [prompt(tokenizer, "石桥镇")]
-    first, same, other = (answer(model, tokenizer, ask, Sampling(20, 1.0, 0.9), seed) for seed in (1, 1, 2))
-    assert first == same != other
+    prompts = [prompt(tokenizer, place) for place in ("石桥镇", "云台县", "石桥镇")]
+    sampling = Sampling(20, 1.0, 0.9)
+    first, other, again = answer(model, tokenizer, prompts, sampling, [1, 2, 3])
+    assert first != again, "the same prompt with another seed"
+    assert answer(model, tokenizer, prompts[::-1], sampling, [3, 2, 1], slots=2) == [again, other, first]
+    assert answer(model, tokenizer, prompts[:1], sampling, [1]) == [first]
 
 
 def job(home: Path, out: Path, **more) -> dict:
@@ -97,15 +131,15 @@ def job(home: Path, out: Path, **more) -> dict:
 
 def test_what_is_lost_is_made_again_the_same_and_nothing_else(home, tmp_path, capsys):
     out = tmp_path / "answers"
-    generate.generate(job(home, out))
+    generate.generate(job(home, out, batch=1))
     shards = sorted(out.iterdir())
-    assert len(shards) == 2 * 3
+    assert len(shards) == 2 * 3, "four batches each"
     before = {path: path.read_bytes() for path in shards}
     lost = [path for path in shards if path.name.startswith("1.0")][1]
     lost.unlink()
     untouched = {path: path.stat().st_mtime_ns for path in shards if path != lost}
     capsys.readouterr()
-    generate.generate(job(home, out))
+    generate.generate(job(home, out, batch=1))
     assert {path: path.read_bytes() for path in sorted(out.iterdir())} == before
     assert {path: path.stat().st_mtime_ns for path in untouched} == untouched
     last = json.loads(capsys.readouterr().out.splitlines()[-1])

@@ -7,10 +7,11 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch.nn import functional
 from transformers import DynamicCache, EncoderDecoderCache, PreTrainedModel
 from transformers.modeling_outputs import BaseModelOutput
 
-from models.architectures.retnet.cache import RetNetCache
+from models.architectures.retnet.cache import RetentionState, RetNetCache
 from models.engines.adapter_rows import AdapterRows
 from models.engines.row_cache import Rows
 
@@ -28,12 +29,45 @@ class HeadInput:
         self.value = inputs[0]
 
 
+class Prefix:
+    """The beginning that several prompts share, read once: its ids, and its cache of one row."""
+
+    def __init__(self, model: PreTrainedModel, ids: Sequence[int]):
+        self.ids = list(ids)
+        self._model, self._cache = model, new_cache(model)
+        for start in range(0, len(self.ids), CHUNK):
+            chunk = torch.tensor([self.ids[start : start + CHUNK]], device=model.device)
+            model(input_ids=chunk, past_key_values=self._cache, use_cache=True, logits_to_keep=1)
+
+    def repeated(self, rows: int) -> Any:
+        """A cache of so many rows that have read it, to go on from."""
+        cache = new_cache(self._model)
+        for number, layer in enumerate(self._cache.layers):
+            if isinstance(layer, RetentionState):
+                assert layer.state is not None
+                cache.layers[number].put(layer.state.expand(rows, -1, -1, -1), layer.seen)
+            else:
+                cache.update(layer.keys.expand(rows, -1, -1, -1), layer.values.expand(rows, -1, -1, -1), number)
+        return cache
+
+
 class Reading:
     """Prompts that are being read before their answers join the batch: several short ones, padded on the left, or a long one by chunks."""
 
-    def __init__(self, model: PreTrainedModel, prompts: Sequence[Sequence[int]], adapters: Sequence[str], every: bool = False):
-        assert len(prompts) == 1 or max(map(len, prompts)) <= CHUNK
-        self.model, self.adapters = model, list(adapters)
+    def __init__(
+        self,
+        model: PreTrainedModel,
+        prompts: Sequence[Sequence[int]],
+        adapters: Sequence[str] = (),
+        every: bool = False,
+        *,
+        chunk: int = CHUNK,
+        prefix: Prefix | None = None,
+    ):
+        """`prefix`: what stands before all prompts and was read before."""
+        assert len(prompts) == 1 or max(map(len, prompts)) <= chunk
+        self.model, self.adapters, self.chunk = model, list(adapters), chunk
+        self.shared = len(prefix.ids) if prefix else 0
         self.lengths = [len(ids) for ids in prompts]
         self.every = every  # the representations of all tokens are kept, for a single prompt
         width = max(self.lengths)
@@ -44,27 +78,29 @@ class Reading:
         starts = width - torch.tensor(self.lengths, device=model.device)[:, None]
         self.places = torch.arange(width, device=model.device)[None] - starts
         self.mask = (self.places >= 0).long() if min(self.lengths) < width else None
+        if self.mask is not None and self.shared:
+            self.mask = functional.pad(self.mask, (self.shared, 0), value=1)
         self.seen = 0
         self.hidden: list[Tensor] = []  # (length, hidden size) of each chunk
         self.logits: Tensor | None = None  # (prompts, vocabulary), once all is read
-        self.cache = _new_cache(model)
+        self.cache = prefix.repeated(len(prompts)) if prefix else new_cache(model)
 
-    def advance(self, head: HeadInput) -> bool:
+    def advance(self, head: HeadInput | None = None) -> bool:
         """Read a chunk; True once all is read."""
         output = self._read_by_encoder() if self.model.config.is_encoder_decoder else self._read_chunk()
-        if self.every:
+        if self.every and head:
             self.hidden.append(head.value[0])
         if self.seen == self.ids.shape[1]:
             self.logits = output.logits[:, -1]
         return self.logits is not None
 
     def _read_chunk(self) -> Any:
-        upto = min(self.seen + CHUNK, self.ids.shape[1])
+        upto = min(self.seen + self.chunk, self.ids.shape[1])
         chunk = slice(self.seen, upto)
         self.seen = upto
         places = {"attention_mask": self.mask}
         if self.mask is None or not _has_states(self.model):  # a RetNet takes positions from the mask
-            places["position_ids"] = self.places[:, chunk].clamp(min=0)
+            places["position_ids"] = self.places[:, chunk].clamp(min=0) + self.shared
         return self.model(
             input_ids=self.ids[:, chunk],
             **places,
@@ -85,29 +121,21 @@ class Reading:
         )
 
 
-class Batch:
-    """A model, and the rows of its running batch, each with the past of an answer."""
+class Steps:
+    """A model, and the rows of its running batch, each with the past of an answer, which get their next tokens together."""
 
-    def __init__(self, model: PreTrainedModel, adapters: AdapterRows):
-        self.model, self.adapters = model, adapters
-        self.head = HeadInput(model)
+    def __init__(self, model: PreTrainedModel):
+        self.model = model
         self.rows = Rows()
         self.bool_masks = model.config._attn_implementation == "sdpa"
 
-    def read(self, reading: Reading) -> bool:
-        """Read the next chunk of prompts; True once all is read."""
-        with self.adapters.of(reading.adapters):
-            return reading.advance(self.head)
-
-    def step(self, ids: Sequence[int], adapters: Sequence[str]) -> tuple[Tensor, Tensor]:
-        """Give each row its next token; returns the logits of those that may follow, (rows, vocabulary), and the representations of these
-        tokens, (rows, hidden size)."""
+    def next(self, ids: Sequence[int]) -> Tensor:
+        """Give each row its next token; returns the logits of those that may follow, (rows, vocabulary)."""
         self.rows.prepare()
-        tokens = torch.tensor(ids, device=self.model.device)[:, None]
-        with self.adapters.of(adapters):
-            output = self.model(**self._inputs(tokens), past_key_values=self.rows.cache, use_cache=True)
+        inputs = self._inputs(torch.tensor(ids, device=self.model.device)[:, None])
+        output = self.model(**inputs, past_key_values=self.rows.cache, use_cache=True)
         self.rows.advance()
-        return output.logits[:, -1], self.head.value[:, -1]
+        return output.logits[:, -1]
 
     def _inputs(self, tokens: Tensor) -> dict[str, Any]:
         columns, device = self.rows.columns, tokens.device
@@ -135,11 +163,32 @@ class Batch:
         return torch.zeros_like(mask, dtype=self.model.dtype).masked_fill_(~mask, torch.finfo(self.model.dtype).min)
 
 
+class Batch(Steps):
+    """A running batch whose rows have adapters of their own, and tell the representations of their tokens."""
+
+    def __init__(self, model: PreTrainedModel, adapters: AdapterRows):
+        super().__init__(model)
+        self.adapters = adapters
+        self.head = HeadInput(model)
+
+    def read(self, reading: Reading) -> bool:
+        """Read the next chunk of prompts; True once all is read."""
+        with self.adapters.of(reading.adapters):
+            return reading.advance(self.head)
+
+    def step(self, ids: Sequence[int], adapters: Sequence[str]) -> tuple[Tensor, Tensor]:
+        """Give each row its next token; returns the logits of those that may follow, (rows, vocabulary), and the representations of these
+        tokens, (rows, hidden size)."""
+        with self.adapters.of(adapters):
+            return self.next(ids), self.head.value[:, -1]
+
+
 def _has_states(model: PreTrainedModel) -> bool:
     return bool(model.config.model_type == "retnet")
 
 
-def _new_cache(model: PreTrainedModel) -> Any:
+def new_cache(model: PreTrainedModel) -> Any:
+    """An empty cache for prompts to be read into."""
     if _has_states(model):
         return RetNetCache(model.config.num_hidden_layers)
     if model.config.is_encoder_decoder:
@@ -149,7 +198,7 @@ def _new_cache(model: PreTrainedModel) -> Any:
 
 def check_architecture(model: PreTrainedModel) -> None:
     """`ValueError` for a model whose cache has other layers than full attention or retention: rows cannot be made of them."""
-    cache = _new_cache(model)
+    cache = new_cache(model)
     if isinstance(cache, DynamicCache) and any(cache.is_sliding):
         raise ValueError(
             f"{model.config.model_type} has attention in a sliding window, whose cache the engine cannot share between requests; serve it with "

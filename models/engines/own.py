@@ -13,7 +13,6 @@ import transformers
 from transformers import PreTrainedTokenizerBase
 
 from models import template
-from models.decoding import SHARED
 from models.engines.adapter_rows import AdapterRows
 from models.engines.batch import CHUNK, Batch, Reading, check_architecture
 from models.engines.checks import check
@@ -25,6 +24,7 @@ from models.engines.row_cache import Rows
 from models.engines.searches import BeamSearch, ContrastiveSearch, Search, Turn
 from models.engines.settings import DecodingSettings
 from models.loading import context_of, device_of, has_bf16, load
+from models.threads import SHARED
 
 
 class Request:
@@ -330,7 +330,7 @@ class OwnEngine:
         self._batch.rows.cut(count)
 
     def _share(self, tokens: int) -> None:
-        """Take several threads where a step is worth it (see `models.decoding.threads`); those of this thread alone."""
+        """Take several threads where a step is worth it (see `models.threads`); those of this thread alone."""
         if self.model.device.type == "cpu":
             threads = self._threads if tokens * self._operations >= SHARED else 1
             if torch.get_num_threads() != threads:

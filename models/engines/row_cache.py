@@ -69,11 +69,14 @@ class GrowingRows(DynamicLayer):
             made.append(new)
         return made[0], made[1]
 
-    def put(self, rows: slice, source: DynamicLayer, row: int, length: int) -> None:
-        """Copy the last columns of a row of `source` into these rows."""
+    def put(self, rows: slice, source: DynamicLayer, row: int, length: int, shared: int = 0) -> None:
+        """Copy the first `shared` and the last columns of a row of `source`, together `length`, into these rows."""
         assert self.stored is not None
+        end, own = self.columns.end, length - shared
         for stored, new in zip(self.stored, (source.keys, source.values), strict=True):
-            stored[rows, :, self.columns.end - length : self.columns.end] = new[row, :, new.shape[2] - length :]
+            if shared:
+                stored[rows, :, end - length : end - own] = new[row, :, :shared]
+            stored[rows, :, end - own : end] = new[row, :, new.shape[2] - own :]
 
     def copy(self, sources: Tensor, targets: Tensor) -> None:
         """Make rows what others are; all are read before one is written."""
@@ -132,9 +135,9 @@ class Rows:
         self.prompts: list[int] = []  # of an encoder-decoder, the length of each row's prompt
         self.cache: Any = None
 
-    def join(self, source: Any, row: int, length: int, copies: int = 1) -> list[int]:
+    def join(self, source: Any, row: int, length: int, copies: int = 1, shared: int = 0) -> list[int]:
         """Take a row of a cache in, as often as asked; returns the numbers of the new rows. `length`: the tokens of its prompt, which are the
-        last of those in the cache."""
+        first `shared` and the last of those in the cache."""
         rows = slice(self.count, self.count + copies)
         if isinstance(source, RetNetCache):
             self._join_states(source, row, length, copies)
@@ -146,17 +149,17 @@ class Rows:
         else:
             if self.cache is None:
                 self.cache = Cache(layers=[GrowingRows(self.columns) for _ in source.layers])
-            self._join_growing(self.cache, source, rows, row, length)
+            self._join_growing(self.cache, source, rows, row, length, shared)
         self.count += copies
         return list(range(rows.start, rows.stop))
 
-    def _join_growing(self, cache: Cache, source: Cache, rows: slice, row: int, length: int) -> None:
+    def _join_growing(self, cache: Cache, source: Cache, rows: slice, row: int, length: int, shared: int = 0) -> None:
         columns, stored = self.columns, cache.layers[0].stored
         room = 0 if stored is None else len(stored[0])
         if length > columns.end or rows.stop > room:
             self._resize(cache, source, power_of_two(rows.stop), max(length, columns.end - columns.start))
         for layer, one in zip(cache.layers, source.layers, strict=True):
-            layer.put(rows, one, row, length)
+            layer.put(rows, one, row, length, shared)
         columns.starts += [columns.end - length] * (rows.stop - rows.start)
 
     def _resize(self, cache: Cache, source: Cache | None, rows: int, end: int) -> None:
