@@ -26,9 +26,9 @@ import torch
 
 from benchmarks.bench import close, playground, stages
 from models import generate, template
-from models.decoding import SHARD, Answer, greedy_config
+from models.decoding import SHARD, Answer
 from models.loading import context_of, device_of, has_bf16, load
-from models.sampling import Sampling
+from models.sampling import Sampling, greedy_config
 from models.threads import threads
 from tasks.data.rows import read
 from tasks.rejected import Params

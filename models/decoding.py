@@ -13,7 +13,7 @@ from transformers.modeling_outputs import BaseModelOutput
 from models import template
 from models.continuous_batching import ContinuousBatch, is_supported
 from models.loading import context_of
-from models.sampling import Sampling
+from models.sampling import Sampling, greedy_config
 from models.threads import threads
 
 SHARD = 4  # batches in a shard of answers: the more, the less of its time goes into its last answers, few at a time
@@ -50,6 +50,14 @@ class Engine(Protocol):
         """An answer to each prompt (token ids), in their order; the same again for the same prompts and seeds. `done` is told the number of
         finished answers now and then."""
         ...
+
+
+def answer(
+    self, prompts: Sequence[Sequence[int]], sampling: Sampling, seeds: Sequence[int], done: Callable[[int], Any] | None = None
+) -> list[Answer]:
+    """An answer to each prompt (token ids), in their order; the same again for the same prompts and seeds. `done` is told the number of
+    finished answers now and then."""
+    ...
 
 
 def greedy_config(tokenizer: PreTrainedTokenizerBase, sampling: Sampling) -> GenerationConfig:

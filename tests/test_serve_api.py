@@ -16,10 +16,10 @@ import pytest
 import torch
 
 from models import adapters, template
-from models.decoding import answer, greedy_config
+from models.decoding import answer
 from models.engines.registry import Place, start
 from models.loading import load
-from models.sampling import Sampling
+from models.sampling import Sampling, greedy_config
 from models.serve import access, prompts, server
 from models.serve.access import LARGEST
 from models.serve.api import PAGE, app

@@ -20,10 +20,9 @@ import numpy as np
 import torch
 
 from models import template
-from models.decoding import greedy_config
 from models.export import awkward
 from models.export.source import Source
-from models.sampling import Sampling
+from models.sampling import Sampling, greedy_config
 
 ANSWER = 32  # tokens of an answer at most
 QUESTIONED = 6  # questions along whose answers probabilities are compared
