@@ -53,27 +53,6 @@ class Engine(Protocol):
 
 
 def answer(
-    self, prompts: Sequence[Sequence[int]], sampling: Sampling, seeds: Sequence[int], done: Callable[[int], Any] | None = None
-) -> list[Answer]:
-    """An answer to each prompt (token ids), in their order; the same again for the same prompts and seeds. `done` is told the number of
-    finished answers now and then."""
-    ...
-
-
-def greedy_config(tokenizer: PreTrainedTokenizerBase, sampling: Sampling) -> GenerationConfig:
-    """The settings of greedy decoding; `sampling.processors()` draw another token than the likeliest where they are asked to."""
-    stops = template.stops(tokenizer)
-    return GenerationConfig(
-        max_new_tokens=sampling.max_new_tokens,
-        do_sample=False,
-        use_cache=True,  # a model fresh from training says no
-        eos_token_id=stops,
-        pad_token_id=stops[0] if tokenizer.pad_token_id is None else tokenizer.pad_token_id,
-        decoder_start_token_id=tokenizer.pad_token_id,  # read by encoder-decoders only
-    )
-
-
-def answer(
     model: PreTrainedModel,
     tokenizer: PreTrainedTokenizerBase,
     prompts: Sequence[Sequence[int]],

@@ -10,7 +10,9 @@ from dataclasses import dataclass
 
 import torch
 from torch import Tensor
-from transformers import LogitsProcessor, LogitsProcessorList
+from transformers import GenerationConfig, LogitsProcessor, LogitsProcessorList, PreTrainedTokenizerBase
+
+from models import template
 
 
 @dataclass(frozen=True)
@@ -24,6 +26,19 @@ class Sampling:
     def processors(self) -> LogitsProcessorList:
         """The logits processors under which transformers' greedy decoding draws a token; none for greedy decoding."""
         return LogitsProcessorList([Nucleus(self.temperature, self.top_p)] if self.temperature > 0 else [])
+
+
+def greedy_config(tokenizer: PreTrainedTokenizerBase, sampling: Sampling) -> GenerationConfig:
+    """The settings of greedy decoding; `sampling.processors()` draw another token than the likeliest where they are asked to."""
+    stops = template.stops(tokenizer)
+    return GenerationConfig(
+        max_new_tokens=sampling.max_new_tokens,
+        do_sample=False,
+        use_cache=True,  # a model fresh from training says no
+        eos_token_id=stops,
+        pad_token_id=stops[0] if tokenizer.pad_token_id is None else tokenizer.pad_token_id,
+        decoder_start_token_id=tokenizer.pad_token_id,  # read by encoder-decoders only
+    )
 
 
 class Nucleus(LogitsProcessor):
