@@ -20,6 +20,7 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -90,10 +91,10 @@ def parts(size: Size, chain: bool) -> dict[str, tuple[float, Callable[[], Figure
     """Name → time limit in seconds, and what is measured; the most wanted first."""
     found: dict[str, tuple[float, Callable[[], Figures]]] = {}
     for preset in size.presets:
-        found[f"mfu {preset}"] = 45, lambda preset=preset: utilisation(size, preset, False)
-        found[f"mfu {preset} compiled"] = 90, lambda preset=preset: utilisation(size, preset, True)
+        found[f"mfu {preset}"] = 45, partial(utilisation, size, preset, False)
+        found[f"mfu {preset} compiled"] = 90, partial(utilisation, size, preset, True)
     for length in size.lengths:
-        found[f"retnet at {length}"] = 45, lambda length=length: retnet(size, length)
+        found[f"retnet at {length}"] = 45, partial(retnet, size, length)
     found["fsdp"] = 45, lambda: fsdp(size)
     if chain:
         found["chain"] = 150, lambda: tuning(size)

@@ -40,7 +40,7 @@ def shared(model: PreTrainedModel, prompts: Sequence[Sequence[int]]) -> Prefix |
     """The beginning that all prompts have in common, read, where it is long enough and the model reads from left to right."""
     if len(prompts) < 2 or model.config.is_encoder_decoder:
         return None
-    first, last = min(prompts), max(prompts)
+    first, last = min(map(list, prompts)), max(map(list, prompts))
     most = min(map(len, prompts)) - 1  # a token is left to read
     length = next((place for place in range(most) if first[place] != last[place]), most)
     return Prefix(model, first[:length]) if length >= LEAST else None

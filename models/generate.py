@@ -19,6 +19,7 @@ import importlib
 import json
 import time
 from collections.abc import Callable, Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -77,14 +78,15 @@ def generate(job: dict[str, Any]) -> dict[str, Any]:
         pace = {"tokens_per_second": tokens / (time.monotonic() - started)}
         emit("progress", done=done, total=total, unit="answer", figures=pace)
 
+    def tell_more(before: int, ended: int) -> None:
+        tell(before + ended)
+
     for temperature, number, rows in _shards(job, prompts):
         path = out / f"{temperature}-{number:06d}.jsonl"
         if not path.exists():
             sampling = Sampling(job["max_new_tokens"], temperature, job["top_p"])
             seeds = [_seed(job["seed"], f"{temperature}/{row}") for row in rows]
-            answers = engine.answer(
-                [prompts[row] for row in rows], sampling, seeds, lambda ended, before=done: tell(before + ended)
-            )
+            answers = engine.answer([prompts[row] for row in rows], sampling, seeds, partial(tell_more, done))
             _write(
                 path,
                 [{"prompt": row, "temperature": temperature, **vars(answer)} for row, answer in zip(rows, answers, strict=True)],

@@ -44,4 +44,4 @@ def test_equal_rows_get_different_tokens_and_a_seed_the_same_ones() -> None:
 
 def test_what_has_no_share_is_never_drawn() -> None:
     shares = torch.tensor([[0.0, 2.0, 0.0, 1.0, 0.0]]).expand(5000, -1)
-    assert set(draw(shares)[:, 0].tolist()) == {1, 3}
+    assert set(draw(shares, torch.rand(5000, 1))[:, 0].tolist()) == {1, 3}
