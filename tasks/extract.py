@@ -56,7 +56,7 @@ class Params(Identity):
 
 @stage(
     "extract",
-    version=6,
+    version=7,
     title="Extract articles from wiki dumps",
     params=Params,
     section="rows",

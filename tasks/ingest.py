@@ -74,7 +74,7 @@ class Params(Identity):
 
 @stage(
     "ingest",
-    version=5,
+    version=6,
     title="Read, check and normalise rows",
     params=Params,
     section="rows",

@@ -56,6 +56,8 @@ def is_particle(text: str, place: int, traditional: bool = True) -> bool:
     if not before:
         return after[:1] in tuple(_REACHED) and _likelier(before, after)
     last = before[-1]
+    if last == "所" and after[:1] not in tuple(_REACHED):
+        return False
     if after[:1] == "了" and after[1:2] in tuple(_REACHED):
         return True
     if (after and after[0] in _WORDS + _REACHED) or (last in _WORKS and _tag(before[-2:]).startswith(("v", "n")) and before[1:]):
@@ -100,12 +102,22 @@ def _likelihood(text: str) -> float:
         for start in range(max(0, end - _LONGEST), end):
             word = text[start:end]
             count = _entry(word)[0]
-            if len(word) > 1 and (("著" in word and count < _SEEN) or (word[0] == "着" and word[1] in _WORDS)):
-                count = 0  # a mistake of the dictionary's: 着作
+            if len(word) > 1 and _is_mistake(word, count):
+                count = 0
             if count or len(word) == 1:
                 ways.append(best[start] + math.log(max(count, 1)) - _TOTAL)
         best.append(max(ways))
     return best[-1]
+
+
+def _is_mistake(word: str, count: int) -> bool:
+    """True for a word with 著 or 着 that the dictionary has with the other of the two: 充满著, 着作, 经典着作, 巨着."""
+    before, particle, after = word.partition("着")
+    if not particle:
+        return "著" in word and count < _SEEN
+    if not before:
+        return after[0] in _WORDS
+    return count < _SEEN and (before[-1] in _WORKS or (after[:1] in tuple(_WORDS) and before[-1] not in _VERBS))
 
 
 def _is_author(before: str, after: str) -> bool:
