@@ -70,7 +70,7 @@ def run(job: Job, params: Params, *, rows: Path) -> Stats:
     """
     found = {kind: files(rows, kind=kind) for kind in SERVES}
     sources = {kind: _sources(paths) for kind, paths in found.items()}
-    _check(params, sources)
+    _check(params, sources, files(rows, kind=DROPPED))
     sides = ("train", "valid", "test") if params.test_share else ("train", "valid")
     with shards.Pool(job) as pool:
         pieces = _conversions(job, params, found)
@@ -349,6 +349,19 @@ def _sources(paths: Iterable[Path]) -> Counter[str]:
     return counts
 
 
+def _reasons(dropped: Sequence[Path], named: Sequence[str]) -> str:
+    """The rows of some sources that the stage before dropped, by reason."""
+    import pyarrow.compute as pc
+    import pyarrow.parquet as pq
+
+    counts: Counter[str] = Counter()
+    for path in dropped:
+        table = pq.read_table(path, columns=["source", "reason"])
+        reasons = table.filter(pc.field("source").isin(list(named)))["reason"]
+        counts.update({each["values"]: each["counts"] for each in reasons.value_counts().to_pylist()})
+    return ", ".join(f"dropped {count:,} × {reason}" for reason, count in counts.most_common(5))
+
+
 def _trains(params: Params, source: str) -> list[str]:
     return [use for use in MAKES if use in params.use.get(source, ())]
 
@@ -361,8 +374,8 @@ def _objection(params: Params, kind: str, row: dict[str, Any]) -> str:
     return f"no use of this source's {kind}" if uses else "no use of this source"
 
 
-def _check(params: Params, sources: dict[str, Counter[str]]) -> None:
-    """Every use must find rows of a kind that it takes; all problems at once."""
+def _check(params: Params, sources: dict[str, Counter[str]], dropped: Sequence[Path]) -> None:
+    """Every use must find rows of a kind that it takes; all problems at once. `dropped`: the rows that the stage before did not keep."""
     problems = []
     fits = {use: [kind for kind in SERVES if use in SERVES[kind]] for use in MAKES}
     for use in MAKES:
@@ -374,10 +387,11 @@ def _check(params: Params, sources: dict[str, Counter[str]]) -> None:
                     f"source {source} is for `{use}`, which takes {' or '.join(fits[use])}, but it holds {' and '.join(kinds)}"
                 )
         if named and not any(sources[kind][source] for source in named for kind in SERVES):
-            problems.append(
-                f"use `{use}` has no rows: nothing of {', '.join(named)} is left; see what the filter dropped, and why"
-            )
+            reasons = _reasons(dropped, named) or "none came from the files"
+            problems.append(f"use `{use}` has no rows: nothing of {', '.join(named)} is left ({reasons})")
     if not any(_trains(params, source) for source in params.use):
         problems.append("no source has a use for training")
     if problems:
-        raise ValueError("; ".join(problems) + ". Correct `use` of the sources in the recipe, or their files")
+        raise ValueError(
+            "; ".join(problems) + ". Correct `use` of the sources in the recipe, the rules of its filter, or the files"
+        )

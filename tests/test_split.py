@@ -243,6 +243,17 @@ def test_a_use_that_cannot_be_served_is_explained(tmp_path: Path, use: dict[str,
         build(tmp_path, many("belle", 3), use=use)
 
 
+def test_a_source_that_the_filter_dropped_whole_is_told_with_its_reasons(tmp_path: Path) -> None:
+    lost = {"source": "novel", "detail": "", "excerpt": ""}
+    rows = [("dropped", lost | {"id": str(number), "reason": "repeats itself"}) for number in range(2)]
+    rows += [
+        ("dropped", lost | {"id": "2", "reason": "not Chinese"}),
+        ("dropped", lost | {"source": "belle", "reason": "too short"}),
+    ]
+    with pytest.raises(ValueError, match=r"nothing of novel is left \(dropped 2 × repeats itself, dropped 1 × not Chinese\)"):
+        build(tmp_path, [*many("belle", 30), *rows], use={"belle": ["sft"], "novel": ["pretrain"]})
+
+
 def test_a_use_without_a_training_row_is_explained(tmp_path: Path) -> None:
     """The one ranked prompt is held out, because dialogues with the same prompt are."""
     rows = [dialogue(f"题{number}", "答") for number in range(40)]
