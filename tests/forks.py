@@ -232,7 +232,7 @@ TrueServer = warm.Server  # which imports what its children need
 class ForkServer(warm.Server):
     """A fork server that is a fork itself, and so has nothing to import."""
 
-    def __init__(self, env: Mapping[str, str]):
+    def __init__(self, env: Mapping[str, str], modules: Sequence[str] = ()):
         self.line, theirs = socket.socketpair()
         self.line.settimeout(warm.PATIENCE)
         with theirs:
