@@ -23,7 +23,9 @@ def test_every_file_beside_the_code_is_installed():
     for package in PACKAGES:
         folder = ROOT / package.replace(".", "/")
         given = {path for pattern in DATA.get(package, []) for path in folder.glob(pattern)}
-        files = {path for path in folder.rglob("*") if path.is_file() and path.suffix not in {".py", ".pyc"}}
+        files = {
+            path for path in folder.rglob("*") if path.is_file() and path.suffix != ".py" and path.parent.name != "__pycache__"
+        }
         inner = {
             path
             for path in files
