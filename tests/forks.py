@@ -164,6 +164,8 @@ def find_modules(folder: str) -> None:
             del sys.modules[name]
     sys.path_importer_cache.clear()
     importlib.invalidate_caches()
+    if presets := sys.modules.get("models.presets"):
+        presets.registry.cache_clear()  # another path may have other packages
 
 
 # -- those who ask it ---------------------------------------------------------------------------------------------------
