@@ -331,7 +331,7 @@ class _StepCallback(TrainerCallback):
         if stop:
             self.trainer.stopped = control.should_training_stop = True
         if state.is_world_process_zero:
-            self._report(state, last or stop)
+            self._report(state, last or stop or control.should_evaluate)
 
     def _stop_asked(self) -> bool:
         """True where the run is to stop after this step: on every process alike, though a signal reaches them at different times."""

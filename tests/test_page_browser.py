@@ -78,6 +78,24 @@ def test_markdown_of_a_model_never_becomes_html(page):
     )
 
 
+def test_what_is_sent_before_the_models_are_known_is_sent_once_they_are(page):
+    gate = "const ask = fetch, gate = new Promise((open) => { window.open_gate = open; });"
+    held = f"{gate} window.fetch = (...given) => gate.then(() => ask(...given));"
+    added = page.send("Page.addScriptToEvaluateOnNewDocument", source=held)
+    page.run("location.reload()")
+    page.wait("window.open_gate && document.readyState === 'complete'")
+    page.send("Page.removeScriptToEvaluateOnNewDocument", identifier=added["identifier"])
+    page.run("document.querySelector('#message').focus()")
+    page.type("来得早")
+    assert page.run("document.querySelector('#model').value") != "small", "the list of models is not there yet"
+    page.press("Enter", 13)
+    page.press("Enter", 13)
+    page.run("open_gate()")
+    page.wait("[...document.querySelectorAll('.said')].some((node) => node.innerText === '来得早')")
+    page.wait("document.querySelector('#halt').hidden")
+    assert page.run("[...document.querySelectorAll('.said')].filter((node) => node.innerText === '来得早').length") == 1
+
+
 def test_what_the_server_refuses_is_said_in_the_language_of_the_page(page):
     page.run("document.querySelector('#message').focus()")
     page.type("很" * 3000)

@@ -283,13 +283,12 @@ function grow() {
   at('message').parentNode.dataset.text = at('message').value;
 }
 
-function submit(event) {
+async function submit(event) {
   event.preventDefault();
   const text = at('message').value.trim();
-  if (!text || runs(talk).length || !models.length) {
-    if (text && !models.length) connect();
-    return;
-  }
+  if (!text || runs(talk).length) return;
+  if (!models.length) await connect(); // the page has just opened, or the server was away
+  if (!models.length || at('message').value.trim() !== text || runs(talk).length) return;
   history.write(draftName(), null);
   at('message').value = '';
   grow();
