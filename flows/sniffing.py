@@ -20,6 +20,7 @@ OFFICE = {  # end of a name → the file, and what to do with it
     **dict.fromkeys((".xlsx", ".xls", ".ods", ".et"), "a spreadsheet; save each sheet as a CSV file"),
     **dict.fromkeys((".docx", ".doc", ".odt", ".wps", ".pdf"), "a document of pages; save it as plain text"),
 }
+FEW, PIECE = 100, 2000  # documents of a source that are few, and the characters of the pieces that they are then cut into
 ASKED_AGAIN = 300  # dialogues from which their prompts are answered by the model itself, for DPO
 
 Files = Annotated[
@@ -151,8 +152,12 @@ def recipe_text(folder: Path, tried: dict[Path, Trial], file: str = "THIS.yaml")
     from flows import recipe as recipes
 
     folder = folder.absolute()
-    sources = _sources(folder, {path.absolute(): one for path, one in tried.items()})
+    absolute = {path.absolute(): one for path, one in tried.items()}
+    sources = _sources(folder, absolute)
     data: dict[str, Any] = {"name": _slug(folder.name, "mine"), "raw": str(folder), "sources": sources}
+    pieces = _few_and_long(folder, absolute, sources)
+    if pieces:
+        data["filter"] = {"sources": {name: {"max_document": PIECE} for name in pieces}}
     if any("extract" in source["use"] for source in sources.values()):  # the shortest default context has room for no more
         data["extraction"] = {"scores": {"max_new_tokens": 96}}
     if not sources:
@@ -171,6 +176,11 @@ def recipe_text(folder: Path, tried: dict[Path, Trial], file: str = "THIS.yaml")
         lines += [f"#   {problem}" for problem in problems["pipeline"]]
     else:
         lines += ["# not yet a recipe that runs:", *(f"#   {problem}" for problem in problems["corpus"])]
+    if pieces:
+        lines.append(
+            f"# {', '.join(pieces)}: long texts are cut at chapters and paragraphs into pieces of at most {PIECE:,} characters (max_document): "
+            "rules keep or drop a piece, not a book"
+        )
     cut = [path for path, one in tried.items() if _is_data(path) and one.kept and one.fault]
     if cut:
         lines.append(
@@ -215,6 +225,25 @@ def _sources(folder: Path, tried: dict[Path, Trial]) -> dict[str, Any]:
             if any(tried[one].fault for one in (paths if len(patterns) < len(paths) else [path])):
                 sources[name]["tolerate_truncation"] = True
     return sources
+
+
+def _few_and_long(folder: Path, tried: dict[Path, Trial], sources: dict[str, Any]) -> list[str]:
+    """The sources of plain text whose documents are few and long: one rule would keep or drop most of a corpus at once."""
+    from tasks.formats import registry
+
+    found = []
+    for name, source in sources.items():
+        paths = [path for path in folder.glob(source["path"]) if path in tried]
+        kept, packed = sum(tried[path].kept for path in paths), any(_ending(path) != path.suffix for path in paths)
+        long = sum(path.stat().st_size for path in paths) > 3 * PIECE * kept  # a character of ours has three bytes
+        if (
+            registry.reader(source["format"]).cuts
+            and kept < FEW
+            and all(tried[path].whole for path in paths)
+            and (long or packed)
+        ):
+            found.append(name)
+    return found
 
 
 def _is_data(path: Path) -> bool:

@@ -176,6 +176,26 @@ def test_init_writes_a_recipe_that_runs_and_overwrites_none(tmp_path: Path, monk
         assert isinstance(refused.exception, ValueError) and told in str(refused.exception)
 
 
+def test_a_book_is_cut_into_pieces_that_rules_judge_one_by_one(tmp_path: Path) -> None:
+    chapters = [
+        f"第{number}章 启程\n\n" + f"他在第{number}天走过了{number}座桥，又写下了一页日记。\n" * 60 for number in range(1, 21)
+    ]
+    (tmp_path / "novel.txt").write_text("\n".join(chapters), "utf-8")
+    (tmp_path / "note.txt").write_text("今天天气很好，我们去公园散步吧。", "utf-8")
+    for number in range(120):
+        (tmp_path / "many").mkdir(exist_ok=True)
+        (tmp_path / "many" / f"{number}.text").write_text(f"第{number}篇文章。" * 900, "utf-8")
+    text = recipe_text(tmp_path, {path: trial(path) for path in sorted(tmp_path.rglob("*.t*xt"))})
+    data = yaml.safe_load(text)
+    few = [name for name, source in data["sources"].items() if "many" not in source["path"]]
+    assert data["filter"] == {"sources": {name: {"max_document": 2000} for name in few}} and "pieces of at most 2,000" in text
+    (tmp_path / "mine.yaml").write_text(text, "utf-8")
+    loaded = recipes.load(str(tmp_path / "mine.yaml"))
+    nodes = {node.name: node for node in graph(loaded)}
+    assert {nodes[f"ingest-{name}"].params.max_document for name in few} == {2000}
+    assert {nodes[f"ingest-{name}"].params.max_document for name in set(data["sources"]) - set(few)} == {200_000}
+
+
 def test_a_first_recipe_reads_what_there_is_of_a_cut_file(tmp_path: Path) -> None:
     rows = json.dumps([{"instruction": f"第{number}问", "output": "答"} for number in range(9)], ensure_ascii=False)
     (tmp_path / "a.json").write_text(rows[:-20], "utf-8")
