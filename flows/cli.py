@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.metadata
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any, cast, get_args
@@ -274,6 +275,7 @@ def plan(
     recipe: RecipeName,
     overrides: Overrides = None,
     refresh: Refresh = None,
+    until: Until = "",
     drift: Drift = "warn",
     flow: Flow = "",
     retrain: Annotated[bool, typer.Option("--retrain", help="Show the plan of `hanlin retrain` instead of `hanlin run`")] = False,
@@ -288,7 +290,7 @@ def plan(
     """
     from flows import recipe as recipes
     from flows import run_plan as plans
-    from flows.graph import graph
+    from flows.graph import graph, up_to
     from flows.run_options import check_plan_options
     from flows.switched_off import switched_off
 
@@ -300,7 +302,8 @@ def plan(
     else:
         nodes = graph(parsed, flow_name(flow))
     off = switched_off(parsed, "pipeline" if retrain else flow_name(flow))
-    check_plan_options(parsed, nodes, refresh or [], drift)
+    check_plan_options(parsed, nodes, refresh or [], until, drift)
+    nodes = up_to(nodes, until)
     steps = plans.plan(nodes, store(), recipe=parsed, refresh=refresh or [], drift=drift)  # type: ignore[arg-type]
     if as_json:
         print(json.dumps({"stages": [step.to_json() for step in steps], "switched_off": off}, ensure_ascii=False))
@@ -369,10 +372,19 @@ def flow_name(flow: str) -> FlowName | None:
     return cast("FlowName", flow)
 
 
+def _refuse_fields_as_options(arguments: list[str]) -> None:
+    """Raise `ValueError` where a field of a recipe is written as an option, `--pretrain.tokens=5`: no option of ours has a dot."""
+    for place, argument in enumerate(arguments):
+        if found := re.fullmatch(r"--([a-z_]+(?:\.[\w-]+)+)(=.*)?", argument, re.DOTALL):
+            value = found[2] or "=" + next(iter(arguments[place + 1 :]), "VALUE")
+            raise ValueError(f"{argument}: a field of the recipe is set without dashes: {found[1]}{value}")
+
+
 def main() -> None:
     """The console script. A person's mistake is one message and exit code 2; anything else is a traceback."""
     os.environ.setdefault("DO_NOT_TRACK", "1")
     try:
+        _refuse_fields_as_options(sys.argv[1:])
         app()
     except ValueError as mistake:
         print(f"hanlin: {mistake}", file=sys.stderr)

@@ -20,7 +20,7 @@ from prefect.states import Failed
 from prefect.task_engine import TaskRunTimeoutError
 
 from flows.breaches import ContractBroken, ContractEnforcement
-from flows.graph import Node
+from flows.graph import Node, up_to
 from flows.inputs import Records, report_entries
 from flows.origins import source_facts
 from flows.recipe import Flow, Recipe
@@ -82,8 +82,7 @@ def run_graph(
     run is over with its last node, or its flow has yet to conclude something.
     """
     check_options(recipe, nodes, refresh=refresh, until=until, accept=accept, drift=drift)
-    nodes = nodes[: [node.name for node in nodes].index(until) + 1] if until else nodes
-    return GraphRun(recipe, nodes, refresh=refresh, drift=drift, accept=accept).run(finishes=finishes and not until)
+    return GraphRun(recipe, up_to(nodes, until), refresh=refresh, drift=drift, accept=accept).run(finishes=finishes and not until)
 
 
 class GraphRun:

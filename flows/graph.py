@@ -63,6 +63,11 @@ class Node:
         return self.stage.name in READING and self.stage.group == "data"
 
 
+def up_to(nodes: list[Node], until: str) -> list[Node]:
+    """The nodes up to and with the one of that name; all of them for an empty name."""
+    return nodes[: [node.name for node in nodes].index(until) + 1] if until else nodes
+
+
 def graph(recipe: Recipe, flow: Flow | None = None, *, gated: bool = False, production: Production | None = None) -> list[Node]:
     """The nodes of a run, in an order in which each comes after all it needs. A corpus ends with the split and a report about it.
 

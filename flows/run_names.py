@@ -32,9 +32,20 @@ def keeps_typed_name(other: Callable[[dict[str, Any]], str]) -> Callable[[], str
 
     def name() -> str:
         given = str(runtime.flow_run.name or "")
-        return given if given and not is_generated(given) else other(_defaults() | runtime.flow_run.parameters)[:LONGEST]
+        return given if given and not is_generated(given) else shortened(other(_defaults() | runtime.flow_run.parameters))
 
     return name
+
+
+def shortened(name: str) -> str:
+    """A name of at most `LONGEST` characters, cut after a whole difference, else after a word, with … for the rest."""
+    if len(name) <= LONGEST:
+        return name
+    start = name[: LONGEST - 3]
+    for mark in (", ", " "):
+        if mark in start:
+            return f"{start[: start.rfind(mark)]}{mark}…"
+    return f"{start}…"
 
 
 def recipe_and_differences(parameters: dict[str, Any]) -> str:

@@ -53,10 +53,11 @@ def check_options(
         raise ValueError("\n".join(several) if len(problems) > 1 else f"{problems[0]} (nothing was run)")
 
 
-def check_plan_options(recipe: Recipe, nodes: Sequence[Node], refresh: Sequence[str], drift: str) -> None:
+def check_plan_options(recipe: Recipe, nodes: Sequence[Node], refresh: Sequence[str], until: str, drift: str) -> None:
     """Raise `ValueError` for the first mistake in the options of a plan: a name that no stage has, or an unknown `drift`."""
     names, off = [node.name for node in nodes], _absent(recipe)
-    for problem in [*(_unknown(name, names, recipe.name, off) for name in refresh), *_drift_problems(drift)]:
+    asked = [*([until] if until else []), *refresh]
+    for problem in [*(_unknown(name, names, recipe.name, off) for name in asked), *_drift_problems(drift)]:
         if problem:
             raise ValueError(problem)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.metadata
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -77,6 +78,7 @@ def test_the_version_needs_none_of_the_heavy_packages() -> None:
         (["serve", "sft", "--device", "gpu"], "--device gpu: there is no such device"),
         (["serve", "sft", "--device", "cuda:x"], "--device cuda:x: there is no such device"),
         (["plan", "tiny", "--drift", "rebiuld"], "did you mean rebuild?"),
+        (["plan", "tiny", "--until", "splti"], "did you mean split?"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_before_anything_runs(
@@ -85,6 +87,23 @@ def test_what_cannot_be_meant_is_refused_before_anything_runs(
     monkeypatch.setenv("HANLIN_STORE", str(tmp_path))
     refused = CliRunner().invoke(cli.app, arguments)
     assert isinstance(refused.exception, ValueError) and message in str(refused.exception), refused.output
+
+
+def test_a_plan_ends_where_the_run_would(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HANLIN_STORE", str(tmp_path))
+    planned = json.loads(CliRunner().invoke(cli.app, ["plan", "tiny", "--until", "dedup", "--json"]).stdout)["stages"]
+    assert [step["name"] for step in planned][-1] == "dedup" and len(planned) > 2
+
+
+@pytest.mark.parametrize("typed", [["--pretrain.tokens=5"], ["--pretrain.tokens", "5"]])
+def test_a_field_that_is_typed_as_an_option_is_told_its_form(
+    typed: list[str], monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr(sys, "argv", ["hanlin", "run", "tiny", *typed])
+    with pytest.raises(SystemExit) as ended:
+        cli.main()
+    assert ended.value.code == 2
+    assert capsys.readouterr().err.endswith("a field of the recipe is set without dashes: pretrain.tokens=5\n")
 
 
 def test_the_name_of_a_stage_that_has_a_result_is_no_tag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

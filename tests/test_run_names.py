@@ -76,3 +76,11 @@ def test_generated_names_are_known():
     words = re.findall(r"\w+", run_names.FORM.pattern.partition(")")[0])
     scripts = (Path(prefect.__file__).parent / "server" / "ui_v2_build" / "assets").glob("deployment_._id.run-*.js")
     assert ",".join(f"`{word}`" for word in words) in "".join(path.read_text("utf-8") for path in scripts)
+
+
+def test_a_long_name_ends_with_a_whole_difference() -> None:
+    name = "sample · " + ", ".join(f"pretrain.field_{number}=100000" for number in range(9))
+    short = run_names.shortened(name)
+    assert short.endswith("=100000, …") and name.startswith(short[:-1]) and 90 < len(short) <= run_names.LONGEST
+    assert run_names.shortened(name[:120]) == name[:120]
+    assert run_names.shortened("字" * 200) == "字" * 117 + "…"

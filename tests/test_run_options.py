@@ -41,9 +41,9 @@ def test_a_stage_that_is_switched_off_is_refused_with_the_reason() -> None:
 def test_the_options_of_a_plan_are_checked() -> None:
     recipe = load("tiny")
     with pytest.raises(ValueError, match="did you mean rebuild"):
-        check_plan_options(recipe, graph(recipe), [], "rebiuld")
+        check_plan_options(recipe, graph(recipe), [], "", "rebiuld")
     with pytest.raises(ValueError, match="did you mean dedup"):
-        check_plan_options(recipe, graph(recipe), ["dedpu"], "warn")
+        check_plan_options(recipe, graph(recipe), ["dedpu"], "", "warn")
 
 
 def test_all_mistakes_are_told_together_and_right_options_pass(monkeypatch: pytest.MonkeyPatch) -> None:
