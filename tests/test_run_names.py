@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-from pathlib import Path
 from typing import Any
 
 import prefect
@@ -74,7 +73,7 @@ def test_generated_names_are_known():
     assert all(is_generated(generate_slug(2)) for _ in range(2000))
     assert not any(map(is_generated, ("first-try", "a", "", "tiny · 2026-11-30 10:00:00", "with-two-hyphens", "Run-7")))
     words = re.findall(r"\w+", run_names.FORM.pattern.partition(")")[0])
-    scripts = (Path(prefect.__file__).parent / "server" / "ui_v2_build" / "assets").glob("deployment_._id.run-*.js")
+    scripts = (prefect.__ui_v2_static_path__ / "assets").glob("deployment_._id.run-*.js")
     assert ",".join(f"`{word}`" for word in words) in "".join(path.read_text("utf-8") for path in scripts)
 
 
