@@ -99,9 +99,8 @@ class Runs:
                 else [run for run in self.latest(PAGE) if run.id.startswith(name.lower()) or run.id.endswith(name.lower())]
             )
         if len(runs) > 1 and name != "last":
-            raise ValueError(
-                f"{len(runs)} runs begin with {name}: {', '.join(run.id[:12] for run in runs[:5])}; give more of the id"
-            )
+            several = ", ".join(f"{run.name} ({run.short})" for run in runs[:5]) + (", …" if len(runs) > 5 else "")
+            raise ValueError(f"{name} may be any of {len(runs)} runs: {several}; give the name of one, or the id in its brackets")
         if not runs:
             raise ValueError(f"no run {name!r} on {self.url}; `hanlin runs` lists them")
         return runs[0]

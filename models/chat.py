@@ -176,7 +176,16 @@ class Conversation:
         room = self.engine.context - self.settings.max_new_tokens
         while len(ids := template.prompt(self.tokenizer, [*self.opening, *turns])) > room:
             if len(turns) == 1:
-                raise ValueError(f"the message has {len(ids)} tokens, and the model reads {room} beside its answer; shorten it")
+                raise ValueError(self._too_long(len(ids), len(template.prompt(self.tokenizer, turns)), room))
             del turns[:2]
         self.turns = turns
         return ids
+
+    def _too_long(self, tokens: int, alone: int, room: int) -> str:
+        """The mistake of a prompt without room, in words: a message that takes `alone` too many tokens, or the system message before it."""
+        reads = f"and the model reads {room} beside its answer"
+        if alone > room:
+            return f"the message has {alone} tokens, {reads}; shorten it"
+        return (
+            f"the system message takes {tokens - alone} tokens before the message's {alone}, {reads}; shorten the system message"
+        )

@@ -68,8 +68,19 @@ def test_a_talk_longer_than_the_context_forgets_its_beginning_but_not_its_system
     shown = capsys.readouterr().out
     assert "shorten it" in shown  # of the first message, which alone is too long
     assert shown.splitlines()[-1] and shown.count("\n") == 1 + 1 + 4
+    assert asked.pop(1) == ["user"]  # how long the refused message is alone
     assert all(roles[0] == "system" for roles in asked)
     assert any(len(after) < len(before) for before, after in itertools.pairwise(asked))
+
+
+def test_a_system_message_that_leaves_no_room_is_named(knows):
+    engine = OwnEngine(knows, "cpu", slots=1)
+    talk = Conversation(engine, GREEDY, io.StringIO(), system="水" * 125)
+    with pytest.raises(ValueError, match=r"the system message takes 1\d\d tokens .*; shorten the system message"):
+        talk.say("水" * 20)
+    talk.instruct("")
+    assert talk.say("水" * 20) is not None
+    engine.close()
 
 
 def test_an_interrupted_answer_is_kept_so_far_and_frees_its_place(knows):

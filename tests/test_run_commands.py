@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import time
+from collections import Counter
 from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
@@ -85,6 +86,10 @@ def test_a_run_that_waits_is_cancelled(prefect_api: str, home: Store, capsys: py
         run = client.create_flow_run(
             corpus, state=Scheduled(scheduled_time=datetime.now(UTC) + timedelta(hours=2)), name="waits-5"
         )
+        many = [str(client.create_flow_run(corpus, name=f"one of many {number}").id) for number in range(17)]
+    start = Counter(id[0] for id in many).most_common(1)[0][0]  # of 17, two begin alike
+    with pytest.raises(ValueError, match=r"may be any of \d+ runs: .+ \([0-9a-f]{8}\)"):
+        runs_api.Runs(prefect_api).find(start)
     run_commands.status()
     assert "wait for their time" in capsys.readouterr().out
     run_commands.cancel("waits-5")
