@@ -16,7 +16,8 @@ from hypothesis import HealthCheck, settings
 os.environ.setdefault("OMP_NUM_THREADS", "1")  # the suite runs on two processes, and threads that wait for a core wait long
 
 # how long an example takes to make or to try says what else the machine does, and nothing of the code
-settings.register_profile("hanlin", deadline=None, suppress_health_check=[HealthCheck.too_slow])
+settings.register_profile("search", deadline=None, suppress_health_check=[HealthCheck.too_slow])  # --hypothesis-profile=search
+settings.register_profile("hanlin", settings.get_profile("search"), derandomize=True)
 settings.load_profile("hanlin")
 
 gc.disable()  # until everything is imported: there is no garbage among modules

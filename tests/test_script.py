@@ -136,6 +136,11 @@ def test_a_second_conversion_changes_nothing(text: str) -> None:
     assert script.simplify(once) == once
 
 
+def test_what_stands_twice_is_one_word() -> None:
+    assert script.simplify("人言藉藉著實令他不安") == "人言藉藉着实令他不安"
+    assert script.simplify("他藉著燈光讀書") == "他借着灯光读书"
+
+
 def test_simplified_text_and_other_scripts_stay() -> None:
     for text in ("这本巨著著于明代，作者著述颇丰，著有三卷。", "他的论著目录", "Hello, world 123", "", "カタカナ"):
         assert script.simplify(text) == text
