@@ -77,12 +77,17 @@ class Reporter:
         self._told = now
         self._log.info(progress_line(now), extra={"live": True})
 
+    @property
+    def _shown(self) -> bool:
+        """True of a stage that people can see: one that lasts, and each training, however short."""
+        return bool(self._progress or self._lasts or self._points["loss"])
+
     def _keep_showing(self) -> None:
         previous: Progress | None = None
         while True:
             last = self._done.wait(self._show_every)
             now = self._latest
-            if now is not None and (now is not previous or last) and (self._progress or self._lasts or not last):
+            if now is not None and (now is not previous or last) and (self._shown or not last):
                 previous = now
                 try:
                     self._show(now)

@@ -11,16 +11,22 @@ from flows import live
 from tasks.artifacts.stage import Progress
 
 
-@pytest.mark.parametrize(("age", "artifacts"), [(0.0, []), (3600.0, ["progress-toy"])])
-def test_a_stage_that_lasts_is_shown_even_if_it_ends_before_the_next_look(prefect_api, monkeypatch, age, artifacts):
-    """And one that is over at once is not."""
+@pytest.mark.parametrize(
+    ("age", "figures", "artifacts"),
+    [(0.0, {}, []), (3600.0, {}, ["progress-toy"]), (0.0, {"loss": 1.0}, ["progress-toy"])],
+    ids=["short", "long", "training"],
+)
+def test_a_stage_that_lasts_or_trains_is_shown_even_if_it_ends_before_the_next_look(
+    prefect_api, monkeypatch, age, figures, artifacts
+):
+    """And any other that is over at once is not."""
     monkeypatch.setattr(live, "SHOW_EVERY", 3600.0)
 
     @flow(name="shown")
     def run() -> None:
         with live.Reporter("toy") as report:
             report._began -= age
-            report(Progress(1, 2, "step"))
+            report(Progress(1, 2, "step", figures))
 
     state = run(return_state=True)
     of_the_run = ArtifactFilter(flow_run_id=ArtifactFilterFlowRunId(any_=[state.state_details.flow_run_id]))
