@@ -12,7 +12,6 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Literal
 
-import yaml
 from pydantic import BaseModel, ConfigDict, Field, ValidationError, field_validator, model_validator
 from pydantic.fields import FieldInfo
 
@@ -20,7 +19,7 @@ from flows import validation
 from flows.amounts import with_numbers
 from flows.base_model import Base
 from flows.paths import expanded
-from flows.recipe_yaml import in_words, parsed
+from flows.recipe_yaml import field_value, in_words, parsed
 from flows.source import Source
 from flows.triple_extraction import TripleExtraction
 from tasks.artifacts.stage import Resources
@@ -275,16 +274,16 @@ def _override(data: dict[str, Any], override: str) -> str | None:
     if not equals or not all(path.split(".")):
         return f"{override!r} is not an override; write field.path=value, such as pretrain.tokens=100k"
     try:
-        value = yaml.safe_load(text) if text else ""
-    except yaml.YAMLError:
-        value = text
+        given = field_value(text)
+    except ValueError as mistake:
+        return f"{path}{mistake}"
     *parents, last = path.split(".")
     here: Any = data
     for parent in parents:
         here = here.setdefault(parent, {}) if isinstance(here, dict) else None
     if not isinstance(here, dict):
         return f"{path}: {'.'.join(parents)} is a value, not a section, so it has no field {last!r}"
-    here[last] = value
+    here[last] = given
     return None
 
 

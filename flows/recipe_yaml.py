@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Any
 
@@ -23,8 +24,20 @@ KINDS = {  # what pydantic calls a mistake → what the field needs
 }
 
 
+INT, FLOAT = "tag:yaml.org,2002:int", "tag:yaml.org,2002:float"
+NUMBERS = {  # in base ten alone: YAML 1.1 takes 010 for 8, 1:30 for 90 and 0x10 for 16, which as text a whole number reads or refuses
+    INT: r"[-+]?(?:0|[1-9][0-9_]*)$",
+    FLOAT: r"[-+]?(?:[0-9][0-9_]*\.[0-9_]*|\.[0-9][0-9_]*)(?:[eE][-+][0-9]+)?$|[-+]?\.(?:inf|Inf|INF)$|\.(?:nan|NaN|NAN)$",
+}
+
+
 class _Loader(yaml.SafeLoader):
-    """YAML in which no field of a mapping is there twice: the first one would be lost without a word."""
+    """YAML in which no field of a mapping is there twice, since the first one would be lost without a word, and numbers are decimal."""
+
+    yaml_implicit_resolvers = {  # noqa: RUF012
+        first: [(tag, pattern) for tag, pattern in found if tag not in NUMBERS]
+        for first, found in yaml.SafeLoader.yaml_implicit_resolvers.items()
+    }
 
     def compose_mapping_node(self, anchor: Any) -> Any:
         node = super().compose_mapping_node(anchor)
@@ -38,6 +51,18 @@ class _Loader(yaml.SafeLoader):
                     )
                 lines[key.value] = line
         return node
+
+
+for _tag, _pattern in NUMBERS.items():
+    _Loader.add_implicit_resolver(_tag, re.compile(_pattern), list("-+0123456789."))
+
+
+def field_value(text: str) -> Any:
+    """The value of a field that stands by itself; a text where it is no YAML. Raises `ValueError` for a field in it that is there twice."""
+    try:
+        return yaml.load(text, _Loader) if text else ""
+    except yaml.YAMLError:
+        return text
 
 
 def parsed(path: Path) -> dict[str, Any]:

@@ -184,7 +184,7 @@ def _slow_counting(steps: list[Planned]) -> str:
 
 
 def _cost(steps: list[Planned]) -> str:
-    """`Expected: about 4:10 min and 0.07 GPU-hours (12 stages as earlier ones took, 1 by its FLOPs; 2 not counted: sft, dpo). `"""
+    """`Expected for 13 of 15 stages: about 4:10 min and 0.07 GPU-hours (12 stages as earlier ones took, 1 by FLOPs; not counted: sft, dpo). `"""
     known = [step.expected for step in steps if step.expected]
     unknown = [step.name for step in steps if step.status != "HIT" and not step.expected]
     if not known:
@@ -198,7 +198,8 @@ def _cost(steps: list[Planned]) -> str:
     parts = [f"{count} {'stage' if count == 1 else 'stages'} {origins[name]}" for name, count in counts.items() if count]
     rest = f"; not counted, since never built here: {', '.join(unknown)}" if unknown else ""
     gpu = f" and {hours:.2g} GPU-hours" if hours else ", no GPU"
-    return f"Expected: about {duration(sum(each.seconds for each in known))}{gpu} ({', '.join(parts)}{rest}). "
+    of = f" for {len(known)} of {len(known) + len(unknown)} stages" if unknown else ""
+    return f"Expected{of}: about {duration(sum(each.seconds for each in known))}{gpu} ({', '.join(parts)}{rest}). "
 
 
 def _reasons(changes: list[FieldChange]) -> list[str]:

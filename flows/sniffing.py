@@ -152,10 +152,10 @@ def recipe_text(folder: Path, tried: dict[Path, Trial], file: str = "THIS.yaml")
     from flows import recipe as recipes
 
     folder = folder.absolute()
-    absolute = {path.absolute(): one for path, one in tried.items()}
-    sources = _sources(folder, absolute)
+    files = {path.absolute(): one for path, one in tried.items()}
+    sources = _sources(folder, files)
     data: dict[str, Any] = {"name": _slug(folder.name, "mine"), "raw": str(folder), "sources": sources}
-    pieces = _few_and_long(folder, absolute, sources)
+    pieces = _few_and_long(folder, files, sources)
     if pieces:
         data["filter"] = {"sources": {name: {"max_document": PIECE} for name in pieces}}
     if any("extract" in source["use"] for source in sources.values()):  # the shortest default context has room for no more

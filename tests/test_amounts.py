@@ -41,3 +41,27 @@ def test_a_recipe_takes_amounts_in_its_file_and_in_changes(tmp_path: Path) -> No
     assert load("tiny", ["pretrain.tokens=2M"]) == load("tiny", ["pretrain.tokens=2000000"])
     with pytest.raises(BadRecipe, match=r"pretrain.tokens: .*got '10x'"):
         load(str(file), ["pretrain.tokens=10x"])
+
+
+@pytest.mark.parametrize(
+    ("typed", "tokens"), [("0100000", 100_000), ("1_000_000", 1_000_000), ("+100000", 100_000), ("100000.0", 100_000)]
+)
+def test_a_number_is_in_base_ten(typed: str, tokens: int, tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(f"extends: tiny\nname: mine\npretrain: {{tokens: {typed}}}\nsft: {{epochs: 0.5}}\n", "utf-8")
+    assert load(str(file)).pretrain.tokens == load("tiny", [f"pretrain.tokens={typed}"]).pretrain.tokens == tokens
+    assert load(str(file), ["dedup.threshold=.5"]).dedup.threshold == 0.5
+
+
+@pytest.mark.parametrize("typed", ["1:30:00", "0x186a0", "0b11", "1:30.5"])
+def test_a_number_in_another_base_is_refused(typed: str, tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text(f"extends: tiny\nname: mine\npretrain: {{tokens: {typed}}}\n", "utf-8")
+    for refused in (lambda: load(str(file)), lambda: load("tiny", [f"pretrain.tokens={typed}"])):
+        with pytest.raises(BadRecipe, match=rf"pretrain.tokens: needs a whole number.*got '{typed}'"):
+            refused()
+
+
+def test_a_field_that_is_there_twice_is_refused_in_a_change_too() -> None:
+    with pytest.raises(BadRecipe, match=r"pretrain, line 1: tokens is there already"):
+        load("tiny", ["pretrain={tokens: 100k, tokens: 200k}"])
