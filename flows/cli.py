@@ -374,9 +374,10 @@ def flow_name(flow: str) -> FlowName | None:
 
 def _refuse_fields_as_options(arguments: list[str]) -> None:
     """Raise `ValueError` where a field of a recipe is written as an option, `--pretrain.tokens=5`: no option of ours has a dot."""
-    for place, argument in enumerate(arguments):
+    options = arguments[: arguments.index("--")] if "--" in arguments else arguments
+    for argument, following in zip(options, [*options[1:], "-"], strict=True):
         if found := re.fullmatch(r"--([a-z_]+(?:\.[\w-]+)+)(=.*)?", argument, re.DOTALL):
-            value = found[2] or "=" + next(iter(arguments[place + 1 :]), "VALUE")
+            value = found[2] or ("=VALUE" if following.startswith("-") else f"={following}")
             raise ValueError(f"{argument}: a field of the recipe is set without dashes: {found[1]}{value}")
 
 

@@ -15,7 +15,7 @@ from flows.devices import OTHER, PEAKS, USED
 from flows.graph import Node
 from models import presets
 from models.architectures import ArchitectureOptions
-from models.scaling import compute
+from models.scaling import compute, horizon
 from tasks.artifacts.stage import Resources
 from tasks.artifacts.store import Record
 from tasks.pretrain import Params as PretrainParams
@@ -39,7 +39,7 @@ def estimate(node: Node, earlier: Sequence[Record], trainings: Sequence[Record],
         record = earlier[-1]
         seconds = float(record.made.get("seconds") or 0.0)
         if isinstance(node.params, PretrainParams) and (before := _params(record)):
-            scale = operations(node.params, int(record.stats.get("tokens", 0))) / operations(before)
+            scale = operations(node.params, record) / operations(before)
             seconds *= scale if scale > 0 else 1.0
         share = 0 if record.stats.get("device", "cpu") == "cpu" else int(record.stats.get("processes", 1))
         return Estimate(seconds, seconds * share, "record")
@@ -50,11 +50,21 @@ def estimate(node: Node, earlier: Sequence[Record], trainings: Sequence[Record],
     return Estimate(seconds, seconds * accelerators, "FLOPs")
 
 
-def operations(params: PretrainParams, tokens: int = 0) -> float:
-    """Floating-point operations of a pretraining. `tokens` are those that it takes where it does not say; without, 20 a parameter."""
+def operations(params: PretrainParams, earlier: Record | None = None) -> float:
+    """Floating-point operations of a pretraining. Where it does not say its tokens, they follow from the corpus of an `earlier` one; without, they
+    are 20 a parameter."""
     options = ArchitectureOptions(params.kv_heads, params.qk_norm, params.qkv_bias)
     body = presets.find(params.preset).body(options)
-    return compute(body, params.tokens or tokens or 20 * body)
+    return compute(body, params.tokens or _tokens(params, body, earlier) or 20 * body)
+
+
+def _tokens(params: PretrainParams, body: int, earlier: Record | None) -> int:
+    """The tokens that a pretraining takes of the corpus that an earlier one has read; 0 where nothing is known of it."""
+    taken, passes = (float(earlier.stats.get(name) or 0) for name in ("tokens", "passes")) if earlier else (0.0, 0.0)
+    if not passes:
+        return int(taken)
+    corpus = round(taken / passes)
+    return round(params.epochs * corpus) if params.epochs else horizon(body, corpus)
 
 
 def _params(record: Record) -> PretrainParams | None:

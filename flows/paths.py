@@ -18,8 +18,15 @@ def unset_variable(path: str) -> str | None:
 
 
 def matching_files(root: Path, pattern: str) -> list[Path]:
-    """The files below `root` that match a pattern with * and ** as wildcards, sorted. An absolute pattern stands for itself."""
+    """The files below `root` that match a pattern with * and ** as wildcards, sorted. An absolute pattern stands for itself.
+
+    As in a shell, wildcards match nothing hidden, such as the `._name` that macOS writes beside a file: a pattern has to name the dot itself.
+    """
     path = Path(pattern).expanduser()
-    if path.is_absolute():
-        return sorted(p for p in Path(path.anchor).glob(str(path.relative_to(path.anchor))) if p.is_file())
-    return sorted(p for p in root.glob(pattern) if p.is_file())
+    root, path = (Path(path.anchor), path.relative_to(path.anchor)) if path.is_absolute() else (root, path)
+    found = sorted(p for p in root.glob(str(path)) if p.is_file())
+    return found if _is_hidden(path) else [p for p in found if not _is_hidden(p.relative_to(root))]
+
+
+def _is_hidden(path: Path) -> bool:
+    return any(part.startswith(".") and part != ".." for part in path.parts)

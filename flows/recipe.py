@@ -19,7 +19,7 @@ from flows import validation
 from flows.amounts import with_numbers
 from flows.base_model import Base
 from flows.paths import expanded
-from flows.recipe_yaml import field_value, in_words, parsed
+from flows.recipe_yaml import FieldTwiceError, field_value, in_words, parsed
 from flows.source import Source
 from flows.triple_extraction import TripleExtraction
 from tasks.artifacts.stage import Resources
@@ -275,7 +275,7 @@ def _override(data: dict[str, Any], override: str) -> str | None:
         return f"{override!r} is not an override; write field.path=value, such as pretrain.tokens=100k"
     try:
         given = field_value(text)
-    except ValueError as mistake:
+    except FieldTwiceError as mistake:
         return f"{path}{mistake}"
     *parents, last = path.split(".")
     here: Any = data

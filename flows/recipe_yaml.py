@@ -31,8 +31,13 @@ NUMBERS = {  # in base ten alone: YAML 1.1 takes 010 for 8, 1:30 for 90 and 0x10
 }
 
 
+class FieldTwiceError(ValueError):
+    """A field that a mapping has twice, of which the first would be lost without a word."""
+
+
 class _Loader(yaml.SafeLoader):
-    """YAML in which no field of a mapping is there twice, since the first one would be lost without a word, and numbers are decimal."""
+    """YAML in which no field of a mapping is there twice, numbers are decimal, and what only looks like a value, such as the date 2018-11-31, is
+    a text."""
 
     yaml_implicit_resolvers = {  # noqa: RUF012
         first: [(tag, pattern) for tag, pattern in found if tag not in NUMBERS]
@@ -46,11 +51,20 @@ class _Loader(yaml.SafeLoader):
             if isinstance(key, yaml.ScalarNode):
                 line = key.start_mark.line + 1
                 if key.value in lines:
-                    raise ValueError(
+                    raise FieldTwiceError(
                         f", line {line}: {key.value} is there already, in line {lines[key.value]}; keep one of them, or rename it"
                     )
                 lines[key.value] = line
         return node
+
+    def construct_object(self, node: Any, deep: bool = False) -> Any:
+        try:
+            return super().construct_object(node, deep)
+        except (ValueError, KeyError, AttributeError):
+            if not isinstance(node, yaml.ScalarNode):
+                raise
+            self.recursive_objects.pop(node, None)
+            return node.value
 
 
 for _tag, _pattern in NUMBERS.items():
@@ -58,10 +72,10 @@ for _tag, _pattern in NUMBERS.items():
 
 
 def field_value(text: str) -> Any:
-    """The value of a field that stands by itself; a text where it is no YAML. Raises `ValueError` for a field in it that is there twice."""
+    """The value of a field that stands by itself; a text where it is no YAML. Raises `FieldTwiceError`."""
     try:
         return yaml.load(text, _Loader) if text else ""
-    except yaml.YAMLError:
+    except (yaml.YAMLError, RecursionError):
         return text
 
 

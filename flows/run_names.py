@@ -38,13 +38,13 @@ def keeps_typed_name(other: Callable[[dict[str, Any]], str]) -> Callable[[], str
 
 
 def shortened(name: str) -> str:
-    """A name of at most `LONGEST` characters, cut after a whole difference, else after a word, with … for the rest."""
+    """A name of at most `LONGEST` characters, cut after a whole difference, else after a word, if half of it stays; … for the rest."""
     if len(name) <= LONGEST:
         return name
     start = name[: LONGEST - 3]
     for mark in (", ", " "):
-        if mark in start:
-            return f"{start[: start.rfind(mark)]}{mark}…"
+        if (end := start.rfind(mark)) > LONGEST // 2:
+            return f"{start[:end]}{mark}…"
     return f"{start}…"
 
 

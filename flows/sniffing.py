@@ -20,6 +20,7 @@ OFFICE = {  # end of a name → the file, and what to do with it
     **dict.fromkeys((".xlsx", ".xls", ".ods", ".et"), "a spreadsheet; save each sheet as a CSV file"),
     **dict.fromkeys((".docx", ".doc", ".odt", ".wps", ".pdf"), "a document of pages; save it as plain text"),
 }
+PACKED = (".gz", ".bz2", ".xz", ".zst")
 FEW, PIECE = 100, 2000  # documents of a source that are few, and the characters of the pieces that they are then cut into
 ASKED_AGAIN = 300  # dialogues from which their prompts are answered by the model itself, for DPO
 
@@ -206,7 +207,7 @@ def _sources(folder: Path, tried: dict[Path, Trial]) -> dict[str, Any]:
         groups[path.parent, _ending(path), format].append(path)
     kinds = {name: registry.reader(name).kind for _, _, name in groups if name}
     dialogues = [one for one in tried.values() if one.format and kinds.get(one.format) == "conversations"]
-    enough = sum(one.kept for one in dialogues) >= ASKED_AGAIN or not all(one.whole for one in dialogues)
+    enough = sum(one.kept for one in dialogues) >= ASKED_AGAIN or not all(one.whole or one.fault for one in dialogues)
     sources: dict[str, Any] = {}
     for (parent, suffix, format), paths in groups.items():
         if not format:
@@ -228,22 +229,22 @@ def _sources(folder: Path, tried: dict[Path, Trial]) -> dict[str, Any]:
 
 
 def _few_and_long(folder: Path, tried: dict[Path, Trial], sources: dict[str, Any]) -> list[str]:
-    """The sources of plain text whose documents are few and long: one rule would keep or drop most of a corpus at once."""
+    """The sources of plain text with few documents, and long ones among them: one rule would keep or drop much of a corpus at once."""
+    from flows.paths import matching_files
     from tasks.formats import registry
 
     found = []
     for name, source in sources.items():
-        paths = [path for path in folder.glob(source["path"]) if path in tried]
-        kept, packed = sum(tried[path].kept for path in paths), any(_ending(path) != path.suffix for path in paths)
-        long = sum(path.stat().st_size for path in paths) > 3 * PIECE * kept  # a character of ours has three bytes
-        if (
-            registry.reader(source["format"]).cuts
-            and kept < FEW
-            and all(tried[path].whole for path in paths)
-            and (long or packed)
-        ):
+        paths = [path for path in matching_files(folder, source["path"]) if path in tried]
+        few = all(tried[path].whole for path in paths) and sum(tried[path].kept for path in paths) < FEW
+        if few and registry.reader(source["format"]).cuts and any(_may_be_long(path, tried[path].kept) for path in paths):
             found.append(name)
     return found
+
+
+def _may_be_long(path: Path, documents: int) -> bool:
+    """True of a file whose documents have more than `PIECE` characters on average, at three bytes each, or that is compressed."""
+    return path.suffix.lower() in (*PACKED, ".parquet") or path.stat().st_size > 3 * PIECE * documents
 
 
 def _is_data(path: Path) -> bool:
@@ -253,8 +254,7 @@ def _is_data(path: Path) -> bool:
 
 def _ending(path: Path) -> str:
     """The end of a name, with that below a compression's: .json.gz."""
-    packed = path.suffix in (".gz", ".bz2", ".xz", ".zst")
-    return "".join(path.suffixes[-2:]) if packed else path.suffix
+    return "".join(path.suffixes[-2:]) if path.suffix.lower() in PACKED else path.suffix
 
 
 def _uses(kind: str, kinds: set[str], enough: bool) -> list[str]:

@@ -182,10 +182,9 @@ class Conversation:
         return ids
 
     def _too_long(self, tokens: int, alone: int, room: int) -> str:
-        """The mistake of a prompt without room, in words: a message that takes `alone` too many tokens, or the system message before it."""
+        """The mistake of a prompt without room, in words. Of its tokens the last message takes `alone`, and the system message the rest."""
         reads = f"and the model reads {room} beside its answer"
         if alone > room:
             return f"the message has {alone} tokens, {reads}; shorten it"
-        return (
-            f"the system message takes {tokens - alone} tokens before the message's {alone}, {reads}; shorten the system message"
-        )
+        longer = "message" if alone >= tokens - alone else "system message"
+        return f"the system message takes {tokens - alone} tokens and the message {alone}, {reads}; shorten the {longer}"

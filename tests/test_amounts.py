@@ -65,3 +65,16 @@ def test_a_number_in_another_base_is_refused(typed: str, tmp_path: Path) -> None
 def test_a_field_that_is_there_twice_is_refused_in_a_change_too() -> None:
     with pytest.raises(BadRecipe, match=r"pretrain, line 1: tokens is there already"):
         load("tiny", ["pretrain={tokens: 100k, tokens: 200k}"])
+
+
+@pytest.mark.parametrize("typed", ["2018-11-31", "2024-13-45", "!!bool maybe", "[" * 3000])
+def test_what_only_looks_like_a_value_is_told_with_its_field(typed: str, tmp_path: Path) -> None:
+    with pytest.raises(BadRecipe, match=r"pretrain\.tokens: needs a whole number"):
+        load("tiny", [f"pretrain.tokens={typed}"])
+
+
+def test_a_date_that_does_not_exist_is_told_with_its_field(tmp_path: Path) -> None:
+    file = tmp_path / "mine.yaml"
+    file.write_text("extends: tiny\nname: mine\nsources: {belle: {date: 2018-11-31}}\npretrain: {tokens: 2018-11-31}\n", "utf-8")
+    with pytest.raises(BadRecipe, match=r"pretrain\.tokens: needs a whole number"):
+        load(str(file))

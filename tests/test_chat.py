@@ -75,9 +75,13 @@ def test_a_talk_longer_than_the_context_forgets_its_beginning_but_not_its_system
 
 def test_a_system_message_that_leaves_no_room_is_named(knows):
     engine = OwnEngine(knows, "cpu", slots=1)
-    talk = Conversation(engine, GREEDY, io.StringIO(), system="水" * 125)
-    with pytest.raises(ValueError, match=r"the system message takes 1\d\d tokens .*; shorten the system message"):
-        talk.say("水" * 20)
+    talk = Conversation(engine, GREEDY, io.StringIO())
+    for system, message, longer in ((125, 20, "system message"), (20, 105, "message")):
+        talk.instruct("水" * system)
+        with pytest.raises(
+            ValueError, match=rf"the system message takes \d+ tokens and the message \d+, .*; shorten the {longer}$"
+        ):
+            talk.say("水" * message)
     talk.instruct("")
     assert talk.say("水" * 20) is not None
     engine.close()

@@ -106,6 +106,12 @@ def test_a_field_that_is_typed_as_an_option_is_told_its_form(
     assert capsys.readouterr().err.endswith("a field of the recipe is set without dashes: pretrain.tokens=5\n")
 
 
+def test_what_follows_two_dashes_is_no_option() -> None:
+    cli._refuse_fields_as_options(["sniff", "--", "--my.txt"])
+    with pytest.raises(ValueError, match=r"without dashes: sft.epochs=VALUE$"):
+        cli._refuse_fields_as_options(["run", "tiny", "--sft.epochs", "--until", "sft"])
+
+
 def test_the_name_of_a_stage_that_has_a_result_is_no_tag(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("HANLIN_STORE", str(tmp_path))
     facts: dict[str, Any] = {"title": "SFT", "identity": {}, "lineage": {}, "stats": {}, "reproducibility": "seeded"}

@@ -101,6 +101,10 @@ def test_a_pretraining_is_estimated_by_an_earlier_one_or_by_its_operations(store
     longer = replace(node, params=node.params.model_copy(update={"tokens": 4 * 40960}))
     found = estimate(longer, [record], [record], recipe.resources)
     assert (found.origin, found.seconds, found.accelerator_seconds) == ("record", 120.0, 240.0)
+    record.stats["passes"] = 40960 / 6000  # of a corpus of 6,000 tokens
+    for length, tokens in (({"tokens": None}, 4 * 6000), ({"tokens": None, "epochs": 2.0}, 2 * 6000)):
+        derived = replace(node, params=node.params.model_copy(update=length))
+        assert estimate(derived, [record], [record], recipe.resources).seconds == pytest.approx(30.0 * tokens / 40960)
     gone = record.model_copy(update={"identity": {"params": params | {"preset": "of-a-package-that-is-gone"}}})
     assert estimate(longer, [gone], [gone], recipe.resources).seconds == 30.0
     assert estimate(longer, [], [gone], recipe.resources).origin == "FLOPs"

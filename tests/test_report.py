@@ -364,6 +364,10 @@ def test_an_evaluation_that_asked_nothing_is_a_page(made: Run, tmp_path: Path) -
     made.write("evaluate", "scores.json", found)
     made.write("evaluate", "answers.json", [])
     page, figures = made.render(tmp_path / "out")
+    assert "dpo against sft: nothing was measured of both." in text_of(page)
+    found["comparisons"][0]["bits_per_byte_change"] = 0.5
+    made.write("evaluate", "scores.json", found)
+    assert "dpo against sft: +0.500 bits a byte." in text_of(made.render(tmp_path / "again")[0])
     assert "No answers were kept." in page and {row["figure"] for row in figures["rows"]} == {"rows read", "rows used"}
 
 

@@ -83,3 +83,4 @@ def test_a_long_name_ends_with_a_whole_difference() -> None:
     assert short.endswith("=100000, …") and name.startswith(short[:-1]) and 90 < len(short) <= run_names.LONGEST
     assert run_names.shortened(name[:120]) == name[:120]
     assert run_names.shortened("字" * 200) == "字" * 117 + "…"
+    assert run_names.shortened(f"sample · raw=/{'long' * 50}").startswith("sample · raw=/long")

@@ -139,6 +139,7 @@ def test_a_second_conversion_changes_nothing(text: str) -> None:
 def test_what_stands_twice_is_one_word() -> None:
     assert script.simplify("人言藉藉著實令他不安") == "人言藉藉着实令他不安"
     assert script.simplify("他藉著燈光讀書") == "他借着灯光读书"
+    assert script.simplify("她得到慰藉藉著音樂而來") == "她得到慰藉借着音乐而来"
 
 
 def test_simplified_text_and_other_scripts_stay() -> None:

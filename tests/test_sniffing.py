@@ -17,6 +17,7 @@ from typer.testing import CliRunner
 from flows import recipe as recipes
 from flows.cli import app
 from flows.graph import graph
+from flows.paths import matching_files
 from flows.sniffing import recipe_text
 from tasks.data.rows import Drop
 from tasks.formats import registry
@@ -181,19 +182,38 @@ def test_a_book_is_cut_into_pieces_that_rules_judge_one_by_one(tmp_path: Path) -
         f"第{number}章 启程\n\n" + f"他在第{number}天走过了{number}座桥，又写下了一页日记。\n" * 60 for number in range(1, 21)
     ]
     (tmp_path / "novel.txt").write_text("\n".join(chapters), "utf-8")
-    (tmp_path / "note.txt").write_text("今天天气很好，我们去公园散步吧。", "utf-8")
+    for number in range(60):
+        (tmp_path / f"note{number}.txt").write_text("今天天气很好，我们去公园散步吧。", "utf-8")
+    (tmp_path / "packed").mkdir()
+    (tmp_path / "packed" / "B.TXT.GZ").write_bytes(gzip.compress("\n".join(chapters).encode()))
     for number in range(120):
         (tmp_path / "many").mkdir(exist_ok=True)
         (tmp_path / "many" / f"{number}.text").write_text(f"第{number}篇文章。" * 900, "utf-8")
-    text = recipe_text(tmp_path, {path: trial(path) for path in sorted(tmp_path.rglob("*.t*xt"))})
+    text = recipe_text(tmp_path, {path: trial(path) for path in sorted(path for path in tmp_path.rglob("*") if path.is_file())})
     data = yaml.safe_load(text)
     few = [name for name, source in data["sources"].items() if "many" not in source["path"]]
+    assert len(few) == 2
     assert data["filter"] == {"sources": {name: {"max_document": 2000} for name in few}} and "pieces of at most 2,000" in text
     (tmp_path / "mine.yaml").write_text(text, "utf-8")
     loaded = recipes.load(str(tmp_path / "mine.yaml"))
     nodes = {node.name: node for node in graph(loaded)}
     assert {nodes[f"ingest-{name}"].params.max_document for name in few} == {2000}
     assert {nodes[f"ingest-{name}"].params.max_document for name in set(data["sources"]) - set(few)} == {200_000}
+
+
+def test_what_is_hidden_is_no_source_unless_its_dot_is_named(tmp_path: Path) -> None:
+    """As what macOS writes beside each file."""
+    for name in ("a.txt", "._a.txt", ".cache/b.txt", "deep/c.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("今天天气很好，我们去公园散步吧。", "utf-8")
+
+    def found(pattern: str, root: Path = tmp_path) -> set[str]:
+        return {str(path.relative_to(tmp_path)) for path in matching_files(root, pattern)}
+
+    assert found("*.txt") == {"a.txt"} and found("**/*.txt") == {"a.txt", "deep/c.txt"}
+    assert found("._*.txt") == {"._a.txt"} and found(".cache/*") == {".cache/b.txt"}
+    assert found(f"{tmp_path}/**/*.txt", Path("elsewhere")) == {"a.txt", "deep/c.txt"}
+    assert found("../*.txt", tmp_path / "deep") == {"deep/../a.txt"}
 
 
 def test_a_first_recipe_reads_what_there_is_of_a_cut_file(tmp_path: Path) -> None:
@@ -204,6 +224,7 @@ def test_a_first_recipe_reads_what_there_is_of_a_cut_file(tmp_path: Path) -> Non
     sources = yaml.safe_load(text)["sources"]
     assert sources["a"]["tolerate_truncation"] is True and "tolerate_truncation" not in sources["b"]
     assert "#   a.json: its JSON array is cut" in text
+    assert all("prompts" not in source["use"] for source in sources.values()), "a cut file is not a long one"
 
 
 def test_a_recipe_for_dialogues_alone_is_for_the_whole_pipeline(tmp_path: Path) -> None:

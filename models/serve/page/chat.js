@@ -20,6 +20,7 @@ const prefs = history.read('preferences', {});
 const choice = new Choice(prefs.decoding);
 let token = history.read('token', '');
 let models = []; // as the server lists them
+let connecting = null; // the last look for them, while it lasts
 let unreachable = null; // why there are none
 let talk = history.begin('');
 
@@ -130,12 +131,9 @@ function list() {
 
 // Questions and answers
 
-function ask(text, instead = null) {
-  if (runs(talk).length) return;
-  if (!models.length) {
-    connect();
-    return;
-  }
+async function ask(text, instead = null) {
+  const own = talk;
+  if (!(await ready()) || own !== talk || runs(talk).length) return;
   hush(); // what could be undone was before this
   const turn = history.ask(talk, text, modelNames().length, instead);
   modelNames().forEach((model, lane) => history.addVersion(turn, lane, begun(model)));
@@ -187,7 +185,21 @@ function controls() {
 
 // Models
 
-async function connect() {
+function connect() {
+  const look = learnModels().finally(() => {
+    if (connecting === look) connecting = null;
+  });
+  connecting = look;
+  return look;
+}
+
+// True once models are known: the page may have just opened, or the server been away.
+async function ready() {
+  if (!models.length) await (connecting ?? connect());
+  return models.length > 0;
+}
+
+async function learnModels() {
   try {
     models = await api.models(token);
     unreachable = models.length ? null : { kind: 'model', message: '' };
@@ -286,9 +298,7 @@ function grow() {
 async function submit(event) {
   event.preventDefault();
   const text = at('message').value.trim();
-  if (!text || runs(talk).length) return;
-  if (!models.length) await connect(); // the page has just opened, or the server was away
-  if (!models.length || at('message').value.trim() !== text || runs(talk).length) return;
+  if (!text || !(await ready()) || at('message').value.trim() !== text || runs(talk).length) return;
   history.write(draftName(), null);
   at('message').value = '';
   grow();
